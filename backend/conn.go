@@ -1,0 +1,385 @@
+package backend
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"sluice/internal/bufpool"
+	"sluice/internal/clock"
+	"sluice/proxy/resp"
+)
+
+// Owner gets the outcome of a request that it sent: either one or more calls of Reply, the last with
+// r.Last set, or one call of Fail. Calls come on the loop of the Conn. An Owner may Send on any Conn of the
+// loop from inside a call.
+type Owner interface {
+	Reply(tag uint32, r Reply)
+	Fail(tag uint32, f Failure)
+}
+
+// Reply is a reply or, when it is longer than what one read brought, a part of it.
+type Reply struct {
+	Conn    *Conn
+	Data    []byte // whole lines at the start of a reply; valid during the call
+	Request []byte // the request's bytes, at the first part; valid during the call
+	First   bool
+	Last    bool
+}
+
+// Failure says why a request will get no reply.
+type Failure struct {
+	Conn    *Conn
+	Err     error
+	Sent    bool   // false proves that no byte of the request left
+	Cut     bool   // parts of the reply were delivered already
+	Request []byte // the request's bytes, valid during the call; nil after a timeout of a sent request
+}
+
+// ErrTimeout is the Failure.Err of a request that was not answered within Options.RequestTimeout.
+var ErrTimeout = errors.New("no reply in time")
+
+// ErrQueueFull is returned by Send when Options.MaxQueued bytes wait on the connection.
+var ErrQueueFull = errors.New("too many bytes queued")
+
+// State of a Conn:
+//
+//	new --dial--> dialing --OnOpen--> up --close, error--> closed
+//	                 ^  |
+//	          timer  |  | dial failed: what is queued waits for the next dial,
+//	                 +--+ until its own timeout or until the breaker opens
+//
+// A closed Conn is never used again; the loop makes a new one.
+type connState uint8
+
+const (
+	stateNew connState = iota
+	stateDialing
+	stateUp
+	stateClosed
+)
+
+// Conn is one pipelined connection to a node, in one protocol version and one database. Owned by the event
+// loop that made it; no locking.
+type Conn struct {
+	Node  *Node
+	Proto int // RESP version
+	DB    int
+
+	// Dirty is the loop's mark that the Conn stands in its list of connections to flush.
+	Dirty bool
+
+	home   any // what the owner of the loop wants to find again, see Home
+	loop   gnet.EventLoop
+	gc     gnet.Conn // nil unless up
+	state  connState
+	log    sendLog
+	fifo   fifo
+	framer resp.Framer
+	tail   []byte // start of a reply line that the last read cut
+	inPart bool   // a part of the oldest request's reply was delivered
+
+	expired   int   // oldest entries whose owners were told ErrTimeout
+	lastReply int64 // loop clock of the last bytes received
+	dials     int   // failed dials in a row
+	dialAt    int64 // loop clock of the next dial, 0 while none is due
+	failedAt  int64 // loop clock of the last failed dial
+	dialErr   error // why the last dial failed
+}
+
+// NewConn returns a Conn on loop that is not dialled yet; the first Send dials. home is for Home.
+func NewConn(node *Node, proto, db int, loop gnet.EventLoop, pool *bufpool.Pool, home any) *Conn {
+	return &Conn{Node: node, Proto: proto, DB: db, home: home, loop: loop, log: sendLog{pool: pool}}
+}
+
+// Home is what NewConn was given: gnet's callbacks find the owner of the loop through it.
+func (c *Conn) Home() any { return c.home }
+
+// Closed reports whether the Conn is of no use any more.
+func (c *Conn) Closed() bool { return c.state == stateClosed }
+
+// Up reports whether the Conn is connected.
+func (c *Conn) Up() bool { return c.state == stateUp }
+
+// InFlight is the number of requests that wait for a reply.
+func (c *Conn) InFlight() int { return c.fifo.len() - c.expired }
+
+// Queued is the number of request bytes that wait for a reply, sent or not.
+func (c *Conn) Queued() int { return int(c.log.end - c.log.consumed) }
+
+// Unsent is the number of request bytes that wait to be written.
+func (c *Conn) Unsent() int { return int(c.log.end - c.log.sent) }
+
+// Send queues a copy of req; the loop flushes the Conn later. A nil owner drops the reply. now is the loop
+// clock. An error means that nothing was queued.
+func (c *Conn) Send(req []byte, owner Owner, tag uint32, now int64) error {
+	if c.Queued() >= c.Node.Options().MaxQueued {
+		return ErrQueueFull
+	}
+	if c.state == stateNew {
+		c.dial()
+	}
+	c.log.add(req)
+	c.fifo.push(entry{owner: owner, start: now, tag: tag, size: uint32(len(req))})
+	return nil
+}
+
+// Flush hands queued bytes to gnet as long as it takes them without buffering. What does not fit stays in
+// the send log and goes out when replies show that the server drains its socket.
+func (c *Conn) Flush() {
+	for c.state == stateUp && c.gc.OutboundBuffered() == 0 {
+		piece := c.log.unsent()
+		if piece == nil {
+			return
+		}
+		// A failing Write closes the Conn before it returns, and then these bytes count as sent.
+		c.log.markSent(len(piece))
+		if _, err := c.gc.Write(piece); err != nil {
+			return
+		}
+	}
+}
+
+// Receive takes bytes that the server sent and hands the replies to their owners. After an error the
+// caller must close the connection.
+func (c *Conn) Receive(buf []byte, now int64) error {
+	c.lastReply = now
+	c.Node.succeeded()
+	if len(c.tail) > 0 {
+		c.tail = append(c.tail, buf...)
+		buf = c.tail
+	}
+	for len(buf) > 0 {
+		n, done, err := c.framer.Next(buf)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			break
+		}
+		if err := c.deliver(buf[:n], done); err != nil {
+			return err
+		}
+		if c.state != stateUp { // An owner's Send closed it.
+			return nil
+		}
+		buf = buf[n:]
+	}
+	if cap(c.tail) > chunkSize && len(buf) < chunkSize/2 {
+		c.tail = nil
+	}
+	c.tail = append(c.tail[:0], buf...)
+	return nil
+}
+
+// deliver gives data, all or part of the oldest request's reply, to its owner.
+func (c *Conn) deliver(data []byte, last bool) error {
+	if c.framer.Push() {
+		return nil // Nothing that Sluice sends on a shared connection asks for pushes.
+	}
+	if c.fifo.len() == 0 {
+		return errors.New("reply without a request")
+	}
+	e := *c.fifo.at(0)
+	if c.log.consumed+uint64(e.size) > c.log.sent {
+		return errors.New("reply before its request was sent")
+	}
+	r := Reply{Conn: c, Data: data, First: !c.inPart, Last: last}
+	if r.First {
+		r.Request = c.log.oldest(int(e.size))
+	}
+	c.inPart = !last
+	if e.owner != nil {
+		e.owner.Reply(e.tag, r)
+	}
+	if last && c.state == stateUp {
+		c.popOldest(e)
+	}
+	return nil
+}
+
+func (c *Conn) popOldest(e entry) {
+	c.log.pop(int(e.size))
+	c.fifo.pop()
+	if c.expired > 0 {
+		c.expired--
+	}
+}
+
+// Tick fails requests that are older than the request timeout, dials when a dial is due and gives idle
+// memory back. It returns false when the server left a request unanswered for so long that the connection
+// must be closed.
+func (c *Conn) Tick(now int64) bool {
+	opts := c.Node.Options()
+	if c.dialAt != 0 && (now >= c.dialAt || c.Node.answeredAt.Load() > c.failedAt) {
+		c.dial()
+	}
+	if late := c.expire(now - int64(opts.RequestTimeout)); late > 0 && c.state == stateUp {
+		c.Node.Report(ErrTimeout)
+	}
+	if c.fifo.len() == 0 {
+		c.fifo.idle()
+		c.log.idle()
+		return true
+	}
+	oldest := max(c.fifo.at(0).start, c.lastReply)
+	return c.state != stateUp || now-oldest < int64(opts.HungAfter())
+}
+
+// expire fails every request queued before the given time and returns how many. The entries of requests
+// that may have been sent stay, so that late replies find their place; the others are forgotten.
+func (c *Conn) expire(before int64) int {
+	late := 0
+	for c.expired < c.fifo.len() && c.fifo.at(c.expired).start < before {
+		late++
+		if c.state != stateUp {
+			c.failOldest(c.timeoutError())
+			continue
+		}
+		e := c.fifo.at(c.expired)
+		owner, tag := e.owner, e.tag
+		e.owner = nil
+		f := Failure{Conn: c, Err: ErrTimeout, Sent: true, Cut: c.inPart && c.expired == 0}
+		c.expired++
+		if owner != nil {
+			owner.Fail(tag, f)
+		}
+	}
+	return late
+}
+
+func (c *Conn) timeoutError() error {
+	if c.dialErr != nil {
+		return c.dialErr
+	}
+	return ErrTimeout
+}
+
+// Opened is called when gnet has the connection on the loop. It returns false when the Conn was given up
+// in the meantime and gc has to be closed.
+func (c *Conn) Opened(gc gnet.Conn, now int64) bool {
+	if c.state != stateDialing {
+		return false
+	}
+	c.gc, c.state, c.dials, c.dialErr, c.lastReply = gc, stateUp, 0, nil, now
+	c.Node.conns.Add(1)
+	c.Node.Report(nil)
+	return true
+}
+
+// Close gives the Conn up and fails what waits on it. The caller closes the gnet connection.
+func (c *Conn) Close(err error) {
+	if c.state == stateClosed {
+		return
+	}
+	if c.state == stateUp {
+		c.Node.conns.Add(-1)
+	}
+	c.state = stateClosed
+	c.failAll(err)
+	c.tail, c.gc = nil, nil
+}
+
+// GnetConn is the connection to close, nil unless the Conn is up.
+func (c *Conn) GnetConn() gnet.Conn { return c.gc }
+
+// failAll tells every owner, oldest first, that its request gets no reply.
+func (c *Conn) failAll(err error) {
+	for n := c.fifo.len(); n > 0; n-- { // An owner may queue another request on a Conn that is dialling.
+		c.failOldest(err)
+	}
+	c.log.idle()
+}
+
+func (c *Conn) failOldest(err error) {
+	e := *c.fifo.at(0)
+	f := Failure{
+		Conn:    c,
+		Err:     err,
+		Sent:    c.log.consumed < c.log.sent,
+		Cut:     c.inPart,
+		Request: c.log.oldest(int(e.size)),
+	}
+	c.inPart = false
+	if e.owner != nil {
+		e.owner.Fail(e.tag, f)
+	}
+	c.popOldest(e)
+}
+
+// dial connects in a goroutine of its own, which ends in Opened or dialFailed on the loop.
+func (c *Conn) dial() {
+	c.state, c.dialAt = stateDialing, 0
+	c.Node.dials.Go(func() {
+		err := c.connectAndEnroll()
+		if err == nil {
+			return
+		}
+		// An error here means that the engine stops, and the loop with all it owns.
+		_ = c.loop.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+			c.dialFailed(err, clock.Now())
+			return nil
+		}))
+	})
+}
+
+func (c *Conn) connectAndEnroll() error {
+	nc, err := c.Node.connect(c.Node.ctx, c.Proto, c.DB)
+	if err != nil {
+		return err
+	}
+	enrolled, err := c.loop.Enroll(gnet.NewContext(c.Node.ctx, c), nc)
+	if err != nil {
+		_ = nc.Close()
+		return err
+	}
+	select {
+	case r := <-enrolled:
+		return r.Err
+	case <-c.Node.ctx.Done():
+		return c.Node.ctx.Err()
+	}
+}
+
+func (c *Conn) dialFailed(err error, now int64) {
+	if c.state != stateDialing {
+		return
+	}
+	c.failedAt = now
+	c.Node.Report(err)
+	c.dialErr = err
+	c.dials++
+	if errors.Is(err, ErrGreeting) || !c.Node.Available() {
+		c.failAll(err)
+	}
+	opts := c.Node.Options()
+	backoff := opts.ReconnectMin << min(c.dials-1, 16)
+	if backoff > opts.ReconnectMax || backoff <= 0 {
+		backoff = opts.ReconnectMax
+	}
+	c.dialAt = now + int64(backoff)
+}
+
+// FailQueued fails what waits for a connection that is not up, when the breaker has opened.
+func (c *Conn) FailQueued() {
+	if c.state != stateDialing || c.fifo.len() == 0 {
+		return
+	}
+	err := c.dialErr
+	if err == nil {
+		err = fmt.Errorf("%s is unavailable", c.Node.Addr)
+	}
+	c.failAll(err)
+}
+
+// Host is the host part of the node's address, which stands for an empty host in a redirect.
+func (c *Conn) Host() string {
+	host, _, err := net.SplitHostPort(c.Node.Addr)
+	if err != nil {
+		return c.Node.Addr
+	}
+	return host
+}

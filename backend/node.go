@@ -1,0 +1,121 @@
+package backend
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+)
+
+// Node is one server as every loop of the process sees it. Safe for concurrent use.
+//
+// The breaker is fed by events, not by requests: a dial that failed or succeeded, a tick in which requests
+// timed out, a lost connection, a probe. Its verdict is published in an atomic, the only thing the hot path
+// reads. While it is open requests fail at once; the probe closes it again.
+type Node struct {
+	ID   int    // dense, unique in the process
+	Addr string // host:port
+
+	opts    atomic.Pointer[Options]
+	ctx     context.Context // ends when the Node is retired
+	retire  context.CancelFunc
+	dials   sync.WaitGroup
+	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
+
+	open       atomic.Bool  // breaker not closed; written by the breaker, read by the loops
+	failing    atomic.Bool  // an event since the last success was a failure
+	conns      atomic.Int32 // connections that are up, over all loops
+	answeredAt atomic.Int64 // clock.Now of the last good probe
+	status     atomic.Pointer[Status]
+}
+
+// Status is what the probe knows of a node. Immutable.
+type Status struct {
+	RESP3   Support
+	Version string        // redis_version or the like; "" while unknown
+	Role    string        // "master", "replica" or "" while unknown
+	RTT     time.Duration // of the last PING
+	Err     string        // last failure; "" when the last probe was answered
+	Since   time.Time     // when Err last changed between failure and success
+}
+
+// Support says whether a server has a feature.
+type Support uint8
+
+const (
+	SupportUnknown Support = iota
+	Supported
+	Unsupported
+)
+
+// NewNode returns a Node for the server at addr. Run probes it; Retire ends all it started.
+func NewNode(id int, addr string, opts *Options) *Node {
+	n := &Node{ID: id, Addr: addr}
+	n.opts.Store(opts)
+	n.status.Store(&Status{Since: time.Now()})
+	n.ctx, n.retire = context.WithCancel(context.Background())
+	n.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:    addr,
+		Timeout: opts.BreakerOpen,
+		ReadyToTrip: func(c gobreaker.Counts) bool {
+			return int(c.ConsecutiveFailures) >= n.Options().BreakerFailures
+		},
+		// Called with the breaker's mutex held.
+		OnStateChange: func(_ string, _, to gobreaker.State) { n.open.Store(to != gobreaker.StateClosed) },
+	})
+	return n
+}
+
+// Options are those in force.
+func (n *Node) Options() *Options { return n.opts.Load() }
+
+// SetOptions changes the options of everything that starts from now on.
+func (n *Node) SetOptions(opts *Options) { n.opts.Store(opts) }
+
+// Available reports whether requests should be sent to the node: its breaker is closed.
+func (n *Node) Available() bool { return !n.open.Load() }
+
+// Conns is the number of data connections that are up.
+func (n *Node) Conns() int { return int(n.conns.Load()) }
+
+// Status is what is known of the node now.
+func (n *Node) Status() *Status { return n.status.Load() }
+
+// Report feeds the breaker with the outcome of an event; nil is a success.
+func (n *Node) Report(err error) {
+	n.failing.Store(err != nil)
+	done, denied := n.breaker.Allow()
+	if denied != nil {
+		return // Open, or half open with a probe under way.
+	}
+	done(err)
+}
+
+// succeeded reports a success if the last event was a failure. Cheap enough to be called for every read.
+func (n *Node) succeeded() {
+	if n.failing.Load() {
+		n.Report(nil)
+	}
+}
+
+// Retire ends dials and probes and waits for them. Connections are the loops' business.
+func (n *Node) Retire() {
+	n.retire()
+	n.dials.Wait()
+}
+
+// setStatus publishes s, keeping Since while the verdict stays.
+func (n *Node) setStatus(s Status) {
+	old := n.status.Load()
+	s.Since = old.Since
+	if (old.Err == "") != (s.Err == "") {
+		s.Since = time.Now()
+	}
+	n.status.Store(&s)
+}
+
+// String names the node in errors and logs.
+func (n *Node) String() string { return fmt.Sprintf("backend %s", n.Addr) }

@@ -1,0 +1,27 @@
+package backend
+
+import "time"
+
+// Options say how to reach the nodes of a pool. Immutable; a reload makes new ones.
+type Options struct {
+	User     string // ACL user, "" for the default user
+	Password string // "" sends no AUTH
+	Name     string // CLIENT SETNAME on every connection
+
+	DialTimeout    time.Duration // connect and greeting
+	RequestTimeout time.Duration // from queueing to the last byte of the reply
+	KeepAlive      time.Duration // TCP keepalive idle time and interval
+	UserTimeout    time.Duration // TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged
+	ReconnectMin   time.Duration // back-off between dials, doubling
+	ReconnectMax   time.Duration
+	ProbeInterval  time.Duration // between two health probes of a node
+
+	BreakerFailures int           // consecutive failures that open the breaker
+	BreakerOpen     time.Duration // how long it stays open before a probe may close it
+
+	MaxQueued int // bytes of requests, sent or not, waiting on one connection, at which it takes no more
+}
+
+// HungAfter is how long a connection may leave its oldest request unanswered before it is given up. It is
+// far longer than the request timeout: a timeout fails the request, and its late reply is swallowed.
+func (o *Options) HungAfter() time.Duration { return max(10*time.Second, 5*o.RequestTimeout) }

@@ -1,0 +1,292 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"sluice/backend"
+	"sluice/conf"
+	"sluice/discovery"
+	"sluice/discovery/cluster"
+	"sluice/discovery/static"
+	"sluice/proxy"
+	"sluice/proxy/admin"
+	"sluice/router"
+)
+
+// instance is a running Sluice: the server, a source of topology per pool and the admin HTTP server, wired
+// as a configuration says. mu guards the fields below it.
+type instance struct {
+	log     *slog.Logger
+	level   *slog.LevelVar
+	load    func() (*conf.Config, error) // reads the configuration again
+	server  *proxy.Server
+	admin   *admin.Server
+	sources []*source
+	stop    context.CancelFunc
+	work    sync.WaitGroup
+
+	mu  sync.Mutex
+	cfg *conf.Config
+}
+
+// source keeps one pool's topology up to date.
+type source struct {
+	pool    *proxy.Pool
+	keeper  *discovery.Keeper
+	static  *static.Source  // or
+	cluster *cluster.Source // as the configuration says
+}
+
+// startInstance runs cfg. load is for reloads.
+func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slog.Logger, level *slog.LevelVar) (*instance, error) {
+	in := &instance{log: log, level: level, load: load, cfg: cfg}
+	id := newID()
+	in.server = proxy.New(proxy.Config{
+		ID: id, Version: version, Loops: cfg.Proxy.Loops, Log: log, Settings: proxySettings(cfg),
+	})
+	for i := range cfg.Pools {
+		in.addPool(&cfg.Pools[i], cfg, id)
+	}
+	if err := in.startAdmin(cfg.Proxy.Admin); err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	in.stop = cancel
+	for _, s := range in.sources {
+		in.work.Go(func() {
+			if err := s.keeper.Run(ctx); err != nil {
+				log.Error("the source of the topology ended", "pool", s.pool.Name, "err", err)
+			}
+		})
+	}
+	in.awaitTopology(ctx)
+	if err := in.server.Start(); err != nil {
+		in.shutdown(context.Background())
+		return nil, err
+	}
+	return in, nil
+}
+
+// topologyWait is how long the listeners stay closed while a pool has no topology. After that clients are
+// let in and told that there is none.
+const topologyWait = 2 * time.Second
+
+func (in *instance) awaitTopology(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, topologyWait)
+	defer cancel()
+	check := time.NewTicker(5 * time.Millisecond)
+	defer check.Stop()
+	for _, s := range in.sources {
+		for s.pool.Table() == nil {
+			select {
+			case <-check.C:
+			case <-ctx.Done():
+				in.log.Warn("no topology yet, going on without", "pool", s.pool.Name, "err", s.keeper.Status().LastError)
+				return
+			}
+		}
+	}
+}
+
+func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string) {
+	s := &source{}
+	model := router.ClusterModel()
+	if p.SlotModel == conf.SlotCodis {
+		model = router.CodisModel(p.Slots)
+	}
+	settings := poolSettings(p, cfg, id)
+	s.pool = in.server.AddPool(proxy.PoolConfig{
+		Name:         p.Name,
+		Model:        model,
+		Listen:       listens(p.Listen),
+		PoolSettings: settings,
+		Moved:        func(slot router.Slot, addr string) { s.keeper.Moved(slot, addr) },
+	})
+	var src discovery.Source
+	if p.Discovery.Kind == conf.DiscoverCluster {
+		s.cluster = cluster.New(cluster.Config{
+			Seeds: p.Discovery.Seeds, Interval: p.Discovery.Refresh.Std(),
+			Username: p.Auth.BackendUser, Password: p.Auth.BackendPassword.Reveal(),
+			ClientName: settings.Backend.Name, Timeout: p.Backend.DialTimeout.Std(), Log: in.log,
+		})
+		src = s.cluster
+	} else {
+		s.static = static.New(groupSpecs(p.Groups))
+		src = s.static
+	}
+	s.keeper = discovery.NewKeeper(discovery.Config{
+		Model: model, Source: src, Name: string(p.Discovery.Kind), Log: in.log,
+		Apply: func(t *router.Table) {
+			s.pool.SetTable(t)
+			in.log.Info("topology applied", "pool", p.Name, "epoch", t.Epoch, "groups", len(t.Groups),
+				"uncovered_slots", router.FormatRanges(t.Uncovered()))
+		},
+	})
+	in.sources = append(in.sources, s)
+}
+
+func (in *instance) startAdmin(addr string) error {
+	if addr == "" {
+		return nil
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("admin: %w", err)
+	}
+	in.admin = admin.New(admin.Config{
+		Server: in.server, Version: version, Log: in.log, Reload: in.reload, Sources: in.statuses,
+	}, ln)
+	in.work.Go(in.admin.Serve)
+	return nil
+}
+
+// adminAddr is where the admin server listens, "" when it does not.
+func (in *instance) adminAddr() string {
+	if in.admin == nil {
+		return ""
+	}
+	return in.admin.Addr()
+}
+
+// statuses tells what the sources of topology know, by pool.
+func (in *instance) statuses() map[string]admin.SourceStatus {
+	all := make(map[string]admin.SourceStatus, len(in.sources))
+	for _, s := range in.sources {
+		st := s.keeper.Status()
+		out := admin.SourceStatus{Kind: st.Source, Epoch: st.Epoch, LastChange: st.LastChange, Overrides: st.Overrides}
+		if st.LastError != nil {
+			out.LastError = st.LastError.Error()
+		}
+		all[s.pool.Name] = out
+	}
+	return all
+}
+
+// shutdown drains the clients and stops everything.
+func (in *instance) shutdown(ctx context.Context) {
+	if left := in.server.Shutdown(ctx); left > 0 {
+		in.log.Warn("requests were cut off at the end of drain_timeout", "requests", left)
+	}
+	in.stop()
+	if in.admin != nil {
+		in.admin.Close()
+	}
+	in.work.Wait()
+}
+
+// reload reads the configuration again and applies what can be applied. On an error nothing changes. It
+// returns what was applied and what waits for a restart.
+func (in *instance) reload() (applied, restart []string, err error) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.load == nil {
+		return nil, nil, errors.New("this process has no configuration file to read again")
+	}
+	next, err := in.load()
+	if err != nil {
+		in.log.Error("reload refused, keeping the configuration in force", "err", err)
+		return nil, nil, err
+	}
+	live, later := conf.Diff(in.cfg, next)
+	in.apply(next)
+	for _, c := range live {
+		applied = append(applied, c.String())
+	}
+	for _, c := range later {
+		restart = append(restart, c.String())
+	}
+	in.log.Info("configuration reloaded", "applied", applied, "needs_restart", restart)
+	in.cfg = next
+	return applied, restart, nil
+}
+
+// apply puts the reloadable part of next into force.
+func (in *instance) apply(next *conf.Config) {
+	in.level.Set(next.Proxy.LogLevel.Slog())
+	in.server.SetSettings(proxySettings(next))
+	for _, s := range in.sources {
+		for i := range next.Pools {
+			if p := &next.Pools[i]; p.Name == s.pool.Name {
+				s.apply(p, next)
+			}
+		}
+	}
+}
+
+func (s *source) apply(p *conf.Pool, cfg *conf.Config) {
+	s.pool.SetSettings(poolSettings(p, cfg, s.pool.Settings().Backend.Name[len(clientNamePrefix):]))
+	switch {
+	case s.static != nil && p.Discovery.Kind == conf.DiscoverStatic:
+		s.static.Set(groupSpecs(p.Groups))
+	case s.cluster != nil && p.Discovery.Kind == conf.DiscoverCluster:
+		s.cluster.SetSeeds(p.Discovery.Seeds)
+	}
+}
+
+// clientNamePrefix starts the name of every connection to a backend; the proxy's id follows.
+const clientNamePrefix = "sluice:"
+
+func proxySettings(cfg *conf.Config) proxy.Settings {
+	l := cfg.Proxy.Limits
+	return proxy.Settings{
+		MaxClients: min(cfg.Proxy.MaxClients, affordableClients()),
+		Drain:      cfg.Proxy.DrainTimeout.Std(),
+		Limits: proxy.Limits{
+			MaxPipeline: l.MaxPipeline, MaxUnparsed: int(l.MaxUnparsed), MaxBulk: int(l.MaxBulk),
+			MaxArgs: l.MaxArgs, ClientOutput: int(l.ClientOutput),
+		},
+	}
+}
+
+func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings {
+	b := p.Backend
+	s := proxy.PoolSettings{
+		Databases: p.Databases,
+		Backend: backend.Options{
+			User: p.Auth.BackendUser, Password: p.Auth.BackendPassword.Reveal(), Name: clientNamePrefix + id,
+			DialTimeout: b.DialTimeout.Std(), RequestTimeout: b.RequestTimeout.Std(),
+			KeepAlive: b.TCPKeepalive.Std(), UserTimeout: b.TCPUserTimeout.Std(),
+			ReconnectMin: b.ReconnectMin.Std(), ReconnectMax: b.ReconnectMax.Std(), ProbeInterval: b.ProbeInterval.Std(),
+			BreakerFailures: b.BreakerFailures, BreakerOpen: b.BreakerOpen.Std(),
+			MaxQueued: int(cfg.Proxy.Limits.BackendOutput),
+		},
+	}
+	for _, u := range p.Auth.Users {
+		s.Users = append(s.Users, proxy.User{Name: u.Name, Password: u.Password.Reveal()})
+	}
+	return s
+}
+
+func listens(list []conf.Listen) []proxy.Listen {
+	out := make([]proxy.Listen, len(list))
+	for i, l := range list {
+		out[i] = proxy.Listen{Network: l.Network, Address: l.Address, Mode: l.Mode}
+	}
+	return out
+}
+
+func groupSpecs(groups []conf.Group) []router.GroupSpec {
+	specs := make([]router.GroupSpec, len(groups))
+	for i, g := range groups {
+		specs[i] = router.GroupSpec{ID: router.GroupID(g.ID), Master: g.Master, Replicas: g.Replicas}
+		for _, r := range g.Slots {
+			specs[i].Slots = append(specs[i].Slots, router.Range{From: router.Slot(r.From), To: router.Slot(r.To)})
+		}
+	}
+	return specs
+}
+
+// newID is 40 hex digits, like a run id of Redis.
+func newID() string {
+	var b [20]byte
+	_, _ = rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}

@@ -1,0 +1,47 @@
+package main
+
+import (
+	"log/slog"
+	"math"
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// reservedFiles are the descriptors that are not clients: backend connections, listeners, the admin server,
+// control connections, and the second descriptor that a client needs for a moment while it is taken over.
+const reservedFiles = 256
+
+// raiseFileLimit raises the soft limit on descriptors to the hard one and says so when that is not enough.
+func raiseFileLimit(maxClients int, log *slog.Logger) {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		log.Warn("cannot read the limit on open files", "err", err)
+		return
+	}
+	if limit.Cur < limit.Max {
+		limit.Cur = limit.Max
+		if err := unix.Setrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+			log.Warn("cannot raise the limit on open files", "err", err)
+		}
+	}
+	if can := affordableClients(); can < maxClients {
+		log.Warn("the limit on open files allows fewer clients than max_clients; raise it with ulimit -n or LimitNOFILE",
+			"max_clients", maxClients, "clients_allowed", can)
+	}
+}
+
+// affordableClients is how many clients the limit on open files allows.
+func affordableClients() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil || limit.Cur > math.MaxInt32 {
+		return math.MaxInt32
+	}
+	return max(int(limit.Cur)-min(reservedFiles, int(limit.Cur)/2), 1)
+}
+
+// tuneScheduler keeps the Go scheduler from waking threads that find nothing to do: an event loop yields
+// once per turn, and every idle processor turns that into a futex call.
+func tuneScheduler(loops int) {
+	runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), loops+1))
+}

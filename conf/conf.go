@@ -1,0 +1,233 @@
+package conf
+
+import "log/slog"
+
+// The struct tags of the types below are read by the decoder, the checks and Diff:
+//
+//	toml    name of the key or table
+//	reload  "live": a reload applies a change; "restart": only a new process does
+//	min,max bounds of a number, size or duration, in the notation of the file
+//
+// A struct field without a reload tag is a table, and the tags of its own fields count.
+
+// Config is the whole configuration. Immutable after construction.
+type Config struct {
+	// Proxy is what the process as a whole does.
+	Proxy Proxy `toml:"proxy"`
+	// Pools are the key spaces served, at least one. Adding or removing a pool needs a restart,
+	// since it opens or closes listeners.
+	Pools []Pool `toml:"pool" reload:"restart"`
+
+	// origins maps the path of a key ("pool[0].group[1].slots") to where its value was given.
+	// Paths that are absent have their default.
+	origins map[string]Origin
+}
+
+// Proxy is the table [proxy]. Immutable after construction.
+type Proxy struct {
+	// Loops is the number of event loops; each owns its clients and its backend connections.
+	// Default 1, which is what a sidecar needs. Restart.
+	Loops int `toml:"loops" reload:"restart" min:"1" max:"256"`
+	// MaxClients is the number of client connections over all pools; one more is answered
+	// with an error and closed. Default 10000. Reloadable; clients already there stay.
+	MaxClients int `toml:"max_clients" reload:"live" min:"1" max:"1000000"`
+	// Admin is host:port of the admin HTTP server; empty turns it off, port 0 lets the system
+	// pick one. Default 127.0.0.1:6381. Restart.
+	Admin string `toml:"admin" reload:"restart"`
+	// DrainTimeout is how long SIGTERM waits for requests in flight. Default 10s. Reloadable.
+	DrainTimeout Duration `toml:"drain_timeout" reload:"live" min:"1ms" max:"1h"`
+	// LogLevel is the least severe level that is logged. Default info. Reloadable.
+	LogLevel LogLevel `toml:"log_level" reload:"live"`
+	// LogFormat is the form of a log line. Default auto. Restart.
+	LogFormat LogFormat `toml:"log_format" reload:"restart"`
+	// Limits bound what one client or one backend connection can hold.
+	Limits Limits `toml:"limits"`
+}
+
+// Limits is the table [proxy.limits]. All are reloadable. Immutable after construction.
+type Limits struct {
+	// MaxPipeline is the number of requests in flight of one client; the client is not parsed
+	// further until replies have gone out. Default 10000.
+	MaxPipeline int `toml:"max_pipeline" reload:"live" min:"1" max:"1000000"`
+	// MaxUnparsed is the number of bytes of one client that wait unparsed; beyond it the client
+	// gets an error and is closed. Greater than MaxBulk. Default 1gb.
+	MaxUnparsed Bytes `toml:"max_unparsed" reload:"live" min:"1mb" max:"64gb"`
+	// MaxBulk is the size of one argument in bytes. Default 512mb.
+	MaxBulk Bytes `toml:"max_bulk" reload:"live" min:"1mb" max:"1gb"`
+	// MaxArgs is the number of arguments of one request. Default 1048576.
+	MaxArgs int `toml:"max_args" reload:"live" min:"1024" max:"10000000"`
+	// ClientOutput is the number of bytes waiting to be read by one client; beyond it the client
+	// is closed. Default 1gb.
+	ClientOutput Bytes `toml:"client_output" reload:"live" min:"1mb" max:"64gb"`
+	// BackendOutput is the number of bytes queued towards one backend connection at which a
+	// further request is refused with -ERR. What is queued before the request counts, not the
+	// request itself, so one of any size passes on an empty queue. Default 256mb.
+	BackendOutput Bytes `toml:"backend_output" reload:"live" min:"1mb" max:"64gb"`
+}
+
+// Pool is one element of [[pool]]: one key space with its listeners, its source of topology and
+// its backends. Immutable after construction.
+type Pool struct {
+	// Name identifies the pool in logs, metrics and the admin API. Required, unique.
+	Name string `toml:"name" reload:"restart"`
+	// Listen are the addresses clients connect to. At least one. Restart.
+	Listen []Listen `toml:"listen" reload:"restart"`
+	// SlotModel is how a key becomes a slot. Required: a wrong guess would look for every key on
+	// the wrong node. Restart.
+	SlotModel SlotModel `toml:"slot_model" reload:"restart"`
+	// Slots is the number of slots. Default 1024 for codis; always 16384 for cluster. Restart.
+	Slots int `toml:"slots" reload:"restart" min:"1" max:"16384"`
+	// Databases is the number of databases SELECT accepts. Default 16 for codis; 1 for cluster,
+	// because cluster nodes refuse SELECT. Reloadable.
+	Databases int `toml:"databases" reload:"live" min:"1" max:"16384"`
+	// Dialect is the family of the backends. Default redis. Restart.
+	Dialect Dialect `toml:"dialect" reload:"restart"`
+	// Discovery is where the topology comes from.
+	Discovery Discovery `toml:"discovery"`
+	// Groups are the masters with their replicas and slots, for static discovery. Reloadable.
+	Groups []Group `toml:"group" reload:"live"`
+	// Backend is how connections towards backends behave.
+	Backend Backend `toml:"backend"`
+	// Auth is who may use the pool, and as whom it speaks to its backends.
+	Auth Auth `toml:"auth"`
+}
+
+// Discovery is the table [pool.discovery]. Immutable after construction.
+type Discovery struct {
+	// Kind names the source. Default static. Restart.
+	Kind DiscoveryKind `toml:"kind" reload:"restart"`
+	// Seeds are host:port of nodes asked for the topology; cluster only, at least one. Reloadable.
+	Seeds []string `toml:"seeds,omitempty" reload:"live"`
+	// Refresh is the time between two looks at the topology when nothing forces one; cluster
+	// only. Default 10s. Reloadable.
+	Refresh Duration `toml:"refresh" reload:"live" min:"100ms" max:"1h"`
+}
+
+// Group is one element of [[pool.group]]: a master, its replicas and the slots it serves.
+// Immutable after construction.
+type Group struct {
+	// ID identifies the group in its pool. Required, unique.
+	ID string `toml:"id" reload:"live"`
+	// Master is host:port of the node that takes writes. Required. Reloadable.
+	Master string `toml:"master" reload:"live"`
+	// Replicas are host:port of its copies. Reloadable.
+	Replicas []string `toml:"replicas" reload:"live"`
+	// Slots are the slots it serves; empty for a spare group. Reloadable.
+	Slots Slots `toml:"slots" reload:"live"`
+}
+
+// Backend is the table [pool.backend]. All are reloadable. Immutable after construction.
+type Backend struct {
+	// DialTimeout bounds connecting, AUTH and HELLO together. Default 1s.
+	DialTimeout Duration `toml:"dial_timeout" reload:"live" min:"1ms" max:"5m"`
+	// RequestTimeout bounds the wait for one reply. It fails the request, not the connection.
+	// Default 1s.
+	RequestTimeout Duration `toml:"request_timeout" reload:"live" min:"1ms" max:"1h"`
+	// TCPKeepalive is the idle time before the kernel probes a connection. Default 30s.
+	TCPKeepalive Duration `toml:"tcp_keepalive" reload:"live" min:"1s" max:"2h"`
+	// TCPUserTimeout is how long sent bytes may stay unacknowledged before the kernel ends the
+	// connection. Default 10s.
+	TCPUserTimeout Duration `toml:"tcp_user_timeout" reload:"live" min:"100ms" max:"1h"`
+	// ReconnectMin is the first pause after a failed dial; it doubles from there. Default 50ms.
+	ReconnectMin Duration `toml:"reconnect_min" reload:"live" min:"1ms" max:"10m"`
+	// ReconnectMax is the longest pause between two dials. Default 2s.
+	ReconnectMax Duration `toml:"reconnect_max" reload:"live" min:"1ms" max:"10m"`
+	// BreakerFailures is the number of failures in a row that opens the breaker. Default 5.
+	BreakerFailures int `toml:"breaker_failures" reload:"live" min:"1" max:"1000000"`
+	// BreakerOpen is how long an open breaker refuses requests before it tries one. Default 1s.
+	BreakerOpen Duration `toml:"breaker_open" reload:"live" min:"1ms" max:"10m"`
+	// ProbeInterval is the time between two health probes of a node. Default 1s.
+	ProbeInterval Duration `toml:"probe_interval" reload:"live" min:"10ms" max:"1h"`
+}
+
+// Auth is the table [pool.auth]. All are reloadable. Immutable after construction.
+type Auth struct {
+	// BackendUser is the ACL user towards backends; empty sends AUTH with a password only.
+	BackendUser string `toml:"backend_user" reload:"live"`
+	// BackendPassword is the password towards backends; empty sends no AUTH. After loading it
+	// also holds what BackendPasswordFile contained.
+	BackendPassword Secret `toml:"backend_password,omitempty" reload:"live"`
+	// BackendPasswordFile names a file with the password, instead of BackendPassword.
+	BackendPasswordFile string `toml:"backend_password_file,omitempty" reload:"live"`
+	// Users may use the pool. None means that no AUTH is asked for.
+	Users []User `toml:"user" reload:"live"`
+}
+
+// User is one element of [[pool.auth.user]]. Immutable after construction.
+type User struct {
+	// Name is the user of AUTH. Default "default", the user of an AUTH with a password only.
+	Name string `toml:"name" reload:"live"`
+	// Password is required, here or in PasswordFile. After loading it also holds what
+	// PasswordFile contained.
+	Password Secret `toml:"password,omitempty" reload:"live"`
+	// PasswordFile names a file with the password, instead of Password.
+	PasswordFile string `toml:"password_file,omitempty" reload:"live"`
+}
+
+// SlotModel names how a key becomes a slot.
+type SlotModel string
+
+// The slot models.
+const (
+	SlotCodis   SlotModel = "codis"   // crc32 of the hash tag, modulo Pool.Slots
+	SlotCluster SlotModel = "cluster" // crc16 of the hash tag, modulo 16384
+)
+
+// DiscoveryKind names a source of topology.
+type DiscoveryKind string
+
+// The sources of topology. Consul and Codis are known names that this version refuses.
+const (
+	DiscoverStatic  DiscoveryKind = "static"
+	DiscoverCluster DiscoveryKind = "cluster"
+	DiscoverConsul  DiscoveryKind = "consul"
+	DiscoverCodis   DiscoveryKind = "codis"
+)
+
+// Dialect names a family of backends.
+type Dialect string
+
+// The families of backends. All but DialectRedis are known names that this version refuses.
+const (
+	DialectRedis     Dialect = "redis"
+	DialectCodis     Dialect = "codis"
+	DialectPika      Dialect = "pika"
+	DialectDragonfly Dialect = "dragonfly"
+	DialectKvrocks   Dialect = "kvrocks"
+)
+
+// LogFormat is the form of a log line.
+type LogFormat string
+
+// The forms of a log line.
+const (
+	LogText LogFormat = "text"
+	LogJSON LogFormat = "json"
+	LogAuto LogFormat = "auto" // text on a terminal, JSON elsewhere
+)
+
+// LogLevel names the least severe level that is logged.
+type LogLevel string
+
+// The log levels.
+const (
+	LogDebug LogLevel = "debug"
+	LogInfo  LogLevel = "info"
+	LogWarn  LogLevel = "warn"
+	LogError LogLevel = "error"
+)
+
+// Slog returns the level for log/slog; info for a name that Validate would refuse.
+func (l LogLevel) Slog() slog.Level {
+	switch l {
+	case LogDebug:
+		return slog.LevelDebug
+	case LogInfo:
+		return slog.LevelInfo
+	case LogWarn:
+		return slog.LevelWarn
+	case LogError:
+		return slog.LevelError
+	}
+	return slog.LevelInfo
+}

@@ -1,0 +1,92 @@
+package conf
+
+import (
+	_ "embed"
+	"time"
+)
+
+// Documented is the text of the documented configuration file. Its values are the defaults,
+// around a working example with two groups on this host.
+//
+//go:embed sluice.toml
+var Documented []byte
+
+const (
+	// clusterSlots is fixed by the Redis Cluster specification.
+	clusterSlots = 16384
+	// codisSlots is what Codis was built with, and what existing sites therefore have.
+	codisSlots = 1024
+	// codisDatabases is the default of a Redis server.
+	codisDatabases = 16
+	// clusterDatabases: a cluster node answers SELECT of any other database with an error.
+	clusterDatabases = 1
+)
+
+// Default returns the configuration of an empty file. It has no pool, so it does not validate
+// until one is added; DefaultPool gives one to start from.
+func Default() Config {
+	return Config{
+		Proxy: Proxy{
+			// One loop carries more than one application host sends, and a second one doubles
+			// the connections every backend sees.
+			Loops:      1,
+			MaxClients: 10000,
+			// Loopback, because the admin server asks for no password.
+			Admin: "127.0.0.1:6381",
+			// Well inside the 30 s that Kubernetes and the 90 s that systemd give a process.
+			DrainTimeout: Duration(10 * time.Second),
+			LogLevel:     LogInfo,
+			LogFormat:    LogAuto,
+			Limits: Limits{
+				MaxPipeline: 10000,
+				// As a Redis server: 1 GiB of query buffer, 512 MiB for a string, 2^20 arguments.
+				MaxUnparsed: 1 << 30,
+				MaxBulk:     512 << 20,
+				MaxArgs:     1 << 20,
+				// Twice MaxBulk: with the same value, a reader of the largest legal string would
+				// be closed for the few bytes of framing around it.
+				ClientOutput: 1 << 30,
+				// A second of a full 2 Gbit/s link; a backend that is further behind is not
+				// going to answer within any request timeout in use.
+				BackendOutput: 256 << 20,
+			},
+		},
+	}
+}
+
+// DefaultPool returns what a [[pool]] has before the file fills it in. Name, Listen and SlotModel
+// are empty and have to be set. Slots and Databases are those of SlotCodis; with SlotCluster they
+// have to be 16384 and normally 1, which loading from a file does by itself.
+func DefaultPool() Pool {
+	return Pool{
+		Slots:     codisSlots,
+		Databases: codisDatabases,
+		Dialect:   DialectRedis,
+		Discovery: Discovery{
+			Kind: DiscoverStatic,
+			// A move that matters shows itself earlier, through MOVED.
+			Refresh: Duration(10 * time.Second),
+		},
+		Backend: Backend{
+			DialTimeout: Duration(time.Second),
+			// Below the socket timeouts of common clients (2 to 5 s), so that an application
+			// gets an answer that says what happened and not a dead connection.
+			RequestTimeout: Duration(time.Second),
+			TCPKeepalive:   Duration(30 * time.Second),
+			// Several retransmissions on a slow path, and far less than the kernel's 15 minutes.
+			TCPUserTimeout: Duration(10 * time.Second),
+			ReconnectMin:   Duration(50 * time.Millisecond),
+			// Bounds how long a node that is back stays unused.
+			ReconnectMax:    Duration(2 * time.Second),
+			BreakerFailures: 5,
+			BreakerOpen:     Duration(time.Second),
+			ProbeInterval:   Duration(time.Second),
+		},
+	}
+}
+
+// defaultUser returns what a [[pool.auth.user]] has before the file fills it in: the user that
+// clients mean when they send AUTH with a password only.
+func defaultUser() User {
+	return User{Name: "default"}
+}

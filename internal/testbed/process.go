@@ -1,0 +1,79 @@
+package testbed
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"syscall"
+	"time"
+)
+
+// process is a running child. Immutable after start; its methods are safe for concurrent use.
+type process struct {
+	cmd  *exec.Cmd
+	done chan struct{} // closed when the child has been waited for
+}
+
+// startProcess starts a child whose output goes to out. One goroutine belongs to it; it ends when the
+// child does, and kill waits for that.
+//
+// The goroutine keeps its thread for as long as the child lives: Linux sends the parent death signal when
+// the thread that forked ends, which need not be the end of the process.
+func startProcess(path string, args []string, dir string, out io.Writer) (*process, error) {
+	cmd := exec.Command(path, args...)
+	cmd.Dir = dir
+	cmd.Stdout = out
+	cmd.Stderr = out
+	cmd.SysProcAttr = childAttr()
+	cmd.WaitDelay = time.Second // A grandchild (a background save) may still hold the pipe.
+	p := &process{cmd: cmd, done: make(chan struct{})}
+	started := make(chan error)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		_ = cmd.Wait() // How it ended is in its output; here it only matters that it has.
+		close(p.done)
+	}()
+	if err := <-started; err != nil {
+		return nil, fmt.Errorf("start %s: %w", path, err)
+	}
+	return p, nil
+}
+
+func (p *process) pid() int { return p.cmd.Process.Pid }
+
+// exited reports whether the child has ended.
+func (p *process) exited() bool {
+	select {
+	case <-p.done:
+		return true
+	default:
+		return false
+	}
+}
+
+func (p *process) signal(sig syscall.Signal) error {
+	if err := p.cmd.Process.Signal(sig); err != nil {
+		return fmt.Errorf("signal %s to process %d: %w", sig, p.pid(), err)
+	}
+	return nil
+}
+
+// kill ends the child, stopped or not, and waits until it is gone.
+func (p *process) kill() error {
+	for _, sig := range []syscall.Signal{syscall.SIGCONT, syscall.SIGKILL} {
+		if err := p.signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+	}
+	<-p.done
+	return nil
+}

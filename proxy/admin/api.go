@@ -1,0 +1,212 @@
+package admin
+
+import (
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"sluice/proxy"
+	"sluice/proxy/command"
+	"sluice/router"
+)
+
+// SourceStatus is what the source of a pool's topology knows.
+type SourceStatus struct {
+	Kind       string    `json:"kind"`
+	Epoch      uint64    `json:"epoch"`
+	LastChange time.Time `json:"last_change,omitzero"`
+	LastError  string    `json:"last_error,omitempty"`
+	Overrides  int       `json:"slots_by_moved"` // slots whose owner a MOVED taught, against the source
+}
+
+type topologyJSON struct {
+	Pools []poolJSON `json:"pools"`
+}
+
+type poolJSON struct {
+	Name      string       `json:"name"`
+	SlotModel string       `json:"slot_model"`
+	Slots     int          `json:"slots"`
+	Listen    []string     `json:"listen"`
+	Source    SourceStatus `json:"source"`
+	Epoch     uint64       `json:"epoch"`
+	Uncovered string       `json:"uncovered_slots"`
+	Groups    []groupJSON  `json:"groups"`
+}
+
+type groupJSON struct {
+	ID       string     `json:"id"`
+	Slots    string     `json:"slots"`
+	Master   nodeJSON   `json:"master"`
+	Replicas []nodeJSON `json:"replicas"`
+}
+
+type nodeJSON struct {
+	Addr      string    `json:"addr"`
+	Available bool      `json:"available"` // the breaker is closed
+	Version   string    `json:"version,omitempty"`
+	Role      string    `json:"role,omitempty"` // what the server itself says
+	RTTMicros int64     `json:"rtt_us"`
+	Conns     int       `json:"connections"`
+	Error     string    `json:"error,omitempty"`
+	Since     time.Time `json:"since"`
+}
+
+func (s *Server) topology(w http.ResponseWriter, _ *http.Request) {
+	out := topologyJSON{Pools: []poolJSON{}}
+	sources := s.cfg.Sources()
+	for _, p := range s.cfg.Server.Pools() {
+		out.Pools = append(out.Pools, describePool(p, sources[p.Name]))
+	}
+	writeJSON(w, out)
+}
+
+func describePool(p *proxy.Pool, source SourceStatus) poolJSON {
+	out := poolJSON{
+		Name: p.Name, SlotModel: p.Model.String(), Slots: p.Model.Slots(), Source: source,
+		Listen: []string{}, Groups: []groupJSON{},
+	}
+	for _, addr := range p.Addrs() {
+		out.Listen = append(out.Listen, addr.Network()+"://"+addr.String())
+	}
+	t := p.Table()
+	if t == nil {
+		return out
+	}
+	nodes := make(map[string]nodeJSON)
+	for _, n := range p.Nodes() {
+		st := n.Status()
+		nodes[n.Addr] = nodeJSON{
+			Addr: n.Addr, Available: n.Available(), Version: st.Version, Role: st.Role,
+			RTTMicros: st.RTT.Microseconds(), Conns: n.Conns(), Error: st.Err, Since: st.Since,
+		}
+	}
+	out.Epoch, out.Uncovered = t.Epoch, router.FormatRanges(t.Uncovered())
+	for _, g := range t.Groups {
+		group := groupJSON{
+			ID: string(g.ID), Slots: router.FormatRanges(t.Ranges(g)), Master: nodes[g.Master.Addr], Replicas: []nodeJSON{},
+		}
+		for _, r := range g.Replicas {
+			group.Replicas = append(group.Replicas, nodes[r.Addr])
+		}
+		out.Groups = append(out.Groups, group)
+	}
+	return out
+}
+
+type statsJSON struct {
+	Version        string                 `json:"version"`
+	UptimeSeconds  float64                `json:"uptime_seconds"`
+	Draining       bool                   `json:"draining"`
+	Clients        int                    `json:"clients"`
+	Rejected       uint64                 `json:"clients_rejected"`
+	AcceptErrors   uint64                 `json:"accept_errors"`
+	Requests       uint64                 `json:"requests"`
+	Errors         uint64                 `json:"error_replies"`
+	InFlight       int                    `json:"requests_in_flight"`
+	Moved          uint64                 `json:"moved_followed"`
+	Ask            uint64                 `json:"ask_followed"`
+	Retries        uint64                 `json:"retries"`
+	ProtocolErrors uint64                 `json:"protocol_errors"`
+	Panics         uint64                 `json:"panics"`
+	Commands       map[string]commandJSON `json:"commands"`
+}
+
+type commandJSON struct {
+	Calls      uint64  `json:"calls"`
+	Failed     uint64  `json:"failed"`
+	MicrosEach float64 `json:"us_per_call"`
+}
+
+func (s *Server) stats(w http.ResponseWriter, _ *http.Request) {
+	srv := s.cfg.Server
+	st := srv.Stats()
+	out := statsJSON{
+		Version: s.cfg.Version, UptimeSeconds: srv.Uptime().Seconds(), Draining: srv.Draining(),
+		Clients: srv.Clients(), Rejected: srv.Rejected(), AcceptErrors: srv.AcceptErrors(),
+		Requests: st.Requests, Errors: st.Errors, InFlight: st.InFlight,
+		Moved: st.Redirects[proxy.RedirectMoved], Ask: st.Redirects[proxy.RedirectAsk], Retries: st.Retries,
+		ProtocolErrors: st.ProtocolErrors, Panics: st.Panics, Commands: make(map[string]commandJSON),
+	}
+	for id := range st.Commands {
+		if c := &st.Commands[id]; c.Calls > 0 {
+			out.Commands[command.At(id).Name] = commandJSON{
+				Calls: c.Calls, Failed: c.Failed, MicrosEach: float64(c.Nanos) / 1000 / float64(c.Calls),
+			}
+		}
+	}
+	writeJSON(w, out)
+}
+
+// healthy says that the process and its loops answer.
+func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) {
+	_ = s.cfg.Server.Stats() // Returns only when every loop has answered.
+	fmt.Fprintln(w, "ok")
+}
+
+// ready says whether clients should be sent here: not draining, and every pool has a master that answers.
+func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+	var why []string
+	if s.cfg.Server.Draining() {
+		why = append(why, "draining")
+	}
+	for _, p := range s.cfg.Server.Pools() {
+		if !p.Ready() {
+			why = append(why, "pool "+p.Name+": no master answers")
+		}
+	}
+	if len(why) > 0 {
+		http.Error(w, "not ready: "+strings.Join(why, "; "), http.StatusServiceUnavailable)
+		return
+	}
+	fmt.Fprintln(w, "ready")
+}
+
+type reloadJSON struct {
+	Applied []string `json:"applied"`
+	Restart []string `json:"needs_restart"`
+	Errors  []string `json:"errors,omitempty"`
+}
+
+func (s *Server) reload(w http.ResponseWriter, _ *http.Request) {
+	applied, restart, err := s.cfg.Reload()
+	out := reloadJSON{Applied: nonNil(applied), Restart: nonNil(restart)}
+	if err != nil {
+		out.Errors = strings.Split(err.Error(), "\n")
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnprocessableEntity)
+	}
+	writeJSON(w, out)
+}
+
+func nonNil(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+func writeJSON(w http.ResponseWriter, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	_ = enc.Encode(v)
+}
+
+// index lists what there is, for people who look with a browser.
+func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	fmt.Fprintf(w, `<!doctype html><html lang="en"><title>Sluice</title>
+<style>body{font:16px/1.6 system-ui,sans-serif;max-width:40em;margin:3em auto;padding:0 1em;color-scheme:light dark}code{font-size:.95em}</style>
+<h1>Sluice</h1><p>%s</p><ul>
+<li><a href="/-/ready">/-/ready</a>: are clients welcome, and if not, why
+<li><a href="/-/healthy">/-/healthy</a>: does the process answer
+<li><a href="/api/v1/topology">/api/v1/topology</a>: pools, groups, nodes and what is known of them
+<li><a href="/api/v1/stats">/api/v1/stats</a>: counters
+<li><a href="/metrics">/metrics</a>: the same for Prometheus
+<li><code>POST /-/reload</code>: read the configuration again
+</ul></html>
+`, s.cfg.Version)
+}

@@ -1,0 +1,167 @@
+package admin
+
+import (
+	"net/http"
+	"strconv"
+
+	"github.com/VictoriaMetrics/metrics"
+
+	"sluice/proxy"
+	"sluice/proxy/command"
+	"sluice/router"
+)
+
+// metrics renders everything at the moment it is asked for: the loops count without locks, and a scrape asks
+// each loop for a copy.
+func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "text/plain; version=0.0.4; charset=utf-8")
+	e := exposition{w: w}
+	srv := s.cfg.Server
+	st := srv.Stats()
+
+	e.family("sluice_build_info", "gauge", "Constant 1, labelled with the version.")
+	e.value("sluice_build_info", 1, "version", s.cfg.Version)
+	e.family("sluice_uptime_seconds", "gauge", "Time since the start.")
+	e.value("sluice_uptime_seconds", srv.Uptime().Seconds())
+	e.family("sluice_draining", "gauge", "1 while the process drains.")
+	e.value("sluice_draining", oneIf(srv.Draining()))
+
+	e.family("sluice_client_connections", "gauge", "Connected clients.")
+	e.value("sluice_client_connections", float64(srv.Clients()))
+	e.counter("sluice_client_connections_total", "Clients accepted.", st.ClientsOpened)
+	e.counter("sluice_accept_errors_total", "Failed accepts, such as for want of file descriptors.", srv.AcceptErrors())
+	e.family("sluice_client_rejected_total", "counter", "Clients refused or closed because of a limit.")
+	e.value("sluice_client_rejected_total", float64(srv.Rejected()), "reason", "max_clients")
+	e.value("sluice_client_rejected_total", float64(st.Overflows[proxy.OverflowUnparsed]), "reason", "max_unparsed")
+	e.value("sluice_client_rejected_total", float64(st.Overflows[proxy.OverflowOutput]), "reason", "client_output")
+	e.counter("sluice_client_received_bytes_total", "Bytes read from clients.", st.ClientBytesIn)
+	e.counter("sluice_client_sent_bytes_total", "Bytes written to clients.", st.ClientBytesOut)
+	e.counter("sluice_client_auth_failures_total", "Refused passwords.", st.AuthFailures)
+	e.counter("sluice_client_protocol_errors_total", "Requests that could not be framed.", st.ProtocolErrors)
+
+	e.counter("sluice_requests_total", "Requests answered.", st.Requests)
+	e.counter("sluice_request_errors_total", "Requests answered with an error.", st.Errors)
+	e.counter("sluice_unknown_commands_total", "Requests for a command that does not exist.", st.Unknown)
+	e.family("sluice_requests_in_flight", "gauge", "Requests that wait for their reply.")
+	e.value("sluice_requests_in_flight", float64(st.InFlight))
+	e.commands(st)
+	e.histogram("sluice_request_duration_seconds", "From the dispatch of a forwarded request to its turn in the reply stream.", &st.Latency)
+
+	e.family("sluice_redirects_total", "counter", "Redirects of cluster nodes that were followed.")
+	e.value("sluice_redirects_total", float64(st.Redirects[proxy.RedirectMoved]), "kind", "moved")
+	e.value("sluice_redirects_total", float64(st.Redirects[proxy.RedirectAsk]), "kind", "ask")
+	e.counter("sluice_retries_total", "Requests sent again after a lost connection.", st.Retries)
+	e.counter("sluice_backend_received_bytes_total", "Bytes read from backends.", st.BackendBytesIn)
+	e.counter("sluice_panics_total", "Panics that were caught.", st.Panics)
+	e.family("sluice_held_reply_bytes", "gauge", "Replies that wait for older ones of their client.")
+	e.value("sluice_held_reply_bytes", float64(st.HeldReplies))
+	e.family("sluice_free_buffer_bytes", "gauge", "Buffers kept for reuse.")
+	e.value("sluice_free_buffer_bytes", float64(st.FreeBuffers))
+	e.pools(srv.Pools())
+	metrics.WriteProcessMetrics(w)
+}
+
+func (e *exposition) commands(st *proxy.Stats) {
+	e.family("sluice_commands_total", "counter", "Commands by name and outcome.")
+	for id := range st.Commands {
+		if c := &st.Commands[id]; c.Calls > 0 {
+			name := command.At(id).Name
+			e.value("sluice_commands_total", float64(c.Calls-c.Failed), "cmd", name, "result", "ok")
+			e.value("sluice_commands_total", float64(c.Failed), "cmd", name, "result", "error")
+		}
+	}
+	e.family("sluice_command_duration_seconds_total", "counter", "Time spent on forwarded commands, by name.")
+	for id := range st.Commands {
+		if c := &st.Commands[id]; c.Nanos > 0 {
+			e.value("sluice_command_duration_seconds_total", float64(c.Nanos)/1e9, "cmd", command.At(id).Name)
+		}
+	}
+}
+
+func (e *exposition) pools(pools []*proxy.Pool) {
+	e.family("sluice_topology_epoch", "gauge", "Number of the topology in force.")
+	e.family("sluice_topology_uncovered_slots", "gauge", "Slots that no group owns.")
+	for _, p := range pools {
+		t := p.Table()
+		if t == nil {
+			continue
+		}
+		e.value("sluice_topology_epoch", float64(t.Epoch), "pool", p.Name)
+		e.value("sluice_topology_uncovered_slots", float64(uncovered(t)), "pool", p.Name)
+	}
+	e.family("sluice_backend_up", "gauge", "1 when the last probe was answered and the breaker is closed.")
+	e.family("sluice_backend_connections", "gauge", "Connections to a backend.")
+	e.family("sluice_backend_rtt_seconds", "gauge", "Round trip of the last probe.")
+	for _, p := range pools {
+		for _, n := range p.Nodes() {
+			st := n.Status()
+			e.value("sluice_backend_up", oneIf(n.Available() && st.Err == "" && !st.Since.IsZero()), "pool", p.Name, "backend", n.Addr)
+			e.value("sluice_backend_connections", float64(n.Conns()), "pool", p.Name, "backend", n.Addr)
+			e.value("sluice_backend_rtt_seconds", st.RTT.Seconds(), "pool", p.Name, "backend", n.Addr)
+		}
+	}
+}
+
+func uncovered(t *router.Table) int {
+	n := 0
+	for _, r := range t.Uncovered() {
+		n += r.Len()
+	}
+	return n
+}
+
+func oneIf(b bool) float64 {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+// exposition writes the text format of Prometheus.
+type exposition struct{ w http.ResponseWriter }
+
+func (e *exposition) family(name, kind, help string) {
+	e.print("# HELP ", name, " ", help, "\n# TYPE ", name, " ", kind, "\n")
+}
+
+func (e *exposition) counter(name, help string, n uint64) {
+	e.family(name, "counter", help)
+	e.print(name, " ", strconv.FormatUint(n, 10), "\n")
+}
+
+// value writes a sample; labels are names and values in turn.
+func (e *exposition) value(name string, v float64, labels ...string) {
+	e.print(name)
+	for i := 0; i < len(labels); i += 2 {
+		open := ","
+		if i == 0 {
+			open = "{"
+		}
+		e.print(open, labels[i], "=", strconv.Quote(labels[i+1]))
+	}
+	if len(labels) > 0 {
+		e.print("}")
+	}
+	e.print(" ", strconv.FormatFloat(v, 'g', -1, 64), "\n")
+}
+
+func (e *exposition) histogram(name, help string, h *proxy.Histogram) {
+	e.family(name, "histogram", help)
+	var sum uint64
+	for i, n := range h.Buckets {
+		sum += n
+		bound := "+Inf"
+		if i < len(proxy.LatencyBounds) {
+			bound = strconv.FormatFloat(proxy.LatencyBounds[i].Seconds(), 'g', -1, 64)
+		}
+		e.value(name+"_bucket", float64(sum), "le", bound)
+	}
+	e.value(name+"_sum", float64(h.Nanos)/1e9)
+	e.value(name+"_count", float64(sum))
+}
+
+func (e *exposition) print(parts ...string) {
+	for _, p := range parts {
+		_, _ = e.w.Write([]byte(p))
+	}
+}

@@ -1,0 +1,84 @@
+// Package admin is the HTTP side of Sluice for operators: metrics, health, what it knows as JSON, reload and
+// profiles. It runs on goroutines of net/http and touches the event loops only through proxy.Server.
+package admin
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"time"
+
+	"sluice/proxy"
+)
+
+// Config is what a Server shows and does.
+type Config struct {
+	Server  *proxy.Server
+	Version string
+	Log     *slog.Logger
+	// Reload reads the configuration again; see POST /-/reload.
+	Reload func() (applied, restart []string, err error)
+	// Sources tells what the source of each pool's topology knows, by pool.
+	Sources func() map[string]SourceStatus
+}
+
+// Server answers HTTP. Safe for concurrent use.
+type Server struct {
+	cfg  Config
+	http *http.Server
+	ln   net.Listener
+}
+
+// New returns a Server that does nothing until Serve.
+func New(cfg Config, ln net.Listener) *Server {
+	s := &Server{cfg: cfg, ln: ln}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /{$}", s.index)
+	mux.HandleFunc("GET /metrics", s.metrics)
+	mux.HandleFunc("GET /-/healthy", s.healthy)
+	mux.HandleFunc("GET /-/ready", s.ready)
+	mux.HandleFunc("POST /-/reload", s.reload)
+	mux.HandleFunc("GET /api/v1/topology", s.topology)
+	mux.HandleFunc("GET /api/v1/stats", s.stats)
+	if isLoopback(ln.Addr()) {
+		addProfiles(mux)
+	}
+	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	return s
+}
+
+// Serve answers requests until Close.
+func (s *Server) Serve() {
+	if err := s.http.Serve(s.ln); !errors.Is(err, http.ErrServerClosed) {
+		s.cfg.Log.Error("the admin server ended", "err", err)
+	}
+}
+
+// Addr is where the Server listens.
+func (s *Server) Addr() string { return s.ln.Addr().String() }
+
+// Close stops answering and waits for answers under way for up to a second.
+func (s *Server) Close() {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if s.http.Shutdown(ctx) != nil {
+		_ = s.http.Close()
+	}
+}
+
+// addProfiles offers net/http/pprof. Profiles show keys and addresses, and taking one costs CPU, so they are
+// for people on the host only.
+func addProfiles(mux *http.ServeMux) {
+	mux.HandleFunc("GET /debug/pprof/", pprof.Index)
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	mux.HandleFunc("GET /debug/pprof/symbol", pprof.Symbol)
+	mux.HandleFunc("GET /debug/pprof/trace", pprof.Trace)
+}
+
+func isLoopback(addr net.Addr) bool {
+	tcp, ok := addr.(*net.TCPAddr)
+	return ok && tcp.IP.IsLoopback()
+}

@@ -1,0 +1,292 @@
+package proxy
+
+import (
+	"fmt"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"sluice/backend"
+	"sluice/proxy/resp"
+)
+
+// client is one client connection. Owned by the event loop that it was given when it was accepted; no
+// locking.
+//
+// Its bytes are parsed in gnet's read buffer; what can't be dispatched yet is kept in in. Nothing is parsed
+// while stall says why not, so bytes wait there in order, up to Limits.MaxUnparsed.
+type client struct {
+	loop *loop
+	pool *Pool
+	conn gnet.Conn // nil before it is opened and after it is closed
+	id   uint64
+	session
+
+	in      []byte // bytes not dispatched yet; in[:inOff] is done with
+	inOff   int
+	partial resp.Partial // how much of the request at in[inOff:] was checked
+	out     []byte       // replies of this turn
+	held    int          // bytes of replies that wait for older ones
+	pipe    pipeline
+	view    *view // topology under which the requests in flight were routed
+	stall   stall
+	retries []*retry // bounced requests, oldest first; see retry
+
+	dirty   bool // stands in loop.dirtyClients
+	queued  bool // stands in loop.ready
+	closing bool // takes no more requests; closed once everything is answered and written
+	closed  bool
+}
+
+// stall says why a client is not parsed.
+type stall uint8
+
+const (
+	stallNone  stall = iota
+	stallDepth       // Limits.MaxPipeline requests are in flight
+	stallDrain       // the next request must wait until nothing is in flight
+	stallRetry       // bounced requests are on their second way
+)
+
+// bigReply is the size from which a reply is written at once instead of being gathered.
+const bigReply = 16 << 10
+
+// opened is called when the connection is on the loop.
+func (c *client) opened(conn gnet.Conn) {
+	c.conn = conn
+	c.loop.clients[c.id] = c
+	c.loop.stats.ClientsOpened++
+}
+
+// traffic takes what one read brought.
+func (c *client) traffic(buf []byte) {
+	l := c.loop
+	l.stats.ClientBytesIn += uint64(len(buf))
+	if c.closing {
+		return // What comes after QUIT or a protocol error is not looked at.
+	}
+	if len(c.in) == 0 && c.stall == stallNone {
+		buf = buf[c.process(buf):]
+		if len(buf) == 0 || c.closed || c.closing {
+			return
+		}
+	}
+	c.compact()
+	c.in = l.pool.Append(c.in, buf)
+	if c.stall == stallNone && len(c.in) > len(buf) {
+		c.resume()
+	}
+	if limit := l.server.limits().MaxUnparsed; len(c.in)-c.inOff > limit && !c.closing {
+		l.stats.Overflows[OverflowUnparsed]++
+		c.fatal(fmt.Sprintf("ERR Protocol error: more than %d bytes are waiting to be processed", limit))
+	}
+}
+
+// compact moves the rest of in to its front once half of it is done with.
+func (c *client) compact() {
+	if c.inOff == 0 || c.inOff < len(c.in)/2 {
+		return
+	}
+	n := copy(c.in, c.in[c.inOff:])
+	c.in, c.inOff = c.in[:n], 0
+}
+
+// resume goes on parsing what the client holds.
+func (c *client) resume() {
+	c.queued = false
+	if c.closed || c.closing {
+		return
+	}
+	c.stall = stallNone
+	c.inOff += c.process(c.in[c.inOff:])
+	if c.closed {
+		return
+	}
+	if c.inOff == len(c.in) || c.closing {
+		c.loop.pool.Put(c.in)
+		c.in, c.inOff = nil, 0
+	}
+}
+
+// process dispatches the requests in buf and returns how many bytes they took. It stops at an incomplete
+// request, at one that has to wait (then stall is set) and when the client is to be closed.
+func (c *client) process(buf []byte) int {
+	l := c.loop
+	v := c.pool.view.Load()
+	limits := l.server.limits()
+	l.parser.Limits = resp.Limits{MaxArgs: limits.MaxArgs, MaxBulk: limits.MaxBulk}
+	off := 0
+	for off < len(buf) && !c.closing && !c.closed {
+		switch {
+		case len(c.retries) > 0:
+			c.stall = stallRetry
+			return off
+		case c.pipe.len() >= limits.MaxPipeline:
+			c.stall = stallDepth
+			return off
+		}
+		n, err := l.parser.Parse(buf[off:], &c.partial, c.authenticated)
+		if err != nil {
+			l.stats.ProtocolErrors++
+			c.fatal("ERR " + err.Error())
+			return len(buf)
+		}
+		if n == 0 {
+			return off
+		}
+		if len(l.parser.Args) > 0 && !c.dispatch(v, l.parser.Args, l.parser.Raw) {
+			c.stall = stallDrain
+			return off
+		}
+		off += n
+	}
+	return off
+}
+
+// wake makes a stalled client go on when what it waits for has come.
+func (c *client) wake() {
+	if c.stall == stallNone || c.queued || c.closed {
+		return
+	}
+	if c.stall == stallDepth && c.pipe.len() > c.loop.server.limits().MaxPipeline/2 {
+		return
+	}
+	if c.stall == stallDrain && !c.pipe.empty() || len(c.retries) > 0 {
+		return
+	}
+	c.queued = true
+	c.loop.ready = append(c.loop.ready, c)
+}
+
+// mark puts the client into the list of those to write to.
+func (c *client) mark() {
+	if !c.dirty && !c.closed {
+		c.dirty = true
+		c.loop.dirtyClients = append(c.loop.dirtyClients, c)
+	}
+}
+
+// write adds data to what the client will be sent.
+func (c *client) write(data []byte) {
+	if len(data) >= bigReply {
+		c.push()
+		c.send(data)
+		c.mark() // The output limit is checked in flush.
+		return
+	}
+	if len(c.out)+len(data) > earlyFlush {
+		c.push()
+	}
+	if c.closed {
+		return
+	}
+	c.out = c.loop.pool.Append(c.out, data)
+	c.mark()
+}
+
+// push hands the gathered replies to gnet.
+func (c *client) push() {
+	if len(c.out) == 0 {
+		return
+	}
+	out := c.out
+	c.out = nil
+	c.send(out)
+	c.loop.pool.Put(out)
+}
+
+// send writes to the connection. A failing write closes the client before it returns.
+func (c *client) send(data []byte) {
+	if c.closed {
+		return
+	}
+	c.loop.stats.ClientBytesOut += uint64(len(data))
+	_, _ = c.conn.Write(data)
+}
+
+// flush writes what was gathered, closes a client that is done and one that does not read.
+func (c *client) flush() {
+	c.dirty = false
+	if c.closed {
+		return
+	}
+	c.push()
+	if c.closed {
+		return
+	}
+	limit := c.loop.server.limits().ClientOutput
+	if waiting := c.conn.OutboundBuffered() + c.held; waiting > limit {
+		c.loop.stats.Overflows[OverflowOutput]++
+		c.loop.server.log.Warn("client does not read its replies, closing it",
+			"client", c.id, "addr", c.addr, "waiting_bytes", waiting, "limit_bytes", limit)
+		c.close()
+		return
+	}
+	if c.closing && c.pipe.empty() && c.conn.OutboundBuffered() == 0 {
+		c.close()
+	}
+}
+
+// fatal answers an error and closes the client behind it.
+func (c *client) fatal(text string) {
+	c.replyError(text)
+	c.finish()
+}
+
+// finish closes the client once everything that was asked is answered and written.
+func (c *client) finish() {
+	c.closing = true
+	c.loop.pool.Put(c.in)
+	c.in, c.inOff = nil, 0
+	c.loop.closing = append(c.loop.closing, c)
+	c.mark()
+}
+
+// close ends the connection now.
+func (c *client) close() {
+	if !c.closed && c.conn != nil {
+		_ = c.loop.el.Close(c.conn) // Calls onClose.
+	}
+}
+
+// onClose is called when the connection is gone. Replies that still come are dropped by their owner.
+func (c *client) onClose() {
+	if c.closed {
+		return
+	}
+	l := c.loop
+	c.closed = true
+	if !c.pipe.empty() {
+		l.busy--
+	}
+	for seq := c.pipe.head; seq != c.pipe.tail; seq++ {
+		c.pipe.at(seq).release(l.pool)
+	}
+	l.pool.Put(c.in)
+	l.pool.Put(c.out)
+	c.pipe, c.in, c.out, c.retries, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil
+	delete(l.clients, c.id)
+	l.stats.ClientsClosed++
+	l.server.clientGone()
+}
+
+// reply answers the request at hand, in its turn. data is copied.
+func (c *client) reply(data []byte) {
+	if c.pipe.empty() {
+		c.loop.stats.Requests++
+		if data[0] == '-' {
+			c.loop.stats.Errors++
+		}
+		c.write(data)
+		return
+	}
+	c.deliver(c.pipe.push(nil, c.loop.now), data, true, true)
+}
+
+// replyError answers an error; text has no leading '-'.
+func (c *client) replyError(text string) {
+	l := c.loop
+	l.scratch = resp.AppendError(l.scratch[:0], text)
+	c.reply(l.scratch)
+}
+
+var _ backend.Owner = (*client)(nil)

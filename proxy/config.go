@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"io/fs"
+	"log/slog"
+	"time"
+
+	"sluice/backend"
+	"sluice/router"
+)
+
+// Config is what a Server needs to start. The parts that a reload changes are Settings and PoolSettings.
+type Config struct {
+	ID      string // names this proxy to the backends and in INFO
+	Version string
+	Loops   int // event loops, at least 1
+	Log     *slog.Logger
+
+	Settings
+}
+
+// Settings are the process-wide settings that may change while the Server runs. Immutable.
+type Settings struct {
+	MaxClients int
+	Limits     Limits
+	Drain      time.Duration // how long Shutdown waits for requests in flight
+}
+
+// Limits bounds what one client or one backend connection may cost. Each has a defined answer.
+type Limits struct {
+	MaxPipeline  int // requests in flight per client; beyond it the client is not read further
+	MaxUnparsed  int // bytes of a client waiting to be parsed; beyond it: an error, then close
+	MaxBulk      int // bytes of one argument; beyond it: a protocol error, then close
+	MaxArgs      int // arguments of one request; beyond it: a protocol error, then close
+	ClientOutput int // bytes waiting for a client to read them; beyond it: close
+}
+
+// PoolConfig describes a pool for the life of the process.
+type PoolConfig struct {
+	Name   string
+	Model  router.Model
+	Listen []Listen
+
+	// Moved is told about every MOVED reply. It is called on an event loop and must not block. May be nil.
+	Moved func(slot router.Slot, addr string)
+
+	PoolSettings
+}
+
+// PoolSettings are the settings of a pool that may change while it runs. Immutable.
+type PoolSettings struct {
+	Databases int // SELECT takes 0..Databases-1
+	Users     []User
+	Backend   backend.Options
+}
+
+// Listen is an address to accept clients on.
+type Listen struct {
+	Network string      // "tcp" or "unix"
+	Address string      // host:port or a path
+	Mode    fs.FileMode // permissions of a unix socket; 0 leaves what the umask gives
+}
+
+// String writes the address as the configuration does.
+func (l Listen) String() string { return l.Network + "://" + l.Address }
+
+// User is a client's identity. A pool without users asks for no password.
+type User struct {
+	Name     string // "default" is the user of AUTH with a password alone
+	Password string
+}

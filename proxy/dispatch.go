@@ -1,0 +1,125 @@
+package proxy
+
+import (
+	"bytes"
+
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+)
+
+// dispatch takes one request. It returns false when the request has to wait until the requests in flight
+// are answered; it is parsed again then. args and raw are valid during the call.
+func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
+	l := c.loop
+	cmd := command.Lookup(args[0])
+	if cmd == nil {
+		l.stats.Unknown++
+		c.replyError(command.ErrUnknownCommand(args[0], args[1:]))
+		return true
+	}
+	if cmd.KeyAt > 0 && cmd.ArityOK(len(args)) && c.authenticated && plans[cmd.ID].kind == planForward {
+		return c.forward(v, cmd, c.pool.Model.Slot(args[cmd.KeyAt]), raw)
+	}
+	return c.dispatchOther(v, cmd, args, raw)
+}
+
+// dispatchOther takes what is not a plain command with one key.
+func (c *client) dispatchOther(v *view, cmd *command.Command, args [][]byte, raw []byte) bool {
+	if len(cmd.Subcommands) > 0 && len(args) > 1 {
+		sub := cmd.Sub(args[1])
+		if sub == nil {
+			c.replyError(command.ErrUnknownSubcommand(cmd, args[1]))
+			return true
+		}
+		cmd = sub
+	}
+	if !cmd.ArityOK(len(args)) {
+		c.replyError(command.ErrArity(cmd))
+		return true
+	}
+	if !c.authenticated && !cmd.Is(command.NoAuth) {
+		c.replyError(errNoAuth)
+		return true
+	}
+	p := plans[cmd.ID]
+	switch p.kind {
+	case planForward:
+		return c.forwardKeys(v, cmd, args, raw)
+	case planSplit:
+		return c.dispatchSplit(v, cmd, p.split, args, raw)
+	case planLocal:
+		return c.dispatchLocal(cmd, p.local, args)
+	case planRefuse:
+		c.replyError(p.refusal)
+	}
+	return true
+}
+
+// dispatchLocal runs a command that Sluice answers itself.
+func (c *client) dispatchLocal(cmd *command.Command, run localFunc, args [][]byte) bool {
+	c.loop.stats.Commands[cmd.ID].Calls++
+	return run(c, args)
+}
+
+// forwardKeys sends a command with any number of keys, all in one slot.
+func (c *client) forwardKeys(v *view, cmd *command.Command, args [][]byte, raw []byte) bool {
+	l := c.loop
+	if blocks(cmd, args) {
+		c.replyError(unsupported(cmd.Name + " ... BLOCK"))
+		return true
+	}
+	keys, err := cmd.AppendKeys(l.keys[:0], args)
+	l.keys = keys[:0]
+	if err != nil {
+		c.replyError(keysRefusal(cmd, err))
+		return true
+	}
+	if len(keys) == 0 {
+		c.replyError(errScriptKeys)
+		return true
+	}
+	slot := c.pool.Model.Slot(args[keys[0]])
+	for _, k := range keys[1:] {
+		if c.pool.Model.Slot(args[k]) != slot {
+			c.replyError(errCrossSlot)
+			return true
+		}
+	}
+	return c.forward(v, cmd, slot, raw)
+}
+
+// keysRefusal is the error for arguments in which the keys can't be found. The server would answer one of
+// its many errors; which one depends on the arguments behind.
+func keysRefusal(cmd *command.Command, err error) string {
+	if cmd.Name == "xread" || cmd.Name == "xreadgroup" {
+		return "ERR Unbalanced '" + cmd.Name + "' list of streams: for each stream key an ID or '$' must be specified."
+	}
+	_ = err
+	return errSyntax
+}
+
+// blocks reports whether an XREAD or XREADGROUP asks to wait for data. Every other command that blocks is
+// refused by its plan.
+func blocks(cmd *command.Command, args [][]byte) bool {
+	if cmd.Name != "xread" && cmd.Name != "xreadgroup" {
+		return false
+	}
+	for _, a := range args[1:] {
+		if bytes.EqualFold(a, []byte("streams")) {
+			return false
+		}
+		if bytes.EqualFold(a, []byte("block")) {
+			return true
+		}
+	}
+	return false
+}
+
+// splitRequest finds the arguments of a complete request. For paths that are not hot: it allocates.
+func splitRequest(raw []byte) [][]byte {
+	p := resp.Parser{Limits: resp.Limits{MaxArgs: len(raw), MaxBulk: len(raw)}}
+	if n, err := p.Parse(raw, &resp.Partial{}, true); n == 0 || err != nil {
+		return nil
+	}
+	return p.Args
+}

@@ -1,0 +1,184 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+
+	"sluice/backend"
+	"sluice/proxy/command"
+	"sluice/router"
+)
+
+// begin gives a request its place in the pipeline.
+func (c *client) begin(cmd *command.Command) uint32 {
+	if c.pipe.empty() {
+		c.loop.busy++
+	}
+	return c.pipe.push(cmd, c.loop.now)
+}
+
+// mayRoute reports whether a command on slot may be routed by v now. While requests are in flight that were
+// routed by an older topology, one on a slot that has changed hands since has to wait for them: they may be
+// about to bounce to the new owner, and would be overtaken.
+func (c *client) mayRoute(v *view, slot router.Slot) bool {
+	if c.view == v || c.pipe.empty() {
+		c.view = v
+		return true
+	}
+	return v == nil || c.view == nil || c.view.table.SameOwner(v.table, slot)
+}
+
+// forward sends a request as it is to the master of slot. It returns false when the request has to wait.
+func (c *client) forward(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
+	if !c.mayRoute(v, slot) {
+		return false
+	}
+	node, refusal := c.nodeFor(v, slot)
+	if node == nil {
+		c.replyError(refusal)
+		return true
+	}
+	l := c.loop
+	b := l.link(node, c.proto, c.db)
+	seq := c.begin(cmd)
+	if err := b.Send(raw, c, seq, l.now); err != nil {
+		c.deliverError(seq, sendError(node, err))
+		return true
+	}
+	l.sent(b)
+	return true
+}
+
+// nodeFor finds the node that takes commands on slot, or says why there is none.
+func (c *client) nodeFor(v *view, slot router.Slot) (*backend.Node, string) {
+	if v == nil {
+		return nil, errNoTopology
+	}
+	node := v.master(slot)
+	if node == nil {
+		return nil, errSlotUnserved
+	}
+	if !node.Available() {
+		return nil, unavailable(node)
+	}
+	return node, ""
+}
+
+// sent notes that b has something to flush, and flushes it at once when that is much.
+func (l *loop) sent(b *backend.Conn) {
+	l.markBackend(b)
+	if b.Up() && b.Unsent() >= earlyFlush {
+		b.Flush()
+	}
+}
+
+// Reply implements backend.Owner for requests that were forwarded as they are.
+func (c *client) Reply(seq uint32, r backend.Reply) {
+	if c.closed {
+		return
+	}
+	if r.First && r.Data[0] == '-' && c.bounced(c, seq, seq, r) {
+		return
+	}
+	c.deliver(seq, r.Data, r.First, r.Last)
+}
+
+// Fail implements backend.Owner.
+func (c *client) Fail(seq uint32, f backend.Failure) {
+	if c.closed {
+		return
+	}
+	if c.lost(c, seq, seq, f) {
+		return
+	}
+	c.deliverFailure(seq, f)
+}
+
+// deliverFailure answers the request that will get no reply from the backend.
+func (c *client) deliverFailure(seq uint32, f backend.Failure) {
+	p := c.pipe.at(seq)
+	if f.Cut && p.flags&passedPart != 0 {
+		// A part of the reply is with the client already. Only the end of the connection can tell it that
+		// the rest won't come.
+		c.loop.server.log.Warn("closing a client in the middle of a reply", "client", c.id, "addr", c.addr, "err", f.Err)
+		c.close()
+		return
+	}
+	p.release(c.loop.pool)
+	c.deliverError(seq, failureText(p.cmd, f))
+}
+
+// deliver takes the reply of request seq, or the next part of it.
+func (c *client) deliver(seq uint32, data []byte, first, last bool) {
+	p := c.pipe.at(seq)
+	if first && data[0] == '-' {
+		p.flags |= failed
+	}
+	if last {
+		p.flags |= answered
+	}
+	if seq != c.pipe.head {
+		c.held += p.store(data, c.loop.pool)
+		if c.held > c.loop.server.limits().ClientOutput {
+			c.mark() // flush closes it.
+		}
+		return
+	}
+	c.write(data)
+	if c.closed {
+		return
+	}
+	if !last {
+		p.flags |= passedPart
+		return
+	}
+	c.advance(p)
+}
+
+// deliverError answers request seq with an error; text has no leading '-'.
+func (c *client) deliverError(seq uint32, text string) {
+	l := c.loop
+	l.scratch = appendErrorLine(l.scratch[:0], text)
+	c.deliver(seq, l.scratch, true, true)
+}
+
+// advance counts the oldest request, p, as done and writes the replies that waited for it.
+func (c *client) advance(p *pending) {
+	l := c.loop
+	l.stats.record(p, l.now)
+	for c.pipe.head++; !c.pipe.empty(); c.pipe.head++ {
+		p = c.pipe.at(c.pipe.head)
+		if data := p.stored(); len(data) > 0 {
+			c.write(data)
+			if c.closed {
+				return
+			}
+			p.flags |= passedPart
+			c.held -= p.release(l.pool)
+		}
+		if p.flags&answered == 0 {
+			c.wake()
+			return
+		}
+		l.stats.record(p, l.now)
+	}
+	l.busy--
+	c.wake()
+}
+
+// failureText is the error for a request that gets no reply.
+func failureText(cmd *command.Command, f backend.Failure) string {
+	node := f.Conn.Node
+	switch {
+	case !f.Sent:
+		return unavailableBecause(node, f.Err)
+	case cmd != nil && cmd.Is(command.ReadOnly) && errors.Is(f.Err, backend.ErrTimeout):
+		return fmt.Sprintf("ERR timeout: backend %s did not answer within %s", node.Addr, node.Options().RequestTimeout)
+	case cmd != nil && cmd.Is(command.ReadOnly):
+		return fmt.Sprintf("ERR connection to backend %s was lost: %v", node.Addr, f.Err)
+	case errors.Is(f.Err, backend.ErrTimeout):
+		return fmt.Sprintf("ERR outcome unknown: backend %s did not answer within %s, the command may have run",
+			node.Addr, node.Options().RequestTimeout)
+	}
+	return fmt.Sprintf("ERR outcome unknown: connection to backend %s was lost, the command may have run: %v", node.Addr, f.Err)
+}

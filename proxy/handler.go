@@ -1,0 +1,108 @@
+package proxy
+
+import (
+	"errors"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"sluice/backend"
+)
+
+// handler receives gnet's callbacks. Each comes on the loop of its connection; what the connection is for
+// stands in its context: a *client, a *backend.Conn, or nothing for the short-lived connections that the
+// Server finds its loops with.
+//
+// A panic in a callback ends the connection it came from and nothing else.
+type handler struct {
+	gnet.BuiltinEventEngine
+}
+
+var errPanic = errors.New("internal error")
+
+func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {
+	switch peer := conn.Context().(type) {
+	case *client:
+		peer.opened(conn)
+	case *backend.Conn:
+		l := loopOf(conn)
+		if l == nil {
+			return nil, gnet.Close
+		}
+		l.begin()
+		if !peer.Opened(conn, l.now) {
+			return nil, gnet.Close
+		}
+		l.markBackend(peer)
+		l.schedule()
+	}
+	return nil, gnet.None
+}
+
+func (*handler) OnTraffic(conn gnet.Conn) (action gnet.Action) {
+	switch peer := conn.Context().(type) {
+	case *client:
+		l := peer.loop
+		defer func() {
+			if r := recover(); r != nil {
+				l.panicked("client traffic", r)
+				l.recoverLists()
+				action = gnet.Close
+			}
+		}()
+		buf, _ := conn.Next(-1)
+		if len(buf) > 0 && !peer.closed {
+			l.begin()
+			peer.traffic(buf)
+			l.end()
+		}
+	case *backend.Conn:
+		l := loopOf(conn)
+		defer func() {
+			if r := recover(); r != nil {
+				l.panicked("backend traffic", r)
+				l.recoverLists()
+				action = gnet.Close
+			}
+		}()
+		buf, _ := conn.Next(-1)
+		if len(buf) > 0 && peer.Up() {
+			l.begin()
+			if err := l.backendTraffic(peer, buf); err != nil {
+				l.server.log.Warn("closing a backend connection", "backend", peer.Node.Addr, "err", err)
+				peer.Close(err)
+				action = gnet.Close
+			}
+			l.end()
+		}
+	}
+	return action
+}
+
+func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
+	switch peer := conn.Context().(type) {
+	case *client:
+		peer.loop.guard("client close", peer.onClose)
+	case *backend.Conn:
+		l := loopOf(conn)
+		if l == nil {
+			return gnet.None
+		}
+		if err == nil {
+			err = errPanic
+		}
+		l.guard("backend close", func() {
+			l.begin()
+			if peer.Up() {
+				peer.Node.Report(err)
+			}
+			peer.Close(err)
+			l.schedule()
+		})
+	}
+	return gnet.None
+}
+
+// loopOf is the loop that a backend connection belongs to.
+func loopOf(conn gnet.Conn) *loop {
+	return conn.Context().(*backend.Conn).Home().(*loop)
+}

@@ -1,0 +1,167 @@
+package proxy
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+)
+
+// infoSection writes one section of INFO. stats is nil unless the section asked for it.
+type infoSection struct {
+	name    string
+	special bool // shown only when it is named, or with "all"
+	write   func(b *strings.Builder, c *client, stats *Stats)
+}
+
+// infoSections are Redis' sections in Redis' order as far as they mean something here, then our own.
+var infoSections = []infoSection{
+	{name: "Server", write: infoServer},
+	{name: "Clients", write: infoClients},
+	{name: "Memory", write: infoMemory},
+	{name: "Stats", write: infoStats},
+	{name: "Replication", write: infoReplication},
+	{name: "CPU", write: infoCPU},
+	{name: "Commandstats", special: true, write: infoCommandStats},
+	{name: "Cluster", write: infoCluster},
+	{name: "Proxy", write: infoProxy},
+	{name: "Backends", write: infoBackends},
+}
+
+// cmdInfo answers INFO about Sluice itself. It asks every loop for its counters.
+func cmdInfo(c *client, args [][]byte) bool {
+	wanted := wantedSections(args[1:])
+	sum := new(Stats)
+	c.gather(func(l *loop) { sum.merge(l.snapshot()) }, func(dst []byte) []byte {
+		var b strings.Builder
+		for _, s := range wanted {
+			if b.Len() > 0 {
+				b.WriteString("\r\n")
+			}
+			fmt.Fprintf(&b, "# %s\r\n", s.name)
+			s.write(&b, c, sum)
+		}
+		return resp.AppendVerbatim(dst, b.String(), c.resp3())
+	})
+	return true
+}
+
+func wantedSections(names [][]byte) []infoSection {
+	var wanted []infoSection
+	for _, s := range infoSections {
+		if len(names) == 0 && !s.special || slices.ContainsFunc(names, func(n []byte) bool { return s.named(string(n)) }) {
+			wanted = append(wanted, s)
+		}
+	}
+	return wanted
+}
+
+func (s infoSection) named(name string) bool {
+	name = strings.ToLower(name)
+	return name == strings.ToLower(s.name) || name == "all" || name == "everything" || name == "default" && !s.special
+}
+
+func infoServer(b *strings.Builder, c *client, _ *Stats) {
+	s := c.loop.server
+	port := 0
+	for _, addr := range c.pool.Addrs() {
+		if i := strings.LastIndexByte(addr.String(), ':'); i >= 0 && port == 0 {
+			_, _ = fmt.Sscanf(addr.String()[i+1:], "%d", &port)
+		}
+	}
+	fmt.Fprintf(b, "redis_version:%s\r\nredis_mode:standalone\r\nos:%s %s\r\narch_bits:%d\r\n",
+		c.pool.serverVersion(), runtime.GOOS, runtime.GOARCH, 32<<(^uint(0)>>63))
+	fmt.Fprintf(b, "process_id:%d\r\nrun_id:%s\r\ntcp_port:%d\r\nuptime_in_seconds:%d\r\nuptime_in_days:%d\r\n",
+		os.Getpid(), s.id, port, int(s.Uptime().Seconds()), int(s.Uptime().Hours()/24))
+}
+
+func infoClients(b *strings.Builder, c *client, _ *Stats) {
+	s := c.loop.server
+	fmt.Fprintf(b, "connected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:0\r\n", s.Clients(), s.settings.Load().MaxClients)
+}
+
+func infoMemory(b *strings.Builder, _ *client, stats *Stats) {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	fmt.Fprintf(b, "used_memory:%d\r\nused_memory_rss:%d\r\nmem_free_buffers:%d\r\nmem_held_replies:%d\r\nmaxmemory:0\r\n",
+		m.HeapAlloc, m.Sys-m.HeapReleased, stats.FreeBuffers, stats.HeldReplies)
+}
+
+func infoStats(b *strings.Builder, c *client, stats *Stats) {
+	fmt.Fprintf(b, "total_connections_received:%d\r\ntotal_commands_processed:%d\r\n", stats.ClientsOpened, stats.Requests)
+	fmt.Fprintf(b, "total_net_input_bytes:%d\r\ntotal_net_output_bytes:%d\r\n", stats.ClientBytesIn, stats.ClientBytesOut)
+	fmt.Fprintf(b, "rejected_connections:%d\r\ntotal_error_replies:%d\r\n", c.loop.server.Rejected(), stats.Errors)
+}
+
+func infoReplication(b *strings.Builder, _ *client, _ *Stats) {
+	b.WriteString("role:master\r\nconnected_slaves:0\r\n")
+}
+
+func infoCPU(b *strings.Builder, _ *client, _ *Stats) {
+	sys, user := cpuTime()
+	fmt.Fprintf(b, "used_cpu_sys:%.6f\r\nused_cpu_user:%.6f\r\n", sys.Seconds(), user.Seconds())
+}
+
+func infoCommandStats(b *strings.Builder, _ *client, stats *Stats) {
+	for id := range stats.Commands {
+		s := &stats.Commands[id]
+		if s.Calls == 0 {
+			continue
+		}
+		usec := time.Duration(s.Nanos).Microseconds()
+		fmt.Fprintf(b, "cmdstat_%s:calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=0,failed_calls=%d\r\n",
+			command.At(id).Name, s.Calls, usec, float64(usec)/float64(s.Calls), s.Failed)
+	}
+}
+
+func infoCluster(b *strings.Builder, _ *client, _ *Stats) {
+	b.WriteString("cluster_enabled:0\r\n")
+}
+
+func infoProxy(b *strings.Builder, c *client, stats *Stats) {
+	s := c.loop.server
+	fmt.Fprintf(b, "sluice_version:%s\r\nproxy_id:%s\r\nevent_loops:%d\r\npool:%s\r\nslot_model:%s\r\nslots:%d\r\n",
+		s.version, s.id, len(s.loops), c.pool.Name, c.pool.Model, c.pool.Model.Slots())
+	if t := c.pool.Table(); t != nil {
+		up, all := c.pool.masters()
+		uncovered := 0
+		for _, r := range t.Uncovered() {
+			uncovered += r.Len()
+		}
+		fmt.Fprintf(b, "topology_epoch:%d\r\ngroups:%d\r\nmasters_up:%d\r\nslots_uncovered:%d\r\n", t.Epoch, all, up, uncovered)
+	}
+	fmt.Fprintf(b, "requests_in_flight:%d\r\nmoved_followed:%d\r\nask_followed:%d\r\nretries:%d\r\n",
+		stats.InFlight, stats.Redirects[RedirectMoved], stats.Redirects[RedirectAsk], stats.Retries)
+}
+
+func infoBackends(b *strings.Builder, c *client, _ *Stats) {
+	v := c.pool.view.Load()
+	if v == nil {
+		return
+	}
+	i := 0
+	for _, g := range v.table.Groups {
+		infoBackend(b, i, string(g.ID), "master", v, g.Master.Index)
+		i++
+		for _, r := range g.Replicas {
+			infoBackend(b, i, string(g.ID), "replica", v, r.Index)
+			i++
+		}
+	}
+}
+
+func infoBackend(b *strings.Builder, i int, group, role string, v *view, index int) {
+	n := v.nodes[index]
+	st := n.Status()
+	state := "up"
+	if st.Err != "" || !n.Available() {
+		state = "down"
+	}
+	fmt.Fprintf(b, "backend%d:addr=%s,group=%s,role=%s,state=%s,version=%s,conns=%d,rtt_us=%d,error=%s\r\n",
+		i, n.Addr, group, role, state, st.Version, n.Conns(), st.RTT.Microseconds(), strings.ReplaceAll(st.Err, ",", ";"))
+}

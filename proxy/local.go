@@ -1,0 +1,106 @@
+package proxy
+
+import (
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+)
+
+// localCommands are answered by Sluice itself, by full name. Immutable after construction.
+var localCommands = map[string]localFunc{
+	"ping": cmdPing, "echo": cmdEcho, "quit": cmdQuit, "reset": cmdReset, "select": cmdSelect, "time": cmdTime,
+	"auth": cmdAuth, "hello": cmdHello,
+
+	"client|setname": cmdClientSetName, "client|getname": cmdClientGetName, "client|setinfo": cmdClientSetInfo,
+	"client|id": cmdClientID, "client|info": cmdClientInfo, "client|list": cmdClientList,
+	"client|no-evict": cmdClientNoEvict, "client|no-touch": cmdClientNoTouch,
+	"client|tracking": cmdClientTracking, "client|caching": cmdClientCaching,
+
+	"command": cmdCommand, "command|info": cmdCommandInfo, "command|count": cmdCommandCount,
+	"command|docs": cmdCommandDocs, "command|list": cmdCommandList,
+	"command|getkeys": cmdCommandGetKeys, "command|getkeysandflags": cmdCommandGetKeysAndFlags,
+
+	"info": cmdInfo, "config|get": cmdConfigGet,
+}
+
+func cmdCommand(c *client, _ [][]byte) bool {
+	c.answer(func(dst []byte) []byte { return command.AppendAll(dst, c.resp3()) })
+	return true
+}
+
+func cmdCommandInfo(c *client, args [][]byte) bool {
+	c.answer(func(dst []byte) []byte { return command.AppendInfo(dst, args[2:], c.resp3()) })
+	return true
+}
+
+func cmdCommandCount(c *client, _ [][]byte) bool {
+	c.answer(command.AppendCount)
+	return true
+}
+
+func cmdCommandDocs(c *client, args [][]byte) bool {
+	c.answer(func(dst []byte) []byte { return command.AppendDocs(dst, args[2:], c.resp3()) })
+	return true
+}
+
+func cmdCommandList(c *client, args [][]byte) bool {
+	c.answer(func(dst []byte) []byte { return command.AppendList(dst, args[2:]) })
+	return true
+}
+
+func cmdCommandGetKeys(c *client, args [][]byte) bool {
+	c.answer(func(dst []byte) []byte { return command.AppendGetKeys(dst, args[2:]) })
+	return true
+}
+
+func cmdCommandGetKeysAndFlags(c *client, args [][]byte) bool {
+	c.answer(func(dst []byte) []byte { return command.AppendGetKeysAndFlags(dst, args[2:], c.resp3()) })
+	return true
+}
+
+// cmdConfigGet answers the few parameters that clients and tools ask a server for when they connect:
+// redis-benchmark save and appendonly, others databases and maxmemory.
+func cmdConfigGet(c *client, args [][]byte) bool {
+	s := c.loop.server.settings.Load()
+	values := map[string]string{
+		"appendonly":         "no",
+		"cluster-enabled":    "no",
+		"databases":          strconv.Itoa(c.databases()),
+		"maxclients":         strconv.Itoa(s.MaxClients),
+		"maxmemory":          "0",
+		"maxmemory-policy":   "noeviction",
+		"proto-max-bulk-len": strconv.Itoa(s.Limits.MaxBulk),
+		"save":               "",
+		"timeout":            "0",
+	}
+	var names []string
+	for name := range values {
+		if slices.ContainsFunc(args[2:], func(pattern []byte) bool {
+			ok, err := path.Match(strings.ToLower(string(pattern)), name)
+			return ok && err == nil
+		}) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	c.answer(func(dst []byte) []byte {
+		dst = resp.AppendMap(dst, len(names), c.resp3())
+		for _, name := range names {
+			dst = resp.AppendBulk(resp.AppendBulk(dst, name), values[name])
+		}
+		return dst
+	})
+	return true
+}
+
+// databases is how many databases SELECT offers.
+func (c *client) databases() int {
+	if c.pool.Model.Cluster() {
+		return 1
+	}
+	return c.pool.Settings().Databases
+}

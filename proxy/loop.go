@@ -1,0 +1,270 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"runtime/debug"
+	"slices"
+
+	"github.com/panjf2000/gnet/v2"
+
+	"sluice/backend"
+	"sluice/internal/bufpool"
+	"sluice/internal/clock"
+	"sluice/proxy/resp"
+)
+
+// loop is everything that one event loop owns: its clients, its own connection to every node, its buffers
+// and counters. All of it is touched on the loop's goroutine only, so nothing here is locked.
+//
+// A turn of the loop is a batch of events. Requests and replies are gathered in out buffers while the batch
+// is worked through and are written once, in flush: backends first, since their answers take longest. gnet
+// has no hook for the end of a batch; schedule stands in for it.
+type loop struct {
+	server *Server
+	id     int
+	el     gnet.EventLoop
+	pool   *bufpool.Pool
+	parser resp.Parser
+
+	now     int64 // loop clock, read once per turn
+	clients map[uint64]*client
+	links   [][]*backend.Conn // by node ID; few connections each, see link
+	busy    int               // clients with requests in flight
+
+	dirtyBackends []*backend.Conn // have bytes to send
+	dirtyClients  []*client       // have bytes to send, or wait to be closed
+	ready         []*client       // can go on parsing what they hold
+	delayed       []*client       // have a retry that waits for its time
+	closing       []*client       // are closed once their replies are written
+	scheduled     bool
+	flushTask     gnet.Runnable
+
+	keys    []int  // scratch: positions of keys
+	scratch []byte // scratch: requests and replies being made
+	stats   Stats
+}
+
+// Memory that a loop keeps for reuse.
+const (
+	maxFree    = 4 << 20  // free buffers
+	maxScratch = 64 << 10 // scratch and argument lists
+)
+
+// earlyFlush is how many bytes a connection gathers before it is written in the middle of a turn: enough to
+// make the write(2) cheap per byte, little enough to stay in the cache.
+const earlyFlush = 32 << 10
+
+// aloneClients is the number of busy clients up to which a turn is flushed at the end of each event: there
+// is little to gather then, and going through the queue of the loop would cost a lone client one more poll.
+const aloneClients = 1
+
+func newLoop(s *Server, id int, el gnet.EventLoop) *loop {
+	l := &loop{
+		server:  s,
+		id:      id,
+		el:      el,
+		pool:    bufpool.New(maxFree),
+		now:     clock.Now(),
+		clients: make(map[uint64]*client),
+	}
+	l.flushTask = gnet.RunnableFunc(func(context.Context) error {
+		l.guard("flush", l.flush)
+		return nil
+	})
+	return l
+}
+
+// begin is called before an event is worked through.
+func (l *loop) begin() {
+	if !l.scheduled {
+		l.now = clock.Now()
+	}
+}
+
+// end is called after an event was worked through.
+func (l *loop) end() {
+	if l.busy <= aloneClients && !l.scheduled {
+		l.flush()
+		return
+	}
+	l.schedule()
+}
+
+// schedule makes flush run once the events at hand are worked through. This is the one place that knows
+// how: a task for the loop costs one eventfd write a turn and comes after at least one batch of events.
+func (l *loop) schedule() {
+	if l.scheduled || len(l.dirtyBackends)+len(l.dirtyClients)+len(l.ready) == 0 {
+		return
+	}
+	l.scheduled = true
+	if err := l.el.Execute(context.Background(), l.flushTask); err != nil {
+		l.scheduled = false // The engine stops.
+	}
+}
+
+// flush resumes clients that can go on and writes what was gathered.
+func (l *loop) flush() {
+	l.scheduled = false
+	for len(l.ready)+len(l.dirtyBackends)+len(l.dirtyClients) > 0 {
+		for i := 0; i < len(l.ready); i++ { // A client that resumes may add others.
+			l.ready[i].resume()
+		}
+		clear(l.ready)
+		l.ready = l.ready[:0]
+		for i := 0; i < len(l.dirtyBackends); i++ {
+			b := l.dirtyBackends[i]
+			b.Dirty = false
+			b.Flush()
+		}
+		clear(l.dirtyBackends)
+		l.dirtyBackends = l.dirtyBackends[:0]
+		for i := 0; i < len(l.dirtyClients); i++ {
+			l.dirtyClients[i].flush()
+		}
+		clear(l.dirtyClients)
+		l.dirtyClients = l.dirtyClients[:0]
+	}
+}
+
+// execute runs f on the loop, from any goroutine. It reports false when the engine has stopped.
+func (l *loop) execute(f func()) bool {
+	return l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
+		l.guard("task", func() {
+			l.begin()
+			f()
+			l.schedule()
+		})
+		return nil
+	})) == nil
+}
+
+// guard keeps a panic in f from ending the process. What f left half done is picked up again: everything
+// that may have bytes to send is flushed.
+func (l *loop) guard(what string, f func()) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.panicked(what, r)
+			l.recoverLists()
+		}
+	}()
+	f()
+}
+
+func (l *loop) panicked(what string, r any) {
+	l.stats.Panics++
+	l.server.log.Error("panic on an event loop", "in", what, "panic", fmt.Sprint(r), "stack", string(debug.Stack()))
+}
+
+// recoverLists rebuilds the lists that flush works on.
+func (l *loop) recoverLists() {
+	l.dirtyBackends, l.dirtyClients, l.ready = nil, nil, nil
+	for _, conns := range l.links {
+		for _, b := range conns {
+			b.Dirty = false
+			l.markBackend(b)
+		}
+	}
+	for _, c := range l.clients {
+		c.dirty, c.queued = false, false
+		c.mark()
+		c.wake()
+	}
+	l.schedule()
+}
+
+// link returns the loop's connection to node for a protocol version and a database, making it if needed.
+func (l *loop) link(node *backend.Node, proto, db int) *backend.Conn {
+	for node.ID >= len(l.links) {
+		l.links = append(l.links, nil)
+	}
+	for i, b := range l.links[node.ID] {
+		if b.Proto != proto || b.DB != db {
+			continue
+		}
+		if !b.Closed() {
+			return b
+		}
+		l.links[node.ID] = slices.Delete(l.links[node.ID], i, i+1)
+		break
+	}
+	b := backend.NewConn(node, proto, db, l.el, l.pool, l)
+	l.links[node.ID] = append(l.links[node.ID], b)
+	return b
+}
+
+func (l *loop) markBackend(b *backend.Conn) {
+	if !b.Dirty {
+		b.Dirty = true
+		l.dirtyBackends = append(l.dirtyBackends, b)
+	}
+}
+
+// backendTraffic takes bytes from a server.
+func (l *loop) backendTraffic(b *backend.Conn, buf []byte) error {
+	l.stats.BackendBytesIn += uint64(len(buf))
+	if err := b.Receive(buf, l.now); err != nil {
+		return fmt.Errorf("backend %s broke the protocol: %w", b.Node.Addr, err)
+	}
+	if b.Unsent() > 0 {
+		l.markBackend(b) // It has drained its socket.
+	}
+	return nil
+}
+
+// closeBackend ends a connection and fails what waits on it.
+func (l *loop) closeBackend(b *backend.Conn, err error) {
+	gc := b.GnetConn()
+	b.Close(err)
+	if gc != nil {
+		_ = l.el.Close(gc)
+	}
+}
+
+// tick does what depends on time. It runs every tickInterval.
+func (l *loop) tick() {
+	for _, conns := range l.links {
+		for _, b := range conns {
+			if b.Closed() {
+				continue
+			}
+			if !b.Node.Available() {
+				b.FailQueued()
+			}
+			if !b.Tick(l.now) {
+				l.closeBackend(b, fmt.Errorf("backend %s left a request unanswered", b.Node.Addr))
+				continue
+			}
+			if b.Unsent() > 0 {
+				l.markBackend(b)
+			}
+		}
+	}
+	delayed := l.delayed
+	l.delayed = nil
+	for _, c := range delayed {
+		c.runRetries()
+	}
+	l.closing = slices.DeleteFunc(l.closing, func(c *client) bool {
+		c.mark() // It may have drained its socket.
+		return c.closed
+	})
+}
+
+// trim gives memory back that a burst took. It runs every trimInterval.
+func (l *loop) trim() {
+	l.pool.Trim()
+	if cap(l.scratch) > maxScratch {
+		l.scratch = nil
+	}
+	if cap(l.parser.Args) > maxScratch/24 {
+		l.parser.Args = nil
+	}
+	l.parser.Trim()
+	for _, c := range l.clients {
+		c.pipe.idle()
+	}
+	for id, conns := range l.links {
+		l.links[id] = slices.DeleteFunc(conns, (*backend.Conn).Closed)
+	}
+}

@@ -1,0 +1,111 @@
+package proxy
+
+import (
+	"sluice/internal/bufpool"
+	"sluice/proxy/command"
+)
+
+// pipeline puts replies back into the order of their requests. A request gets a sequence number when it is
+// dispatched; a reply of the oldest one goes straight to the client, any other waits in its slot until the
+// older ones are answered.
+//
+//	     head             tail
+//	      |                |
+//	done  | oldest ....... | free       slots are ring[seq & mask]
+//
+// Owned by the client's event loop; no locking.
+type pipeline struct {
+	ring []pending // length is a power of two
+	head uint32
+	tail uint32
+}
+
+// pending is a request in flight.
+type pending struct {
+	cmd   *command.Command
+	start int64  // loop clock when it was dispatched
+	long  []byte // a reply that came too early and does not fit into short; from the loop's pool
+	short [22]byte
+	size  uint8 // bytes used in short
+	flags pendingFlags
+}
+
+type pendingFlags uint8
+
+const (
+	answered   pendingFlags = 1 << iota // the whole reply is here
+	failed                              // the reply is an error
+	sentTwice                           // it was retried after a lost connection
+	passedPart                          // a part of the reply went to the client
+)
+
+const minPipeline = 4
+
+func (q *pipeline) len() int { return int(q.tail - q.head) }
+
+func (q *pipeline) empty() bool { return q.head == q.tail }
+
+// at is the request with sequence number seq, which must be in flight. Valid until push.
+func (q *pipeline) at(seq uint32) *pending { return &q.ring[seq&uint32(len(q.ring)-1)] }
+
+// push adds a request and returns its sequence number.
+func (q *pipeline) push(cmd *command.Command, now int64) uint32 {
+	if q.len() == len(q.ring) {
+		q.grow()
+	}
+	seq := q.tail
+	q.tail++
+	p := q.at(seq)
+	p.cmd, p.start, p.size, p.flags = cmd, now, 0, 0
+	return seq
+}
+
+func (q *pipeline) grow() {
+	ring := make([]pending, max(minPipeline, 2*len(q.ring)))
+	for seq := q.head; seq != q.tail; seq++ {
+		ring[seq&uint32(len(ring)-1)] = *q.at(seq)
+	}
+	q.ring = ring
+}
+
+// store keeps data, a reply or a part of it, until the older requests are answered. It returns how many
+// bytes of memory outside the slot that took.
+func (p *pending) store(data []byte, pool *bufpool.Pool) int {
+	if p.long == nil && int(p.size)+len(data) <= len(p.short) {
+		p.size += uint8(copy(p.short[p.size:], data))
+		return 0
+	}
+	if p.long == nil && p.size > 0 {
+		p.long = pool.Append(nil, p.short[:p.size])
+	}
+	before := cap(p.long)
+	p.long = pool.Append(p.long, data)
+	return cap(p.long) - before
+}
+
+// stored is what store has kept.
+func (p *pending) stored() []byte {
+	if p.long != nil {
+		return p.long
+	}
+	return p.short[:p.size]
+}
+
+// release gives the memory of a stored reply back and returns how much it was.
+func (p *pending) release(pool *bufpool.Pool) int {
+	p.size = 0
+	if p.long == nil {
+		return 0
+	}
+	n := cap(p.long)
+	pool.Put(p.long)
+	p.long = nil
+	return n
+}
+
+// idle gives a ring that a burst made large back.
+func (q *pipeline) idle() {
+	if q.empty() && len(q.ring) > 16 {
+		q.ring = nil
+	}
+}

@@ -1,0 +1,91 @@
+package proxy
+
+import "sluice/proxy/command"
+
+// plan says what happens to a command. There is one per command of the table; docs and COMMAND are made
+// from the same table, so what is not planned here does not exist.
+type plan struct {
+	kind    planKind
+	split   splitKind // planSplit
+	local   localFunc // planLocal
+	refusal string    // planRefuse
+}
+
+type planKind uint8
+
+const (
+	planRefuse  planKind = iota // answered with plan.refusal
+	planForward                 // sent as it is to the owner of its slot
+	planSplit                   // sent in parts to the owners of its keys
+	planLocal                   // answered by Sluice
+)
+
+// localFunc runs a command on the client's loop. It returns false when the command has to wait until
+// nothing of the client is in flight.
+type localFunc func(c *client, args [][]byte) bool
+
+// plans is indexed by command.Command.ID. Immutable after construction.
+var plans = makePlans()
+
+var splitCommands = map[string]splitKind{
+	"mget": splitMGet, "mset": splitMSet,
+	"del": splitCount, "unlink": splitCount, "exists": splitCount, "touch": splitCount,
+}
+
+// notYet are commands that need more than routing by slot: state that is bound to one backend connection,
+// several nodes at once, or waiting. They are refused as a whole, so nothing of them is half run.
+var notYet = []string{
+	"multi", "exec", "discard", "watch", "unwatch",
+	"blpop", "brpop", "blmove", "blmpop", "brpoplpush", "bzpopmin", "bzpopmax", "bzmpop", "wait", "waitaof",
+	"subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe",
+	"publish", "spublish", "pubsub", "monitor",
+	"script", "function", "scan", "keys", "randomkey", "dbsize", "flushall", "flushdb", "swapdb",
+	"memory", "latency", "slowlog", "lastsave", "role",
+}
+
+// forbidden are commands that would act on a server behind Sluice's back.
+var forbidden = []string{
+	"acl", "bgrewriteaof", "bgsave", "debug", "failover", "migrate", "module", "move", "pfdebug", "pfselftest",
+	"psync", "replconf", "replicaof", "restore-asking", "save", "shutdown", "slaveof", "sync", "lolwut",
+}
+
+// clusterOnly are answered as by a server without cluster mode, which is what Sluice is to its clients.
+var clusterOnly = []string{"cluster", "readonly", "readwrite", "asking"}
+
+func makePlans() []plan {
+	refusals := make(map[string]string)
+	for _, name := range notYet {
+		refusals[name] = unsupported(name)
+	}
+	for _, name := range forbidden {
+		refusals[name] = notAllowed(name)
+	}
+	for _, name := range clusterOnly {
+		refusals[name] = errNotCluster
+	}
+	table := make([]plan, command.Count)
+	for id := range table {
+		table[id] = planOf(command.At(id), refusals)
+	}
+	return table
+}
+
+func planOf(cmd *command.Command, refusals map[string]string) plan {
+	top := cmd
+	if cmd.Parent != nil {
+		top = cmd.Parent
+	}
+	if run := localCommands[cmd.Name]; run != nil {
+		return plan{kind: planLocal, local: run}
+	}
+	if text := refusals[top.Name]; text != "" {
+		return plan{refusal: text}
+	}
+	if kind, ok := splitCommands[cmd.Name]; ok {
+		return plan{kind: planSplit, split: kind}
+	}
+	if len(cmd.Keys) > 0 {
+		return plan{kind: planForward}
+	}
+	return plan{refusal: unsupported(cmd.Name)}
+}

@@ -1,0 +1,192 @@
+package proxy
+
+import (
+	"net"
+	"sync"
+	"sync/atomic"
+
+	"sluice/backend"
+	"sluice/router"
+)
+
+// Pool is a set of groups behind one set of listeners. Its exported methods are safe for concurrent use;
+// the loops read its atomics only.
+type Pool struct {
+	Name  string
+	Model router.Model
+
+	server *Server
+	listen []Listen
+	moved  func(slot router.Slot, addr string)
+	addrs  []net.Addr // guarded by Server.mu
+
+	mu     sync.Mutex // guards nodes and probes
+	nodes  map[string]*backend.Node
+	probes sync.WaitGroup
+
+	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
+	view     atomic.Pointer[view]         // written by SetTable, read by the loops once per batch
+}
+
+// view is a topology with the nodes it names. Immutable.
+type view struct {
+	table *router.Table
+	nodes []*backend.Node // by router.Node.Index; nil for indexes that table does not use
+}
+
+// master is the node to send commands on slot to, nil when nobody owns the slot.
+func (v *view) master(slot router.Slot) *backend.Node {
+	g := v.table.Owner(slot)
+	if g == nil {
+		return nil
+	}
+	return v.nodes[g.Master.Index]
+}
+
+func newPool(s *Server, cfg PoolConfig) *Pool {
+	p := &Pool{
+		Name: cfg.Name, Model: cfg.Model, server: s, listen: cfg.Listen, moved: cfg.Moved,
+		nodes: make(map[string]*backend.Node),
+	}
+	if p.moved == nil {
+		p.moved = func(router.Slot, string) {}
+	}
+	settings := cfg.PoolSettings
+	p.settings.Store(&settings)
+	return p
+}
+
+// Table is the topology in force, nil before the first.
+func (p *Pool) Table() *router.Table {
+	if v := p.view.Load(); v != nil {
+		return v.table
+	}
+	return nil
+}
+
+// Settings are those in force.
+func (p *Pool) Settings() *PoolSettings { return p.settings.Load() }
+
+// SetTable puts a topology into force. Nodes that it does not name keep their connections until those are
+// idle, so that requests in flight are answered.
+func (p *Pool) SetTable(t *router.Table) {
+	size := 0
+	for _, n := range t.Nodes {
+		size = max(size, n.Index+1)
+	}
+	v := &view{table: t, nodes: make([]*backend.Node, size)}
+	for _, n := range t.Nodes {
+		v.nodes[n.Index] = p.node(n.Addr)
+	}
+	p.view.Store(v)
+	p.retireUnused(t)
+}
+
+// SetSettings puts settings into force: users for the next AUTH, backend options for the next dial.
+func (p *Pool) SetSettings(s PoolSettings) {
+	p.settings.Store(&s)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, n := range p.nodes {
+		n.SetOptions(&s.Backend)
+	}
+}
+
+// Nodes lists the nodes that the pool knows, in no order.
+func (p *Pool) Nodes() []*backend.Node {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	nodes := make([]*backend.Node, 0, len(p.nodes))
+	for _, n := range p.nodes {
+		nodes = append(nodes, n)
+	}
+	return nodes
+}
+
+// node finds or makes the node at addr. A loop calls it when a redirect names an address.
+func (p *Pool) node(addr string) *backend.Node {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := p.nodes[addr]; n != nil {
+		return n
+	}
+	opts := p.settings.Load().Backend
+	n := backend.NewNode(p.server.nextNodeID(), addr, &opts)
+	p.nodes[addr] = n
+	p.probes.Go(func() { n.Run(p.server.ctx) })
+	return n
+}
+
+// retireUnused stops probing nodes that no table names any more and that have no connections.
+func (p *Pool) retireUnused(t *router.Table) {
+	used := make(map[string]bool, len(t.Nodes))
+	for _, n := range t.Nodes {
+		used[n.Addr] = true
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for addr, n := range p.nodes {
+		if !used[addr] && n.Conns() == 0 {
+			delete(p.nodes, addr)
+			n.Retire()
+		}
+	}
+}
+
+// stop ends the probes and dials of the pool. The server's context has ended already.
+func (p *Pool) stop() {
+	p.probes.Wait()
+	for _, n := range p.Nodes() {
+		n.Retire()
+	}
+}
+
+// speaksRESP3 reports whether clients may be offered RESP3: no master is known not to speak it.
+func (p *Pool) speaksRESP3() bool {
+	v := p.view.Load()
+	if v == nil {
+		return true
+	}
+	for _, g := range v.table.Groups {
+		if v.nodes[g.Master.Index].Status().RESP3 == backend.Unsupported {
+			return false
+		}
+	}
+	return true
+}
+
+// serverVersion is the version of a master, for clients that choose commands by it.
+func (p *Pool) serverVersion() string {
+	if v := p.view.Load(); v != nil {
+		for _, g := range v.table.Groups {
+			if version := v.nodes[g.Master.Index].Status().Version; version != "" {
+				return version
+			}
+		}
+	}
+	return fallbackVersion
+}
+
+// fallbackVersion is the Redis whose command table Sluice carries.
+const fallbackVersion = "7.2.0"
+
+// masters is the number of masters and how many of them take requests.
+func (p *Pool) masters() (up, all int) {
+	v := p.view.Load()
+	if v == nil {
+		return 0, 0
+	}
+	for _, g := range v.table.Groups {
+		all++
+		if n := v.nodes[g.Master.Index]; n.Available() && n.Status().Err == "" {
+			up++
+		}
+	}
+	return up, all
+}
+
+// Ready reports whether the pool has a topology and at least one master answers.
+func (p *Pool) Ready() bool {
+	up, _ := p.masters()
+	return up > 0
+}

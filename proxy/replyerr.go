@@ -1,0 +1,73 @@
+package proxy
+
+import (
+	"errors"
+	"fmt"
+
+	"sluice/backend"
+	"sluice/proxy/resp"
+	"sluice/router"
+)
+
+// The error texts that clients see, without the leading '-'. Those that Redis has too are Redis' words
+// (redis 7.2, src/server.c createSharedObjects and the commands' sources); clients match on them.
+const (
+	errMaxClients   = "ERR max number of clients reached"
+	errNoAuth       = "NOAUTH Authentication required."
+	errWrongPass    = "WRONGPASS invalid username-password pair or user is disabled."
+	errNoPassword   = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
+	errSyntax       = "ERR syntax error"
+	errNotInteger   = "ERR value is not an integer or out of range"
+	errDBIndex      = "ERR DB index is out of range"
+	errClusterDB    = "ERR SELECT is not allowed in cluster mode"
+	errCrossSlot    = "CROSSSLOT Keys in request don't hash to the same slot"
+	errNotCluster   = "ERR This instance has cluster support disabled"
+	errSlotUnserved = "CLUSTERDOWN Hash slot not served"
+	errNoProto      = "NOPROTO unsupported protocol version"
+	errProtoNumber  = "ERR Protocol version is not an integer or out of range"
+	errHelloAuth    = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+	errClientName   = "ERR Client names cannot contain spaces, newlines or special characters."
+
+	errNoTopology = "CLUSTERDOWN Sluice has no topology yet"
+	errScriptKeys = "ERR a script without keys has no slot, and so no server to run on"
+)
+
+func appendErrorLine(dst []byte, text string) []byte { return resp.AppendError(dst, text) }
+
+// unavailable is the answer for a node whose breaker is open.
+func unavailable(node *backend.Node) string {
+	cause := node.Status().Err
+	if cause == "" {
+		cause = "its requests time out"
+	}
+	return fmt.Sprintf("ERR backend %s is unavailable: %s", node.Addr, cause)
+}
+
+// unavailableBecause is the answer for a request that never left.
+func unavailableBecause(node *backend.Node, err error) string {
+	if errors.Is(err, backend.ErrTimeout) {
+		return fmt.Sprintf("ERR backend %s is unavailable: not connected within %s", node.Addr, node.Options().RequestTimeout)
+	}
+	return fmt.Sprintf("ERR backend %s is unavailable: %v", node.Addr, err)
+}
+
+// sendError is the answer when a request could not be queued.
+func sendError(node *backend.Node, err error) string {
+	if errors.Is(err, backend.ErrQueueFull) {
+		return fmt.Sprintf("ERR backend %s is overloaded: %d bytes of requests are queued for it",
+			node.Addr, node.Options().MaxQueued)
+	}
+	return unavailableBecause(node, err)
+}
+
+func tooManyRedirects(slot router.Slot, hops int, addr string) string {
+	return fmt.Sprintf("TRYAGAIN slot %d was redirected %d times, last to %s: the nodes disagree about its owner", slot, hops, addr)
+}
+
+func unsupported(name string) string {
+	return fmt.Sprintf("ERR '%s' is not supported through this version of Sluice", name)
+}
+
+func notAllowed(name string) string {
+	return fmt.Sprintf("ERR '%s' is not allowed through Sluice, send it to the server itself", name)
+}

@@ -1,0 +1,256 @@
+package proxy
+
+import (
+	"slices"
+	"time"
+
+	"sluice/backend"
+	"sluice/backend/dialect"
+	"sluice/proxy/command"
+	"sluice/router"
+)
+
+// retry is a request on its second way: it was redirected (MOVED, ASK), or its connection was lost and it
+// is known not to have run, or it only reads. It holds the one copy of the request's bytes that is made
+// apart from the send log.
+//
+// While a client has retries it is not parsed (stallRetry), and its retries run one at a time in the order
+// of their requests, so a later command of the client can't overtake a bounced one.
+type retry struct {
+	client *client
+	sink   sink
+	tag    uint32 // for sink
+	seq    uint32 // of the client's request
+	cmd    *command.Command
+	raw    []byte // from the loop's pool
+	start  int64  // loop clock when the client's request was dispatched
+
+	slot  router.Slot
+	addr  string // where to go; "" is the owner of slot
+	ask   bool   // send ASKING first
+	hops  int
+	after int64 // loop clock before which it is not sent
+}
+
+// sink takes the reply of a request, in parts, by the tag it was sent with: the client itself, or the
+// command that it was split from.
+type sink interface {
+	deliver(tag uint32, data []byte, first, last bool)
+	deliverFailure(tag uint32, f backend.Failure)
+}
+
+const (
+	// maxHops bounds how often one request is redirected. Redis' own cluster clients give up after 5 to 16.
+	maxHops = 16
+	// quickHops is how many redirects are followed at once; after that the nodes disagree and get a moment.
+	quickHops = 3
+	hopDelay  = int64(20 * time.Millisecond)
+)
+
+// bounced looks at an error reply. If it is a redirect the request is queued to follow it and bounced
+// returns true; the client never sees it.
+func (c *client) bounced(to sink, tag, seq uint32, r backend.Reply) bool {
+	verdict := dialect.Redis(r.Data, r.Conn.Host())
+	if verdict.Kind == dialect.Pass || !c.pool.Model.Cluster() {
+		return false
+	}
+	p := c.pipe.at(seq)
+	again := &retry{client: c, sink: to, tag: tag, seq: seq, cmd: p.cmd, start: p.start}
+	again.follow(verdict)
+	again.raw = c.loop.pool.Append(nil, r.Request)
+	c.addRetry(again)
+	return true
+}
+
+// lost looks at a failed request. If it may safely run again, once, it is queued and lost returns true.
+func (c *client) lost(to sink, tag, seq uint32, f backend.Failure) bool {
+	p := c.pipe.at(seq)
+	safe := !f.Sent || p.cmd != nil && p.cmd.Is(command.ReadOnly)
+	if !safe || f.Request == nil || f.Cut || p.flags&sentTwice != 0 {
+		return false
+	}
+	if c.loop.now-p.start >= int64(f.Conn.Node.Options().RequestTimeout) {
+		return false
+	}
+	p.flags |= sentTwice
+	c.loop.stats.Retries++
+	again := &retry{client: c, sink: to, tag: tag, seq: seq, cmd: p.cmd, start: p.start, addr: f.Conn.Node.Addr}
+	if slot, ok := c.slotOf(p.cmd, f.Request); ok {
+		again.slot, again.addr = slot, ""
+	}
+	again.raw = c.loop.pool.Append(nil, f.Request)
+	c.addRetry(again)
+	return true
+}
+
+// slotOf finds the slot of a request from its bytes.
+func (c *client) slotOf(cmd *command.Command, raw []byte) (router.Slot, bool) {
+	args := splitRequest(raw)
+	if cmd == nil || len(args) == 0 {
+		return 0, false
+	}
+	at := cmd.FirstKeyIndex(args)
+	if at <= 0 || at >= len(args) {
+		return 0, false
+	}
+	return c.pool.Model.Slot(args[at]), true
+}
+
+// addRetry queues a retry in the order of the client's requests and starts it if it is the only one.
+func (c *client) addRetry(r *retry) {
+	if len(c.retries) > 0 && c.retries[0] == r {
+		panic("BUG: a retry was queued twice")
+	}
+	at := len(c.retries)
+	for at > 1 && int32(c.retries[at-1].seq-r.seq) > 0 { // The first one may be on its way.
+		at--
+	}
+	c.retries = slices.Insert(c.retries, at, r)
+	if len(c.retries) == 1 {
+		c.runRetries()
+	}
+}
+
+// runRetries sends the oldest retry if its time has come.
+func (c *client) runRetries() {
+	if c.closed || len(c.retries) == 0 {
+		return
+	}
+	r := c.retries[0]
+	if r.after > c.loop.now {
+		c.loop.delayed = append(c.loop.delayed, c)
+		return
+	}
+	r.send()
+}
+
+// done ends the oldest retry and goes on with the next.
+func (r *retry) done() {
+	c := r.client
+	c.loop.pool.Put(r.raw)
+	r.raw = nil
+	if c.closed || len(c.retries) == 0 {
+		return
+	}
+	c.retries = slices.Delete(c.retries, 0, 1)
+	if len(c.retries) > 0 {
+		c.runRetries()
+		return
+	}
+	c.wake()
+}
+
+func (r *retry) send() {
+	c := r.client
+	l := c.loop
+	node, refusal := r.target()
+	if node == nil {
+		r.give(refusal)
+		return
+	}
+	b := l.link(node, c.proto, c.db)
+	if r.ask {
+		// ASKING is valid for the next command on the connection only: nothing may come between.
+		if err := b.Send(askingCommand, nil, 0, r.start); err != nil {
+			r.give(sendError(node, err))
+			return
+		}
+	}
+	if err := b.Send(r.raw, r, 0, r.start); err != nil {
+		r.give(sendError(node, err))
+		return
+	}
+	l.sent(b)
+}
+
+var askingCommand = []byte("*1\r\n$6\r\nASKING\r\n")
+
+// target is the node to send to, or the error to answer.
+func (r *retry) target() (*backend.Node, string) {
+	c := r.client
+	if r.addr == "" {
+		return c.nodeFor(c.pool.view.Load(), r.slot)
+	}
+	node := c.pool.node(r.addr)
+	if !node.Available() {
+		return nil, unavailable(node)
+	}
+	return node, ""
+}
+
+// give ends the retry with an error of our own.
+func (r *retry) give(text string) {
+	l := r.client.loop
+	l.scratch = appendErrorLine(l.scratch[:0], text)
+	r.sink.deliver(r.tag, l.scratch, true, true)
+	r.done()
+}
+
+// Reply implements backend.Owner.
+func (r *retry) Reply(_ uint32, reply backend.Reply) {
+	c := r.client
+	if c.closed {
+		return
+	}
+	if reply.First && reply.Data[0] == '-' && r.redirected(reply) {
+		return
+	}
+	r.sink.deliver(r.tag, reply.Data, reply.First, reply.Last)
+	if reply.Last {
+		r.done()
+	}
+}
+
+// redirected follows one more redirect with the same request.
+func (r *retry) redirected(reply backend.Reply) bool {
+	c := r.client
+	verdict := dialect.Redis(reply.Data, reply.Conn.Host())
+	if verdict.Kind == dialect.Pass || !c.pool.Model.Cluster() {
+		return false
+	}
+	timeout := int64(reply.Conn.Node.Options().RequestTimeout)
+	if r.hops >= maxHops || c.loop.now-r.start >= timeout {
+		r.give(tooManyRedirects(verdict.Slot, r.hops, verdict.Addr))
+		return true
+	}
+	r.follow(verdict)
+	c.runRetries()
+	return true
+}
+
+// follow sets where the request goes next.
+func (r *retry) follow(v dialect.Verdict) {
+	c := r.client
+	r.hops++
+	r.slot, r.addr, r.ask = v.Slot, v.Addr, v.Kind == dialect.Ask
+	if r.ask {
+		c.loop.stats.Redirects[RedirectAsk]++
+	} else {
+		c.loop.stats.Redirects[RedirectMoved]++
+		c.pool.moved(v.Slot, v.Addr)
+	}
+	if r.hops > quickHops {
+		r.after = c.loop.now + hopDelay
+	}
+}
+
+// Fail implements backend.Owner.
+func (r *retry) Fail(_ uint32, f backend.Failure) {
+	c := r.client
+	if c.closed {
+		return
+	}
+	p := c.pipe.at(r.seq)
+	safe := !f.Sent || r.cmd != nil && r.cmd.Is(command.ReadOnly)
+	late := c.loop.now-r.start >= int64(f.Conn.Node.Options().RequestTimeout)
+	if safe && f.Request != nil && !f.Cut && !late && p.flags&sentTwice == 0 {
+		p.flags |= sentTwice
+		c.loop.stats.Retries++
+		c.runRetries()
+		return
+	}
+	r.sink.deliverFailure(r.tag, f)
+	r.done()
+}
+
+var _ backend.Owner = (*retry)(nil)

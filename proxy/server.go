@@ -1,0 +1,293 @@
+package proxy
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/panjf2000/gnet/v2"
+	"github.com/panjf2000/gnet/v2/pkg/logging"
+)
+
+// Server runs the event loops and the pools on them. Its exported methods are safe for concurrent use.
+//
+//	New -> AddPool ... -> Start -> Shutdown
+type Server struct {
+	id      string
+	version string
+	log     *slog.Logger
+	started time.Time
+
+	engine *gnet.Client
+	loops  []*loop
+	pools  []*Pool
+	ctx    context.Context // ends when the Server stops
+	stop   context.CancelFunc
+	work   sync.WaitGroup // acceptors, admissions, the ticker
+
+	memoryAt int64 // clock of the last returnMemory that did something; the ticker's
+
+	mu        sync.Mutex // guards listeners and Pool.addrs
+	listeners []net.Listener
+
+	settings   atomic.Pointer[Settings] // written by SetSettings
+	clients    atomic.Int64             // accepted and not gone; written by acceptors and loops
+	rejected   atomic.Uint64            // refused because of MaxClients
+	acceptErrs atomic.Uint64
+	lastClient atomic.Uint64 // id of the newest client
+	lastNode   atomic.Int64
+	draining   atomic.Bool
+}
+
+const (
+	tickInterval = 20 * time.Millisecond
+	trimInterval = time.Second
+	// readBuffer is what a loop reads from a connection at once, and so how long one connection can keep
+	// the others waiting.
+	readBuffer = 64 << 10
+)
+
+// New returns a Server that does nothing yet.
+func New(cfg Config) *Server {
+	s := &Server{id: cfg.ID, version: cfg.Version, log: cfg.Log, started: time.Now()}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	settings := cfg.Settings
+	s.settings.Store(&settings)
+	s.loops = make([]*loop, max(cfg.Loops, 1))
+	return s
+}
+
+// AddPool adds a pool. It must be called before Start.
+func (s *Server) AddPool(cfg PoolConfig) *Pool {
+	p := newPool(s, cfg)
+	s.pools = append(s.pools, p)
+	return p
+}
+
+// Pools lists the pools in the order they were added.
+func (s *Server) Pools() []*Pool { return s.pools }
+
+// SetSettings puts settings into force.
+func (s *Server) SetSettings(settings Settings) { s.settings.Store(&settings) }
+
+func (s *Server) limits() *Limits { return &s.settings.Load().Limits }
+
+// Start opens the listeners and runs the loops. On an error nothing is left running.
+func (s *Server) Start() error {
+	if err := s.startLoops(); err != nil {
+		s.stop()
+		return fmt.Errorf("start event loops: %w", err)
+	}
+	s.work.Go(s.runTicker)
+	for _, p := range s.pools {
+		for _, l := range p.listen {
+			if err := s.listen(p, l); err != nil {
+				s.Shutdown(context.Background())
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// startLoops starts the engine and finds its loops: gnet does not list them, so each is found through a
+// connection that is enrolled on it. The engine is gnet's client engine, which has loops but no acceptor;
+// see listen for why.
+func (s *Server) startLoops() error {
+	engine, err := gnet.NewClient(&handler{},
+		gnet.WithNumEventLoop(len(s.loops)),
+		// With one loop a locked thread saves the hand-overs of the scheduler; with more it costs.
+		gnet.WithLockOSThread(len(s.loops) == 1),
+		gnet.WithReadBufferCap(readBuffer),
+		gnet.WithLogger(engineLogger{s.log}),
+		gnet.WithLogLevel(logging.WarnLevel),
+	)
+	if err != nil {
+		return err
+	}
+	if err := engine.Start(); err != nil {
+		return err
+	}
+	s.engine = engine
+	found, err := findLoops(engine, len(s.loops))
+	if err != nil {
+		return errors.Join(err, engine.Stop())
+	}
+	for i, el := range found {
+		s.loops[i] = newLoop(s, i, el)
+	}
+	return nil
+}
+
+// findLoops enrolls one connection per loop; the engine gives each to the loop that has the fewest.
+func findLoops(engine *gnet.Client, n int) ([]gnet.EventLoop, error) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, err
+	}
+	defer func() { _ = ln.Close() }()
+	var loops []gnet.EventLoop
+	seen := make(map[gnet.EventLoop]bool)
+	for range n {
+		nc, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			return nil, err
+		}
+		gc, err := engine.Enroll(nc)
+		if err != nil {
+			return nil, err
+		}
+		defer func() { _ = gc.Close() }()
+		if el := gc.EventLoop(); !seen[el] {
+			seen[el] = true
+			loops = append(loops, el)
+		}
+	}
+	if len(loops) < n {
+		return nil, fmt.Errorf("found %d of %d event loops", len(loops), n)
+	}
+	return loops, nil
+}
+
+// runTicker drives what depends on time on every loop.
+func (s *Server) runTicker() {
+	tick := time.NewTicker(tickInterval)
+	defer tick.Stop()
+	var elapsed time.Duration
+	for {
+		select {
+		case <-s.ctx.Done():
+			return
+		case <-tick.C:
+		}
+		elapsed += tickInterval
+		trim := elapsed >= trimInterval
+		if trim {
+			elapsed = 0
+			s.returnMemory()
+		}
+		for _, l := range s.loops {
+			l.execute(func() {
+				l.tick()
+				if trim {
+					l.trim()
+				}
+			})
+		}
+	}
+}
+
+// onEachLoop runs f on every loop, one after the other, and returns when all are done. Not to be called on
+// a loop.
+func (s *Server) onEachLoop(f func(l *loop)) {
+	for _, l := range s.loops {
+		done := make(chan struct{})
+		if !l.execute(func() { defer close(done); f(l) }) {
+			continue
+		}
+		select {
+		case <-done:
+		case <-s.ctx.Done():
+			return
+		}
+	}
+}
+
+// Stats is the sum of the counters of all loops.
+func (s *Server) Stats() *Stats {
+	sum := new(Stats)
+	s.onEachLoop(func(l *loop) { sum.merge(l.snapshot()) })
+	return sum
+}
+
+// Clients is the number of connected clients.
+func (s *Server) Clients() int { return int(s.clients.Load()) }
+
+// Rejected is the number of clients refused because MaxClients were connected.
+func (s *Server) Rejected() uint64 { return s.rejected.Load() }
+
+// AcceptErrors counts failed accepts, such as those for want of file descriptors.
+func (s *Server) AcceptErrors() uint64 { return s.acceptErrs.Load() }
+
+// Uptime is the time since New.
+func (s *Server) Uptime() time.Duration { return time.Since(s.started) }
+
+// Draining reports whether Shutdown was called.
+func (s *Server) Draining() bool { return s.draining.Load() }
+
+func (s *Server) clientGone() { s.clients.Add(-1) }
+
+func (s *Server) nextNodeID() int { return int(s.lastNode.Add(1) - 1) }
+
+// Shutdown stops accepting, lets the requests in flight be answered, for at most Settings.Drain or until ctx
+// ends, and stops everything. It returns how many requests were cut off.
+func (s *Server) Shutdown(ctx context.Context) int {
+	s.draining.Store(true)
+	s.closeListeners()
+	ctx, cancel := context.WithTimeout(ctx, s.settings.Load().Drain)
+	defer cancel()
+	left := s.drain(ctx)
+	s.stop()
+	s.work.Wait()
+	for _, p := range s.pools {
+		p.stop()
+	}
+	if s.engine != nil {
+		if err := s.engine.Stop(); err != nil {
+			s.log.Warn("stopping the event loops", "err", err)
+		}
+	}
+	return left
+}
+
+// drain closes idle clients and waits until the others are answered.
+func (s *Server) drain(ctx context.Context) int {
+	if s.engine == nil {
+		return 0
+	}
+	check := time.NewTicker(tickInterval)
+	defer check.Stop()
+	for {
+		left := 0
+		s.onEachLoop(func(l *loop) {
+			for _, c := range l.clients {
+				left += c.pipe.len()
+				if !c.closing && len(c.retries) == 0 && len(c.in) == c.inOff {
+					c.finish()
+				}
+			}
+		})
+		if left == 0 && s.Clients() == 0 {
+			return 0
+		}
+		select {
+		case <-check.C:
+		case <-ctx.Done():
+			return left
+		}
+	}
+}
+
+// engineLogger passes gnet's messages on.
+type engineLogger struct{ log *slog.Logger }
+
+func (e engineLogger) Debugf(format string, args ...any) {
+	e.log.Debug("gnet: " + fmt.Sprintf(format, args...))
+}
+func (e engineLogger) Infof(format string, args ...any) {
+	e.log.Debug("gnet: " + fmt.Sprintf(format, args...))
+}
+func (e engineLogger) Warnf(format string, args ...any) {
+	e.log.Warn("gnet: " + fmt.Sprintf(format, args...))
+}
+func (e engineLogger) Errorf(format string, args ...any) {
+	e.log.Error("gnet: " + fmt.Sprintf(format, args...))
+}
+func (e engineLogger) Fatalf(format string, args ...any) {
+	e.log.Error("gnet: " + fmt.Sprintf(format, args...))
+}

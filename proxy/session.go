@@ -1,0 +1,228 @@
+package proxy
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+)
+
+// session is what a client has said about itself. Owned by the client's event loop.
+type session struct {
+	proto         int // RESP version of replies, 2 or 3
+	db            int
+	authenticated bool
+	user          string
+	name          string // CLIENT SETNAME
+	libName       string // CLIENT SETINFO
+	libVer        string
+	noEvict       bool
+	noTouch       bool
+	addr, laddr   string
+	created       time.Time
+}
+
+// newSession is the state of a fresh connection to p.
+func newSession(p *Pool, addr, laddr string) session {
+	return session{
+		proto: 2, addr: addr, laddr: laddr, created: time.Now(),
+		user: "default", authenticated: len(p.Settings().Users) == 0,
+	}
+}
+
+func (c *client) replyOK() { c.reply(okReply) }
+
+var okReply = []byte("+OK\r\n")
+
+// resp3 reports whether the client speaks RESP3.
+func (c *client) resp3() bool { return c.proto == 3 }
+
+// answer replies with what build appends.
+func (c *client) answer(build func(dst []byte) []byte) {
+	l := c.loop
+	l.scratch = build(l.scratch[:0])
+	c.reply(l.scratch)
+}
+
+func cmdAuth(c *client, args [][]byte) bool {
+	if len(args) > 3 {
+		c.replyError(errSyntax)
+		return true
+	}
+	users := c.pool.Settings().Users
+	user, password := "default", args[len(args)-1]
+	if len(args) == 3 {
+		user = string(args[1])
+	}
+	if len(users) == 0 && len(args) == 2 {
+		c.replyError(errNoPassword)
+		return true
+	}
+	if !c.login(user, password) {
+		c.replyError(errWrongPass)
+		return true
+	}
+	c.replyOK()
+	return true
+}
+
+// login checks a password in constant time and takes the user's identity over. In a pool without users the
+// default user needs no password, as in Redis.
+func (c *client) login(user string, password []byte) bool {
+	users := c.pool.Settings().Users
+	ok := len(users) == 0 && user == "default"
+	given := sha256.Sum256(password)
+	for _, u := range users {
+		want := sha256.Sum256([]byte(u.Password))
+		if u.Name == user && subtle.ConstantTimeCompare(given[:], want[:]) == 1 {
+			ok = true
+		}
+	}
+	if !ok {
+		c.loop.stats.AuthFailures++
+		return false
+	}
+	c.user, c.authenticated = user, true
+	return true
+}
+
+// cmdHello switches the protocol version. It waits until nothing is in flight: the requests before it use
+// the backend connections of the other version, and could be overtaken by those after it.
+func cmdHello(c *client, args [][]byte) bool {
+	if !c.pipe.empty() {
+		return false
+	}
+	proto := c.proto
+	if len(args) > 1 {
+		n, err := strconv.ParseInt(string(args[1]), 10, 64)
+		if err != nil {
+			c.replyError(errProtoNumber)
+			return true
+		}
+		if n < 2 || n > 3 || n == 3 && !c.pool.speaksRESP3() {
+			c.replyError(errNoProto)
+			return true
+		}
+		proto = int(n)
+	}
+	o, refusal := parseHello(args)
+	switch {
+	case refusal != "":
+		c.replyError(refusal)
+		return true
+	case o.auth && !c.login(o.user, o.password):
+		c.replyError(errWrongPass)
+		return true
+	case !c.authenticated:
+		c.replyError(errHelloAuth)
+		return true
+	}
+	if o.named {
+		c.name = o.name
+	}
+	c.proto = proto
+	c.answer(func(dst []byte) []byte {
+		resp3 := c.resp3()
+		dst = resp.AppendMap(dst, 7, resp3)
+		dst = resp.AppendBulk(resp.AppendBulk(dst, "server"), "redis")
+		dst = resp.AppendBulk(resp.AppendBulk(dst, "version"), c.pool.serverVersion())
+		dst = resp.AppendInt(resp.AppendBulk(dst, "proto"), int64(c.proto))
+		dst = resp.AppendInt(resp.AppendBulk(dst, "id"), int64(c.id))
+		dst = resp.AppendBulk(resp.AppendBulk(dst, "mode"), "standalone")
+		dst = resp.AppendBulk(resp.AppendBulk(dst, "role"), "master")
+		return resp.AppendArray(resp.AppendBulk(dst, "modules"), 0)
+	})
+	return true
+}
+
+type helloOptions struct {
+	auth     bool
+	user     string
+	password []byte
+	named    bool
+	name     string
+}
+
+func parseHello(args [][]byte) (o helloOptions, refusal string) {
+	for i := 2; i < len(args); {
+		left := len(args) - i - 1
+		switch option := strings.ToLower(string(args[i])); {
+		case option == "auth" && left >= 2:
+			o.auth, o.user, o.password = true, string(args[i+1]), args[i+2]
+			i += 3
+		case option == "setname" && left >= 1:
+			o.named, o.name = true, string(args[i+1])
+			if !validName(args[i+1]) {
+				return o, errClientName
+			}
+			i += 2
+		default:
+			return o, fmt.Sprintf("ERR Syntax error in HELLO option '%s'", args[i])
+		}
+	}
+	return o, ""
+}
+
+// cmdReset makes the connection like a new one. It waits like HELLO.
+func cmdReset(c *client, _ [][]byte) bool {
+	if !c.pipe.empty() {
+		return false
+	}
+	c.session = newSession(c.pool, c.addr, c.laddr)
+	c.reply([]byte("+RESET\r\n"))
+	return true
+}
+
+func cmdQuit(c *client, _ [][]byte) bool {
+	c.replyOK()
+	c.finish()
+	return true
+}
+
+func cmdSelect(c *client, args [][]byte) bool {
+	n, err := strconv.ParseInt(string(args[1]), 10, 32)
+	switch {
+	case err != nil:
+		c.replyError(errNotInteger)
+	case c.pool.Model.Cluster() && n != 0:
+		c.replyError(errClusterDB)
+	case n < 0 || int(n) >= c.pool.Settings().Databases:
+		c.replyError(errDBIndex)
+	default:
+		c.db = int(n)
+		c.replyOK()
+	}
+	return true
+}
+
+func cmdPing(c *client, args [][]byte) bool {
+	switch len(args) {
+	case 1:
+		c.reply([]byte("+PONG\r\n"))
+	case 2:
+		c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, args[1]) })
+	default:
+		c.replyError(command.ErrArity(command.Lookup(args[0])))
+	}
+	return true
+}
+
+func cmdEcho(c *client, args [][]byte) bool {
+	c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, args[1]) })
+	return true
+}
+
+func cmdTime(c *client, _ [][]byte) bool {
+	now := time.Now()
+	c.answer(func(dst []byte) []byte {
+		dst = resp.AppendArray(dst, 2)
+		dst = resp.AppendBulk(dst, strconv.FormatInt(now.Unix(), 10))
+		return resp.AppendBulk(dst, strconv.Itoa(now.Nanosecond()/1000))
+	})
+	return true
+}

@@ -1,0 +1,279 @@
+package proxy
+
+import (
+	"fmt"
+
+	"sluice/backend"
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+	"sluice/router"
+)
+
+// split is a command whose keys belong to several slots: each part goes to the owner of its keys, and the
+// reply is made when all parts are answered. In a pool of the cluster model a part is one slot, because
+// servers refuse more; in a Codis pool it is all keys of one node.
+//
+// The parts run independently. When one fails the client gets that error, and the others may have run.
+type split struct {
+	client *client
+	seq    uint32
+	kind   splitKind
+	cmd    *command.Command
+	parts  []splitPart
+	of     []int // MGET: the part of each key, in the order of the request
+	left   int   // parts not answered
+}
+
+type splitPart struct {
+	slot  router.Slot
+	node  *backend.Node
+	args  int    // arguments of the part's request, the name included
+	body  []byte // those behind the name in wire form
+	reply []byte
+}
+
+// splitKind says how the replies become one.
+type splitKind uint8
+
+const (
+	splitMGet  splitKind = iota // arrays, values in the order of the keys
+	splitMSet                   // OK if all say so
+	splitCount                  // numbers, added up
+)
+
+// step is how many arguments belong to a key.
+func (k splitKind) step() int {
+	if k == splitMSet {
+		return 2
+	}
+	return 1
+}
+
+// dispatchSplit sends a command in parts, or as it is when one part is enough.
+func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, args [][]byte, raw []byte) bool {
+	step := kind.step()
+	if (len(args)-1)%step != 0 {
+		c.replyError(command.ErrArity(cmd))
+		return true
+	}
+	first := c.pool.Model.Slot(args[1])
+	single := true
+	for i := 1; i < len(args); i += step {
+		slot := c.pool.Model.Slot(args[i])
+		if !c.mayRoute(v, slot) {
+			return false
+		}
+		single = single && slot == first
+	}
+	if single {
+		return c.forward(v, cmd, first, raw)
+	}
+	s, refusal := c.newSplit(v, cmd, kind, args)
+	if s == nil {
+		c.replyError(refusal)
+		return true
+	}
+	s.seq = c.begin(cmd)
+	for i := range s.parts {
+		s.send(i)
+	}
+	return true
+}
+
+// newSplit divides the keys. It returns nil and an error text when a node is missing: then nothing is sent.
+func (c *client) newSplit(v *view, cmd *command.Command, kind splitKind, args [][]byte) (*split, string) {
+	s := &split{client: c, kind: kind, cmd: cmd}
+	step := kind.step()
+	index := make(map[any]int) // by node or by slot
+	for i := 1; i < len(args); i += step {
+		slot := c.pool.Model.Slot(args[i])
+		node, refusal := c.nodeFor(v, slot)
+		if node == nil {
+			return nil, refusal
+		}
+		var key any = node
+		if c.pool.Model.Cluster() {
+			key = slot
+		}
+		at, ok := index[key]
+		if !ok {
+			at = len(s.parts)
+			index[key] = at
+			s.parts = append(s.parts, splitPart{slot: slot, node: node, args: 1})
+		}
+		part := &s.parts[at]
+		for _, arg := range args[i : i+step] {
+			part.body = resp.AppendBulk(part.body, arg)
+		}
+		part.args += step
+		if kind == splitMGet {
+			s.of = append(s.of, at)
+		}
+	}
+	s.left = len(s.parts)
+	return s, ""
+}
+
+func (s *split) send(i int) {
+	c, part := s.client, &s.parts[i]
+	l := c.loop
+	l.scratch = resp.AppendArray(l.scratch[:0], part.args)
+	l.scratch = resp.AppendBulk(l.scratch, s.cmd.Name)
+	l.scratch = append(l.scratch, part.body...)
+	part.body = nil
+	b := l.link(part.node, c.proto, c.db)
+	if err := b.Send(l.scratch, s, uint32(i), l.now); err != nil {
+		s.answer(i, appendErrorLine(nil, sendError(part.node, err)))
+		return
+	}
+	l.sent(b)
+}
+
+// Reply implements backend.Owner for the parts.
+func (s *split) Reply(tag uint32, r backend.Reply) {
+	c := s.client
+	if c.closed {
+		return
+	}
+	if r.First && r.Data[0] == '-' && c.bounced(s, tag, s.seq, r) {
+		return
+	}
+	s.deliver(tag, r.Data, r.First, r.Last)
+}
+
+// Fail implements backend.Owner for the parts.
+func (s *split) Fail(tag uint32, f backend.Failure) {
+	c := s.client
+	if c.closed || c.lost(s, tag, s.seq, f) {
+		return
+	}
+	s.deliverFailure(tag, f)
+}
+
+func (s *split) deliver(tag uint32, data []byte, _, last bool) {
+	part := &s.parts[tag]
+	part.reply = append(part.reply, data...)
+	s.client.held += len(data)
+	if last {
+		s.answered()
+	}
+}
+
+func (s *split) deliverFailure(tag uint32, f backend.Failure) {
+	s.client.held -= len(s.parts[tag].reply)
+	s.parts[tag].reply = nil
+	s.answer(int(tag), appendErrorLine(nil, failureText(s.cmd, f)))
+}
+
+func (s *split) answer(i int, reply []byte) {
+	s.deliver(uint32(i), reply, true, true)
+}
+
+func (s *split) answered() {
+	s.left--
+	if s.left > 0 {
+		if s.client.held > s.client.loop.server.limits().ClientOutput {
+			s.client.mark() // flush closes it.
+		}
+		return
+	}
+	for i := range s.parts {
+		s.client.held -= len(s.parts[i].reply)
+	}
+	s.client.deliver(s.seq, s.merge(), true, true)
+}
+
+// merge makes the reply of the whole command.
+func (s *split) merge() []byte {
+	for i := range s.parts {
+		if reply := s.parts[i].reply; reply[0] == '-' {
+			return reply
+		}
+	}
+	switch s.kind {
+	case splitMSet:
+		return s.parts[0].reply
+	case splitCount:
+		return s.mergeCounts()
+	case splitMGet:
+		return s.mergeArrays()
+	}
+	panic("BUG: unknown kind of split")
+}
+
+func (s *split) mergeCounts() []byte {
+	var sum int64
+	for i := range s.parts {
+		n, ok := integerReply(s.parts[i].reply)
+		if !ok {
+			return s.unexpected(i)
+		}
+		sum += n
+	}
+	return resp.AppendInt(nil, sum)
+}
+
+func (s *split) mergeArrays() []byte {
+	size := 16
+	rest := make([][]byte, len(s.parts))
+	for i := range s.parts {
+		values, ok := arrayReply(s.parts[i].reply)
+		if !ok {
+			return s.unexpected(i)
+		}
+		rest[i] = values
+		size += len(values)
+	}
+	merged := resp.AppendArray(make([]byte, 0, size), len(s.of))
+	for _, at := range s.of {
+		var f resp.Framer
+		n, done, err := f.Next(rest[at])
+		if !done || err != nil {
+			return s.unexpected(at)
+		}
+		merged = append(merged, rest[at][:n]...)
+		rest[at] = rest[at][n:]
+	}
+	return merged
+}
+
+// unexpected is the reply when a server answered something that the command can't answer.
+func (s *split) unexpected(i int) []byte {
+	reply := s.parts[i].reply
+	return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered %s with %.40q",
+		s.parts[i].node.Addr, s.cmd.Name, reply))
+}
+
+// integerReply reads ":12\r\n".
+func integerReply(reply []byte) (int64, bool) {
+	if len(reply) < 4 || reply[0] != ':' {
+		return 0, false
+	}
+	var n int64
+	for _, c := range reply[1 : len(reply)-2] {
+		if c-'0' > 9 {
+			return 0, false
+		}
+		n = n*10 + int64(c-'0')
+	}
+	return n, true
+}
+
+// arrayReply cuts the header off an array.
+func arrayReply(reply []byte) ([]byte, bool) {
+	if reply[0] != '*' {
+		return nil, false
+	}
+	for i := 1; i+1 < len(reply); i++ {
+		if reply[i] == '\r' {
+			return reply[i+2:], true
+		}
+	}
+	return nil, false
+}
+
+var (
+	_ backend.Owner = (*split)(nil)
+	_ sink          = (*split)(nil)
+	_ sink          = (*client)(nil)
+)

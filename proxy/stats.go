@@ -1,0 +1,154 @@
+package proxy
+
+import (
+	"time"
+
+	"sluice/proxy/command"
+)
+
+// Stats are the counters of one loop, or the sum of several. A loop owns its own and counts without atomics;
+// others get a copy through Server.Stats, which asks the loop.
+type Stats struct {
+	Requests       uint64 // requests that were answered
+	Errors         uint64 // error replies among them
+	Unknown        uint64 // requests with a name that is no command
+	ProtocolErrors uint64
+	AuthFailures   uint64
+	Panics         uint64
+	Retries        uint64 // requests sent again after a lost connection
+	Redirects      [redirectKinds]uint64
+	Overflows      [overflowKinds]uint64
+
+	ClientsOpened   uint64
+	ClientsClosed   uint64
+	ClientBytesIn   uint64
+	ClientBytesOut  uint64
+	BackendBytesIn  uint64
+	BackendBytesOut uint64
+
+	Commands [command.Count]CommandStats
+	Latency  Histogram // from the dispatch of a forwarded request to its turn in the reply stream
+
+	// Gauges, taken when the copy is made.
+	InFlight    int
+	HeldReplies int // bytes of replies that wait for older ones
+	FreeBuffers int // bytes
+}
+
+// CommandStats count one command.
+type CommandStats struct {
+	Calls  uint64
+	Failed uint64 // answered with an error
+	Nanos  uint64 // total time, as in Stats.Latency
+}
+
+// Redirects that were followed.
+const (
+	RedirectMoved = iota
+	RedirectAsk
+	redirectKinds
+)
+
+// Overflows are clients closed because of a limit.
+const (
+	OverflowUnparsed = iota
+	OverflowOutput
+	overflowKinds
+)
+
+// LatencyBounds are the upper bounds of Histogram's buckets; the last bucket has none.
+var LatencyBounds = [...]time.Duration{
+	50 * time.Microsecond, 100 * time.Microsecond, 200 * time.Microsecond, 500 * time.Microsecond,
+	time.Millisecond, 2 * time.Millisecond, 5 * time.Millisecond, 10 * time.Millisecond,
+	20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond, 200 * time.Millisecond,
+	500 * time.Millisecond, time.Second,
+}
+
+// Histogram counts durations by LatencyBounds.
+type Histogram struct {
+	Buckets [len(LatencyBounds) + 1]uint64
+	Nanos   uint64
+}
+
+func (h *Histogram) add(d int64) {
+	i := 0
+	for i < len(LatencyBounds) && d > int64(LatencyBounds[i]) {
+		i++
+	}
+	h.Buckets[i]++
+	h.Nanos += uint64(d)
+}
+
+// Count is the number of durations.
+func (h *Histogram) Count() uint64 {
+	var n uint64
+	for _, b := range h.Buckets {
+		n += b
+	}
+	return n
+}
+
+// record counts a request that left the pipeline.
+func (s *Stats) record(p *pending, now int64) {
+	s.Requests++
+	if p.flags&failed != 0 {
+		s.Errors++
+	}
+	if p.cmd == nil {
+		return
+	}
+	d := now - p.start
+	s.Latency.add(d)
+	cmd := &s.Commands[p.cmd.ID]
+	cmd.Calls++
+	cmd.Nanos += uint64(d)
+	if p.flags&failed != 0 {
+		cmd.Failed++
+	}
+}
+
+// merge adds the counters of o.
+func (s *Stats) merge(o *Stats) {
+	s.Requests += o.Requests
+	s.Errors += o.Errors
+	s.Unknown += o.Unknown
+	s.ProtocolErrors += o.ProtocolErrors
+	s.AuthFailures += o.AuthFailures
+	s.Panics += o.Panics
+	s.Retries += o.Retries
+	for i := range o.Redirects {
+		s.Redirects[i] += o.Redirects[i]
+	}
+	for i := range o.Overflows {
+		s.Overflows[i] += o.Overflows[i]
+	}
+	s.ClientsOpened += o.ClientsOpened
+	s.ClientsClosed += o.ClientsClosed
+	s.ClientBytesIn += o.ClientBytesIn
+	s.ClientBytesOut += o.ClientBytesOut
+	s.BackendBytesIn += o.BackendBytesIn
+	s.BackendBytesOut += o.BackendBytesOut
+	for i := range o.Commands {
+		s.Commands[i].Calls += o.Commands[i].Calls
+		s.Commands[i].Failed += o.Commands[i].Failed
+		s.Commands[i].Nanos += o.Commands[i].Nanos
+	}
+	for i := range o.Latency.Buckets {
+		s.Latency.Buckets[i] += o.Latency.Buckets[i]
+	}
+	s.Latency.Nanos += o.Latency.Nanos
+	s.InFlight += o.InFlight
+	s.HeldReplies += o.HeldReplies
+	s.FreeBuffers += o.FreeBuffers
+}
+
+// snapshot is a copy of the loop's counters with the gauges filled in. On the loop only.
+func (l *loop) snapshot() *Stats {
+	s := l.stats
+	for _, c := range l.clients {
+		s.InFlight += c.pipe.len()
+		s.HeldReplies += c.held
+	}
+	s.FreeBuffers = l.pool.Free()
+	return &s
+}

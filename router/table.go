@@ -1,0 +1,165 @@
+package router
+
+import (
+	"fmt"
+	"slices"
+)
+
+// GroupID names a group as its source of topology does: the id of the configuration, or for a cluster
+// the address of the master.
+type GroupID string
+
+// Node is one backend server. Immutable.
+type Node struct {
+	// Addr is host:port.
+	Addr string
+	// Index is dense and unique among the nodes of one pool for the life of the process: an address that
+	// comes back gets its old index. Loops keep their connections in slices by it.
+	Index int
+}
+
+// Group is a master and its replicas. Immutable.
+type Group struct {
+	ID       GroupID
+	Master   *Node // never nil in a Table
+	Replicas []*Node
+}
+
+// Table maps every slot to its group. Immutable; shared by all loops through an atomic pointer.
+type Table struct {
+	Model  Model
+	Epoch  uint64 // grows with every table built for a pool
+	Groups []*Group
+	Nodes  []*Node // every node of Groups, each once
+
+	slots []*Group // index: slot; nil where nobody owns the slot
+}
+
+// Owner is the group that owns slot, nil when none does.
+func (t *Table) Owner(slot Slot) *Group { return t.slots[slot] }
+
+// SameOwner reports whether slot has one and the same master in t and u. Commands of one client on one
+// slot may be in flight under both tables only then.
+func (t *Table) SameOwner(u *Table, slot Slot) bool {
+	a, b := t.slots[slot], u.slots[slot]
+	if a == nil || b == nil {
+		return a == b
+	}
+	return a.Master == b.Master
+}
+
+// Ranges lists the slots that g owns.
+func (t *Table) Ranges(g *Group) []Range {
+	return RangesOf(len(t.slots), func(s Slot) bool { return t.slots[s] == g })
+}
+
+// Uncovered lists the slots that nobody owns.
+func (t *Table) Uncovered() []Range { return t.Ranges(nil) }
+
+// Builder makes the Tables of one pool and hands out the node indexes. Not safe for concurrent use: the
+// pool's one consumer of topology owns it.
+type Builder struct {
+	model Model
+	epoch uint64
+	nodes map[string]*Node
+}
+
+// NewBuilder returns a Builder for a pool of the given model.
+func NewBuilder(model Model) *Builder {
+	return &Builder{model: model, nodes: make(map[string]*Node)}
+}
+
+// GroupSpec is a group as a source of topology describes it.
+type GroupSpec struct {
+	ID       GroupID
+	Master   string // host:port
+	Replicas []string
+	Slots    []Range
+}
+
+// Build makes the next Table. moved overrides the owner of single slots with the master at an address
+// (what a MOVED reply taught); it may be nil. Build refuses groups without a master, duplicate ids, slots
+// outside the model and slots with two owners, and changes nothing then.
+func (b *Builder) Build(specs []GroupSpec, moved map[Slot]string) (*Table, error) {
+	t := &Table{Model: b.model, Epoch: b.epoch + 1, slots: make([]*Group, b.model.Slots())}
+	for _, spec := range specs {
+		if spec.Master == "" {
+			return nil, fmt.Errorf("group %s has no master", spec.ID)
+		}
+		if t.group(spec.ID) != nil {
+			return nil, fmt.Errorf("group %s is listed twice", spec.ID)
+		}
+		g := &Group{ID: spec.ID, Master: b.node(spec.Master)}
+		for _, addr := range spec.Replicas {
+			g.Replicas = append(g.Replicas, b.node(addr))
+		}
+		t.Groups = append(t.Groups, g)
+		for _, r := range spec.Slots {
+			if err := t.assign(r, g); err != nil {
+				return nil, err
+			}
+		}
+	}
+	for slot, addr := range moved {
+		if int(slot) < len(t.slots) {
+			t.slots[slot] = b.movedTo(t, addr)
+		}
+	}
+	t.Nodes = t.collectNodes()
+	b.epoch++
+	return t, nil
+}
+
+func (t *Table) assign(r Range, g *Group) error {
+	if r.From > r.To || int(r.To) >= len(t.slots) {
+		return fmt.Errorf("group %s: slots %s are outside 0-%d", g.ID, r, len(t.slots)-1)
+	}
+	for s := int(r.From); s <= int(r.To); s++ {
+		if owner := t.slots[s]; owner != nil && owner != g {
+			return fmt.Errorf("slot %d belongs to group %s and to group %s", s, owner.ID, g.ID)
+		}
+		t.slots[s] = g
+	}
+	return nil
+}
+
+func (t *Table) group(id GroupID) *Group {
+	for _, g := range t.Groups {
+		if g.ID == id {
+			return g
+		}
+	}
+	return nil
+}
+
+// movedTo finds the group whose master is at addr, or adds one: after a failover the address is a replica
+// that was promoted, during a scale-out a node that no source has listed yet.
+func (b *Builder) movedTo(t *Table, addr string) *Group {
+	for _, g := range t.Groups {
+		if g.Master.Addr == addr {
+			return g
+		}
+	}
+	g := &Group{ID: GroupID(addr), Master: b.node(addr)}
+	t.Groups = append(t.Groups, g)
+	return g
+}
+
+func (b *Builder) node(addr string) *Node {
+	n := b.nodes[addr]
+	if n == nil {
+		n = &Node{Addr: addr, Index: len(b.nodes)}
+		b.nodes[addr] = n
+	}
+	return n
+}
+
+func (t *Table) collectNodes() []*Node {
+	var nodes []*Node
+	for _, g := range t.Groups {
+		nodes = append(nodes, g.Master)
+		nodes = append(nodes, g.Replicas...)
+	}
+	slices.SortFunc(nodes, func(a, b *Node) int { return a.Index - b.Index })
+	return slices.Compact(nodes)
+}

@@ -1,0 +1,79 @@
+package router
+
+import (
+	"testing"
+
+	"go.uber.org/goleak"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func TestBuildRefuses(t *testing.T) {
+	f := func(want string, specs ...GroupSpec) {
+		t.Helper()
+		b := NewBuilder(CodisModel(16))
+		if _, err := b.Build(specs, nil); err == nil || err.Error() != want {
+			t.Errorf("error %v, want %s", err, want)
+		}
+		table, err := b.Build(nil, nil)
+		if err != nil || table.Epoch != 1 {
+			t.Errorf("a refused build took an epoch: %v, %v", table, err)
+		}
+	}
+	f("group 1 has no master", GroupSpec{ID: "1"})
+	f("group 1 is listed twice", GroupSpec{ID: "1", Master: "a:1"}, GroupSpec{ID: "1", Master: "b:1"})
+	f("group 1: slots 15-16 are outside 0-15", GroupSpec{ID: "1", Master: "a:1", Slots: []Range{{15, 16}}})
+	f("group 1: slots 5-4 are outside 0-15", GroupSpec{ID: "1", Master: "a:1", Slots: []Range{{5, 4}}})
+	f("slot 3 belongs to group 1 and to group 2",
+		GroupSpec{ID: "1", Master: "a:1", Slots: []Range{{0, 3}}},
+		GroupSpec{ID: "2", Master: "b:1", Slots: []Range{{3, 5}}})
+}
+
+func TestTableOwners(t *testing.T) {
+	b := NewBuilder(CodisModel(16))
+	specs := []GroupSpec{
+		{ID: "1", Master: "a:1", Replicas: []string{"a:2"}, Slots: []Range{{0, 7}}},
+		{ID: "2", Master: "b:1", Slots: []Range{{8, 14}}},
+	}
+	old, err := b.Build(specs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := old.Owner(7).Master.Addr; got != "a:1" {
+		t.Errorf("owner of 7: %s", got)
+	}
+	if got := FormatRanges(old.Uncovered()); got != "15" {
+		t.Errorf("uncovered: %s", got)
+	}
+	if len(old.Nodes) != 3 {
+		t.Errorf("nodes: %v", old.Nodes)
+	}
+
+	moved, err := b.Build(specs, map[Slot]string{2: "b:1", 3: "c:1", 4: "a:2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := func(slot Slot, owner string, same bool) {
+		t.Helper()
+		if got := moved.Owner(slot).Master.Addr; got != owner {
+			t.Errorf("owner of %d: %s, want %s", slot, got, owner)
+		}
+		if got := old.SameOwner(moved, slot); got != same {
+			t.Errorf("slot %d: same owner %v, want %v", slot, got, same)
+		}
+	}
+	f(1, "a:1", true)
+	f(2, "b:1", false)
+	f(3, "c:1", false)
+	f(4, "a:2", false)
+	f(9, "b:1", true)
+	if old.Owner(0).Master.Index != moved.Owner(0).Master.Index {
+		t.Error("an address changed its index")
+	}
+	if got := FormatRanges(moved.Ranges(moved.Owner(0))); got != "0-1,5-7" {
+		t.Errorf("ranges: %s", got)
+	}
+	if moved.Epoch != 2 {
+		t.Errorf("epoch %d", moved.Epoch)
+	}
+}
