@@ -294,6 +294,21 @@ func (c *Conn) failAll(err error) {
 	c.log.idle()
 }
 
+// Abandon is Close for a Conn in which a panic happened: it trusts nothing but the list of owners.
+func (c *Conn) Abandon(err error) {
+	if c.state == stateUp {
+		c.Node.conns.Add(-1)
+	}
+	c.state = stateClosed
+	for ; c.fifo.len() > 0; c.fifo.pop() {
+		if e := c.fifo.at(0); e.owner != nil {
+			e.owner.Fail(e.tag, Failure{Conn: c, Err: err, Sent: true, Cut: c.inPart})
+		}
+		c.inPart = false
+	}
+	c.expired, c.tail, c.gc, c.log = 0, nil, nil, sendLog{pool: c.log.pool}
+}
+
 func (c *Conn) failOldest(err error) {
 	e := *c.fifo.at(0)
 	f := Failure{

@@ -31,6 +31,11 @@ type sendLog struct {
 func (l *sendLog) add(req []byte) {
 	last := len(l.chunks) - 1
 	if last < 0 || cap(l.chunks[last])-len(l.chunks[last]) < len(req) {
+		if last >= 0 && len(l.chunks[last]) == 0 { // A chunk that holds nothing must not stay in the middle.
+			l.pool.Put(l.chunks[last])
+			l.chunks = l.chunks[:last]
+			last--
+		}
 		l.chunks = append(l.chunks, l.pool.Get(max(chunkSize, len(req))))
 		last++
 	}

@@ -60,6 +60,7 @@ func (*handler) OnTraffic(conn gnet.Conn) (action gnet.Action) {
 		defer func() {
 			if r := recover(); r != nil {
 				l.panicked("backend traffic", r)
+				peer.Abandon(errPanic)
 				l.recoverLists()
 				action = gnet.Close
 			}

@@ -181,6 +181,16 @@ func TestNodeWithoutAClusterHasNoVote(t *testing.T) {
 	watch(t, Config{Seeds: []string{a.addr, b.addr, c.addr}}).sees(t, "0-16383 10.0.0.2:1")
 }
 
+// One node under two names has one vote.
+func TestNodeVotesOnceUnderTwoNames(t *testing.T) {
+	one, two := shardsReply(shardOf(0, 16383, "10.0.0.1:1")), shardsReply(shardOf(0, 16383, "10.0.0.2:1"))
+	a := startFake(t, map[string]string{"CLUSTER MYID": bulk("a"), "CLUSTER SHARDS": one})
+	b := startFake(t, map[string]string{"CLUSTER MYID": bulk("b"), "CLUSTER SHARDS": two})
+	c := startFake(t, map[string]string{"CLUSTER MYID": bulk("c"), "CLUSTER SHARDS": two})
+	alias := strings.Replace(a.addr, "127.0.0.1", "localhost", 1)
+	watch(t, Config{Seeds: []string{a.addr, alias, b.addr, c.addr}}).sees(t, "0-16383 10.0.0.2:1")
+}
+
 // A node that hangs costs a look the grace, not the timeout.
 func TestHangingNodeDoesNotHoldUpALook(t *testing.T) {
 	view := map[string]string{"CLUSTER SHARDS": shardsReply(shardOf(0, 16383, "10.0.0.1:1"))}

@@ -81,7 +81,7 @@ func TestMajority(t *testing.T) {
 	f("a tie keeps what was, the other way", one, one, "a: "+one, "b: "+two)
 	f("a tie without a past takes the lowest address", "", two, "a: "+one, "b: "+two)
 	f("a tie whose past is another takes the lowest address", "0-199 z", "0-9 a", "a: 0-9 b", "b: 0-9 a")
-	f("a node has one vote, however often it is asked", "", "0-9 a", "a: 0-9 a", "c: 0-9 b", "c: 0-9 b", "d: 0-9 a")
+	f("a node has one vote, however often it is asked", "", "0-9 a", "a: 0-9 a", "c: 0-9 b", "c: 0-9 b", "c: 0-9 b", "d: 0-9 a")
 	f("a slot nobody names stays empty", "0-9 a", "0-4 a", "a: 0-4 a")
 	f("each slot is decided for itself", "", "0-4 a; 5-9 b", "a: 0-9 a", "b: 0-4 a; 5-9 b", "c: 0-4 c; 5-9 b")
 
@@ -100,6 +100,7 @@ func TestMajority(t *testing.T) {
 	f("a tie of addresses keeps the old one", "0-9 localhost:1", "0-9 localhost:1", "1: 0-9 1@localhost:1", "2: 0-9 1@a:1")
 	f("else takes the lowest", "", "0-9 a:1", "1: 0-9 1@localhost:1", "2: 0-9 1@a:1")
 	f("addresses don't split the vote for an owner", "", "0-9 a:1", "1: 0-9 1@x:1", "2: 0-9 1@a:1", "3: 0-9 2@b:1")
+	f("a view has one vote for an address, in however many shards", "", "0-9 z:1", "1: 0-1 1@b:1; 2-3 1@b:1; 4-9 1@b:1", "2: 0-9 1@z:1", "3: 0-9 1@z:1")
 	f("two ids of one address are one master", "", "0-9 a", "1: 0-4 1@a; 5-9 2@a", "2: 0-4 1@a; 5-9 2@a")
 }
 

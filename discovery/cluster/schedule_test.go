@@ -162,3 +162,42 @@ func TestRefreshNeverBlocks(t *testing.T) {
 		src.Refresh()
 	}
 }
+
+// A look that began with the old seeds must not bring the old cluster back.
+func TestLookAtOldSeedsIsForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var wg sync.WaitGroup
+		release := make(chan struct{})
+		src := New(Config{Seeds: []string{"old:1"}, Timeout: time.Hour, Dial: func(_ context.Context, _, addr string) (net.Conn, error) {
+			client, server := net.Pipe()
+			wg.Go(func() {
+				if addr == "old:1" {
+					<-release
+				}
+				node := wellNode()
+				node.set("CLUSTER SHARDS", shardsReply(shardOf(0, 16383, addr)))
+				node.talk(server)
+			})
+			return client, nil
+		}})
+		var seen []string
+		ctx, cancel := context.WithCancel(t.Context())
+		wg.Go(func() {
+			_ = src.Run(ctx, func(s discovery.Snapshot) { seen = append(seen, describeGroups(s.Groups)) })
+		})
+		synctest.Wait()
+		src.SetSeeds([]string{"new:1"})
+		close(release)
+		synctest.Wait()
+		cancel()
+		wg.Wait()
+		for _, got := range seen {
+			if got != "0-16383 new:1" {
+				t.Errorf("published %s", got)
+			}
+		}
+		if len(seen) == 0 {
+			t.Error("nothing was published")
+		}
+	})
+}

@@ -1,0 +1,216 @@
+package proxy
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"sluice/backend"
+	"sluice/internal/leaktest"
+	"sluice/proxy/resp"
+	"sluice/router"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
+
+// testLimits are far from what a test that is not about limits reaches.
+var testLimits = Limits{
+	MaxPipeline: 10000, MaxUnparsed: 1 << 30, MaxBulk: 512 << 20, MaxArgs: 1 << 20, ClientOutput: 1 << 30,
+}
+
+// testBackend are options for servers on this machine.
+var testBackend = backend.Options{
+	Name: "sluice:test", DialTimeout: 2 * time.Second, RequestTimeout: 5 * time.Second,
+	KeepAlive: 30 * time.Second, UserTimeout: 10 * time.Second,
+	ReconnectMin: 5 * time.Millisecond, ReconnectMax: 50 * time.Millisecond, ProbeInterval: 50 * time.Millisecond,
+	BreakerFailures: 5, BreakerOpen: 100 * time.Millisecond, MaxQueued: 256 << 20,
+}
+
+// testProxy is a Server with one pool on a free port of this machine.
+type testProxy struct {
+	*Server
+	pool    *Pool
+	builder *router.Builder
+	addr    string
+	logs    *lockedBuffer
+}
+
+// startProxy runs a Server for specs in front of whatever listens at their addresses. change may alter the
+// configuration first. The Server is shut down when the test ends.
+func startProxy(t testing.TB, model router.Model, specs []router.GroupSpec, change ...func(*Config, *PoolConfig)) *testProxy {
+	t.Helper()
+	logs := new(lockedBuffer)
+	cfg := Config{
+		ID: strings.Repeat("1", 40), Version: "test", Loops: 1, Log: slog.New(slog.NewTextHandler(logs, nil)),
+		Settings: Settings{MaxClients: 1000, Limits: testLimits, Drain: 2 * time.Second},
+	}
+	pool := PoolConfig{
+		Name: "test", Model: model, Listen: []Listen{{Network: "tcp", Address: "127.0.0.1:0"}},
+		PoolSettings: PoolSettings{Databases: 16, Backend: testBackend},
+	}
+	for _, f := range change {
+		f(&cfg, &pool)
+	}
+	p := &testProxy{Server: New(cfg), builder: router.NewBuilder(model), logs: logs}
+	p.pool = p.AddPool(pool)
+	p.setTable(t, specs)
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Shutdown(context.Background())
+		if t.Failed() {
+			t.Logf("log of the proxy:\n%s", logs)
+		}
+	})
+	p.addr = p.pool.Addrs()[0].String()
+	return p
+}
+
+func (p *testProxy) setTable(t testing.TB, specs []router.GroupSpec) {
+	t.Helper()
+	table, err := p.builder.Build(specs, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.pool.SetTable(table)
+}
+
+// evenly divides the slots of model among masters, in order.
+func evenly(model router.Model, masters ...string) []router.GroupSpec {
+	specs := make([]router.GroupSpec, len(masters))
+	per := model.Slots() / len(masters)
+	for i, addr := range masters {
+		to := (i+1)*per - 1
+		if i == len(masters)-1 {
+			to = model.Slots() - 1
+		}
+		specs[i] = router.GroupSpec{
+			ID: router.GroupID(fmt.Sprint(i + 1)), Master: addr,
+			Slots: []router.Range{{From: router.Slot(i * per), To: router.Slot(to)}},
+		}
+	}
+	return specs
+}
+
+// testClient speaks RESP by hand, so that tests see every byte.
+type testClient struct {
+	t testing.TB
+	net.Conn
+	r      *bufio.Reader
+	framer resp.Framer
+}
+
+func dial(t testing.TB, network, addr string) *testClient {
+	t.Helper()
+	conn, err := net.Dial(network, addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close() })
+	return &testClient{t: t, Conn: conn, r: bufio.NewReader(conn)}
+}
+
+func (p *testProxy) dial(t testing.TB) *testClient {
+	t.Helper()
+	return dial(t, "tcp", p.addr)
+}
+
+// send writes raw bytes.
+func (c *testClient) send(raw string) {
+	c.t.Helper()
+	if _, err := io.WriteString(c.Conn, raw); err != nil {
+		c.t.Fatal(err)
+	}
+}
+
+// request writes one request.
+func (c *testClient) request(args ...string) {
+	c.t.Helper()
+	c.send(string(resp.AppendCommand(nil, args...)))
+}
+
+// do sends a request and returns the raw reply.
+func (c *testClient) do(args ...string) string {
+	c.t.Helper()
+	c.request(args...)
+	return c.reply()
+}
+
+// want sends a request and checks the raw reply.
+func (c *testClient) want(reply string, args ...string) {
+	c.t.Helper()
+	if got := c.do(args...); got != reply {
+		c.t.Errorf("%.80q: %.200q, want %.200q", args, got, reply)
+	}
+}
+
+// reply reads one raw reply.
+func (c *testClient) reply() string {
+	c.t.Helper()
+	reply, err := c.tryReply()
+	if err != nil {
+		c.t.Fatalf("no reply: %v", err)
+	}
+	return reply
+}
+
+// replyWait bounds every read of a test; nothing that works takes that long.
+const replyWait = 20 * time.Second
+
+func (c *testClient) tryReply() (string, error) {
+	if err := c.SetReadDeadline(time.Now().Add(replyWait)); err != nil {
+		return "", err
+	}
+	var reply bytes.Buffer
+	for {
+		line, err := c.r.ReadBytes('\n')
+		if err != nil {
+			return reply.String(), err
+		}
+		reply.Write(line)
+		n, done, err := c.framer.Next(line)
+		if err != nil || n != len(line) && !done {
+			return reply.String(), fmt.Errorf("bad reply %q: %w", reply.String(), err)
+		}
+		if done {
+			return reply.String(), nil
+		}
+	}
+}
+
+// wantClosed checks that the server closes the connection without sending anything more.
+func (c *testClient) wantClosed() {
+	c.t.Helper()
+	reply, err := c.tryReply()
+	if err == nil || reply != "" || os.IsTimeout(err) {
+		c.t.Errorf("connection not closed: %q, %v", reply, err)
+	}
+}
+
+// lockedBuffer collects the log.
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
