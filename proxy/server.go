@@ -101,8 +101,6 @@ func (s *Server) Start() error {
 func (s *Server) startLoops() error {
 	engine, err := gnet.NewClient(&handler{},
 		gnet.WithNumEventLoop(len(s.loops)),
-		// With one loop a locked thread saves the hand-overs of the scheduler; with more it costs.
-		gnet.WithLockOSThread(len(s.loops) == 1),
 		gnet.WithReadBufferCap(readBuffer),
 		gnet.WithLogger(engineLogger{s.log}),
 		gnet.WithLogLevel(logging.WarnLevel),

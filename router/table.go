@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 )
 
@@ -79,7 +80,7 @@ type GroupSpec struct {
 
 // Build makes the next Table. moved overrides the owner of single slots with the master at an address
 // (what a MOVED reply taught); it may be nil. Build refuses groups without a master, duplicate ids, slots
-// outside the model and slots with two owners, and changes nothing then.
+// outside the model and slots with two owners; a refused Table takes no epoch.
 func (b *Builder) Build(specs []GroupSpec, moved map[Slot]string) (*Table, error) {
 	t := &Table{Model: b.model, Epoch: b.epoch + 1, slots: make([]*Group, b.model.Slots())}
 	for _, spec := range specs {
@@ -100,9 +101,9 @@ func (b *Builder) Build(specs []GroupSpec, moved map[Slot]string) (*Table, error
 			}
 		}
 	}
-	for slot, addr := range moved {
+	for _, slot := range slices.Sorted(maps.Keys(moved)) {
 		if int(slot) < len(t.slots) {
-			t.slots[slot] = b.movedTo(t, addr)
+			t.slots[slot] = b.movedTo(t, moved[slot])
 		}
 	}
 	t.Nodes = t.collectNodes()
@@ -140,7 +141,11 @@ func (b *Builder) movedTo(t *Table, addr string) *Group {
 			return g
 		}
 	}
-	g := &Group{ID: GroupID(addr), Master: b.node(addr)}
+	master := b.node(addr)
+	for _, g := range t.Groups { // A node that says it is a master is nobody's replica.
+		g.Replicas = slices.DeleteFunc(g.Replicas, func(n *Node) bool { return n == master })
+	}
+	g := &Group{ID: GroupID(addr), Master: master}
 	t.Groups = append(t.Groups, g)
 	return g
 }

@@ -67,6 +67,9 @@ func TestTableOwners(t *testing.T) {
 	f(3, "c:1", false)
 	f(4, "a:2", false)
 	f(9, "b:1", true)
+	if n := len(moved.Owner(0).Replicas); n != 0 {
+		t.Errorf("a promoted replica is still listed as one: %d", n)
+	}
 	if old.Owner(0).Master.Index != moved.Owner(0).Master.Index {
 		t.Error("an address changed its index")
 	}

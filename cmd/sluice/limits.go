@@ -40,8 +40,9 @@ func affordableClients() int {
 	return max(int(limit.Cur)-min(reservedFiles, int(limit.Cur)/2), 1)
 }
 
-// tuneScheduler keeps the Go scheduler from waking threads that find nothing to do: an event loop yields
-// once per turn, and every idle processor turns that into a futex call.
+// tuneScheduler gives the Go scheduler one processor more than there are loops: an event loop yields once per
+// turn, and each idle processor makes that a futex call, but without a spare one the loop would share its
+// processor with the admin server and the probes.
 func tuneScheduler(loops int) {
 	runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), loops+1))
 }
