@@ -87,13 +87,12 @@ type greeter struct {
 }
 
 // must runs a command that has to succeed.
-func (g *greeter) must(args ...string) []byte {
+func (g *greeter) must(args ...string) {
 	reply := g.may(args...)
 	if g.err == nil && reply[0] == '-' {
 		text := strings.TrimRight(string(reply[1:]), "\r\n")
 		g.err = fmt.Errorf("dial %s: %w: %s: %s", g.addr, ErrGreeting, args[0], text)
 	}
-	return reply
 }
 
 // may runs a command whose error reply does not matter.

@@ -45,6 +45,7 @@ type Status struct {
 // Support says whether a server has a feature.
 type Support uint8
 
+// What is known of a feature.
 const (
 	SupportUnknown Support = iota
 	Supported

@@ -14,11 +14,11 @@ import (
 type Kind uint8
 
 const (
-	// Pass: the reply is the client's business.
+	// Pass leaves the reply to the client.
 	Pass Kind = iota
-	// Moved: the command was not run; the slot belongs to another node from now on.
+	// Moved proves that the command was not run; the slot belongs to another node from now on.
 	Moved
-	// Ask: the command was not run; ask another node for this one command.
+	// Ask proves that the command was not run; another node takes this one command.
 	Ask
 )
 
@@ -34,7 +34,7 @@ type Verdict struct {
 // asked. It allocates only for redirects.
 func Redis(reply []byte, asked string) Verdict {
 	line := bytes.TrimRight(reply, "\r\n")
-	kind := Pass
+	var kind Kind
 	switch {
 	case bytes.HasPrefix(line, []byte("-MOVED ")):
 		kind, line = Moved, line[len("-MOVED "):]

@@ -30,24 +30,24 @@ func newBuilder(c *Config, nonce uint32) *builder {
 	}
 	key := append([]byte(c.Prefix), "000000000000"...)
 	b.name = bytes.Clone(key)
-	b.get = appendBulk(appendBulk(appendArray(nil, 2), []byte("GET")), key)
+	b.get = appendBulk(appendBulk(arrayHeader(2), []byte("GET")), key)
 	b.keyAt = len(b.get) - 2 - keyDigits
 
 	value := make([]byte, c.ValueBytes)
 	for i := range value {
 		value[i] = 'x'
 	}
-	b.set = appendBulk(appendBulk(appendArray(nil, 3), []byte("SET")), key)
+	b.set = appendBulk(appendBulk(arrayHeader(3), []byte("SET")), key)
 	b.setKeyAt = len(b.set) - 2 - len(key)
 	b.set = appendBulk(b.set, value)
 	b.setValueAt = len(b.set) - 2 - len(value)
 
-	b.mget = appendBulk(appendArray(nil, 1+c.MGetKeys), []byte("MGET"))
+	b.mget = appendBulk(arrayHeader(1+c.MGetKeys), []byte("MGET"))
 	for range c.MGetKeys {
 		b.mget = appendBulk(b.mget, key)
 		b.mgetAt = append(b.mgetAt, len(b.mget)-2-keyDigits)
 	}
-	b.ping = appendBulk(appendArray(nil, 1), []byte("PING"))
+	b.ping = appendBulk(arrayHeader(1), []byte("PING"))
 	return b
 }
 
@@ -83,8 +83,8 @@ func (b *builder) mgetKey(key uint64, i int) uint64 {
 	return (key + uint64(i)*7919) % b.keys
 }
 
-func appendArray(dst []byte, n int) []byte {
-	dst = append(dst, '*')
+func arrayHeader(n int) []byte {
+	dst := []byte{'*'}
 	dst = strconv.AppendInt(dst, int64(n), 10)
 	return append(dst, '\r', '\n')
 }

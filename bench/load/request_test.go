@@ -48,7 +48,7 @@ func TestBuilderVerifiesWhatItWrote(t *testing.T) {
 	cfg.Verify, cfg.ValueBytes, cfg.Keys, cfg.MGetKeys = true, 100, 1000, 2
 	b := newBuilder(&cfg, 7)
 	value := func(key uint64) string { return args(t, b.append(nil, opSet, key))[2] }
-	if value(5) == value(5) {
+	if first, second := value(5), value(5); first == second {
 		t.Error("two writes of a key have the same value")
 	}
 	bulk := func(s string) string { return string(appendBulk(nil, []byte(s))) }

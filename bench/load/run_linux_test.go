@@ -118,7 +118,7 @@ func (s *store) answer(args []string) []byte {
 	case "GET":
 		return get(nil, args[1])
 	case "MGET":
-		out := appendArray(nil, len(args)-1)
+		out := arrayHeader(len(args) - 1)
 		for _, key := range args[1:] {
 			out = get(out, key)
 		}

@@ -74,7 +74,7 @@ func parseShards(v resp.Value, host string) ([]shard, error) {
 			}
 		}
 		// A master that failed and lost its slots stays in the list until somebody makes the nodes forget it.
-		if sh.master.addr != "" && !(sh.failed && len(sh.slots) == 0) {
+		if sh.master.addr != "" && (!sh.failed || len(sh.slots) > 0) {
 			shards = append(shards, sh)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 
 	"github.com/VictoriaMetrics/metrics"
 
+	"sluice/backend"
 	"sluice/proxy"
 	"sluice/proxy/command"
 	"sluice/router"
@@ -80,24 +81,33 @@ func (e *exposition) commands(st *proxy.Stats) {
 
 func (e *exposition) pools(pools []*proxy.Pool) {
 	e.family("sluice_topology_epoch", "gauge", "Number of the topology in force.")
+	for _, p := range pools {
+		if t := p.Table(); t != nil {
+			e.value("sluice_topology_epoch", float64(t.Epoch), "pool", p.Name)
+		}
+	}
 	e.family("sluice_topology_uncovered_slots", "gauge", "Slots that no group owns.")
 	for _, p := range pools {
-		t := p.Table()
-		if t == nil {
-			continue
+		if t := p.Table(); t != nil {
+			e.value("sluice_topology_uncovered_slots", float64(uncovered(t)), "pool", p.Name)
 		}
-		e.value("sluice_topology_epoch", float64(t.Epoch), "pool", p.Name)
-		e.value("sluice_topology_uncovered_slots", float64(uncovered(t)), "pool", p.Name)
 	}
-	e.family("sluice_backend_up", "gauge", "1 when the last probe was answered and the breaker is closed.")
-	e.family("sluice_backend_connections", "gauge", "Connections to a backend.")
-	e.family("sluice_backend_rtt_seconds", "gauge", "Round trip of the last probe.")
+	e.backends(pools, "sluice_backend_up", "1 when the last probe was answered and the breaker is closed.",
+		func(n *backend.Node) float64 {
+			return oneIf(n.Available() && n.Status().Err == "" && n.Status().RTT > 0)
+		})
+	e.backends(pools, "sluice_backend_connections", "Connections to a backend.",
+		func(n *backend.Node) float64 { return float64(n.Conns()) })
+	e.backends(pools, "sluice_backend_rtt_seconds", "Round trip of the last probe.",
+		func(n *backend.Node) float64 { return n.Status().RTT.Seconds() })
+}
+
+// backends writes one gauge for every node of every pool.
+func (e *exposition) backends(pools []*proxy.Pool, name, help string, value func(n *backend.Node) float64) {
+	e.family(name, "gauge", help)
 	for _, p := range pools {
 		for _, n := range p.Nodes() {
-			st := n.Status()
-			e.value("sluice_backend_up", oneIf(n.Available() && st.Err == "" && !st.Since.IsZero()), "pool", p.Name, "backend", n.Addr)
-			e.value("sluice_backend_connections", float64(n.Conns()), "pool", p.Name, "backend", n.Addr)
-			e.value("sluice_backend_rtt_seconds", st.RTT.Seconds(), "pool", p.Name, "backend", n.Addr)
+			e.value(name, value(n), "pool", p.Name, "backend", n.Addr)
 		}
 	}
 }

@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"errors"
 	"slices"
 	"testing"
 )
@@ -13,7 +14,7 @@ func TestAppendKeysKeepsWhatIsThere(t *testing.T) {
 		dst := make([]int, 1, 16)
 		dst[0] = 99
 		got, err := Resolve(args).AppendKeys(dst, args)
-		if err != wantErr || !slices.Equal(got, want) {
+		if !errors.Is(err, wantErr) || !slices.Equal(got, want) {
 			t.Errorf("%s: %v, %v; want %v, %v", call, got, err, want, wantErr)
 		}
 		if &got[0] != &dst[0] {

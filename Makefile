@@ -1,0 +1,73 @@
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --warn-undefined-variables --no-builtin-rules
+
+TOOLS := $(CURDIR)/.tools
+GOLANGCI_VERSION := v2.7.2
+GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+FUZZTIME ?= 20s
+BENCHFLAGS ?=
+
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## Build bin/sluice
+	go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/sluice ./cmd/sluice
+
+.PHONY: run
+run: build ## Build and start a local playground: servers and Sluice in front of them
+	@$(MAKE) --no-print-directory redis || echo 'no redis-server to be had, using the embedded store'
+	bin/sluice dev
+
+.PHONY: test
+test: redis ## Install what the tests need and run all of them: unit, race, integration with real servers
+	go vet ./...
+	go test -race -shuffle=on -timeout 10m ./...
+
+.PHONY: fuzz
+fuzz: ## Run every fuzz test for FUZZTIME
+	@for pkg in $$(go list ./...); do \
+	  for f in $$(go test -list '^Fuzz' $$pkg | grep '^Fuzz' || true); do \
+	    go test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg; \
+	  done; \
+	done
+
+.PHONY: bench
+bench: build redis ## Compare CPU per request with the proxies found; writes bench/RESULTS.md
+	@command -v nutcracker >/dev/null && command -v haproxy >/dev/null || $(call install,nutcracker haproxy) || true
+	go run ./bench/cmd/sluicebench compare -sluice bin/sluice -out bench/RESULTS.md $(BENCHFLAGS)
+
+.PHONY: lint
+lint: $(GOLANGCI) ## Check formatting, lint and module files
+	@test -z "$$(gofmt -l .)" || { echo 'gofmt would change:'; gofmt -l .; exit 1; }
+	go mod tidy -diff
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	mv $(TOOLS)/golangci-lint $@
+
+.PHONY: generate
+generate: ## Make the generated files again
+	go generate ./...
+
+.PHONY: clean
+clean: ## Remove what was built
+	rm -rf bin
+
+# install PACKAGES with the package manager there is, as root or with sudo.
+define install
+{ sudo=; test "$$(id -u)" = 0 || sudo=sudo; \
+  if command -v apt-get >/dev/null; then \
+    $$sudo apt-get update -qq && DEBIAN_FRONTEND=noninteractive $$sudo apt-get install -y -qq --no-install-recommends $(1); \
+  elif command -v brew >/dev/null; then brew install $(1); \
+  else echo 'neither apt-get nor brew here: install $(1) by hand' >&2; false; fi; }
+endef
+
+.PHONY: redis
+redis:
+	@command -v redis-server >/dev/null || $(call install,$(if $(shell command -v brew),redis,redis-server))

@@ -1,0 +1,85 @@
+package sluice
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// allowed says which packages of ours a package may import, by path below the module, tests not counted.
+// The data path goes one way, cmd -> proxy -> {router, backend}, and so does the topology,
+// discovery -> router. What is not listed here may import nothing of ours; a trailing "/" means everything
+// below.
+var allowed = map[string][]string{
+	"backend":           {"internal/bufpool", "internal/clock", "proxy/resp"},
+	"backend/dialect":   {"router"},
+	"bench/":            {"bench/"},
+	"cmd/sluice":        {"backend", "conf", "discovery", "discovery/cluster", "discovery/static", "internal/testbed", "proxy", "proxy/admin", "router"},
+	"discovery":         {"router"},
+	"discovery/cluster": {"discovery", "router"},
+	"discovery/static":  {"discovery", "router"},
+	"proxy":             {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "proxy/command", "proxy/resp", "router"},
+	"proxy/admin":       {"backend", "proxy", "proxy/command", "router"},
+}
+
+func TestImportDirection(t *testing.T) {
+	for _, p := range listPackages(t) {
+		for _, imported := range p.Imports {
+			path, ours := strings.CutPrefix(imported, "sluice/")
+			if ours && !mayImport(p.path(), path) {
+				t.Errorf("%s imports %s: is this the way the data goes? See allowed in this file", p.path(), path)
+			}
+		}
+	}
+}
+
+type listedPackage struct {
+	ImportPath string
+	Imports    []string
+}
+
+func (p listedPackage) path() string { return strings.TrimPrefix(p.ImportPath, "sluice/") }
+
+func listPackages(t *testing.T) []listedPackage {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-json=ImportPath,Imports", "./...").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var packages []listedPackage
+	for d := json.NewDecoder(strings.NewReader(string(out))); ; {
+		var p listedPackage
+		err := d.Decode(&p)
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+	if len(packages) < len(allowed) {
+		t.Fatalf("only %d packages found", len(packages))
+	}
+	return packages
+}
+
+func mayImport(from, to string) bool {
+	for pkg, list := range allowed {
+		if !matches(pkg, from) {
+			continue
+		}
+		if slices.ContainsFunc(list, func(pattern string) bool { return matches(pattern, to) }) {
+			return true
+		}
+	}
+	return false
+}
+
+func matches(pattern, path string) bool {
+	return pattern == path || strings.HasSuffix(pattern, "/") && strings.HasPrefix(path, pattern)
+}
