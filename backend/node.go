@@ -23,7 +23,7 @@ type Node struct {
 	ctx     context.Context // ends when the Node is retired
 	retire  context.CancelFunc
 	dials   sync.WaitGroup
-	breaker *gobreaker.TwoStepCircuitBreaker[struct{}]
+	breaker atomic.Pointer[gobreaker.TwoStepCircuitBreaker[struct{}]]
 
 	open       atomic.Bool  // breaker not closed; written by the breaker, read by the loops
 	failing    atomic.Bool  // an event since the last success was a failure
@@ -52,29 +52,40 @@ const (
 	Unsupported
 )
 
-// NewNode returns a Node for the server at addr. Run probes it; Retire ends all it started.
+// NewNode returns a Node for the server at addr. Run probes it; Retire ends Run and all dials.
 func NewNode(id int, addr string, opts *Options) *Node {
 	n := &Node{ID: id, Addr: addr}
 	n.opts.Store(opts)
 	n.status.Store(&Status{Since: time.Now()})
 	n.ctx, n.retire = context.WithCancel(context.Background())
-	n.breaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
-		Name:    addr,
-		Timeout: opts.BreakerOpen,
+	n.breaker.Store(n.newBreaker(opts.BreakerOpen))
+	return n
+}
+
+// newBreaker returns a closed breaker. How long one stays open is fixed when it is made.
+func (n *Node) newBreaker(open time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{}] {
+	return gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:    n.Addr,
+		Timeout: open,
 		ReadyToTrip: func(c gobreaker.Counts) bool {
 			return int(c.ConsecutiveFailures) >= n.Options().BreakerFailures
 		},
 		// Called with the breaker's mutex held.
 		OnStateChange: func(_ string, _, to gobreaker.State) { n.open.Store(to != gobreaker.StateClosed) },
 	})
-	return n
 }
 
 // Options are those in force.
 func (n *Node) Options() *Options { return n.opts.Load() }
 
 // SetOptions changes the options of everything that starts from now on.
-func (n *Node) SetOptions(opts *Options) { n.opts.Store(opts) }
+func (n *Node) SetOptions(opts *Options) {
+	old := n.opts.Swap(opts)
+	if old.BreakerOpen != opts.BreakerOpen {
+		n.breaker.Store(n.newBreaker(opts.BreakerOpen))
+		n.open.Store(false)
+	}
+}
 
 // Available reports whether requests should be sent to the node: its breaker is closed.
 func (n *Node) Available() bool { return !n.open.Load() }
@@ -88,7 +99,7 @@ func (n *Node) Status() *Status { return n.status.Load() }
 // Report feeds the breaker with the outcome of an event; nil is a success.
 func (n *Node) Report(err error) {
 	n.failing.Store(err != nil)
-	done, denied := n.breaker.Allow()
+	done, denied := n.breaker.Load().Allow()
 	if denied != nil {
 		return // Open, or half open with a probe under way.
 	}

@@ -11,10 +11,11 @@ import (
 	"sluice/internal/clock"
 )
 
-// Run probes the node every Options.ProbeInterval until ctx ends: PING on a connection of its own, which
+// Run probes the node every Options.ProbeInterval until the node is retired: PING on a connection of its own, which
 // also tells the server's version, role and protocol. The outcome feeds the breaker, so a server that
 // accepts connections but is frozen opens it, and one that comes back closes it.
-func (n *Node) Run(ctx context.Context) {
+func (n *Node) Run() {
+	ctx := n.ctx
 	p := probe{node: n}
 	defer p.close()
 	for {

@@ -104,7 +104,7 @@ func (c *client) deliverFailure(seq uint32, f backend.Failure) {
 		c.close()
 		return
 	}
-	p.release(c.loop.pool)
+	c.held -= p.release(c.loop.pool)
 	c.deliverError(seq, failureText(p.cmd, f))
 }
 

@@ -17,7 +17,10 @@ type handler struct {
 	gnet.BuiltinEventEngine
 }
 
-var errPanic = errors.New("internal error")
+var (
+	errPanic  = errors.New("internal error")
+	errClosed = errors.New("closed by Sluice")
+)
 
 func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {
 	switch peer := conn.Context().(type) {
@@ -89,7 +92,7 @@ func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 			return gnet.None
 		}
 		if err == nil {
-			err = errPanic
+			err = errClosed
 		}
 		l.guard("backend close", func() {
 			l.begin()

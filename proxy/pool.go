@@ -113,7 +113,7 @@ func (p *Pool) node(addr string) *backend.Node {
 	opts := p.settings.Load().Backend
 	n := backend.NewNode(p.server.nextNodeID(), addr, &opts)
 	p.nodes[addr] = n
-	p.probes.Go(func() { n.Run(p.server.ctx) })
+	p.probes.Go(n.Run)
 	return n
 }
 
@@ -133,12 +133,12 @@ func (p *Pool) retireUnused(t *router.Table) {
 	}
 }
 
-// stop ends the probes and dials of the pool. The server's context has ended already.
+// stop ends the probes and dials of the pool.
 func (p *Pool) stop() {
-	p.probes.Wait()
 	for _, n := range p.Nodes() {
 		n.Retire()
 	}
+	p.probes.Wait()
 }
 
 // speaksRESP3 reports whether clients may be offered RESP3: no master is known not to speak it.

@@ -160,7 +160,7 @@ func (r *retry) send() {
 		r.give(sendError(node, err))
 		return
 	}
-	l.sent(b)
+	l.markBackend(b) // No early flush: this may run inside a callback of b.
 }
 
 var askingCommand = []byte("*1\r\n$6\r\nASKING\r\n")

@@ -112,11 +112,7 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string) {
 	})
 	var src discovery.Source
 	if p.Discovery.Kind == conf.DiscoverCluster {
-		s.cluster = cluster.New(cluster.Config{
-			Seeds: p.Discovery.Seeds, Interval: p.Discovery.Refresh.Std(),
-			Username: p.Auth.BackendUser, Password: p.Auth.BackendPassword.Reveal(),
-			ClientName: settings.Backend.Name, Timeout: p.Backend.DialTimeout.Std(), Log: in.log,
-		})
+		s.cluster = cluster.New(clusterConfig(p, settings.Backend.Name, in.log))
 		src = s.cluster
 	} else {
 		s.static = static.New(groupSpecs(p.Groups))
@@ -215,19 +211,27 @@ func (in *instance) apply(next *conf.Config) {
 	for _, s := range in.sources {
 		for i := range next.Pools {
 			if p := &next.Pools[i]; p.Name == s.pool.Name {
-				s.apply(p, next)
+				s.apply(p, next, in.log)
 			}
 		}
 	}
 }
 
-func (s *source) apply(p *conf.Pool, cfg *conf.Config) {
+func (s *source) apply(p *conf.Pool, cfg *conf.Config, log *slog.Logger) {
 	s.pool.SetSettings(poolSettings(p, cfg, s.pool.Settings().Backend.Name[len(clientNamePrefix):]))
 	switch {
 	case s.static != nil && p.Discovery.Kind == conf.DiscoverStatic:
 		s.static.Set(groupSpecs(p.Groups))
 	case s.cluster != nil && p.Discovery.Kind == conf.DiscoverCluster:
-		s.cluster.SetSeeds(p.Discovery.Seeds)
+		s.cluster.SetConfig(clusterConfig(p, s.pool.Settings().Backend.Name, log))
+	}
+}
+
+func clusterConfig(p *conf.Pool, name string, log *slog.Logger) cluster.Config {
+	return cluster.Config{
+		Seeds: p.Discovery.Seeds, Interval: p.Discovery.Refresh.Std(),
+		Username: p.Auth.BackendUser, Password: p.Auth.BackendPassword.Reveal(),
+		ClientName: name, Timeout: p.Backend.DialTimeout.Std(), Log: log,
 	}
 }
 

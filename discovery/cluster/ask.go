@@ -20,9 +20,10 @@ const maxReply = 64 << 20
 // connections kept for them would mostly be idle, and would have to be watched; a new one proves on top that
 // the node still takes connections.
 func (s *Source) ask(ctx context.Context, addr string) (view, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cfg.Timeout)
+	cfg := s.cfg.Load()
+	ctx, cancel := context.WithTimeout(ctx, cfg.Timeout)
 	defer cancel()
-	conn, err := s.cfg.Dial(ctx, "tcp", addr)
+	conn, err := cfg.Dial(ctx, "tcp", addr)
 	if err != nil {
 		return view{}, err // It names the address and the operation itself.
 	}
@@ -35,9 +36,9 @@ func (s *Source) ask(ctx context.Context, addr string) (view, error) {
 		return view{}, err
 	}
 	c := exchange{conn: conn, rd: resp.NewReader(io.LimitReader(conn, maxReply))}
-	v, err := c.view(addr, host, s.greeting())
+	v, err := c.view(addr, host, cfg.greeting())
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return view{}, fmt.Errorf("%s: no answer within %s", addr, s.cfg.Timeout)
+		return view{}, fmt.Errorf("%s: no answer within %s", addr, cfg.Timeout)
 	}
 	if err != nil {
 		return view{}, fmt.Errorf("%s: %w", addr, err)
@@ -46,16 +47,16 @@ func (s *Source) ask(ctx context.Context, addr string) (view, error) {
 }
 
 // greeting is what every connection begins with.
-func (s *Source) greeting() [][]string {
+func (cfg *Config) greeting() [][]string {
 	var cmds [][]string
 	switch {
-	case s.cfg.Username != "":
-		cmds = append(cmds, []string{"AUTH", s.cfg.Username, s.cfg.Password})
-	case s.cfg.Password != "":
-		cmds = append(cmds, []string{"AUTH", s.cfg.Password})
+	case cfg.Username != "":
+		cmds = append(cmds, []string{"AUTH", cfg.Username, cfg.Password})
+	case cfg.Password != "":
+		cmds = append(cmds, []string{"AUTH", cfg.Password})
 	}
-	if s.cfg.ClientName != "" {
-		cmds = append(cmds, []string{"CLIENT", "SETNAME", s.cfg.ClientName})
+	if cfg.ClientName != "" {
+		cmds = append(cmds, []string{"CLIENT", "SETNAME", cfg.ClientName})
 	}
 	return cmds
 }

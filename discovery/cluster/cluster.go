@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/discovery"
@@ -61,15 +62,15 @@ type Config struct {
 
 // Source asks the nodes of a cluster. Use New. mu guards the fields below it; Run's goroutine owns the rest.
 type Source struct {
-	cfg  Config
-	wake chan struct{} // Capacity 1: that somebody asked for a look, not how often.
+	cfg  atomic.Pointer[Config] // Written by SetConfig.
+	wake chan struct{}          // Capacity 1: that somebody asked for a look, not how often.
 
 	last     topology
 	failures int // Looks without an answer since the last good one.
 
 	mu       sync.Mutex
 	seeds    []string // Never changed, only replaced.
-	replaced int      // How often SetSeeds did that.
+	replaced int      // How often SetConfig did that.
 	err      error
 }
 
@@ -77,6 +78,12 @@ var _ discovery.Source = (*Source)(nil)
 
 // New returns a Source that does nothing until Run.
 func New(cfg Config) *Source {
+	s := &Source{wake: make(chan struct{}, 1), seeds: slices.Clone(cfg.Seeds)}
+	s.cfg.Store(cfg.withDefaults())
+	return s
+}
+
+func (cfg Config) withDefaults() *Config {
 	if cfg.Interval == 0 {
 		cfg.Interval = 10 * time.Second
 	}
@@ -89,23 +96,23 @@ func New(cfg Config) *Source {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Source{cfg: cfg, wake: make(chan struct{}, 1), seeds: slices.Clone(cfg.Seeds)}
+	return &cfg
 }
 
-// SetSeeds replaces the seeds with a copy of the given ones. If they differ from the old ones, the nodes
-// learnt so far are forgotten too: the new seeds may lead to another cluster, and two must not be mixed.
-// Safe for concurrent use.
-func (s *Source) SetSeeds(seeds []string) {
+// SetConfig replaces the configuration but for Dial and Log, from the next look on, and asks for that look.
+// If the seeds differ from the old ones, the nodes learnt so far are forgotten: the new seeds may lead to another cluster, and
+// two must not be mixed. Safe for concurrent use.
+func (s *Source) SetConfig(cfg Config) {
 	s.mu.Lock()
-	same := slices.Equal(s.seeds, seeds)
-	if !same {
-		s.seeds = slices.Clone(seeds)
+	if !slices.Equal(s.seeds, cfg.Seeds) {
+		s.seeds = slices.Clone(cfg.Seeds)
 		s.replaced++
 	}
+	old := s.cfg.Load()
+	cfg.Dial, cfg.Log = old.Dial, old.Log
+	s.cfg.Store(cfg.withDefaults())
 	s.mu.Unlock()
-	if !same {
-		s.Refresh()
-	}
+	s.Refresh()
 }
 
 // Refresh asks for a look soon. Safe for concurrent use; it never blocks.
@@ -183,7 +190,7 @@ func (s *Source) pause(ctx context.Context, gap time.Duration) (storm, ok bool) 
 
 // nextLook is how long after a look the next one comes if nobody asks for it.
 func (s *Source) nextLook() time.Duration {
-	wait := s.cfg.Interval
+	wait := s.cfg.Load().Interval
 	if s.failures > 0 {
 		wait = maxBackoff
 		if n := s.failures - 1; n < 5 { // 250 ms doubled 5 times is more than 5 s.
@@ -197,9 +204,9 @@ func (s *Source) nextLook() time.Duration {
 func (s *Source) note(err error) {
 	switch {
 	case err == nil && s.failures > 0:
-		s.cfg.Log.Info("cluster answers again", "failed_looks", s.failures)
+		s.cfg.Load().Log.Info("cluster answers again", "failed_looks", s.failures)
 	case err != nil && s.failures == 0:
-		s.cfg.Log.Warn("no view of the cluster; the last topology stays", "err", err)
+		s.cfg.Load().Log.Warn("no view of the cluster; the last topology stays", "err", err)
 	}
 	s.failures++
 	if err == nil {
@@ -233,7 +240,7 @@ func (s *Source) look(ctx context.Context, seeds []string) (topology, error) {
 		return topology{}, fmt.Errorf("no view of the cluster: %s", strings.Join(complaints, "; "))
 	}
 	t := merge(views, s.last.owners)
-	s.cfg.Log.Debug("looked at the cluster",
+	s.cfg.Load().Log.Debug("looked at the cluster",
 		"asked", len(targets), "views", len(views), "groups", len(t.groups), "complaints", complaints)
 	return t, nil
 }

@@ -233,7 +233,7 @@ func TestNoSeedsIsAnError(t *testing.T) {
 	watch(t, Config{}).fails(t, "there are no seeds")
 }
 
-func TestSetSeedsLeadsToAnotherCluster(t *testing.T) {
+func TestSetConfigLeadsToAnotherCluster(t *testing.T) {
 	a, b := startFake(t, nil), startFake(t, nil)
 	a.set("CLUSTER SHARDS", shardsReply(shardOf(0, 16383, a.addr)))
 	b.set("CLUSTER SHARDS", shardsReply(shardOf(0, 16383, b.addr)))
@@ -241,8 +241,8 @@ func TestSetSeedsLeadsToAnotherCluster(t *testing.T) {
 	w := watch(t, Config{Seeds: seeds})
 	w.sees(t, "0-16383 "+a.addr)
 	seeds[0] = b.addr
-	w.src.SetSeeds([]string{a.addr}) // The same: nothing to do.
-	w.src.SetSeeds(seeds)
+	w.src.SetConfig(Config{Seeds: []string{a.addr}}) // The same seeds: nothing to forget.
+	w.src.SetConfig(Config{Seeds: seeds})
 	w.sees(t, "0-16383 "+b.addr)
 	asked := len(a.commands())
 	seen := len(w.snapshots())

@@ -3,6 +3,6 @@
 // command of a client, follows no redirection and does not test whether a node is well: it repeats what
 // the majority of the cluster believes.
 //
-// Run has a goroutine of its own and one more per node while it is being asked; Refresh and SetSeeds may be
+// Run has a goroutine of its own and one more per node while it is being asked; Refresh and SetConfig may be
 // called from anywhere.
 package cluster

@@ -186,7 +186,7 @@ func TestLookAtOldSeedsIsForgotten(t *testing.T) {
 			_ = src.Run(ctx, func(s discovery.Snapshot) { seen = append(seen, describeGroups(s.Groups)) })
 		})
 		synctest.Wait()
-		src.SetSeeds([]string{"new:1"})
+		src.SetConfig(Config{Seeds: []string{"new:1"}})
 		close(release)
 		synctest.Wait()
 		cancel()

@@ -31,7 +31,7 @@ func (e *encoder) docs(c *Command) {
 		{"deprecated_since", c.DeprecatedSince},
 		{"replaced_by", c.ReplacedBy},
 	}
-	n := 2
+	n := 3
 	if c.DocFlags != 0 {
 		n++
 	}
@@ -44,6 +44,8 @@ func (e *encoder) docs(c *Command) {
 		n++
 	}
 	e.mapping(n)
+	e.bulk("summary") // redis-cli prints "(null)" without one.
+	e.bulk("A command of the group " + c.Group + ".")
 	e.bulk("since")
 	e.bulk(c.Since)
 	e.bulk("group")
