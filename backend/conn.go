@@ -110,6 +110,9 @@ func (c *Conn) InFlight() int { return c.fifo.len() - c.expired }
 // Queued is the number of request bytes that wait for a reply, sent or not.
 func (c *Conn) Queued() int { return int(c.log.end - c.log.consumed) }
 
+// Waiting reports whether requests wait on the Conn, so that it needs Tick.
+func (c *Conn) Waiting() bool { return c.fifo.len() > 0 }
+
 // Unsent is the number of request bytes that wait to be written.
 func (c *Conn) Unsent() int { return int(c.log.end - c.log.sent) }
 
@@ -214,7 +217,7 @@ func (c *Conn) popOldest(e entry) {
 // must be closed.
 func (c *Conn) Tick(now int64) bool {
 	opts := c.Node.Options()
-	if c.dialAt != 0 && (now >= c.dialAt || c.Node.answeredAt.Load() > c.failedAt) {
+	if c.dialAt != 0 && c.Waiting() && (now >= c.dialAt || c.Node.answeredAt.Load() > c.failedAt) {
 		c.dial()
 	}
 	if late := c.expire(now - int64(opts.RequestTimeout)); late > 0 && c.state == stateUp {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -31,9 +32,10 @@ type client struct {
 	stall   stall
 	retries []*retry // bounced requests, oldest first; see retry
 
-	dirty   bool // stands in loop.dirtyClients
-	queued  bool // stands in loop.ready
-	closing bool // takes no more requests; closed once everything is answered and written
+	dirty   bool  // stands in loop.dirtyClients
+	queued  bool  // stands in loop.ready
+	closing bool  // takes no more requests; closed once everything is answered and written
+	closeBy int64 // loop clock at which a closing client that does not read is closed all the same
 	closed  bool
 }
 
@@ -46,6 +48,9 @@ const (
 	stallDrain       // the next request must wait until nothing is in flight
 	stallRetry       // bounced requests are on their second way
 )
+
+// lingerTime is how long a client that is to be closed may take to read what it was sent.
+const lingerTime = int64(10 * time.Second)
 
 // bigReply is the size from which a reply is written at once instead of being gathered.
 const bigReply = 16 << 10
@@ -221,7 +226,8 @@ func (c *client) flush() {
 		c.close()
 		return
 	}
-	if c.closing && c.pipe.empty() && c.conn.OutboundBuffered() == 0 {
+	done := c.pipe.empty() && c.conn.OutboundBuffered() == 0
+	if c.closing && (done || c.loop.now > c.closeBy && c.pipe.empty()) {
 		c.close()
 	}
 }
@@ -234,10 +240,11 @@ func (c *client) fatal(text string) {
 
 // finish closes the client once everything that was asked is answered and written.
 func (c *client) finish() {
-	c.closing = true
+	c.closing, c.closeBy = true, c.loop.now+lingerTime
 	c.loop.pool.Put(c.in)
 	c.in, c.inOff = nil, 0
 	c.loop.closing = append(c.loop.closing, c)
+	c.loop.server.rouse(paceSoon)
 	c.mark()
 }
 

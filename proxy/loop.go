@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime/debug"
 	"slices"
+	"sync/atomic"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -40,8 +41,9 @@ type loop struct {
 	scheduled     bool
 	flushTask     gnet.Runnable
 
-	keys    []int  // scratch: positions of keys
-	scratch []byte // scratch: requests and replies being made
+	wants   atomic.Int32 // the pace that the last tick asked for; read by the ticker
+	keys    []int        // scratch: positions of keys
+	scratch []byte       // scratch: requests and replies being made
 	stats   Stats
 }
 
@@ -80,6 +82,7 @@ func (l *loop) begin() {
 	if !l.scheduled {
 		l.now = clock.Now()
 	}
+	l.server.rouse(paceTimeouts)
 }
 
 // end is called after an event was worked through.
@@ -131,7 +134,7 @@ func (l *loop) flush() {
 func (l *loop) execute(f func()) bool {
 	return l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
 		l.guard("task", func() {
-			l.begin()
+			l.now = clock.Now()
 			f()
 			l.schedule()
 		})
@@ -221,22 +224,17 @@ func (l *loop) closeBackend(b *backend.Conn, err error) {
 	}
 }
 
-// tick does what depends on time. It runs every tickInterval.
+// tick does what depends on time and notes what there is to wait for.
 func (l *loop) tick() {
+	wants := paceRest
 	for _, conns := range l.links {
 		for _, b := range conns {
 			if b.Closed() {
 				continue
 			}
-			if !b.Node.Available() {
-				b.FailQueued()
-			}
-			if !b.Tick(l.now) {
-				l.closeBackend(b, fmt.Errorf("backend %s left a request unanswered", b.Node.Addr))
-				continue
-			}
-			if b.Unsent() > 0 {
-				l.markBackend(b)
+			l.tickBackend(b)
+			if b.Waiting() {
+				wants = paceTimeouts
 			}
 		}
 	}
@@ -249,6 +247,24 @@ func (l *loop) tick() {
 		c.mark() // It may have drained its socket.
 		return c.closed
 	})
+	if len(l.delayed)+len(l.closing) > 0 {
+		wants = paceSoon
+	}
+	l.wants.Store(int32(wants))
+	l.server.rouse(wants)
+}
+
+func (l *loop) tickBackend(b *backend.Conn) {
+	if !b.Node.Available() {
+		b.FailQueued()
+	}
+	if !b.Tick(l.now) {
+		l.closeBackend(b, fmt.Errorf("backend %s left a request unanswered", b.Node.Addr))
+		return
+	}
+	if b.Unsent() > 0 {
+		l.markBackend(b)
+	}
 }
 
 // trim gives memory back that a burst took. It runs every trimInterval.

@@ -119,6 +119,7 @@ func (c *client) runRetries() {
 	r := c.retries[0]
 	if r.after > c.loop.now {
 		c.loop.delayed = append(c.loop.delayed, c)
+		c.loop.server.rouse(paceSoon)
 		return
 	}
 	r.send()

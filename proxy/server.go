@@ -42,19 +42,22 @@ type Server struct {
 	lastClient atomic.Uint64 // id of the newest client
 	lastNode   atomic.Int64
 	draining   atomic.Bool
+
+	pace   atomic.Int32  // how often the ticker runs; raised by loops, lowered by the ticker
+	rouses chan struct{} // capacity 1: that pace was raised
 }
 
 const (
-	tickInterval = 20 * time.Millisecond
-	trimInterval = time.Second
 	// readBuffer is what a loop reads from a connection at once, and so how long one connection can keep
 	// the others waiting.
 	readBuffer = 64 << 10
+	// drainCheck is the time between two looks at what is still in flight.
+	drainCheck = 20 * time.Millisecond
 )
 
 // New returns a Server that does nothing yet.
 func New(cfg Config) *Server {
-	s := &Server{id: cfg.ID, version: cfg.Version, log: cfg.Log, started: time.Now()}
+	s := &Server{id: cfg.ID, version: cfg.Version, log: cfg.Log, started: time.Now(), rouses: make(chan struct{}, 1)}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	settings := cfg.Settings
 	s.settings.Store(&settings)
@@ -152,34 +155,6 @@ func findLoops(engine *gnet.Client, n int) ([]gnet.EventLoop, error) {
 	return loops, nil
 }
 
-// runTicker drives what depends on time on every loop.
-func (s *Server) runTicker() {
-	tick := time.NewTicker(tickInterval)
-	defer tick.Stop()
-	var elapsed time.Duration
-	for {
-		select {
-		case <-s.ctx.Done():
-			return
-		case <-tick.C:
-		}
-		elapsed += tickInterval
-		trim := elapsed >= trimInterval
-		if trim {
-			elapsed = 0
-			s.returnMemory()
-		}
-		for _, l := range s.loops {
-			l.execute(func() {
-				l.tick()
-				if trim {
-					l.trim()
-				}
-			})
-		}
-	}
-}
-
 // onEachLoop runs f on every loop, one after the other, and returns when all are done. Not to be called on
 // a loop.
 func (s *Server) onEachLoop(f func(l *loop)) {
@@ -248,7 +223,7 @@ func (s *Server) drain(ctx context.Context) int {
 	if s.engine == nil {
 		return 0
 	}
-	check := time.NewTicker(tickInterval)
+	check := time.NewTicker(drainCheck)
 	defer check.Stop()
 	for {
 		left := 0
