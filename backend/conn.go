@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -72,7 +71,7 @@ type Conn struct {
 	// Dirty is the loop's mark that the Conn stands in its list of connections to flush.
 	Dirty bool
 
-	home   any // what the owner of the loop wants to find again, see Home
+	home   Home
 	loop   gnet.EventLoop
 	gc     gnet.Conn // nil unless up
 	state  connState
@@ -90,13 +89,20 @@ type Conn struct {
 	dialErr   error // why the last dial failed
 }
 
-// NewConn returns a Conn on loop that is not dialled yet; the first Send dials. home is for Home.
-func NewConn(node *Node, proto, db int, loop gnet.EventLoop, pool *bufpool.Pool, home any) *Conn {
+// Home is the owner of the loop that a Conn lives on.
+type Home interface {
+	// Run runs f on the loop, from any goroutine. It does nothing when the engine has stopped.
+	Run(f func())
+}
+
+// NewConn returns a Conn on loop, which home owns, that is not dialled yet; the first Send dials.
+func NewConn(node *Node, proto, db int, loop gnet.EventLoop, pool *bufpool.Pool, home Home) *Conn {
+	node.users.Add(1)
 	return &Conn{Node: node, Proto: proto, DB: db, home: home, loop: loop, log: sendLog{pool: pool}}
 }
 
 // Home is what NewConn was given: gnet's callbacks find the owner of the loop through it.
-func (c *Conn) Home() any { return c.home }
+func (c *Conn) Home() Home { return c.home }
 
 // Closed reports whether the Conn is of no use any more.
 func (c *Conn) Closed() bool { return c.state == stateClosed }
@@ -125,9 +131,28 @@ func (c *Conn) Send(req []byte, owner Owner, tag uint32, now int64) error {
 	if c.state == stateNew {
 		c.dial()
 	}
+	c.queue(req, owner, tag, now)
+	return nil
+}
+
+// SendAsking is Send with ASKING directly before the request: both are queued or neither is, because ASKING
+// alone would be taken for the next command's (Redis cluster specification, "ASK redirection").
+func (c *Conn) SendAsking(req []byte, owner Owner, tag uint32, now int64) error {
+	if c.Queued()+len(askingRequest) >= c.Node.Options().MaxQueued {
+		return ErrQueueFull
+	}
+	if err := c.Send(askingRequest, nil, 0, now); err != nil {
+		return err
+	}
+	c.queue(req, owner, tag, now)
+	return nil
+}
+
+var askingRequest = []byte("*1\r\n$6\r\nASKING\r\n")
+
+func (c *Conn) queue(req []byte, owner Owner, tag uint32, now int64) {
 	c.log.add(req)
 	c.fifo.push(entry{owner: owner, start: now, tag: tag, size: uint32(len(req))})
-	return nil
 }
 
 // Flush hands queued bytes to gnet as long as it takes them without buffering. What does not fit stays in
@@ -195,6 +220,9 @@ func (c *Conn) deliver(data []byte, last bool) error {
 		r.Request = c.log.oldest(int(e.size))
 	}
 	c.inPart = !last
+	if last {
+		c.fifo.at(0).owner = nil // Whatever happens in Reply, this owner is done.
+	}
 	if e.owner != nil {
 		e.owner.Reply(e.tag, r)
 	}
@@ -275,13 +303,7 @@ func (c *Conn) Opened(gc gnet.Conn, now int64) bool {
 
 // Close gives the Conn up and fails what waits on it. The caller closes the gnet connection.
 func (c *Conn) Close(err error) {
-	if c.state == stateClosed {
-		return
-	}
-	if c.state == stateUp {
-		c.Node.conns.Add(-1)
-	}
-	c.state = stateClosed
+	c.leave()
 	c.failAll(err)
 	c.tail, c.gc = nil, nil
 }
@@ -297,19 +319,33 @@ func (c *Conn) failAll(err error) {
 	c.log.idle()
 }
 
-// Abandon is Close for a Conn in which a panic happened: it trusts nothing but the list of owners.
-func (c *Conn) Abandon(err error) {
+// leave ends the life of the Conn as far as the node counts it.
+func (c *Conn) leave() {
+	if c.state == stateClosed {
+		return
+	}
 	if c.state == stateUp {
 		c.Node.conns.Add(-1)
 	}
+	c.Node.users.Add(-1)
 	c.state = stateClosed
-	for ; c.fifo.len() > 0; c.fifo.pop() {
-		if e := c.fifo.at(0); e.owner != nil {
-			e.owner.Fail(e.tag, Failure{Conn: c, Err: err, Sent: true, Cut: c.inPart})
-		}
-		c.inPart = false
-	}
+}
+
+// Abandon is Close for a Conn in which a panic happened: it trusts nothing but the list of owners. An owner
+// may panic in it too; then it has to be called again, and goes on behind that owner. Whether a request was
+// sent is not known any more, so none may be sent again.
+func (c *Conn) Abandon(err error) {
+	c.leave()
 	c.expired, c.tail, c.gc, c.log = 0, nil, nil, sendLog{pool: c.log.pool}
+	for c.fifo.len() > 0 {
+		e := *c.fifo.at(0)
+		c.fifo.pop()
+		cut := c.inPart
+		c.inPart = false
+		if e.owner != nil {
+			e.owner.Fail(e.tag, Failure{Conn: c, Err: err, Sent: true, Cut: cut})
+		}
+	}
 }
 
 func (c *Conn) failOldest(err error) {
@@ -322,10 +358,10 @@ func (c *Conn) failOldest(err error) {
 		Request: c.log.oldest(int(e.size)),
 	}
 	c.inPart = false
+	defer c.popOldest(e) // Also when the owner panics: nobody is asked twice.
 	if e.owner != nil {
 		e.owner.Fail(e.tag, f)
 	}
-	c.popOldest(e)
 }
 
 // dial connects in a goroutine of its own, which ends in Opened or dialFailed on the loop.
@@ -336,11 +372,7 @@ func (c *Conn) dial() {
 		if err == nil {
 			return
 		}
-		// An error here means that the engine stops, and the loop with all it owns.
-		_ = c.loop.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
-			c.dialFailed(err, clock.Now())
-			return nil
-		}))
+		c.home.Run(func() { c.dialFailed(err, clock.Now()) })
 	})
 }
 
@@ -369,16 +401,16 @@ func (c *Conn) dialFailed(err error, now int64) {
 	c.failedAt = now
 	c.Node.Report(err)
 	c.dialErr = err
-	c.dials++
-	if errors.Is(err, ErrGreeting) || !c.Node.Available() {
-		c.failAll(err)
-	}
 	opts := c.Node.Options()
-	backoff := opts.ReconnectMin << min(c.dials-1, 16)
+	backoff := opts.ReconnectMin << min(c.dials, 16)
 	if backoff > opts.ReconnectMax || backoff <= 0 {
 		backoff = opts.ReconnectMax
 	}
+	c.dials++
 	c.dialAt = now + int64(backoff)
+	if errors.Is(err, ErrGreeting) || !c.Node.Available() {
+		c.failAll(err)
+	}
 }
 
 // FailQueued fails what waits for a connection that is not up, when the breaker has opened.

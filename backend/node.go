@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/sony/gobreaker/v2"
+
+	"sluice/internal/clock"
 )
 
 // Node is one server as every loop of the process sees it. Safe for concurrent use.
@@ -23,11 +25,12 @@ type Node struct {
 	ctx     context.Context // ends when the Node is retired
 	retire  context.CancelFunc
 	dials   sync.WaitGroup
-	breaker atomic.Pointer[gobreaker.TwoStepCircuitBreaker[struct{}]]
+	breaker atomic.Pointer[breaker]
 
-	open       atomic.Bool  // breaker not closed; written by the breaker, read by the loops
 	failing    atomic.Bool  // an event since the last success was a failure
 	conns      atomic.Int32 // connections that are up, over all loops
+	users      atomic.Int32 // Conns that are not closed, over all loops
+	unwanted   atomic.Int64 // clock.Now since when no topology names the node, 0 while one does
 	answeredAt atomic.Int64 // clock.Now of the last good probe
 	status     atomic.Pointer[Status]
 }
@@ -62,17 +65,24 @@ func NewNode(id int, addr string, opts *Options) *Node {
 	return n
 }
 
+// breaker publishes its verdict beside the library's state, which costs a mutex to read.
+type breaker struct {
+	*gobreaker.TwoStepCircuitBreaker[struct{}]
+	open atomic.Bool // not closed; written with the library's mutex held, read by the loops
+}
+
 // newBreaker returns a closed breaker. How long one stays open is fixed when it is made.
-func (n *Node) newBreaker(open time.Duration) *gobreaker.TwoStepCircuitBreaker[struct{}] {
-	return gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
+func (n *Node) newBreaker(open time.Duration) *breaker {
+	b := new(breaker)
+	b.TwoStepCircuitBreaker = gobreaker.NewTwoStepCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:    n.Addr,
 		Timeout: open,
 		ReadyToTrip: func(c gobreaker.Counts) bool {
 			return int(c.ConsecutiveFailures) >= n.Options().BreakerFailures
 		},
-		// Called with the breaker's mutex held.
-		OnStateChange: func(_ string, _, to gobreaker.State) { n.open.Store(to != gobreaker.StateClosed) },
+		OnStateChange: func(_ string, _, to gobreaker.State) { b.open.Store(to != gobreaker.StateClosed) },
 	})
+	return b
 }
 
 // Options are those in force.
@@ -83,12 +93,31 @@ func (n *Node) SetOptions(opts *Options) {
 	old := n.opts.Swap(opts)
 	if old.BreakerOpen != opts.BreakerOpen {
 		n.breaker.Store(n.newBreaker(opts.BreakerOpen))
-		n.open.Store(false)
 	}
 }
 
 // Available reports whether requests should be sent to the node: its breaker is closed.
-func (n *Node) Available() bool { return !n.open.Load() }
+func (n *Node) Available() bool { return !n.breaker.Load().open.Load() }
+
+// SetWanted says whether a topology names the node. Loops close their idle connections to nodes that are not
+// wanted.
+func (n *Node) SetWanted(wanted bool) {
+	switch {
+	case wanted:
+		n.unwanted.Store(0)
+	case n.unwanted.Load() == 0:
+		n.unwanted.Store(clock.Now())
+	}
+}
+
+// Wanted reports what SetWanted said last.
+func (n *Node) Wanted() bool { return n.unwanted.Load() == 0 }
+
+// Unused reports whether the node has been unwanted for at least d and nothing uses it any more.
+func (n *Node) Unused(d time.Duration) bool {
+	since := n.unwanted.Load()
+	return since != 0 && clock.Now()-since >= int64(d) && n.users.Load() == 0
+}
 
 // Conns is the number of data connections that are up.
 func (n *Node) Conns() int { return int(n.conns.Load()) }

@@ -286,7 +286,7 @@ func (c *client) reply(data []byte) {
 		c.write(data)
 		return
 	}
-	c.deliver(c.pipe.push(nil, c.loop.now), data, true, true)
+	c.deliver(c.pipe.push(nil, anySlot, c.loop.now), data, true, true)
 }
 
 // replyError answers an error; text has no leading '-'.

@@ -132,7 +132,7 @@ func (c *client) describe() string {
 
 // gather runs visit on every loop, then answers with what build appends. The reply keeps its place.
 func (c *client) gather(visit func(l *loop), build func(dst []byte) []byte) {
-	seq := c.begin(nil)
+	seq := c.begin(nil, anySlot)
 	origin := c.loop
 	go func() {
 		c.loop.server.onEachLoop(visit)

@@ -14,13 +14,24 @@ func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
 	cmd := command.Lookup(args[0])
 	if cmd == nil {
 		l.stats.Unknown++
+		if isHTTP(args[0]) {
+			l.server.log.Warn("closing a client that speaks HTTP", "client", c.id, "addr", c.addr)
+			c.close()
+			return true
+		}
 		c.replyError(command.ErrUnknownCommand(args[0], args[1:]))
 		return true
 	}
-	if cmd.KeyAt > 0 && cmd.ArityOK(len(args)) && c.authenticated && plans[cmd.ID].kind == planForward {
+	if cmd.KeyAt > 0 && cmd.ArityOK(len(args)) && c.plain() && plans[cmd.ID].kind == planForward {
 		return c.forward(v, cmd, c.pool.Model.Slot(args[cmd.KeyAt]), raw)
 	}
 	return c.dispatchOther(v, cmd, args, raw)
+}
+
+// isHTTP recognises a request of a browser, as Redis does: a page that a user visits could otherwise make
+// the browser send commands to a server on the user's own machine.
+func isHTTP(name []byte) bool {
+	return bytes.EqualFold(name, []byte("post")) || bytes.EqualFold(name, []byte("host:"))
 }
 
 // dispatchOther takes what is not a plain command with one key.
@@ -39,6 +50,10 @@ func (c *client) dispatchOther(v *view, cmd *command.Command, args [][]byte, raw
 	}
 	if !c.authenticated && !cmd.Is(command.NoAuth) {
 		c.replyError(errNoAuth)
+		return true
+	}
+	if c.inRefused && !endsTransaction(cmd) {
+		c.replyError(errInRefused)
 		return true
 	}
 	p := plans[cmd.ID]
@@ -104,15 +119,28 @@ func blocks(cmd *command.Command, args [][]byte) bool {
 	if cmd.Name != "xread" && cmd.Name != "xreadgroup" {
 		return false
 	}
-	for _, a := range args[1:] {
-		if bytes.EqualFold(a, []byte("streams")) {
-			return false
-		}
-		if bytes.EqualFold(a, []byte("block")) {
+	for i := 1; i < len(args); i++ {
+		switch {
+		case isWord(args[i], "block"):
 			return true
+		case isWord(args[i], "streams"):
+			return false
+		case isWord(args[i], "group"):
+			i += 2
+		case isWord(args[i], "count"):
+			i++
 		}
 	}
 	return false
+}
+
+// isWord reports whether Redis takes arg for the option word: it compares C strings, so what follows a NUL
+// does not count.
+func isWord(arg []byte, word string) bool {
+	if nul := bytes.IndexByte(arg, 0); nul >= 0 {
+		arg = arg[:nul]
+	}
+	return bytes.EqualFold(arg, []byte(word))
 }
 
 // splitRequest finds the arguments of a complete request. For paths that are not hot: it allocates.

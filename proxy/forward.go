@@ -10,11 +10,11 @@ import (
 )
 
 // begin gives a request its place in the pipeline.
-func (c *client) begin(cmd *command.Command) uint32 {
+func (c *client) begin(cmd *command.Command, slot router.Slot) uint32 {
 	if c.pipe.empty() {
 		c.loop.busy++
 	}
-	return c.pipe.push(cmd, c.loop.now)
+	return c.pipe.push(cmd, slot, c.loop.now)
 }
 
 // mayRoute reports whether a command on slot may be routed by v now. While requests are in flight that were
@@ -40,7 +40,7 @@ func (c *client) forward(v *view, cmd *command.Command, slot router.Slot, raw []
 	}
 	l := c.loop
 	b := l.link(node, c.proto, c.db)
-	seq := c.begin(cmd)
+	seq := c.begin(cmd, slot)
 	if err := b.Send(raw, c, seq, l.now); err != nil {
 		c.deliverError(seq, sendError(node, err))
 		return true
@@ -94,10 +94,21 @@ func (c *client) Fail(seq uint32, f backend.Failure) {
 	c.deliverFailure(seq, f)
 }
 
+// again implements sink.
+func (c *client) again(seq uint32) bool {
+	p := c.pipe.at(seq)
+	if p.flags&(passedPart|sentTwice) != 0 {
+		return false
+	}
+	p.flags |= sentTwice
+	c.held -= p.release(c.loop.pool)
+	return true
+}
+
 // deliverFailure answers the request that will get no reply from the backend.
 func (c *client) deliverFailure(seq uint32, f backend.Failure) {
 	p := c.pipe.at(seq)
-	if f.Cut && p.flags&passedPart != 0 {
+	if p.flags&passedPart != 0 {
 		// A part of the reply is with the client already. Only the end of the connection can tell it that
 		// the rest won't come.
 		c.loop.server.log.Warn("closing a client in the middle of a reply", "client", c.id, "addr", c.addr, "err", f.Err)
@@ -117,11 +128,15 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 	if last {
 		p.flags |= answered
 	}
-	if seq != c.pipe.head {
+	if seq != c.pipe.head || !last && p.flags&passedPart == 0 && len(p.stored())+len(data) < streamFrom {
 		c.held += p.store(data, c.loop.pool)
 		if c.held > c.loop.server.limits().ClientOutput {
 			c.mark() // flush closes it.
 		}
+		return
+	}
+	c.pass(p)
+	if c.closed {
 		return
 	}
 	c.write(data)
@@ -133,6 +148,25 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 		return
 	}
 	c.advance(p)
+}
+
+// streamFrom is the size from which a reply is passed on before its end has come. A smaller one is kept
+// until it is whole, so that a connection lost in its middle costs at most an error or a retry, and not the
+// client's connection.
+const streamFrom = 64 << 10
+
+// pass writes what is stored of the oldest request's reply.
+func (c *client) pass(p *pending) {
+	data := p.stored()
+	if len(data) == 0 {
+		return
+	}
+	c.write(data)
+	if c.closed {
+		return
+	}
+	p.flags |= passedPart
+	c.held -= p.release(c.loop.pool)
 }
 
 // deliverError answers request seq with an error; text has no leading '-'.
@@ -148,15 +182,14 @@ func (c *client) advance(p *pending) {
 	l.stats.record(p, l.now)
 	for c.pipe.head++; !c.pipe.empty(); c.pipe.head++ {
 		p = c.pipe.at(c.pipe.head)
-		if data := p.stored(); len(data) > 0 {
-			c.write(data)
+		whole := p.flags&answered != 0
+		if whole || len(p.stored()) >= streamFrom {
+			c.pass(p)
 			if c.closed {
 				return
 			}
-			p.flags |= passedPart
-			c.held -= p.release(l.pool)
 		}
-		if p.flags&answered == 0 {
+		if !whole {
 			c.wake()
 			return
 		}

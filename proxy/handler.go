@@ -63,7 +63,7 @@ func (*handler) OnTraffic(conn gnet.Conn) (action gnet.Action) {
 		defer func() {
 			if r := recover(); r != nil {
 				l.panicked("backend traffic", r)
-				peer.Abandon(errPanic)
+				l.abandon(peer)
 				l.recoverLists()
 				action = gnet.Close
 			}
@@ -94,7 +94,7 @@ func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 		if err == nil {
 			err = errClosed
 		}
-		l.guard("backend close", func() {
+		ok := l.guard("backend close", func() {
 			l.begin()
 			if peer.Up() {
 				peer.Node.Report(err)
@@ -102,6 +102,9 @@ func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 			peer.Close(err)
 			l.schedule()
 		})
+		if !ok {
+			l.abandon(peer)
+		}
 	}
 	return gnet.None
 }

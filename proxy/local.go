@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -13,7 +14,7 @@ import (
 // localCommands are answered by Sluice itself, by full name. Immutable after construction.
 var localCommands = map[string]localFunc{
 	"ping": cmdPing, "echo": cmdEcho, "quit": cmdQuit, "reset": cmdReset, "select": cmdSelect, "time": cmdTime,
-	"auth": cmdAuth, "hello": cmdHello,
+	"auth": cmdAuth, "hello": cmdHello, "multi": cmdMulti, "exec": cmdExec, "discard": cmdDiscard,
 
 	"client|setname": cmdClientSetName, "client|getname": cmdClientGetName, "client|setinfo": cmdClientSetInfo,
 	"client|id": cmdClientID, "client|info": cmdClientInfo, "client|list": cmdClientList,
@@ -77,20 +78,23 @@ func cmdConfigGet(c *client, args [][]byte) bool {
 		"save":               "",
 		"timeout":            "0",
 	}
-	var names []string
-	for name := range values {
-		if slices.ContainsFunc(args[2:], func(pattern []byte) bool {
-			ok, err := path.Match(strings.ToLower(string(pattern)), name)
-			return ok && err == nil
-		}) {
-			names = append(names, name)
+	found := make(map[string]string) // by the name to answer: that of an exact question is as it was asked
+	for _, arg := range args[2:] {
+		pattern := strings.ToLower(string(arg))
+		if value, ok := values[pattern]; ok {
+			found[string(arg)] = value
+			continue
+		}
+		for name, value := range values {
+			if ok, err := path.Match(pattern, name); ok && err == nil {
+				found[name] = value
+			}
 		}
 	}
-	slices.Sort(names)
 	c.answer(func(dst []byte) []byte {
-		dst = resp.AppendMap(dst, len(names), c.resp3())
-		for _, name := range names {
-			dst = resp.AppendBulk(resp.AppendBulk(dst, name), values[name])
+		dst = resp.AppendMap(dst, len(found), c.resp3())
+		for _, name := range slices.Sorted(maps.Keys(found)) {
+			dst = resp.AppendBulk(resp.AppendBulk(dst, name), found[name])
 		}
 		return dst
 	})

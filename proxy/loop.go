@@ -50,7 +50,7 @@ type loop struct {
 // Memory that a loop keeps for reuse.
 const (
 	maxFree    = 4 << 20  // free buffers
-	maxScratch = 64 << 10 // scratch and argument lists
+	maxScratch = 64 << 10 // requests and replies being made
 )
 
 // earlyFlush is how many bytes a connection gathers before it is written in the middle of a turn: enough to
@@ -130,6 +130,9 @@ func (l *loop) flush() {
 	}
 }
 
+// Run implements backend.Home.
+func (l *loop) Run(f func()) { l.execute(f) }
+
 // execute runs f on the loop, from any goroutine. It reports false when the engine has stopped.
 func (l *loop) execute(f func()) bool {
 	return l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
@@ -143,8 +146,8 @@ func (l *loop) execute(f func()) bool {
 }
 
 // guard keeps a panic in f from ending the process. What f left half done is picked up again: everything
-// that may have bytes to send is flushed.
-func (l *loop) guard(what string, f func()) {
+// that may have bytes to send is flushed. It reports whether f ended well.
+func (l *loop) guard(what string, f func()) (ok bool) {
 	defer func() {
 		if r := recover(); r != nil {
 			l.panicked(what, r)
@@ -152,6 +155,16 @@ func (l *loop) guard(what string, f func()) {
 		}
 	}()
 	f()
+	return true
+}
+
+// abandon ends a connection in which a panic happened.
+func (l *loop) abandon(b *backend.Conn) {
+	if l.guard("closing a backend after a panic", func() { b.Close(errPanic) }) {
+		return
+	}
+	for !l.guard("abandoned backend", func() { b.Abandon(errPanic) }) { // Each call forgets one owner at least.
+	}
 }
 
 func (l *loop) panicked(what string, r any) {
@@ -255,8 +268,8 @@ func (l *loop) tick() {
 }
 
 func (l *loop) tickBackend(b *backend.Conn) {
-	if !b.Node.Available() {
-		b.FailQueued()
+	if !b.Node.Available() || !b.Node.Wanted() {
+		b.FailQueued() // Nothing of these requests has left: they may find another way.
 	}
 	if !b.Tick(l.now) {
 		l.closeBackend(b, fmt.Errorf("backend %s left a request unanswered", b.Node.Addr))
@@ -273,14 +286,16 @@ func (l *loop) trim() {
 	if cap(l.scratch) > maxScratch {
 		l.scratch = nil
 	}
-	if cap(l.parser.Args) > maxScratch/24 {
-		l.parser.Args = nil
-	}
 	l.parser.Trim()
 	for _, c := range l.clients {
 		c.pipe.idle()
 	}
 	for id, conns := range l.links {
+		for _, b := range conns {
+			if !b.Closed() && !b.Node.Wanted() && !b.Waiting() {
+				l.closeBackend(b, errClosed)
+			}
+		}
 		l.links[id] = slices.DeleteFunc(conns, (*backend.Conn).Closed)
 	}
 }

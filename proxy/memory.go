@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"runtime"
 	"runtime/debug"
 	"runtime/metrics"
 	"time"
@@ -36,5 +37,7 @@ func (s *Server) returnMemory() {
 		return
 	}
 	s.memoryAt = now
+	// What gnet keeps in a sync.Pool survives one collection.
+	runtime.GC()
 	debug.FreeOSMemory()
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"sluice/internal/bufpool"
 	"sluice/proxy/command"
+	"sluice/router"
 )
 
 // pipeline puts replies back into the order of their requests. A request gets a sequence number when it is
@@ -25,10 +26,14 @@ type pending struct {
 	cmd   *command.Command
 	start int64  // loop clock when it was dispatched
 	long  []byte // a reply that came too early and does not fit into short; from the loop's pool
-	short [22]byte
-	size  uint8 // bytes used in short
+	short [20]byte
+	slot  router.Slot // anySlot for a command over several
+	size  uint8       // bytes used in short
 	flags pendingFlags
 }
+
+// anySlot stands for more than one slot.
+const anySlot = router.Slot(1<<16 - 1)
 
 type pendingFlags uint8
 
@@ -49,15 +54,27 @@ func (q *pipeline) empty() bool { return q.head == q.tail }
 func (q *pipeline) at(seq uint32) *pending { return &q.ring[seq&uint32(len(q.ring)-1)] }
 
 // push adds a request and returns its sequence number.
-func (q *pipeline) push(cmd *command.Command, now int64) uint32 {
+func (q *pipeline) push(cmd *command.Command, slot router.Slot, now int64) uint32 {
 	if q.len() == len(q.ring) {
 		q.grow()
 	}
 	seq := q.tail
 	q.tail++
 	p := q.at(seq)
-	p.cmd, p.start, p.size, p.flags = cmd, now, 0, 0
+	p.cmd, p.slot, p.start, p.size, p.flags = cmd, slot, now, 0, 0
 	return seq
+}
+
+// writesAfter reports whether a request after seq may change slot. Commands that Sluice answers itself have no
+// cmd and change nothing.
+func (q *pipeline) writesAfter(seq uint32, slot router.Slot) bool {
+	for seq++; seq != q.tail; seq++ {
+		p := q.at(seq)
+		if p.cmd != nil && !p.cmd.Is(command.ReadOnly) && (p.slot == slot || p.slot == anySlot || slot == anySlot) {
+			return true
+		}
+	}
+	return false
 }
 
 func (q *pipeline) grow() {

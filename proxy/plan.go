@@ -35,7 +35,7 @@ var splitCommands = map[string]splitKind{
 // notYet are commands that need more than routing by slot: state that is bound to one backend connection,
 // several nodes at once, or waiting. They are refused as a whole, so nothing of them is half run.
 var notYet = []string{
-	"multi", "exec", "discard", "watch", "unwatch",
+	"watch", "unwatch",
 	"blpop", "brpop", "blmove", "blmpop", "brpoplpush", "bzpopmin", "bzpopmax", "bzmpop", "wait", "waitaof",
 	"subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe",
 	"publish", "spublish", "pubsub", "monitor",
@@ -78,7 +78,7 @@ func planOf(cmd *command.Command, refusals map[string]string) plan {
 	if run := localCommands[cmd.Name]; run != nil {
 		return plan{kind: planLocal, local: run}
 	}
-	if text := refusals[top.Name]; text != "" {
+	if text := refusals[top.Name]; text != "" && (top == cmd || len(cmd.Keys) == 0) { // MEMORY USAGE has a key.
 		return plan{refusal: text}
 	}
 	if kind, ok := splitCommands[cmd.Name]; ok {

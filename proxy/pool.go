@@ -4,6 +4,7 @@ import (
 	"net"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"sluice/backend"
 	"sluice/router"
@@ -79,7 +80,7 @@ func (p *Pool) SetTable(t *router.Table) {
 		v.nodes[n.Index] = p.node(n.Addr)
 	}
 	p.view.Store(v)
-	p.retireUnused(t)
+	p.markWanted(t)
 }
 
 // SetSettings puts settings into force: users for the next AUTH, backend options for the next dial.
@@ -108,6 +109,7 @@ func (p *Pool) node(addr string) *backend.Node {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := p.nodes[addr]; n != nil {
+		n.SetWanted(true)
 		return n
 	}
 	opts := p.settings.Load().Backend
@@ -117,16 +119,29 @@ func (p *Pool) node(addr string) *backend.Node {
 	return n
 }
 
-// retireUnused stops probing nodes that no table names any more and that have no connections.
-func (p *Pool) retireUnused(t *router.Table) {
-	used := make(map[string]bool, len(t.Nodes))
+// markWanted tells the nodes whether t names them.
+func (p *Pool) markWanted(t *router.Table) {
+	named := make(map[string]bool, len(t.Nodes))
 	for _, n := range t.Nodes {
-		used[n.Addr] = true
+		named[n.Addr] = true
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for addr, n := range p.nodes {
-		if !used[addr] && n.Conns() == 0 {
+		n.SetWanted(named[addr])
+	}
+}
+
+// retireDelay is how long a node is kept after the last topology that named it, so that a loop that has just
+// looked it up can still use it.
+const retireDelay = 2 * time.Second
+
+// retireUnused forgets nodes that no topology names and nothing uses any more. Called by the ticker.
+func (p *Pool) retireUnused() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for addr, n := range p.nodes {
+		if n.Unused(retireDelay) {
 			delete(p.nodes, addr)
 			n.Retire()
 		}

@@ -29,6 +29,7 @@ const (
 	errClientName   = "ERR Client names cannot contain spaces, newlines or special characters."
 
 	errNoTopology = "CLUSTERDOWN Sluice has no topology yet"
+	errInRefused  = "ERR not run: it follows a refused MULTI; EXEC, DISCARD or RESET ends that"
 	errScriptKeys = "ERR a script without keys has no slot, and so no server to run on"
 )
 

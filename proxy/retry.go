@@ -37,6 +37,9 @@ type retry struct {
 type sink interface {
 	deliver(tag uint32, data []byte, first, last bool)
 	deliverFailure(tag uint32, f backend.Failure)
+	// again reports whether a request that was lost may be sent once more: it was not before, and nothing of
+	// its reply has reached the client. What has come of the reply is forgotten.
+	again(tag uint32) bool
 }
 
 const (
@@ -65,14 +68,9 @@ func (c *client) bounced(to sink, tag, seq uint32, r backend.Reply) bool {
 // lost looks at a failed request. If it may safely run again, once, it is queued and lost returns true.
 func (c *client) lost(to sink, tag, seq uint32, f backend.Failure) bool {
 	p := c.pipe.at(seq)
-	safe := !f.Sent || p.cmd != nil && p.cmd.Is(command.ReadOnly)
-	if !safe || f.Request == nil || f.Cut || p.flags&sentTwice != 0 {
+	if !c.maySendAgain(seq, f) || !to.again(tag) {
 		return false
 	}
-	if c.loop.now-p.start >= int64(f.Conn.Node.Options().RequestTimeout) {
-		return false
-	}
-	p.flags |= sentTwice
 	c.loop.stats.Retries++
 	again := &retry{client: c, sink: to, tag: tag, seq: seq, cmd: p.cmd, start: p.start, addr: f.Conn.Node.Addr}
 	if slot, ok := c.slotOf(p.cmd, f.Request); ok {
@@ -81,6 +79,17 @@ func (c *client) lost(to sink, tag, seq uint32, f backend.Failure) bool {
 	again.raw = c.loop.pool.Append(nil, f.Request)
 	c.addRetry(again)
 	return true
+}
+
+// maySendAgain reports whether a lost request may run once more: its time is not over, and no byte of it has
+// left, or it only reads and the client has asked for no write behind it, which it would see.
+func (c *client) maySendAgain(seq uint32, f backend.Failure) bool {
+	p := c.pipe.at(seq)
+	if f.Request == nil || c.loop.now-p.start >= int64(f.Conn.Node.Options().RequestTimeout) {
+		return false
+	}
+	reads := p.cmd != nil && p.cmd.Is(command.ReadOnly) && !c.pipe.writesAfter(seq, p.slot)
+	return !f.Sent || reads
 }
 
 // slotOf finds the slot of a request from its bytes.
@@ -150,21 +159,16 @@ func (r *retry) send() {
 		return
 	}
 	b := l.link(node, c.proto, c.db)
+	send := b.Send
 	if r.ask {
-		// ASKING is valid for the next command on the connection only: nothing may come between.
-		if err := b.Send(askingCommand, nil, 0, r.start); err != nil {
-			r.give(sendError(node, err))
-			return
-		}
+		send = b.SendAsking
 	}
-	if err := b.Send(r.raw, r, 0, r.start); err != nil {
+	if err := send(r.raw, r, 0, r.start); err != nil {
 		r.give(sendError(node, err))
 		return
 	}
 	l.markBackend(b) // No early flush: this may run inside a callback of b.
 }
-
-var askingCommand = []byte("*1\r\n$6\r\nASKING\r\n")
 
 // target is the node to send to, or the error to answer.
 func (r *retry) target() (*backend.Node, string) {
@@ -241,11 +245,7 @@ func (r *retry) Fail(_ uint32, f backend.Failure) {
 	if c.closed {
 		return
 	}
-	p := c.pipe.at(r.seq)
-	safe := !f.Sent || r.cmd != nil && r.cmd.Is(command.ReadOnly)
-	late := c.loop.now-r.start >= int64(f.Conn.Node.Options().RequestTimeout)
-	if safe && f.Request != nil && !f.Cut && !late && p.flags&sentTwice == 0 {
-		p.flags |= sentTwice
+	if c.maySendAgain(r.seq, f) && r.sink.again(r.tag) {
 		c.loop.stats.Retries++
 		c.runRetries()
 		return

@@ -17,6 +17,7 @@ type session struct {
 	proto         int // RESP version of replies, 2 or 3
 	db            int
 	authenticated bool
+	inRefused     bool // between a refused MULTI and its EXEC or DISCARD
 	user          string
 	name          string // CLIENT SETNAME
 	libName       string // CLIENT SETINFO
@@ -34,6 +35,9 @@ func newSession(p *Pool, addr, laddr string) session {
 		user: "default", authenticated: len(p.Settings().Users) == 0,
 	}
 }
+
+// plain reports whether nothing about the session asks for a closer look at a request.
+func (c *client) plain() bool { return c.authenticated && !c.inRefused }
 
 func (c *client) replyOK() { c.reply(okReply) }
 
@@ -99,8 +103,8 @@ func cmdHello(c *client, args [][]byte) bool {
 	}
 	proto := c.proto
 	if len(args) > 1 {
-		n, err := strconv.ParseInt(string(args[1]), 10, 64)
-		if err != nil {
+		n, ok := parseInteger(args[1])
+		if !ok {
 			c.replyError(errProtoNumber)
 			return true
 		}
@@ -184,20 +188,30 @@ func cmdQuit(c *client, _ [][]byte) bool {
 	return true
 }
 
+// cmdSelect changes the database, and so the backend connections. A change waits until nothing is in flight,
+// because commands such as COPY ... DB reach into other databases and must not be overtaken.
 func cmdSelect(c *client, args [][]byte) bool {
-	n, err := strconv.ParseInt(string(args[1]), 10, 32)
+	n, ok := parseInteger(args[1])
 	switch {
-	case err != nil:
+	case !ok:
 		c.replyError(errNotInteger)
 	case c.pool.Model.Cluster() && n != 0:
 		c.replyError(errClusterDB)
 	case n < 0 || int(n) >= c.pool.Settings().Databases:
 		c.replyError(errDBIndex)
+	case int(n) != c.db && !c.pipe.empty():
+		return false
 	default:
 		c.db = int(n)
 		c.replyOK()
 	}
 	return true
+}
+
+// parseInteger reads a number as Redis reads arguments: no plus sign, no leading zeros, no blanks.
+func parseInteger(arg []byte) (int64, bool) {
+	n, err := strconv.ParseInt(string(arg), 10, 64)
+	return n, err == nil && strconv.FormatInt(n, 10) == string(arg)
 }
 
 func cmdPing(c *client, args [][]byte) bool {

@@ -30,6 +30,7 @@ type splitPart struct {
 	args  int    // arguments of the part's request, the name included
 	body  []byte // those behind the name in wire form
 	reply []byte
+	twice bool // it was sent again after a lost connection
 }
 
 // splitKind says how the replies become one.
@@ -73,7 +74,7 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 		c.replyError(refusal)
 		return true
 	}
-	s.seq = c.begin(cmd)
+	s.seq = c.begin(cmd, anySlot)
 	for i := range s.parts {
 		s.send(i)
 	}
@@ -157,6 +158,18 @@ func (s *split) deliver(tag uint32, data []byte, _, last bool) {
 	if last {
 		s.answered()
 	}
+}
+
+// again implements sink.
+func (s *split) again(tag uint32) bool {
+	part := &s.parts[tag]
+	if part.twice {
+		return false
+	}
+	part.twice = true
+	s.client.held -= len(part.reply)
+	part.reply = nil
+	return true
 }
 
 func (s *split) deliverFailure(tag uint32, f backend.Failure) {

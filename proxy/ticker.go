@@ -85,6 +85,9 @@ func (s *Server) runTicker() {
 		if trim {
 			trimmed = now
 			s.returnMemory()
+			for _, p := range s.pools {
+				p.retireUnused()
+			}
 		}
 		for _, l := range s.loops {
 			l.execute(func() {

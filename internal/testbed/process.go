@@ -69,10 +69,9 @@ func (p *process) signal(sig syscall.Signal) error {
 
 // kill ends the child, stopped or not, and waits until it is gone.
 func (p *process) kill() error {
-	for _, sig := range []syscall.Signal{syscall.SIGCONT, syscall.SIGKILL} {
-		if err := p.signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
-			return err
-		}
+	// SIGKILL ends a stopped process too, and without SIGCONT it answers nothing any more.
+	if err := p.signal(syscall.SIGKILL); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		return err
 	}
 	<-p.done
 	return nil

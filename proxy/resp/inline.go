@@ -33,12 +33,23 @@ func (p *Parser) parseInline(buf []byte) (int, error) {
 	return end + 1, nil
 }
 
-// Trim gives the memory of long inline requests back.
-func (p *Parser) Trim() { p.inline = nil }
+// Trim forgets the last request and gives the memory of large ones back: Args would keep the buffer alive
+// that they lie in.
+func (p *Parser) Trim() {
+	p.inline, p.Raw = nil, nil
+	if cap(p.Args) > maxIdleArgs {
+		p.Args = nil
+	}
+	clear(p.Args[:cap(p.Args)])
+}
+
+// maxIdleArgs is how many arguments an idle Parser keeps room for.
+const maxIdleArgs = 1024
 
 const errQuotes = ProtocolError("unbalanced quotes in request")
 
-// splitWords follows Redis' sdssplitargs: a closing quote must be followed by a blank or the end.
+// splitWords follows Redis' sdssplitargs: a closing quote must be followed by a blank or the end, and the
+// blanks that end a word are fewer than those skipped before one.
 func splitWords(line []byte) ([][]byte, error) {
 	var words [][]byte
 	for i := 0; ; {
@@ -52,7 +63,7 @@ func splitWords(line []byte) ([][]byte, error) {
 	word:
 		for i < len(line) {
 			switch c := line[i]; {
-			case isBlank(c) || c == 0:
+			case c == ' ' || c == '\n' || c == '\r' || c == '\t' || c == 0:
 				break word
 			case c == '"' || c == '\'':
 				part, n := unquote(line[i:])

@@ -1,9 +1,6 @@
 package resp
 
-import (
-	"bytes"
-	"fmt"
-)
+import "bytes"
 
 // maxLine is the longest inline request or length line; Redis calls it PROTO_INLINE_MAX_SIZE.
 const maxLine = 64 << 10
@@ -101,7 +98,7 @@ func (p *Parser) scan(buf []byte, at *Partial, authenticated, collect bool) (int
 			return 0, nil
 		}
 		if buf[pos] != '$' {
-			return 0, ProtocolError(fmt.Sprintf("expected '$', got '%c'", buf[pos]))
+			return 0, ProtocolError("expected '$', got '" + string(buf[pos:pos+1]) + "'")
 		}
 		size, start, ok := lengthLine(buf, pos+1)
 		switch {

@@ -1,0 +1,225 @@
+package backend
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/internal/bufpool"
+	"sluice/internal/clock"
+	"sluice/internal/testbed"
+	"sluice/proxy/resp"
+)
+
+// receive reads from the connection that was enrolled last until n requests are left on c.
+func (l *testLoop) receive(c *Conn, n int) {
+	l.t.Helper()
+	buf := make([]byte, 64<<10)
+	for c.InFlight() > n {
+		if err := l.enrolled.SetReadDeadline(time.Now().Add(testWait)); err != nil {
+			l.t.Fatal(err)
+		}
+		got, err := l.enrolled.Read(buf)
+		if err == nil {
+			err = c.Receive(buf[:got], clock.Now())
+		}
+		if err != nil {
+			l.t.Fatal(err)
+		}
+	}
+}
+
+func command(args ...string) string { return string(resp.AppendCommand(nil, args...)) }
+
+// The whole way with a real server: the first Send dials and greets, what was queued goes out when the
+// connection is up.
+func TestConnWithARealServer(t *testing.T) {
+	s := testbed.Redis(t, "--requirepass", "secret")
+	f := func(proto, db int, hash string) {
+		t.Helper()
+		opts := testOptions()
+		opts.Password, opts.Name = "secret", fmt.Sprintf("test:%d:%d", proto, db)
+		n := NewNode(0, s.Addr(), &opts)
+		defer n.Retire()
+		loop := newTestLoop(t)
+		c := NewConn(n, proto, db, loop, bufpool.New(1<<20), loop)
+		var r recorder
+		set, get := command("HSET", fmt.Sprint("h", proto), "f", fmt.Sprint(db)), command("HGETALL", fmt.Sprint("h", proto))
+		mustSend(t, c, &r, clock.Now(), set, get)
+		if c.Up() || c.Unsent() != c.Queued() {
+			t.Error("sent before it is connected")
+		}
+		loop.step()
+		c.Flush()
+		loop.receive(c, 0)
+		r.want(t, fmt.Sprintf(`0: ":1\r\n" of %q`, set), fmt.Sprintf(`1: %q of %q`, hash, get))
+		want := fmt.Sprintf("name=%s ", opts.Name)
+		list := s.Do("CLIENT", "LIST").String()
+		if !strings.Contains(list, want) || n.Conns() != 1 || !n.Available() {
+			t.Errorf("%d connections, no %q in\n%s", n.Conns(), want, list)
+		}
+		c.Close(io.EOF)
+	}
+	f(2, 0, "*2\r\n$1\r\nf\r\n$1\r\n0\r\n")
+	f(2, 7, "*2\r\n$1\r\nf\r\n$1\r\n7\r\n")
+	f(3, 0, "%1\r\n$1\r\nf\r\n$1\r\n0\r\n")
+	f(3, 7, "%1\r\n$1\r\nf\r\n$1\r\n7\r\n")
+}
+
+// The pause between two dials doubles up to its limit; a probe that is answered ends it.
+func TestConnDialBackOff(t *testing.T) {
+	opts := testOptions()
+	opts.BreakerFailures = 1 << 30
+	n := NewNode(0, fmt.Sprintf("127.0.0.1:%d", testbed.FreePort(t)), &opts)
+	defer n.Retire()
+	loop := newTestLoop(t)
+	c := NewConn(n, 2, 0, loop, bufpool.New(1<<20), loop)
+	var r recorder
+	mustSend(t, c, &r, clock.Now(), "req")
+	for i, want := range []time.Duration{10, 20, 35, 35, 35} {
+		loop.step() // The dial has failed.
+		if got := time.Duration(c.dialAt - c.failedAt); got != want*time.Millisecond {
+			t.Errorf("after %d failures: %s, want %s", i+1, got, want*time.Millisecond)
+		}
+		if c.Tick(c.dialAt - 1); c.dialAt == 0 {
+			t.Fatal("dialled too early")
+		}
+		if c.Tick(c.dialAt); c.dialAt != 0 {
+			t.Fatal("not dialled")
+		}
+	}
+	loop.step()
+	n.answeredAt.Store(c.failedAt + 1)
+	if c.Tick(c.failedAt + 2); c.dialAt != 0 {
+		t.Error("not dialled though the probe was answered")
+	}
+	r.want(t) // It waits.
+	loop.step()
+	c.Close(io.EOF)
+	r.want(t, `0: EOF sent=false cut=false "req"`)
+}
+
+// What waits for a connection fails with the cause: by its own timeout, or when the breaker has opened.
+func TestConnFailsWhatWaitsForADial(t *testing.T) {
+	opts := testOptions()
+	opts.BreakerFailures = 2
+	addr := fmt.Sprintf("127.0.0.1:%d", testbed.FreePort(t))
+	n := NewNode(0, addr, &opts)
+	defer n.Retire()
+	loop := newTestLoop(t)
+	c := NewConn(n, 2, 0, loop, bufpool.New(1<<20), loop)
+	refused := fmt.Sprintf(`0: dial tcp %s: connect: connection refused sent=false cut=false "req"`, addr)
+	var r recorder
+	now := clock.Now()
+	mustSend(t, c, &r, now, "req")
+	mustSend(t, c, &r, now+int64(time.Minute), "req")
+	loop.step()
+	c.Tick(now + int64(opts.RequestTimeout) + 1)
+	r.want(t, refused)
+	loop.step() // The second dial, which that Tick has begun.
+	if n.Available() {
+		t.Error("the breaker is closed after two failed dials")
+	}
+	r.want(t, refused)
+	mustSend(t, c, &r, now, "req")
+	c.FailQueued()
+	r.want(t, refused)
+	c.Close(io.EOF)
+}
+
+// greetWith runs the greeting against a server that answers each command with the next of replies.
+func greetWith(opts Options, proto, db int, replies ...string) (commands []string, err error) {
+	ours, theirs := net.Pipe()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer theirs.Close()
+		buf := make([]byte, 4096)
+		for _, reply := range replies {
+			n, err := theirs.Read(buf)
+			if err != nil {
+				return
+			}
+			fields := strings.Split(string(buf[:n]), "\r\n")
+			var args []string
+			for i := 2; i < len(fields); i += 2 {
+				args = append(args, fields[i])
+			}
+			commands = append(commands, strings.Join(args, " "))
+			for _, b := range []byte(reply) { // In the smallest pieces.
+				_, _ = theirs.Write([]byte{b})
+			}
+		}
+	}()
+	n := NewNode(0, "test:1", &opts)
+	err = n.greet(ours, &opts, proto, db)
+	_ = ours.Close()
+	<-done
+	n.Retire()
+	return commands, err
+}
+
+func TestGreeting(t *testing.T) {
+	const ok = "+OK\r\n"
+	hello := "%1\r\n$5\r\nproto\r\n:3\r\n"
+	f := func(user, password, name string, proto, db int, want []string, replies ...string) {
+		t.Helper()
+		commands, err := greetWith(Options{User: user, Password: password, Name: name}, proto, db, replies...)
+		if err != nil || !slices.Equal(commands, want) {
+			t.Errorf("%q, %v; want %q", commands, err, want)
+		}
+	}
+	f("", "", "", 2, 0, nil)
+	f("", "", "me", 2, 0, []string{"CLIENT SETNAME me"}, ok)
+	f("", "", "me", 2, 0, []string{"CLIENT SETNAME me"}, "-ERR unknown command\r\n")
+	f("", "pw", "me", 2, 5, []string{"AUTH pw", "SELECT 5", "CLIENT SETNAME me"}, ok, ok, ok)
+	f("app", "pw", "", 2, 0, []string{"AUTH app pw"}, ok)
+	f("", "", "", 3, 0, []string{"HELLO 3"}, hello)
+	f("", "pw", "", 3, 1, []string{"HELLO 3 AUTH default pw", "SELECT 1"}, hello, ok)
+	f("app", "pw", "me", 3, 0, []string{"HELLO 3 AUTH app pw", "CLIENT SETNAME me"}, hello, ok)
+
+	g := func(want string, is error, password string, proto, db int, replies ...string) {
+		t.Helper()
+		_, err := greetWith(Options{Password: password}, proto, db, replies...)
+		if err == nil || err.Error() != want || is != nil && !errors.Is(err, is) {
+			t.Errorf("%v, want %s", err, want)
+		}
+	}
+	g("dial test:1: greeting refused: AUTH: WRONGPASS no", ErrGreeting, "pw", 2, 0, "-WRONGPASS no\r\n")
+	g("dial test:1: greeting refused: SELECT: ERR DB index is out of range", ErrGreeting, "", 2, 99, "-ERR DB index is out of range\r\n")
+	g("dial test:1: greeting refused: the server does not speak RESP3", ErrNoRESP3, "", 3, 0, "-ERR unknown command `HELLO`\r\n")
+	g("dial test:1: greeting refused: the server does not speak RESP3", ErrNoRESP3, "", 3, 0, "-NOPROTO sorry\r\n")
+	g("dial test:1: greeting refused: HELLO: NOAUTH no", ErrGreeting, "", 3, 0, "-NOAUTH no\r\n")
+	g("dial test:1: AUTH: EOF", nil, "pw", 2, 0, "")
+	g("dial test:1: AUTH: Protocol error: unknown reply type 'H'", nil, "pw", 2, 0, "HTTP/1.1 400\r\n")
+}
+
+// A server that accepts and says nothing costs the dial timeout, and the end of the node ends the wait.
+func TestConnectGivesUp(t *testing.T) {
+	hole, err := net.Listen("tcp", "127.0.0.1:0") // The kernel accepts.
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer hole.Close()
+	opts := testOptions()
+	opts.Name, opts.DialTimeout = "me", 20*time.Millisecond
+	n := NewNode(0, hole.Addr().String(), &opts)
+	if _, err := n.connect(t.Context(), 2, 0); err == nil || !strings.Contains(err.Error(), "CLIENT: ") {
+		t.Errorf("connect: %v", err)
+	}
+	opts.DialTimeout = testWait
+	loop := newTestLoop(t)
+	c := NewConn(n, 2, 0, loop, bufpool.New(1<<20), loop)
+	mustSend(t, c, nil, clock.Now(), "req")
+	n.Retire() // Waits for the dial.
+	loop.step()
+	if c.dialErr == nil {
+		t.Error("the dial went on")
+	}
+	c.Close(io.EOF)
+}

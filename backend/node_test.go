@@ -1,0 +1,286 @@
+package backend
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"sluice/internal/testbed"
+)
+
+var errEvent = errors.New("event")
+
+// breakerNode is a node whose breaker opens after three failures, for a minute.
+func breakerNode() (*Node, Options) {
+	opts := testOptions()
+	opts.BreakerFailures, opts.BreakerOpen = 3, time.Minute
+	return NewNode(0, "192.0.2.1:6379", &opts), opts
+}
+
+func report(n *Node, events ...error) {
+	for _, err := range events {
+		n.Report(err)
+	}
+}
+
+func TestBreakerTransitions(t *testing.T) {
+	f := func(want bool, run func(n *Node)) {
+		t.Helper()
+		synctest.Test(t, func(t *testing.T) {
+			t.Helper()
+			n, _ := breakerNode()
+			defer n.Retire()
+			run(n)
+			if got := n.Available(); got != want {
+				t.Errorf("available %v, want %v", got, want)
+			}
+		})
+	}
+	open := func(n *Node) { report(n, errEvent, errEvent, errEvent) }
+	f(true, func(*Node) {})
+	f(true, func(n *Node) { report(n, errEvent, errEvent) })
+	f(false, open)
+	// A success in between starts the count again.
+	f(true, func(n *Node) { report(n, errEvent, errEvent, nil, errEvent, errEvent) })
+	f(false, func(n *Node) { report(n, errEvent, errEvent, nil, errEvent, errEvent, errEvent) })
+	// A reply is a success, and costs nothing when there was no failure.
+	f(true, func(n *Node) { report(n, errEvent, errEvent); n.succeeded(); report(n, errEvent, errEvent) })
+	// Open, it stays open for its time, whatever is reported.
+	f(false, func(n *Node) { open(n); report(n, nil, nil) })
+	f(false, func(n *Node) { open(n); time.Sleep(time.Minute - 1); report(n, nil) })
+	f(false, func(n *Node) { open(n); time.Sleep(2 * time.Minute) }) // Time alone does not close it.
+	f(true, func(n *Node) { open(n); time.Sleep(time.Minute + 1); report(n, nil) })
+	// Half open, one failure is enough, for another full time.
+	f(false, func(n *Node) { open(n); time.Sleep(time.Minute + 1); report(n, errEvent, nil) })
+	f(false, func(n *Node) {
+		open(n)
+		time.Sleep(time.Minute + 1)
+		report(n, errEvent)
+		time.Sleep(time.Minute - 1)
+		report(n, nil)
+	})
+	f(true, func(n *Node) {
+		open(n)
+		time.Sleep(time.Minute + 1)
+		report(n, errEvent)
+		time.Sleep(time.Minute + 1)
+		report(n, nil)
+	})
+	// Closed again, it takes three failures again.
+	f(true, func(n *Node) { open(n); time.Sleep(time.Minute + 1); report(n, nil, errEvent, errEvent) })
+	f(false, func(n *Node) { open(n); time.Sleep(time.Minute + 1); report(n, nil); open(n) })
+}
+
+func TestBreakerTakesNewOptions(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, opts := breakerNode()
+		defer n.Retire()
+		opts.BreakerFailures = 1
+		n.SetOptions(&opts)
+		report(n, errEvent)
+		if n.Available() {
+			t.Error("still three failures")
+		}
+		shorter := opts
+		shorter.BreakerOpen = time.Second
+		n.SetOptions(&shorter)
+		report(n, errEvent)
+		time.Sleep(time.Second + 1)
+		report(n, nil)
+		if !n.Available() {
+			t.Error("still open for a minute")
+		}
+	})
+}
+
+// An event that began under the old breaker says nothing about the new one.
+func TestBreakerReplacedWhileAnEventIsUnderWay(t *testing.T) {
+	n, opts := breakerNode()
+	defer n.Retire()
+	report(n, errEvent, errEvent)
+	done, err := n.breaker.Load().Allow()
+	if err != nil {
+		t.Fatal(err)
+	}
+	opts.BreakerOpen = time.Hour
+	n.SetOptions(&opts)
+	done(errEvent)
+	report(n, nil, nil, nil)
+	if !n.Available() {
+		t.Error("the node is unavailable for ever: its breaker is closed and won't say so again")
+	}
+}
+
+func TestBreakerIsSafeForConcurrentUse(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := breakerNode()
+		defer n.Retire()
+		var work sync.WaitGroup
+		for i := range 8 {
+			work.Go(func() {
+				for j := range 1000 {
+					if (i+j)%3 == 0 {
+						n.succeeded()
+						n.Report(nil)
+					} else {
+						n.Report(errEvent)
+					}
+					_ = n.Available()
+				}
+			})
+		}
+		work.Wait()
+		time.Sleep(time.Minute + 1)
+		report(n, nil)
+		if !n.Available() {
+			t.Error("it does not close")
+		}
+		report(n, errEvent, errEvent, errEvent)
+		if n.Available() {
+			t.Error("it does not open")
+		}
+	})
+}
+
+func awaitStatus(t testing.TB, n *Node, what string, ok func(s *Status) bool) *Status {
+	t.Helper()
+	testbed.Eventually(t, func() error {
+		if !ok(n.Status()) {
+			return fmt.Errorf("%s: %s: %+v", n, what, *n.Status())
+		}
+		return nil
+	}, testWait)
+	return n.Status()
+}
+
+// probed runs the probe of a node until the test ends.
+func probed(t testing.TB, addr string, change func(*Options)) *Node {
+	t.Helper()
+	opts := testOptions()
+	opts.ProbeInterval, opts.BreakerOpen = 5*time.Millisecond, time.Millisecond
+	if change != nil {
+		change(&opts)
+	}
+	n := NewNode(0, addr, &opts)
+	var work sync.WaitGroup
+	work.Go(n.Run)
+	t.Cleanup(func() {
+		n.Retire()
+		work.Wait()
+	})
+	return n
+}
+
+func TestProbeLearnsWhatTheServerIs(t *testing.T) {
+	master := testbed.Redis(t)
+	replica := testbed.Replica(t, master)
+	version := ""
+	for line := range strings.Lines(master.Do("INFO", "server").String()) {
+		if v, ok := strings.CutPrefix(line, "redis_version:"); ok {
+			version = strings.TrimSpace(v)
+		}
+	}
+	for addr, role := range map[string]string{master.Addr(): "master", replica.Addr(): "replica"} {
+		s := awaitStatus(t, probed(t, addr, nil), "answered", func(s *Status) bool { return s.RTT > 0 })
+		if s.RESP3 != Supported || s.Version != version || s.Role != role || s.Err != "" {
+			t.Errorf("%+v, want a %s of version %s with RESP3", *s, role, version)
+		}
+	}
+}
+
+// The probe opens the breaker of a server that is gone or frozen, says why, and closes it again.
+func TestProbeFollowsTheServer(t *testing.T) {
+	s := testbed.Redis(t)
+	// How long it waits for a server that is frozen.
+	n := probed(t, s.Addr(), func(o *Options) { o.DialTimeout = 100 * time.Millisecond })
+	up := awaitStatus(t, n, "answered", func(s *Status) bool { return s.RTT > 0 })
+	f := func(why string, down, back func() error) {
+		t.Helper()
+		if err := down(); err != nil {
+			t.Fatal(err)
+		}
+		st := awaitStatus(t, n, "failed", func(s *Status) bool { return strings.Contains(s.Err, why) })
+		awaitAvailable(t, n, false)
+		if !st.Since.After(up.Since) {
+			t.Error("Since did not move when the server failed")
+		}
+		if err := back(); err != nil {
+			t.Fatal(err)
+		}
+		awaitAvailable(t, n, true)
+		awaitStatus(t, n, "answered again", func(s *Status) bool { return s.Err == "" && s.Since.After(st.Since) })
+	}
+	f("connection refused", s.Kill, s.Restart)
+	f("i/o timeout", s.Stop, s.Cont)
+}
+
+func awaitAvailable(t testing.TB, n *Node, want bool) {
+	t.Helper()
+	testbed.Eventually(t, func() error {
+		if n.Available() != want {
+			return fmt.Errorf("available: %v, status %+v", !want, *n.Status())
+		}
+		return nil
+	}, testWait)
+}
+
+// answering is a server that answers every connection by the lines it gets, see greetWith.
+func answering(t testing.TB, answers map[string]string) string {
+	t.Helper()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var work sync.WaitGroup
+	work.Go(func() {
+		for {
+			conn, err := ln.Accept()
+			if err != nil {
+				return
+			}
+			work.Go(func() {
+				defer conn.Close()
+				buf := make([]byte, 4096)
+				for {
+					n, err := conn.Read(buf)
+					if err != nil {
+						return
+					}
+					name := strings.Split(string(buf[:n]), "\r\n")[2]
+					_, _ = conn.Write([]byte(answers[name]))
+				}
+			})
+		}
+	})
+	t.Cleanup(func() {
+		_ = ln.Close()
+		work.Wait() // The nodes that were connected are retired by now: cleanups run last in, first out.
+	})
+	return ln.Addr().String()
+}
+
+func TestProbeOfOtherServers(t *testing.T) {
+	info := "redis_version:3.2.11\r\nrole:slave\r\n"
+	infoReply := fmt.Sprintf("$%d\r\n%s\r\n", len(info), info)
+	unknown := "-ERR unknown command 'HELLO'\r\n"
+	f := func(ping, hello string, ok func(s *Status) bool) {
+		t.Helper()
+		addr := answering(t, map[string]string{"PING": ping, "HELLO": hello, "INFO": infoReply})
+		awaitStatus(t, probed(t, addr, nil), "ping "+ping, ok)
+	}
+	f("+PONG\r\n", unknown, func(s *Status) bool {
+		return s.Err == "" && s.RTT > 0 && s.RESP3 == Unsupported && s.Version == "3.2.11" && s.Role == "replica"
+	})
+	// It lives, whatever else is wrong.
+	f("-LOADING Redis is loading the dataset in memory\r\n", unknown, func(s *Status) bool { return s.Err == "" && s.RTT > 0 })
+	f("-MASTERDOWN Link with MASTER is down\r\n", unknown, func(s *Status) bool { return s.Err == "" && s.RTT > 0 })
+	f("-NOAUTH Authentication required.\r\n", unknown, func(s *Status) bool {
+		return s.Err == "greeting refused: PING: NOAUTH Authentication required."
+	})
+	f("HTTP/1.1 400\r\n", unknown, func(s *Status) bool { return strings.Contains(s.Err, "unknown reply type 'H'") })
+}

@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"sluice/proxy/command"
+)
+
+// laterStatements belong to what Sluice does not do yet, in forms that a server would run; the rest of the
+// refused commands is called with as few arguments as they take.
+const laterStatements = `
+MULTI; EXEC; DISCARD; WATCH k; UNWATCH; BLPOP l 0; BRPOP l 0.1; BLPOP l nokey 0; BLMOVE l l2 LEFT RIGHT 0; BLMPOP 0 1 l LEFT; BRPOPLPUSH l l2 0; BZPOPMIN z 0; BZPOPMAX z 0
+BZMPOP 0 1 z MIN; WAIT 0 0; SUBSCRIBE c; PSUBSCRIBE c*; SSUBSCRIBE c; UNSUBSCRIBE; PUNSUBSCRIBE; SUNSUBSCRIBE; PUBLISH c m; SPUBLISH c m; PUBSUB CHANNELS; MONITOR
+SCRIPT LOAD "return 1"; SCRIPT FLUSH; SCRIPT EXISTS a; FUNCTION LIST; FUNCTION FLUSH; SCAN 0; SCAN 0 MATCH * COUNT 10; KEYS *; RANDOMKEY; DBSIZE; FLUSHALL; FLUSHALL ASYNC; FLUSHDB; SWAPDB 0 1
+EVAL "return 1" 0; EVAL "return redis.call('FLUSHALL')" 0; EVAL_RO "return 1" 0; EVALSHA ffffffffffffffffffffffffffffffffffffffff 0; FCALL f 0
+XREAD BLOCK 0 STREAMS x $; XREAD block 1 STREAMS x $; XREAD COUNT 1 BLOCK 0 STREAMS x $; XREADGROUP GROUP g c BLOCK 0 STREAMS x >; XREADGROUP GROUP g c NOACK BLOCK 0 STREAMS x >
+CLUSTER SLOTS; CLUSTER INFO; READONLY; READWRITE; ASKING; CLIENT REPLY OFF; CLIENT REPLY SKIP; CLIENT KILL TYPE normal; CLIENT PAUSE 1000; CLIENT TRACKING ON; CLIENT TRACKING ON BCAST
+CLIENT CACHING YES; CLIENT UNBLOCK 1; CLIENT GETREDIR; CONFIG SET maxmemory 1; CONFIG RESETSTAT; CONFIG REWRITE; SLOWLOG GET; LATENCY RESET; ACL LIST; ACL SETUSER x; SAVE; BGSAVE; BGREWRITEAOF
+SHUTDOWN NOSAVE; DEBUG SLEEP 0; REPLICAOF no one; SLAVEOF no one; FAILOVER; SYNC; PSYNC ? -1; REPLCONF ACK 1; MIGRATE 127.0.0.1 1 k 0 1; MOVE k 1; RESTORE-ASKING k2 0 x; MODULE LIST; ROLE
+OBJECT HELP; XINFO HELP; CLIENT HELP; COMMAND HELP
+`
+
+// What a later version brings is refused as a whole: the client gets an error, its connection goes on, and no
+// server hears of it.
+func TestWhatIsNotSupportedIsRefusedWhole(t *testing.T) {
+	onEachTopology(t, func(t *testing.T, top *topology) {
+		list := append(statements(t, laterStatements), shortestRefused()...)
+		c := top.dial(t)
+		for _, s := range statements(t, "SET k v; RPUSH l a b; ZADD z 1 m; XADD x 1-1 f v; XGROUP CREATE x g 0") {
+			if got := c.do(s.args...); got[0] == '-' {
+				t.Fatalf("%q: %q", s.args, got)
+			}
+		}
+		resetStats(t, top.nodes)
+		for _, proto := range []string{"2", "3"} {
+			for i, reply := range runOneByOne(t, top.addr, proto, list) {
+				if reply[0] != '-' {
+					t.Errorf("RESP%s: %q: %q", proto, list[i].args, reply)
+				}
+			}
+			for i, reply := range runPipelined(t, top.addr, proto, list) {
+				if reply[0] != '-' {
+					t.Errorf("RESP%s, in a pipeline: %q: %q", proto, list[i].args, reply)
+				}
+			}
+		}
+		ran := commandsRun(top.nodes)
+		ran = slices.DeleteFunc(ran, func(name string) bool { return slices.Contains(ownCommands, name) })
+		if len(ran) > 0 {
+			t.Errorf("servers ran %q", ran)
+		}
+		c.want("$1\r\nv\r\n", "GET", "k")
+		c.want("*2\r\n$1\r\na\r\n$1\r\nb\r\n", "LRANGE", "l", "0", "-1")
+	})
+}
+
+// ownCommands are what Sluice, the test and the nodes of a cluster run on servers by themselves.
+var ownCommands = []string{"ping", "hello", "info", "client|setname", "select", "config|resetstat"}
+
+// shortestRefused calls every refused command and subcommand with as few arguments as it takes.
+func shortestRefused() []statement {
+	var list []statement
+	for id := range command.Count {
+		cmd := command.At(id)
+		if plans[id].kind != planRefuse || len(cmd.Subcommands) > 0 {
+			continue
+		}
+		n := cmd.Arity
+		if n < 0 {
+			n = -n
+		}
+		list = append(list, statement{args: padded(strings.Split(cmd.Name, "|"), n)})
+	}
+	return list
+}
+
+// The commands of a refused transaction are refused with it: a client that pipelines MULTI ... EXEC, as
+// libraries do, must not find them done one by one.
+func TestRefusedTransactionRunsNothing(t *testing.T) {
+	top := codisTopology(t)
+	k := top.keysOnEveryNode("k", 1)
+	list := statements(t, fmt.Sprintf("MULTI; SET %s 1; INCR %s; MSET %s 1 %s 2; EXEC", k[0], k[1], k[0], k[1]))
+	for i, reply := range runPipelined(t, top.addr, "2", list) {
+		if reply[0] != '-' {
+			t.Errorf("%q in a refused transaction: %q", list[i].args, reply)
+		}
+	}
+	c := top.dial(t)
+	c.want(":0\r\n", "EXISTS", k[0], k[1])
+	c.want("-"+unsupported("multi")+"\r\n", "MULTI")
+	c.do("DISCARD")
+	c.want("+OK\r\n", "SET", k[0], "1") // DISCARD ends it like EXEC.
+}
+
+// A client can't get a blocking read through, whatever its arguments look like: it would stop everybody
+// who shares the connection.
+func TestNoReadBlocksTheSharedConnection(t *testing.T) {
+	for _, request := range []string{
+		"XREADGROUP GROUP g streams BLOCK 0 STREAMS x >", "XREADGROUP GROUP STREAMS c BLOCK 0 STREAMS x >",
+		`XREADGROUP GROUP g "streams\x00" "BLOCK\x00" 0 STREAMS x >`,
+		`XREAD "BLOCK\x00" 0 STREAMS x $`, `XREAD "block\x00x" 0 STREAMS x $`, "XREAD COUNT 1 BLOCK 0 STREAMS x $",
+		"XREADGROUP GROUP g c COUNT 1 NOACK BLOCK 0 STREAMS x >", "XREADGROUP GROUP g c COUNT block BLOCK 0 STREAMS x >",
+	} {
+		t.Run(request, func(t *testing.T) {
+			top := codisTopology(t)
+			c := top.dial(t)
+			for _, group := range []string{"g", "streams", "STREAMS"} {
+				c.want("+OK\r\n", "XGROUP", "CREATE", "x", group, "$", "MKSTREAM")
+			}
+			args := statements(t, request)[0].args
+			c.request(args...)
+			other := top.dial(t)
+			other.want(":0\r\n", "XLEN", "x") // On the same shared connection.
+			if got := c.reply(); got[0] != '-' {
+				t.Errorf("%q: %q", args, got)
+			}
+		})
+	}
+	c := codisTopology(t).dial(t)
+	c.do("XGROUP", "CREATE", "x", "block", "0", "MKSTREAM")
+	c.want("*-1\r\n", "XREADGROUP", "GROUP", "block", "block", "STREAMS", "x", ">") // Names may be anything.
+	c.want("*-1\r\n", "XREAD", "STREAMS", "block", "0")
+}
