@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -40,6 +41,12 @@ type Failure struct {
 
 // ErrTimeout is the Failure.Err of a request that was not answered within Options.RequestTimeout.
 var ErrTimeout = errors.New("no reply in time")
+
+// errLostDial stands for a connection that gnet closed while it took it over, which it does not report.
+var errLostDial = errors.New("the connection was lost while it was taken over")
+
+// enrollSlack is how long gnet may take to take a connection over.
+const enrollSlack = int64(2 * time.Second)
 
 // ErrQueueFull is returned by Send when Options.MaxQueued bytes wait on the connection.
 var ErrQueueFull = errors.New("too many bytes queued")
@@ -86,6 +93,10 @@ type Conn struct {
 	dials     int   // failed dials in a row
 	dialAt    int64 // loop clock of the next dial, 0 while none is due
 	failedAt  int64 // loop clock of the last failed dial
+	dialedAt  int64 // loop clock of the last dial
+
+	buffered  int   // bytes that gnet had not written at the last tick
+	drainedAt int64 // loop clock of the last tick that found them fewer
 	dialErr   error // why the last dial failed
 }
 
@@ -152,7 +163,7 @@ var askingRequest = []byte("*1\r\n$6\r\nASKING\r\n")
 
 func (c *Conn) queue(req []byte, owner Owner, tag uint32, now int64) {
 	c.log.add(req)
-	c.fifo.push(entry{owner: owner, start: now, tag: tag, size: uint32(len(req))})
+	c.fifo.push(entry{owner: owner, start: now, tag: tag, size: len(req)})
 }
 
 // Flush hands queued bytes to gnet as long as it takes them without buffering. What does not fit stays in
@@ -217,7 +228,7 @@ func (c *Conn) deliver(data []byte, last bool) error {
 	}
 	r := Reply{Conn: c, Data: data, First: !c.inPart, Last: last}
 	if r.First {
-		r.Request = c.log.oldest(int(e.size))
+		r.Request = c.log.oldest(e.size)
 	}
 	c.inPart = !last
 	if last {
@@ -233,7 +244,7 @@ func (c *Conn) deliver(data []byte, last bool) error {
 }
 
 func (c *Conn) popOldest(e entry) {
-	c.log.pop(int(e.size))
+	c.log.pop(e.size)
 	c.fifo.pop()
 	if c.expired > 0 {
 		c.expired--
@@ -245,8 +256,18 @@ func (c *Conn) popOldest(e entry) {
 // must be closed.
 func (c *Conn) Tick(now int64) bool {
 	opts := c.Node.Options()
+	if c.state == stateDialing && c.dialAt == 0 && now-c.dialedAt > int64(opts.DialTimeout)+enrollSlack {
+		c.dialFailed(errLostDial, now)
+	}
 	if c.dialAt != 0 && c.Waiting() && (now >= c.dialAt || c.Node.answeredAt.Load() > c.failedAt) {
 		c.dial()
+	}
+	if c.state == stateUp {
+		left := c.gc.OutboundBuffered()
+		if left < c.buffered {
+			c.drainedAt = now
+		}
+		c.buffered = left
 	}
 	if late := c.expire(now - int64(opts.RequestTimeout)); late > 0 && c.state == stateUp {
 		c.Node.Report(ErrTimeout)
@@ -263,6 +284,9 @@ func (c *Conn) Tick(now int64) bool {
 // expire fails every request queued before the given time and returns how many. The entries of requests
 // that may have been sent stay, so that late replies find their place; the others are forgotten.
 func (c *Conn) expire(before int64) int {
+	if c.moving(before) {
+		return 0
+	}
 	late := 0
 	for c.expired < c.fifo.len() && c.fifo.at(c.expired).start < before {
 		late++
@@ -280,6 +304,12 @@ func (c *Conn) expire(before int64) int {
 		}
 	}
 	return late
+}
+
+// moving reports whether a long request or reply has made progress since the given time: then the requests
+// wait in line for it, and not for a server that does not answer.
+func (c *Conn) moving(since int64) bool {
+	return c.state == stateUp && (c.inPart && c.lastReply >= since || c.drainedAt >= since && c.drainedAt != 0)
 }
 
 func (c *Conn) timeoutError() error {
@@ -355,7 +385,7 @@ func (c *Conn) failOldest(err error) {
 		Err:     err,
 		Sent:    c.log.consumed < c.log.sent,
 		Cut:     c.inPart,
-		Request: c.log.oldest(int(e.size)),
+		Request: c.log.oldest(e.size),
 	}
 	c.inPart = false
 	defer c.popOldest(e) // Also when the owner panics: nobody is asked twice.
@@ -366,7 +396,7 @@ func (c *Conn) failOldest(err error) {
 
 // dial connects in a goroutine of its own, which ends in Opened or dialFailed on the loop.
 func (c *Conn) dial() {
-	c.state, c.dialAt = stateDialing, 0
+	c.state, c.dialAt, c.dialedAt = stateDialing, 0, clock.Now()
 	c.Node.dials.Go(func() {
 		err := c.connectAndEnroll()
 		if err == nil {
@@ -399,7 +429,9 @@ func (c *Conn) dialFailed(err error, now int64) {
 		return
 	}
 	c.failedAt = now
-	c.Node.Report(err)
+	if !errors.Is(err, ErrGreeting) && !isLocal(err) { // Neither says that the node does not answer.
+		c.Node.Report(err)
+	}
 	c.dialErr = err
 	opts := c.Node.Options()
 	backoff := opts.ReconnectMin << min(c.dials, 16)

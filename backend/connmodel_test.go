@@ -48,10 +48,12 @@ type connModel struct {
 	socket *testSocket
 	now    int64
 
-	all     []*modelRequest
-	written int    // bytes that the socket got
-	owed    []byte // what the server has yet to send
-	served  int    // requests that owed has begun to answer
+	all      []*modelRequest
+	written  int    // bytes that the socket got
+	owed     []byte // what the server has yet to send
+	served   int    // requests that owed has begun to answer
+	progress int64  // when a part of a reply came, or a tick found less in the socket
+	buffered int    // in the socket at the last tick
 }
 
 func (m *connModel) send(t *rapid.T) {
@@ -90,14 +92,21 @@ func (m *connModel) serve(t *rapid.T) {
 		t.Fatal(err)
 	}
 	m.owed = m.owed[n:]
+	m.progress = m.now
 }
 
 func (m *connModel) tick(t *rapid.T) {
 	m.now += int64(rapid.SampledFrom([]time.Duration{0, time.Millisecond, 400 * time.Millisecond, time.Second}).Draw(t, "time"))
+	if m.socket.buffered < m.buffered {
+		m.progress = m.now
+	}
+	m.buffered = m.socket.buffered
 	m.conn.Tick(m.now)
+	timeout := int64(testOptions().RequestTimeout)
 	for _, r := range m.all {
-		late := m.now-r.start > int64(time.Second)
-		if timedOut := r.failure != nil; !r.done && timedOut != late {
+		late, still := m.now-r.start > timeout, m.now-m.progress > timeout
+		timedOut := r.failure != nil
+		if !r.done && (timedOut && !late || !timedOut && late && still) {
 			t.Fatalf("request %d of age %s: timed out %v", r.id, time.Duration(m.now-r.start), timedOut)
 		}
 	}

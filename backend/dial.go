@@ -8,6 +8,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"sluice/proxy/resp"
@@ -127,6 +128,16 @@ func (g *greeter) may(args ...string) []byte {
 			return reply
 		}
 	}
+}
+
+// isLocal reports whether a dial failed for want of something on this machine.
+func isLocal(err error) bool {
+	for _, errno := range []error{syscall.EMFILE, syscall.ENFILE, syscall.ENOBUFS, syscall.ENOMEM, syscall.EADDRNOTAVAIL} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // isNoRESP3 recognises how servers refuse HELLO 3: Redis before 6 and its kin don't know the command,

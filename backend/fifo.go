@@ -4,8 +4,8 @@ package backend
 type entry struct {
 	owner Owner // nil: the reply is dropped
 	start int64 // loop clock when it was queued, in nanoseconds
+	size  int   // bytes in the send log
 	tag   uint32
-	size  uint32 // bytes in the send log
 }
 
 // fifo is a ring of entries in send order. Owned by the event loop; no locking.

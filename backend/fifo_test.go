@@ -16,7 +16,7 @@ func TestFIFOModel(t *testing.T) {
 			"push": func(t *rapid.T) {
 				for range rapid.SampledFrom([]int{1, 3, minFIFO - 1, minFIFO, 20 * minFIFO}).Draw(t, "n") {
 					next++
-					e := entry{owner: idleOwner{}, start: int64(next), tag: next, size: next * 2}
+					e := entry{owner: idleOwner{}, start: int64(next), tag: next, size: int(next) * 2}
 					q.push(e)
 					want = append(want, e)
 				}

@@ -21,6 +21,7 @@ type Node struct {
 	ID   int    // dense, unique in the process
 	Addr string // host:port
 
+	trouble func()
 	opts    atomic.Pointer[Options]
 	ctx     context.Context // ends when the Node is retired
 	retire  context.CancelFunc
@@ -85,6 +86,10 @@ func (n *Node) newBreaker(open time.Duration) *breaker {
 	return b
 }
 
+// OnFailure makes the Node call f for each failure that is reported to it, from any goroutine; f must not
+// block. It must be called before the Node is used.
+func (n *Node) OnFailure(f func()) { n.trouble = f }
+
 // Options are those in force.
 func (n *Node) Options() *Options { return n.opts.Load() }
 
@@ -119,6 +124,12 @@ func (n *Node) Unused(d time.Duration) bool {
 	return since != 0 && clock.Now()-since >= int64(d) && n.users.Load() == 0
 }
 
+// Answers reports whether requests should be sent to the node and its last probe was answered.
+func (n *Node) Answers() bool {
+	st := n.Status()
+	return n.Available() && st.Err == "" && st.RTT > 0
+}
+
 // Conns is the number of data connections that are up.
 func (n *Node) Conns() int { return int(n.conns.Load()) }
 
@@ -128,6 +139,9 @@ func (n *Node) Status() *Status { return n.status.Load() }
 // Report feeds the breaker with the outcome of an event; nil is a success.
 func (n *Node) Report(err error) {
 	n.failing.Store(err != nil)
+	if err != nil && n.trouble != nil {
+		n.trouble()
+	}
 	done, denied := n.breaker.Load().Allow()
 	if denied != nil {
 		return // Open, or half open with a probe under way.

@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"net"
@@ -270,7 +271,9 @@ func TestProbeOfOtherServers(t *testing.T) {
 	unknown := "-ERR unknown command 'HELLO'\r\n"
 	f := func(ping, hello string, ok func(s *Status) bool) {
 		t.Helper()
-		addr := answering(t, map[string]string{"PING": ping, "HELLO": hello, "INFO": infoReply})
+		addr := answering(t, map[string]string{
+			"PING": ping, "HELLO": hello, "INFO": infoReply, "ROLE": "-ERR unknown command 'ROLE'\r\n",
+		})
 		awaitStatus(t, probed(t, addr, nil), "ping "+ping, ok)
 	}
 	f("+PONG\r\n", unknown, func(s *Status) bool {
@@ -283,4 +286,24 @@ func TestProbeOfOtherServers(t *testing.T) {
 		return s.Err == "greeting refused: PING: NOAUTH Authentication required."
 	})
 	f("HTTP/1.1 400\r\n", unknown, func(s *Status) bool { return strings.Contains(s.Err, "unknown reply type 'H'") })
+}
+
+// The end of a node, or of the time for a probe, may come at any moment of it.
+func TestProbeIsCutShort(t *testing.T) {
+	addr := answering(t, map[string]string{
+		"PING": "+PONG\r\n", "HELLO": "-ERR unknown command\r\n", "INFO": "$0\r\n\r\n", "ROLE": "*1\r\n$6\r\nmaster\r\n",
+	})
+	opts := testOptions()
+	n := NewNode(0, addr, &opts)
+	defer n.Retire()
+	for range 300 {
+		p := probe{node: n}
+		if err := p.open(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		ended, cancel := context.WithCancel(t.Context())
+		cancel()
+		_ = p.once(ended) // It may get its answer all the same.
+		p.close()
+	}
 }

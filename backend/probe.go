@@ -25,7 +25,7 @@ func (n *Node) Run() {
 		}
 		n.Report(err)
 		p.publish(err)
-		wait := time.NewTimer(n.Options().ProbeInterval)
+		wait := time.NewTimer(n.probeWait())
 		select {
 		case <-ctx.Done():
 			wait.Stop()
@@ -33,6 +33,15 @@ func (n *Node) Run() {
 		case <-wait.C:
 		}
 	}
+}
+
+// probeWait is the time to the next probe: the probe is what closes an open breaker.
+func (n *Node) probeWait() time.Duration {
+	opts := n.Options()
+	if !n.Available() {
+		return min(opts.ProbeInterval, opts.BreakerOpen)
+	}
+	return opts.ProbeInterval
 }
 
 // probe is the control connection of a node. It belongs to the goroutine of Run.
@@ -60,6 +69,22 @@ func (p *probe) once(ctx context.Context) error {
 	if reply[0] == '-' && isAuthError(reply) {
 		p.close()
 		return fmt.Errorf("%w: PING: %s", ErrGreeting, bytes.TrimSpace(reply[1:]))
+	}
+	return p.askRole(ctx)
+}
+
+// askRole asks each time: a replica is promoted without a connection being lost.
+func (p *probe) askRole(ctx context.Context) error {
+	role, err := p.ask(ctx, "ROLE")
+	if err != nil {
+		p.close()
+		return err
+	}
+	switch {
+	case bytes.Contains(role, []byte("\r\nmaster\r\n")):
+		p.status.Role = "master"
+	case bytes.Contains(role, []byte("\r\nslave\r\n")), bytes.Contains(role, []byte("\r\nreplica\r\n")):
+		p.status.Role = "replica"
 	}
 	return nil
 }
@@ -97,9 +122,10 @@ func (p *probe) open(ctx context.Context) error {
 func (p *probe) ask(ctx context.Context, args ...string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.node.Options().DialTimeout)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = p.conn.SetDeadline(time.Unix(1, 0)) })
+	conn := p.conn
+	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	g := greeter{conn: p.conn, addr: p.node.Addr}
+	g := greeter{conn: conn, addr: p.node.Addr}
 	reply := g.may(args...)
 	return reply, g.err
 }

@@ -98,6 +98,7 @@ func (l *sendLog) pop(size int) {
 func (l *sendLog) rewind() {
 	l.next, l.nextOff = 0, 0
 	if cap(l.chunks[0]) > chunkSize {
+		l.chunks[0] = nil
 		l.chunks = l.chunks[:0]
 		return
 	}
@@ -108,6 +109,7 @@ func (l *sendLog) rewind() {
 func (l *sendLog) idle() {
 	if l.consumed == l.end && len(l.chunks) == 1 {
 		l.pool.Put(l.chunks[0])
+		l.chunks[0] = nil
 		l.chunks = l.chunks[:0]
 	}
 }

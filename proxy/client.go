@@ -102,7 +102,10 @@ func (c *client) resume() {
 		return
 	}
 	c.stall = stallNone
-	c.inOff += c.process(c.in[c.inOff:])
+	// After a panic nobody knows which requests have run, so nothing of the client is parsed again.
+	if !c.loop.guard("resumed client", func() { c.inOff += c.process(c.in[c.inOff:]) }) {
+		c.close()
+	}
 	if c.closed {
 		return
 	}

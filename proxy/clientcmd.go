@@ -135,7 +135,7 @@ func (c *client) gather(visit func(l *loop), build func(dst []byte) []byte) {
 	seq := c.begin(nil, anySlot)
 	origin := c.loop
 	go func() {
-		c.loop.server.onEachLoop(visit)
+		c.loop.server.onEachLoop(c.loop.server.ctx, visit)
 		origin.execute(func() {
 			if c.closed {
 				return

@@ -44,6 +44,10 @@ type PoolConfig struct {
 	// Moved is told about every MOVED reply. It is called on an event loop and must not block. May be nil.
 	Moved func(slot router.Slot, addr string)
 
+	// Trouble is told when a node fails, so that the topology is looked at again. It is called from any
+	// goroutine, event loops too, and must not block. May be nil.
+	Trouble func()
+
 	PoolSettings
 }
 

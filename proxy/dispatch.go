@@ -52,9 +52,12 @@ func (c *client) dispatchOther(v *view, cmd *command.Command, args [][]byte, raw
 		c.replyError(errNoAuth)
 		return true
 	}
-	if c.inRefused && !endsTransaction(cmd) {
-		c.replyError(errInRefused)
-		return true
+	if c.refusedUntil != 0 && !endsTransaction(cmd) {
+		if c.refusing() {
+			c.replyError(errInRefused)
+			return true
+		}
+		c.refusedUntil = 0
 	}
 	p := plans[cmd.ID]
 	switch p.kind {

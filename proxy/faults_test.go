@@ -51,7 +51,7 @@ func (p *testProxy) keysAt(t testing.TB, addr string, n int) []string {
 // link is the connection of the only loop to addr for plain clients, nil when there is none.
 func (p *testProxy) link(addr string) *backend.Conn {
 	var found *backend.Conn
-	p.onEachLoop(func(l *loop) {
+	p.onEachLoop(p.ctx, func(l *loop) {
 		for _, conns := range l.links {
 			for _, b := range conns {
 				if b.Node.Addr == addr && b.Proto == 2 && b.DB == 0 && !b.Closed() {
@@ -68,7 +68,7 @@ func (p *testProxy) awaitSent(t testing.TB, addr string, n int) {
 	t.Helper()
 	testbed.Eventually(t, func() error {
 		b, inFlight, unsent, queued := p.link(addr), 0, 0, 0
-		p.onEachLoop(func(*loop) {
+		p.onEachLoop(p.ctx, func(*loop) {
 			if b != nil && b.Up() {
 				inFlight, unsent = b.InFlight(), b.Unsent()
 				queued = b.GnetConn().OutboundBuffered()
@@ -280,7 +280,7 @@ func TestUnsentRequestsAreRetriedAndRunOnce(t *testing.T) {
 	b := p.link(s.Addr())
 	testbed.Eventually(t, func() error {
 		inFlight, unsent := 0, 0
-		p.onEachLoop(func(*loop) { inFlight, unsent = b.InFlight(), b.Unsent() })
+		p.onEachLoop(p.ctx, func(*loop) { inFlight, unsent = b.InFlight(), b.Unsent() })
 		if inFlight != fillers+n || unsent < n*len("*2\r\n$4\r\nINCR\r\n$7\r\ncounter\r\n") {
 			return fmt.Errorf("%d requests in flight, %d bytes unsent", inFlight, unsent)
 		}
@@ -335,19 +335,5 @@ func TestRepliesOfAClientThatIsGoneAreSwallowed(t *testing.T) {
 	close(held)
 	for i := range 10 {
 		c.wantReply(bulkReply(fmt.Sprint("kept", i)))
-	}
-}
-
-func stopServer(t testing.TB, s *testbed.Server) {
-	t.Helper()
-	if err := s.Stop(); err != nil {
-		t.Fatal(err)
-	}
-}
-
-func contServer(t testing.TB, s *testbed.Server) {
-	t.Helper()
-	if err := s.Cont(); err != nil {
-		t.Fatal(err)
 	}
 }

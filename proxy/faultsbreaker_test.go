@@ -195,7 +195,7 @@ func (p *testProxy) awaitNoRESP3Link(t testing.TB) {
 	t.Helper()
 	testbed.Eventually(t, func() error {
 		up := 0
-		p.onEachLoop(func(l *loop) {
+		p.onEachLoop(p.ctx, func(l *loop) {
 			for _, conns := range l.links {
 				for _, b := range conns {
 					if b.Proto == 3 && b.Up() {

@@ -90,7 +90,7 @@ func TestTableChangeWithRequestsInFlight(t *testing.T) {
 	c.request("GET", ka[2])
 	testbed.Eventually(t, func() error {
 		stalled := 0
-		p.onEachLoop(func(l *loop) {
+		p.onEachLoop(p.ctx, func(l *loop) {
 			for _, c := range l.clients {
 				if c.stall == stallDrain {
 					stalled++

@@ -80,7 +80,7 @@ func TestFrozenServerFailsRequestsAndKeepsTheConnection(t *testing.T) {
 	if after := p.link(a.Addr()); after != before {
 		t.Errorf("the connection was replaced: %p, then %p", before, after)
 	}
-	p.onEachLoop(func(*loop) {
+	p.onEachLoop(p.ctx, func(*loop) {
 		if n, q := before.InFlight(), before.Queued(); n != 0 || q != 0 {
 			t.Errorf("%d requests, %d bytes are left on the connection", n, q)
 		}
@@ -174,7 +174,7 @@ func TestHungConnectionIsGivenUp(t *testing.T) {
 	p.setTimeout(time.Second) // Five times that is less than what HungAfter is at least.
 	hung := p.link(f.addr())
 	turn := func(d time.Duration) {
-		p.onEachLoop(func(l *loop) {
+		p.onEachLoop(p.ctx, func(l *loop) {
 			l.now = clock.Now() + int64(d)
 			l.tick()
 		})
@@ -201,5 +201,19 @@ func (c *testClient) awaitData() {
 	_ = c.SetReadDeadline(time.Now().Add(replyWait))
 	if _, err := c.r.Peek(1); err != nil {
 		c.t.Fatalf("nothing came: %v", err)
+	}
+}
+
+func stopServer(t testing.TB, s *testbed.Server) {
+	t.Helper()
+	if err := s.Stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func contServer(t testing.TB, s *testbed.Server) {
+	t.Helper()
+	if err := s.Cont(); err != nil {
+		t.Fatal(err)
 	}
 }

@@ -34,7 +34,7 @@ func (o brokenOwner) Fail(uint32, backend.Failure) {
 
 // sendBroken sends a request with a brokenOwner on the connection that clients share.
 func (p *testProxy) sendBroken(addr string, o brokenOwner) {
-	p.onEachLoop(func(l *loop) {
+	p.onEachLoop(p.ctx, func(l *loop) {
 		b := l.link(p.pool.node(addr), 2, 0)
 		if err := b.Send([]byte("*1\r\n$6\r\nBROKEN\r\n"), o, 0, l.now); err != nil {
 			panic(err)
@@ -115,7 +115,7 @@ func TestPanicInAClientCostsThatClientOnly(t *testing.T) {
 	p := startProxy(t, testModel, evenly(testModel, f.addr()), faultOptions(nil))
 	broken, other := p.dial(t), p.dial(t)
 	broken.want("+OK\r\n", "CLIENT", "SETNAME", "broken")
-	p.onEachLoop(func(l *loop) {
+	p.onEachLoop(p.ctx, func(l *loop) {
 		for _, c := range l.clients {
 			if c.name == "broken" {
 				c.pool = nil

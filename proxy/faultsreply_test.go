@@ -128,7 +128,12 @@ func TestCutReplyThatWaitsForItsTurn(t *testing.T) {
 	c.request("GET", k1)
 	c.request("GETDEL", k2)
 	c.request("GET", k2)
-	second.await(t, 1, "GET "+k2) // On a new connection, so the old one is gone.
+	testbed.Eventually(t, func() error { // Requests come on a new connection: the old one is gone.
+		if n := second.dataConns(); n != 2 {
+			return fmt.Errorf("%d connections", n)
+		}
+		return nil
+	}, replyWait)
 	close(turn)
 	c.wantReply(bulkReply(k1))
 	c.wantPrefix(unknownText(second.addr()))

@@ -21,11 +21,11 @@ func (c *client) begin(cmd *command.Command, slot router.Slot) uint32 {
 // routed by an older topology, one on a slot that has changed hands since has to wait for them: they may be
 // about to bounce to the new owner, and would be overtaken.
 func (c *client) mayRoute(v *view, slot router.Slot) bool {
-	if c.view == v || c.pipe.empty() {
+	if c.view == nil || c.view == v || c.pipe.empty() {
 		c.view = v
 		return true
 	}
-	return v == nil || c.view == nil || c.view.table.SameOwner(v.table, slot)
+	return v == nil || c.view.table.SameOwner(v.table, slot)
 }
 
 // forward sends a request as it is to the master of slot. It returns false when the request has to wait.
@@ -196,6 +196,7 @@ func (c *client) advance(p *pending) {
 		l.stats.record(p, l.now)
 	}
 	l.busy--
+	c.view = nil // An idle client must not keep an old topology.
 	c.wake()
 }
 

@@ -25,7 +25,7 @@ var (
 func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {
 	switch peer := conn.Context().(type) {
 	case *client:
-		peer.opened(conn)
+		peer.loop.guard("client open", func() { peer.opened(conn) })
 	case *backend.Conn:
 		l := loopOf(conn)
 		if l == nil {
@@ -45,6 +45,12 @@ func (*handler) OnTraffic(conn gnet.Conn) (action gnet.Action) {
 	switch peer := conn.Context().(type) {
 	case *client:
 		l := peer.loop
+		buf, _ := conn.Next(-1)
+		if len(buf) == 0 || peer.closed {
+			return gnet.None
+		}
+		l.begin()
+		defer l.end()
 		defer func() {
 			if r := recover(); r != nil {
 				l.panicked("client traffic", r)
@@ -52,14 +58,15 @@ func (*handler) OnTraffic(conn gnet.Conn) (action gnet.Action) {
 				action = gnet.Close
 			}
 		}()
-		buf, _ := conn.Next(-1)
-		if len(buf) > 0 && !peer.closed {
-			l.begin()
-			peer.traffic(buf)
-			l.end()
-		}
+		peer.traffic(buf)
 	case *backend.Conn:
 		l := loopOf(conn)
+		buf, _ := conn.Next(-1)
+		if len(buf) == 0 || !peer.Up() {
+			return gnet.None
+		}
+		l.begin()
+		defer l.end()
 		defer func() {
 			if r := recover(); r != nil {
 				l.panicked("backend traffic", r)
@@ -68,15 +75,10 @@ func (*handler) OnTraffic(conn gnet.Conn) (action gnet.Action) {
 				action = gnet.Close
 			}
 		}()
-		buf, _ := conn.Next(-1)
-		if len(buf) > 0 && peer.Up() {
-			l.begin()
-			if err := l.backendTraffic(peer, buf); err != nil {
-				l.server.log.Warn("closing a backend connection", "backend", peer.Node.Addr, "err", err)
-				peer.Close(err)
-				action = gnet.Close
-			}
-			l.end()
+		if err := l.backendTraffic(peer, buf); err != nil {
+			l.server.log.Warn("closing a backend connection", "backend", peer.Node.Addr, "err", err)
+			peer.Close(err)
+			action = gnet.Close
 		}
 	}
 	return action
@@ -96,7 +98,7 @@ func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 		}
 		ok := l.guard("backend close", func() {
 			l.begin()
-			if peer.Up() {
+			if peer.Up() && peer.Waiting() { // An idle connection may be closed at any time.
 				peer.Node.Report(err)
 			}
 			peer.Close(err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -120,6 +121,7 @@ func (s *Server) refuse(conn net.Conn) {
 
 // admit puts a client on a loop, in turn.
 func (s *Server) admit(p *Pool, conn net.Conn) {
+	detachZones(conn)
 	id := s.lastClient.Add(1)
 	l := s.loops[id%uint64(len(s.loops))]
 	c := &client{loop: l, pool: p, id: id, session: newSession(p, peerAddr(conn), conn.LocalAddr().String())}
@@ -127,7 +129,9 @@ func (s *Server) admit(p *Pool, conn net.Conn) {
 	if err == nil {
 		select {
 		case r := <-enrolled:
-			err = r.Err
+			if err = r.Err; err == nil {
+				l.execute(c.checkOpened)
+			}
 		case <-s.ctx.Done():
 			return
 		}
@@ -137,6 +141,24 @@ func (s *Server) admit(p *Pool, conn net.Conn) {
 		s.log.Error("cannot take a client over", "addr", c.addr, "err", err)
 		_ = conn.Close()
 		s.clientGone()
+	}
+}
+
+// checkOpened notices a connection that gnet closed while it took it over, which it does not report.
+func (c *client) checkOpened() {
+	if c.conn == nil && !c.closed {
+		c.closed = true
+		c.loop.server.clientGone()
+	}
+}
+
+// detachZones gives the addresses of conn IPv6 zones of their own: gnet puts the bytes of a zone into its
+// buffer pool when the connection ends, and package net shares one string among all connections.
+func detachZones(conn net.Conn) {
+	for _, addr := range []net.Addr{conn.LocalAddr(), conn.RemoteAddr()} {
+		if tcp, ok := addr.(*net.TCPAddr); ok {
+			tcp.Zone = strings.Clone(tcp.Zone)
+		}
 	}
 }
 

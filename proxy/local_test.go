@@ -95,7 +95,7 @@ func TestSelectIsPerClient(t *testing.T) {
 		}
 	}
 	// One client, one pipeline, several databases.
-	list := statements(t, strings.Repeat("SELECT 2; SET k two; SELECT 3; SET k three; GET k; SELECT 2; GET k; SELECT 99; GET k; DEL k; SELECT 3; GETDEL k; RESET; GET k; ", 20))
+	list := statements(t, strings.Repeat("SET k zero; SELECT 2; SET k two; SELECT 3; SET k three; GET k; SELECT 2; GET k; SELECT 99; GET k; DEL k; SELECT 3; GETDEL k; RESET; GET k; ", 20))
 	want := runPipelined(t, testbed.Redis(t).Addr(), "2", list)
 	compare(t, "select", list, runPipelined(t, top.addr, "2", list), want)
 }

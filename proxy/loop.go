@@ -39,6 +39,7 @@ type loop struct {
 	delayed       []*client       // have a retry that waits for its time
 	closing       []*client       // are closed once their replies are written
 	scheduled     bool
+	stopping      bool // nothing is sent again any more
 	flushTask     gnet.Runnable
 
 	wants   atomic.Int32 // the pace that the last tick asked for; read by the ticker
@@ -71,7 +72,7 @@ func newLoop(s *Server, id int, el gnet.EventLoop) *loop {
 		clients: make(map[uint64]*client),
 	}
 	l.flushTask = gnet.RunnableFunc(func(context.Context) error {
-		l.guard("flush", l.flush)
+		l.flush()
 		return nil
 	})
 	return l
@@ -108,6 +109,7 @@ func (l *loop) schedule() {
 
 // flush resumes clients that can go on and writes what was gathered.
 func (l *loop) flush() {
+	defer l.recovered("flush")
 	l.scheduled = false
 	for len(l.ready)+len(l.dirtyBackends)+len(l.dirtyClients) > 0 {
 		for i := 0; i < len(l.ready); i++ { // A client that resumes may add others.
@@ -148,14 +150,17 @@ func (l *loop) execute(f func()) bool {
 // guard keeps a panic in f from ending the process. What f left half done is picked up again: everything
 // that may have bytes to send is flushed. It reports whether f ended well.
 func (l *loop) guard(what string, f func()) (ok bool) {
-	defer func() {
-		if r := recover(); r != nil {
-			l.panicked(what, r)
-			l.recoverLists()
-		}
-	}()
+	defer l.recovered(what)
 	f()
 	return true
+}
+
+// recovered is deferred by everything that must not end the process.
+func (l *loop) recovered(what string) {
+	if r := recover(); r != nil {
+		l.panicked(what, r)
+		l.recoverLists()
+	}
 }
 
 // abandon ends a connection in which a panic happened.

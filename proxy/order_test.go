@@ -273,7 +273,7 @@ func (p *testProxy) awaitNoUpLink(t testing.TB, addr string) {
 	t.Helper()
 	testbed.Eventually(t, func() error {
 		b, up := p.link(addr), false
-		p.onEachLoop(func(*loop) { up = b != nil && b.Up() })
+		p.onEachLoop(p.ctx, func(*loop) { up = b != nil && b.Up() })
 		if up {
 			return fmt.Errorf("still connected to %s", addr)
 		}

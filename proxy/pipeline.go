@@ -92,10 +92,10 @@ func (p *pending) store(data []byte, pool *bufpool.Pool) int {
 		p.size += uint8(copy(p.short[p.size:], data))
 		return 0
 	}
+	before := cap(p.long)
 	if p.long == nil && p.size > 0 {
 		p.long = pool.Append(nil, p.short[:p.size])
 	}
-	before := cap(p.long)
 	p.long = pool.Append(p.long, data)
 	return cap(p.long) - before
 }

@@ -19,7 +19,9 @@ type Pool struct {
 	server *Server
 	listen []Listen
 	moved  func(slot router.Slot, addr string)
-	addrs  []net.Addr // guarded by Server.mu
+	// trouble is called when a node fails, from any goroutine.
+	trouble func()
+	addrs   []net.Addr // guarded by Server.mu
 
 	mu     sync.Mutex // guards nodes and probes
 	nodes  map[string]*backend.Node
@@ -48,6 +50,9 @@ func newPool(s *Server, cfg PoolConfig) *Pool {
 	p := &Pool{
 		Name: cfg.Name, Model: cfg.Model, server: s, listen: cfg.Listen, moved: cfg.Moved,
 		nodes: make(map[string]*backend.Node),
+	}
+	if p.trouble = cfg.Trouble; p.trouble == nil {
+		p.trouble = func() {}
 	}
 	if p.moved == nil {
 		p.moved = func(router.Slot, string) {}
@@ -114,6 +119,7 @@ func (p *Pool) node(addr string) *backend.Node {
 	}
 	opts := p.settings.Load().Backend
 	n := backend.NewNode(p.server.nextNodeID(), addr, &opts)
+	n.OnFailure(p.trouble)
 	p.nodes[addr] = n
 	p.probes.Go(n.Run)
 	return n
@@ -193,7 +199,7 @@ func (p *Pool) masters() (up, all int) {
 	}
 	for _, g := range v.table.Groups {
 		all++
-		if n := v.nodes[g.Master.Index]; n.Available() && n.Status().Err == "" {
+		if v.nodes[g.Master.Index].Answers() {
 			up++
 		}
 	}

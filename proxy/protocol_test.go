@@ -131,6 +131,52 @@ func TestPipelinesComeBackInOrder(t *testing.T) {
 	})
 }
 
+// Replies of every length that come before their turn are kept whole: one server is stopped until those of the
+// other one are there.
+func TestRepliesThatWaitAreKeptWhole(t *testing.T) {
+	top := codisTopology(t)
+	k := top.keysOnEveryNode("k", 120)
+	slow, fast := k[:120], k[120:]
+	c := top.dial(t)
+	var requests []byte
+	var want []string
+	early := 0 // bytes that the fast server answers
+	for i := range fast {
+		value := strings.Repeat("v", i) + strings.Repeat("w", i/100*20000)
+		c.want("+OK\r\n", "MSET", slow[i], value, fast[i], value)
+		reply := string(resp.AppendBulk(nil, value))
+		requests = resp.AppendCommand(requests, "GET", slow[i])
+		requests = resp.AppendCommand(requests, "GET", fast[i])
+		requests = resp.AppendCommand(requests, "ECHO", value)
+		want = append(want, reply, reply, reply)
+		early += len(reply)
+	}
+	for range 2 {
+		before := top.Stats().BackendBytesIn
+		if err := top.nodes[0].Stop(); err != nil {
+			t.Fatal(err)
+		}
+		c.send(string(requests))
+		testbed.Eventually(t, func() error {
+			if got := top.Stats().BackendBytesIn - before; got != uint64(early) {
+				return fmt.Errorf("%d of %d bytes are there", got, early)
+			}
+			return nil
+		}, replyWait)
+		if err := top.nodes[0].Cont(); err != nil {
+			t.Fatal(err)
+		}
+		for i := range want {
+			if got := c.reply(); got != want[i] {
+				t.Errorf("reply %d: %.100q, want %.100q", i, got, want[i])
+			}
+		}
+	}
+	if s := top.Stats(); s.HeldReplies != 0 || s.InFlight != 0 {
+		t.Errorf("%d bytes of replies are still held, %d requests in flight", s.HeldReplies, s.InFlight)
+	}
+}
+
 func TestInlineRequestsAreThoseOfRedis(t *testing.T) {
 	top := codisTopology(t)
 	direct := testbed.Redis(t)

@@ -163,7 +163,7 @@ func TestAskingIsNotLeftAlone(t *testing.T) {
 // queued is the number of request bytes on the connection to addr.
 func (p *testProxy) queued(addr string) int {
 	b, n := p.link(addr), 0
-	p.onEachLoop(func(*loop) { n = b.Queued() })
+	p.onEachLoop(p.ctx, func(*loop) { n = b.Queued() })
 	return n
 }
 
@@ -244,7 +244,7 @@ func TestRedirectLoopEndsInTime(t *testing.T) {
 	c.request("SET", "k", "v")
 	b.await(t, 1, "SET k v")
 	// Let the request be older than the timeout without a tick in between, which would fail it otherwise.
-	p.onEachLoop(func(l *loop) {
+	p.onEachLoop(p.ctx, func(l *loop) {
 		for _, c := range l.clients {
 			c.retries[0].start -= int64(never)
 		}
@@ -323,7 +323,7 @@ func TestConnectionBreaksWhileARedirectIsFollowed(t *testing.T) {
 		c.request(request...)
 		node.await(t, 1, strings.Join(request, " "))
 		blocked, release := make(chan struct{}), make(chan struct{})
-		go p.onEachLoop(func(*loop) {
+		go p.onEachLoop(p.ctx, func(*loop) {
 			close(blocked)
 			<-release
 		})

@@ -1,18 +1,20 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
+	"sluice/internal/testbed"
 	"sluice/proxy/command"
 )
 
 // laterStatements belong to what Sluice does not do yet, in forms that a server would run; the rest of the
 // refused commands is called with as few arguments as they take.
 const laterStatements = `
-MULTI; EXEC; DISCARD; WATCH k; UNWATCH; BLPOP l 0; BRPOP l 0.1; BLPOP l nokey 0; BLMOVE l l2 LEFT RIGHT 0; BLMPOP 0 1 l LEFT; BRPOPLPUSH l l2 0; BZPOPMIN z 0; BZPOPMAX z 0
+EXEC; DISCARD; WATCH k; UNWATCH; BLPOP l 0; BRPOP l 0.1; BLPOP l nokey 0; BLMOVE l l2 LEFT RIGHT 0; BLMPOP 0 1 l LEFT; BRPOPLPUSH l l2 0; BZPOPMIN z 0; BZPOPMAX z 0
 BZMPOP 0 1 z MIN; WAIT 0 0; SUBSCRIBE c; PSUBSCRIBE c*; SSUBSCRIBE c; UNSUBSCRIBE; PUNSUBSCRIBE; SUNSUBSCRIBE; PUBLISH c m; SPUBLISH c m; PUBSUB CHANNELS; MONITOR
 SCRIPT LOAD "return 1"; SCRIPT FLUSH; SCRIPT EXISTS a; FUNCTION LIST; FUNCTION FLUSH; SCAN 0; SCAN 0 MATCH * COUNT 10; KEYS *; RANDOMKEY; DBSIZE; FLUSHALL; FLUSHALL ASYNC; FLUSHDB; SWAPDB 0 1
 EVAL "return 1" 0; EVAL "return redis.call('FLUSHALL')" 0; EVAL_RO "return 1" 0; EVALSHA ffffffffffffffffffffffffffffffffffffffff 0; FCALL f 0
@@ -58,7 +60,7 @@ func TestWhatIsNotSupportedIsRefusedWhole(t *testing.T) {
 }
 
 // ownCommands are what Sluice, the test and the nodes of a cluster run on servers by themselves.
-var ownCommands = []string{"ping", "hello", "info", "client|setname", "select", "config|resetstat"}
+var ownCommands = []string{"ping", "hello", "info", "client|setname", "select", "config|resetstat", "role"}
 
 // shortestRefused calls every refused command and subcommand with as few arguments as it takes.
 func shortestRefused() []statement {
@@ -93,6 +95,18 @@ func TestRefusedTransactionRunsNothing(t *testing.T) {
 	c.want("-"+unsupported("multi")+"\r\n", "MULTI")
 	c.do("DISCARD")
 	c.want("+OK\r\n", "SET", k[0], "1") // DISCARD ends it like EXEC.
+}
+
+// A client that waits for the reply of MULTI never sends EXEC. Its connection becomes usable again.
+func TestRefusedTransactionEndsByItself(t *testing.T) {
+	c := codisTopology(t).dial(t)
+	c.want("-"+unsupported("multi")+"\r\n", "MULTI")
+	testbed.Eventually(t, func() error {
+		if got := c.do("SET", "k", "1"); got != "+OK\r\n" {
+			return errors.New(got)
+		}
+		return nil
+	}, replyWait)
 }
 
 // A client can't get a blocking read through, whatever its arguments look like: it would stop everybody

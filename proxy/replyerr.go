@@ -29,7 +29,8 @@ const (
 	errClientName   = "ERR Client names cannot contain spaces, newlines or special characters."
 
 	errNoTopology = "CLUSTERDOWN Sluice has no topology yet"
-	errInRefused  = "ERR not run: it follows a refused MULTI; EXEC, DISCARD or RESET ends that"
+	errInRefused  = "ERR not run: it follows a MULTI that was refused"
+	errRetryLate  = "ERR timeout: the command was redirected or its connection lost, and it was not run"
 	errScriptKeys = "ERR a script without keys has no slot, and so no server to run on"
 )
 

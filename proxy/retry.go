@@ -68,14 +68,15 @@ func (c *client) bounced(to sink, tag, seq uint32, r backend.Reply) bool {
 // lost looks at a failed request. If it may safely run again, once, it is queued and lost returns true.
 func (c *client) lost(to sink, tag, seq uint32, f backend.Failure) bool {
 	p := c.pipe.at(seq)
-	if !c.maySendAgain(seq, f) || !to.again(tag) {
+	if c.loop.stopping || !c.maySendAgain(seq, f) || !to.again(tag) {
+		return false
+	}
+	slot, ok := c.oneOwner(p.cmd, f.Request)
+	if !ok {
 		return false
 	}
 	c.loop.stats.Retries++
-	again := &retry{client: c, sink: to, tag: tag, seq: seq, cmd: p.cmd, start: p.start, addr: f.Conn.Node.Addr}
-	if slot, ok := c.slotOf(p.cmd, f.Request); ok {
-		again.slot, again.addr = slot, ""
-	}
+	again := &retry{client: c, sink: to, tag: tag, seq: seq, cmd: p.cmd, start: p.start, slot: slot}
 	again.raw = c.loop.pool.Append(nil, f.Request)
 	c.addRetry(again)
 	return true
@@ -92,17 +93,25 @@ func (c *client) maySendAgain(seq uint32, f backend.Failure) bool {
 	return !f.Sent || reads
 }
 
-// slotOf finds the slot of a request from its bytes.
-func (c *client) slotOf(cmd *command.Command, raw []byte) (router.Slot, bool) {
+// oneOwner finds a slot to route a request by from its bytes. It reports false when the keys belong to several
+// owners by now: parts of a split command have keys of several slots.
+func (c *client) oneOwner(cmd *command.Command, raw []byte) (router.Slot, bool) {
+	v := c.pool.view.Load()
 	args := splitRequest(raw)
-	if cmd == nil || len(args) == 0 {
+	if v == nil || cmd == nil || len(args) == 0 {
 		return 0, false
 	}
-	at := cmd.FirstKeyIndex(args)
-	if at <= 0 || at >= len(args) {
+	keys, err := cmd.AppendKeys(nil, args)
+	if err != nil || len(keys) == 0 {
 		return 0, false
 	}
-	return c.pool.Model.Slot(args[at]), true
+	first := c.pool.Model.Slot(args[keys[0]])
+	for _, k := range keys[1:] {
+		if v.master(c.pool.Model.Slot(args[k])) != v.master(first) {
+			return 0, false
+		}
+	}
+	return first, true
 }
 
 // addRetry queues a retry in the order of the client's requests and starts it if it is the only one.
@@ -129,6 +138,10 @@ func (c *client) runRetries() {
 	if r.after > c.loop.now {
 		c.loop.delayed = append(c.loop.delayed, c)
 		c.loop.server.rouse(paceSoon)
+		return
+	}
+	if c.loop.now-r.start >= int64(c.pool.Settings().Backend.RequestTimeout) {
+		r.give(errRetryLate)
 		return
 	}
 	r.send()

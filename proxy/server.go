@@ -114,11 +114,11 @@ func (s *Server) startLoops() error {
 	if err := engine.Start(); err != nil {
 		return err
 	}
-	s.engine = engine
 	found, err := findLoops(engine, len(s.loops))
 	if err != nil {
 		return errors.Join(err, engine.Stop())
 	}
+	s.engine = engine
 	for i, el := range found {
 		s.loops[i] = newLoop(s, i, el)
 	}
@@ -155,27 +155,55 @@ func findLoops(engine *gnet.Client, n int) ([]gnet.EventLoop, error) {
 	return loops, nil
 }
 
-// onEachLoop runs f on every loop, one after the other, and returns when all are done. Not to be called on
-// a loop.
-func (s *Server) onEachLoop(f func(l *loop)) {
+// onEachLoop runs f on every loop, one after the other. It returns when all are done, or false when ctx ends
+// before that. Not to be called on a loop.
+func (s *Server) onEachLoop(ctx context.Context, f func(l *loop)) bool {
 	for _, l := range s.loops {
 		done := make(chan struct{})
 		if !l.execute(func() { defer close(done); f(l) }) {
-			continue
+			return false
 		}
 		select {
 		case <-done:
+		case <-ctx.Done():
+			return false
 		case <-s.ctx.Done():
-			return
+			return false
 		}
 	}
+	return true
 }
 
-// Stats is the sum of the counters of all loops.
+// loopWait is how long a loop may take to answer before it counts as stuck. Its longest turn takes
+// milliseconds.
+const loopWait = 5 * time.Second
+
+// Stats is the sum of the counters of all loops that answer.
 func (s *Server) Stats() *Stats {
-	sum := new(Stats)
-	s.onEachLoop(func(l *loop) { sum.merge(l.snapshot()) })
+	sum, _ := s.statsWithin(loopWait)
 	return sum
+}
+
+// Responsive reports whether every loop answers.
+func (s *Server) Responsive() bool {
+	_, ok := s.statsWithin(loopWait)
+	return ok
+}
+
+func (s *Server) statsWithin(d time.Duration) (*Stats, bool) {
+	ctx, cancel := context.WithTimeout(context.Background(), d)
+	defer cancel()
+	var mu sync.Mutex // A loop that answers too late must not write into what was returned.
+	sum := new(Stats)
+	ok := s.onEachLoop(ctx, func(l *loop) {
+		mu.Lock()
+		defer mu.Unlock()
+		sum.merge(l.snapshot())
+	})
+	mu.Lock()
+	defer mu.Unlock()
+	out := *sum
+	return &out, ok
 }
 
 // Clients is the number of connected clients.
@@ -205,6 +233,9 @@ func (s *Server) Shutdown(ctx context.Context) int {
 	ctx, cancel := context.WithTimeout(ctx, s.settings.Load().Drain)
 	defer cancel()
 	left := s.drain(ctx)
+	if s.engine != nil {
+		s.onEachLoop(ctx, func(l *loop) { l.stopping = true })
+	}
 	s.stop()
 	s.work.Wait()
 	for _, p := range s.pools {
@@ -226,22 +257,22 @@ func (s *Server) drain(ctx context.Context) int {
 	check := time.NewTicker(drainCheck)
 	defer check.Stop()
 	for {
-		left := 0
-		s.onEachLoop(func(l *loop) {
+		var left atomic.Int64 // A loop that answers too late still counts into it.
+		s.onEachLoop(ctx, func(l *loop) {
 			for _, c := range l.clients {
-				left += c.pipe.len()
-				if !c.closing && len(c.retries) == 0 && len(c.in) == c.inOff {
+				left.Add(int64(c.pipe.len()))
+				if !c.closing && len(c.retries) == 0 && c.stall == stallNone { // What it holds is half a request.
 					c.finish()
 				}
 			}
 		})
-		if left == 0 && s.Clients() == 0 {
+		if left.Load() == 0 && s.Clients() == 0 {
 			return 0
 		}
 		select {
 		case <-check.C:
 		case <-ctx.Done():
-			return left
+			return int(left.Load())
 		}
 	}
 }

@@ -17,7 +17,7 @@ type session struct {
 	proto         int // RESP version of replies, 2 or 3
 	db            int
 	authenticated bool
-	inRefused     bool // between a refused MULTI and its EXEC or DISCARD
+	refusedUntil  int64 // loop clock: a MULTI was refused, see cmdMulti; 0 otherwise
 	user          string
 	name          string // CLIENT SETNAME
 	libName       string // CLIENT SETINFO
@@ -37,7 +37,7 @@ func newSession(p *Pool, addr, laddr string) session {
 }
 
 // plain reports whether nothing about the session asks for a closer look at a request.
-func (c *client) plain() bool { return c.authenticated && !c.inRefused }
+func (c *client) plain() bool { return c.authenticated && c.refusedUntil == 0 }
 
 func (c *client) replyOK() { c.reply(okReply) }
 

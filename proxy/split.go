@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"fmt"
 
 	"sluice/backend"
@@ -198,10 +199,8 @@ func (s *split) answered() {
 
 // merge makes the reply of the whole command.
 func (s *split) merge() []byte {
-	for i := range s.parts {
-		if reply := s.parts[i].reply; reply[0] == '-' {
-			return reply
-		}
+	if failure := s.failure(); failure != nil {
+		return failure
 	}
 	switch s.kind {
 	case splitMSet:
@@ -213,6 +212,30 @@ func (s *split) merge() []byte {
 	}
 	panic("BUG: unknown kind of split")
 }
+
+// failure is the error to answer when a part has failed, nil when none has. An error must not say of a write
+// that it was not run when other parts were.
+func (s *split) failure() []byte {
+	var failure []byte
+	failures := 0
+	for i := range s.parts {
+		reply := s.parts[i].reply
+		if reply[0] != '-' {
+			continue
+		}
+		failures++
+		if failure == nil || bytes.HasPrefix(reply, unknownOutcome) {
+			failure = reply
+		}
+	}
+	if failures == 0 || failures == len(s.parts) || s.cmd.Is(command.ReadOnly) || bytes.HasPrefix(failure, unknownOutcome) {
+		return failure
+	}
+	return appendErrorLine(nil, fmt.Sprintf("ERR outcome unknown: %d of %d parts of %s failed, the first with: %s",
+		failures, len(s.parts), s.cmd.Name, bytes.TrimSpace(failure[1:])))
+}
+
+var unknownOutcome = []byte("-ERR outcome unknown")
 
 func (s *split) mergeCounts() []byte {
 	var sum int64

@@ -19,12 +19,11 @@ type Stats struct {
 	Redirects      [redirectKinds]uint64
 	Overflows      [overflowKinds]uint64
 
-	ClientsOpened   uint64
-	ClientsClosed   uint64
-	ClientBytesIn   uint64
-	ClientBytesOut  uint64
-	BackendBytesIn  uint64
-	BackendBytesOut uint64
+	ClientsOpened  uint64
+	ClientsClosed  uint64
+	ClientBytesIn  uint64
+	ClientBytesOut uint64
+	BackendBytesIn uint64
 
 	Commands [command.Count]CommandStats
 	Latency  Histogram // from the dispatch of a forwarded request to its turn in the reply stream
@@ -127,7 +126,6 @@ func (s *Stats) merge(o *Stats) {
 	s.ClientBytesIn += o.ClientBytesIn
 	s.ClientBytesOut += o.ClientBytesOut
 	s.BackendBytesIn += o.BackendBytesIn
-	s.BackendBytesOut += o.BackendBytesOut
 	for i := range o.Commands {
 		s.Commands[i].Calls += o.Commands[i].Calls
 		s.Commands[i].Failed += o.Commands[i].Failed

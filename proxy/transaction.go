@@ -1,16 +1,25 @@
 package proxy
 
-import "sluice/proxy/command"
+import (
+	"time"
 
-// Transactions are not supported yet. A client that does not look at the reply of MULTI would have the
-// commands behind it run one by one, so everything up to EXEC or DISCARD is refused too.
+	"sluice/proxy/command"
+)
+
+// Transactions are not supported yet. A client that pipelines MULTI ... EXEC would have the commands between
+// them run one by one, so they are refused too, up to EXEC, DISCARD or RESET. A client that waits for the
+// reply of MULTI never sends those; for it the refusals end by themselves, refusalTime after MULTI.
+
+// refusalTime is far longer than the pieces of a pipelined transaction are apart on one host, and short
+// enough for a connection pool that hands the connection to its next user.
+const refusalTime = int64(100 * time.Millisecond)
 
 func cmdMulti(c *client, _ [][]byte) bool {
-	if c.inRefused {
+	if c.refusing() {
 		c.replyError("ERR MULTI calls can not be nested")
 		return true
 	}
-	c.inRefused = true
+	c.refusedUntil = c.loop.now + refusalTime
 	c.replyError(unsupported("multi"))
 	return true
 }
@@ -21,15 +30,20 @@ func cmdDiscard(c *client, _ [][]byte) bool { return c.endRefused("DISCARD") }
 
 func (c *client) endRefused(name string) bool {
 	switch {
-	case !c.inRefused:
+	case c.refusedUntil == 0:
 		c.replyError("ERR " + name + " without MULTI")
 	case name == "EXEC":
 		c.replyError("EXECABORT Transaction discarded because of previous errors.")
 	default:
 		c.replyOK()
 	}
-	c.inRefused = false
+	c.refusedUntil = 0
 	return true
+}
+
+// refusing reports whether commands belong to a refused transaction.
+func (c *client) refusing() bool {
+	return c.refusedUntil != 0 && c.loop.now < c.refusedUntil
 }
 
 // endsTransaction reports whether a command is one of those that are run, not queued, behind MULTI.

@@ -33,6 +33,8 @@ type instance struct {
 	stop    context.CancelFunc
 	work    sync.WaitGroup
 
+	started *conf.Config // what the process was started with, and what needs a restart stays at
+
 	mu  sync.Mutex
 	cfg *conf.Config
 }
@@ -47,7 +49,7 @@ type source struct {
 
 // startInstance runs cfg. load is for reloads.
 func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slog.Logger, level *slog.LevelVar) (*instance, error) {
-	in := &instance{log: log, level: level, load: load, cfg: cfg}
+	in := &instance{log: log, level: level, load: load, started: cfg, cfg: cfg}
 	id := newID()
 	in.server = proxy.New(proxy.Config{
 		ID: id, Version: version, Loops: cfg.Proxy.Loops, Log: log, Settings: proxySettings(cfg),
@@ -55,7 +57,7 @@ func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slo
 	for i := range cfg.Pools {
 		in.addPool(&cfg.Pools[i], cfg, id)
 	}
-	if err := in.startAdmin(cfg.Proxy.Admin); err != nil {
+	if err := in.openAdmin(cfg.Proxy.Admin); err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -71,6 +73,9 @@ func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slo
 	if err := in.server.Start(); err != nil {
 		in.shutdown(context.Background())
 		return nil, err
+	}
+	if in.admin != nil {
+		in.work.Go(in.admin.Serve)
 	}
 	return in, nil
 }
@@ -109,6 +114,7 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string) {
 		Listen:       listens(p.Listen),
 		PoolSettings: settings,
 		Moved:        func(slot router.Slot, addr string) { s.keeper.Moved(slot, addr) },
+		Trouble:      func() { s.keeper.Refresh() },
 	})
 	var src discovery.Source
 	if p.Discovery.Kind == conf.DiscoverCluster {
@@ -129,7 +135,8 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string) {
 	in.sources = append(in.sources, s)
 }
 
-func (in *instance) startAdmin(addr string) error {
+// openAdmin takes the address of the admin server, so that it is known to be free before anything is started.
+func (in *instance) openAdmin(addr string) error {
 	if addr == "" {
 		return nil
 	}
@@ -140,7 +147,6 @@ func (in *instance) startAdmin(addr string) error {
 	in.admin = admin.New(admin.Config{
 		Server: in.server, Version: version, Log: in.log, Reload: in.reload, Sources: in.statuses,
 	}, ln)
-	in.work.Go(in.admin.Serve)
 	return nil
 }
 
@@ -191,7 +197,8 @@ func (in *instance) reload() (applied, restart []string, err error) {
 		in.log.Error("reload refused, keeping the configuration in force", "err", err)
 		return nil, nil, err
 	}
-	live, later := conf.Diff(in.cfg, next)
+	live, _ := conf.Diff(in.cfg, next)
+	_, later := conf.Diff(in.started, next)
 	in.apply(next)
 	for _, c := range live {
 		applied = append(applied, c.String())

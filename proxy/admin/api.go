@@ -142,7 +142,10 @@ func (s *Server) stats(w http.ResponseWriter, _ *http.Request) {
 
 // healthy says that the process and its loops answer.
 func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) {
-	_ = s.cfg.Server.Stats() // Returns only when every loop has answered.
+	if !s.cfg.Server.Responsive() {
+		http.Error(w, "an event loop does not answer", http.StatusServiceUnavailable)
+		return
+	}
 	fmt.Fprintln(w, "ok")
 }
 

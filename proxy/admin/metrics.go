@@ -94,7 +94,7 @@ func (e *exposition) pools(pools []*proxy.Pool) {
 	}
 	e.backends(pools, "sluice_backend_up", "1 when the last probe was answered and the breaker is closed.",
 		func(n *backend.Node) float64 {
-			return oneIf(n.Available() && n.Status().Err == "" && n.Status().RTT > 0)
+			return oneIf(n.Answers())
 		})
 	e.backends(pools, "sluice_backend_connections", "Connections to a backend.",
 		func(n *backend.Node) float64 { return float64(n.Conns()) })
