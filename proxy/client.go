@@ -69,6 +69,7 @@ func (c *client) traffic(buf []byte) {
 	if c.closing {
 		return // What comes after QUIT or a protocol error is not looked at.
 	}
+	c.forgive()
 	if len(c.in) == 0 && c.stall == stallNone {
 		buf = buf[c.process(buf):]
 		if len(buf) == 0 || c.closed || c.closing {

@@ -97,7 +97,8 @@ func useGoRedis(t *testing.T, db *redis.Client, keys []string) {
 // rueidis connects with nothing set but the address.
 func TestRueidis(t *testing.T) {
 	onEachTopology(t, func(t *testing.T, top *topology) {
-		ctx := t.Context()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // rueidis itself tries for ever.
+		defer cancel()
 		db, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{top.addr}})
 		if err != nil {
 			t.Fatal(err)

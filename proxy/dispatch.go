@@ -53,11 +53,8 @@ func (c *client) dispatchOther(v *view, cmd *command.Command, args [][]byte, raw
 		return true
 	}
 	if c.refusedUntil != 0 && !endsTransaction(cmd) {
-		if c.refusing() {
-			c.replyError(errInRefused)
-			return true
-		}
-		c.refusedUntil = 0
+		c.replyError(errInRefused)
+		return true
 	}
 	p := plans[cmd.ID]
 	switch p.kind {

@@ -109,6 +109,47 @@ func TestRefusedTransactionEndsByItself(t *testing.T) {
 	}, replyWait)
 }
 
+// A refused transaction stays refused while its commands wait in Sluice, however long that takes: here they
+// stand behind a request to a server that is stopped, and only a few may be in flight.
+func TestRefusedTransactionMayWait(t *testing.T) {
+	top := codisTopology(t, limited(func(l *Limits) { l.MaxPipeline = 10 }))
+	k := top.keysOnEveryNode("k", 1)
+	c, other := top.dial(t), top.dial(t)
+	c.want("*2\r\n$-1\r\n$-1\r\n", "MGET", k[0], k[1]) // Connects.
+	if err := top.nodes[0].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.send("GET " + k[0] + "\r\nMULTI\r\n" + strings.Repeat("INCR "+k[1]+"\r\n", 50) + "EXEC\r\nPING\r\n")
+	testbed.Eventually(t, func() error {
+		if n := top.Stats().InFlight; n != 10 {
+			return fmt.Errorf("%d requests in flight, want 10", n)
+		}
+		return nil
+	}, replyWait)
+	other.do("MULTI") // When this client is let go, the time of the first one is over, too.
+	testbed.Eventually(t, func() error {
+		if got := other.do("EXISTS", k[1]); got != ":0\r\n" {
+			return errors.New(got)
+		}
+		return nil
+	}, replyWait)
+	if err := top.nodes[0].Cont(); err != nil {
+		t.Fatal(err)
+	}
+	if got := c.reply(); got != "$-1\r\n" {
+		t.Errorf("GET: %q", got)
+	}
+	for i := range 52 {
+		if got := c.reply(); got[0] != '-' {
+			t.Fatalf("request %d of a refused transaction: %q", i, got)
+		}
+	}
+	if got := c.reply(); got != "+PONG\r\n" {
+		t.Errorf("PING: %q", got)
+	}
+	other.want(":0\r\n", "EXISTS", k[1])
+}
+
 // A client can't get a blocking read through, whatever its arguments look like: it would stop everybody
 // who shares the connection.
 func TestNoReadBlocksTheSharedConnection(t *testing.T) {

@@ -30,8 +30,12 @@ func onEachTopology(t *testing.T, f func(t *testing.T, top *topology)) {
 	t.Run("cluster", func(t *testing.T) { f(t, clusterTopology(t)) })
 }
 
+// patient keeps the time that a loaded machine needs from deciding a test.
+func patient(_ *Config, pool *PoolConfig) { pool.Backend.RequestTimeout = time.Minute }
+
 func codisTopology(t *testing.T, change ...func(*Config, *PoolConfig)) *topology {
 	t.Helper()
+	change = append([]func(*Config, *PoolConfig){patient}, change...)
 	nodes := []*testbed.Server{testbed.Redis(t), testbed.Redis(t)}
 	p := startProxy(t, codisModel, evenly(codisModel, nodes[0].Addr(), nodes[1].Addr()), change...)
 	return &topology{testProxy: p, model: codisModel, nodes: nodes}
@@ -40,6 +44,7 @@ func codisTopology(t *testing.T, change ...func(*Config, *PoolConfig)) *topology
 // startProxyTo runs a Codis pool in front of one server.
 func startProxyTo(t testing.TB, s *testbed.Server, change ...func(*Config, *PoolConfig)) *testProxy {
 	t.Helper()
+	change = append([]func(*Config, *PoolConfig){patient}, change...)
 	return startProxy(t, codisModel, evenly(codisModel, s.Addr()), change...)
 }
 
@@ -57,7 +62,7 @@ func clusterTopology(t *testing.T) *topology {
 			Slots:  []router.Range{{From: router.Slot(columns[0].Integer()), To: router.Slot(columns[1].Integer())}},
 		})
 	}
-	return &topology{testProxy: startProxy(t, model, specs), model: model, nodes: nodes}
+	return &topology{testProxy: startProxy(t, model, specs, patient), model: model, nodes: nodes}
 }
 
 // flush empties the servers.

@@ -32,6 +32,7 @@ func serveCommand() *cobra.Command {
 			log, level := newLogger(cfg.Proxy, os.Stderr)
 			raiseFileLimit(cfg.Proxy.MaxClients, log)
 			tuneScheduler(cfg.Proxy.Loops)
+			tuneCollector()
 			in, err := startInstance(cfg, load, log, level)
 			if err != nil {
 				return err

@@ -4,18 +4,21 @@ package bufpool
 
 import "math/bits"
 
+// Buffers come in size classes, four to a doubling: 64, 80, 96, 112, 128, 160, ... bytes. A finer division
+// would find fewer buffers to recycle, a coarser one waste memory: with powers of two alone, a reply of 1 KiB
+// and its header would take 2 KiB.
 const (
-	minClass = 6  // 64 B
-	maxClass = 16 // 64 KiB; larger buffers are left to the garbage collector
+	minSize = 64
+	// MaxSize is the largest capacity that a Pool recycles; larger buffers are left to the garbage collector.
+	MaxSize = 64 << 10
+
+	minBits = 6 // of minSize
+	classes = (16-minBits)*4 + 1
 )
 
-// MaxSize is the largest capacity that a Pool recycles.
-const MaxSize = 1 << maxClass
-
-// Pool keeps free buffers by capacity, powers of two from 64 B to 64 KiB, up to a number of bytes in all.
-// The zero value keeps nothing; see New.
+// Pool keeps free buffers by capacity, up to a number of bytes in all. The zero value keeps nothing; see New.
 type Pool struct {
-	free  [maxClass + 1][][]byte
+	free  [classes][][]byte
 	bytes int
 	limit int
 }
@@ -28,7 +31,7 @@ func (p *Pool) Get(size int) []byte {
 	if size > MaxSize {
 		return make([]byte, 0, size)
 	}
-	class := classOf(size)
+	class, capacity := classOf(size)
 	list := p.free[class]
 	if n := len(list); n > 0 {
 		b := list[n-1]
@@ -37,16 +40,19 @@ func (p *Pool) Get(size int) []byte {
 		p.bytes -= cap(b)
 		return b
 	}
-	return make([]byte, 0, 1<<class)
+	return make([]byte, 0, capacity)
 }
 
 // Put takes a buffer back. Buffers that are no size class, too large or over the limit are dropped.
 func (p *Pool) Put(b []byte) {
 	c := cap(b)
-	if c < 1<<minClass || c > MaxSize || c&(c-1) != 0 || p.bytes+c > p.limit {
+	if c < minSize || c > MaxSize || p.bytes+c > p.limit {
 		return
 	}
-	class := bits.Len(uint(c)) - 1
+	class, capacity := classOf(c)
+	if capacity != c {
+		return
+	}
 	p.free[class] = append(p.free[class], b[:0])
 	p.bytes += c
 }
@@ -64,16 +70,20 @@ func (p *Pool) Append(b, data []byte) []byte {
 
 // Trim forgets every free buffer, so that memory goes back after a burst.
 func (p *Pool) Trim() {
-	p.free = [maxClass + 1][][]byte{}
+	p.free = [classes][][]byte{}
 	p.bytes = 0
 }
 
 // Free is the number of bytes in free buffers.
 func (p *Pool) Free() int { return p.bytes }
 
-func classOf(size int) int {
-	if size <= 1<<minClass {
-		return minClass
+// classOf is the smallest class with room for size bytes, which is at most MaxSize, and its capacity.
+func classOf(size int) (class, capacity int) {
+	if size <= minSize {
+		return 0, minSize
 	}
-	return bits.Len(uint(size - 1))
+	top := bits.Len(uint(size-1)) - 1 // 2^top < size <= 2^(top+1)
+	shift := top - 2
+	quarter := (size - 1) >> shift // 4..7, the leading bits of size-1
+	return (top-minBits)*4 + quarter - 3, (quarter + 1) << shift
 }

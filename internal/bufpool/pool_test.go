@@ -14,15 +14,22 @@ func TestGetRoundsUp(t *testing.T) {
 	}
 	f(0, 64)
 	f(64, 64)
-	f(65, 128)
+	f(65, 80)
+	f(80, 80)
+	f(81, 96)
+	f(112, 112)
+	f(113, 128)
+	f(129, 160)
+	f(1033, 1280)
 	f(4096, 4096)
 	f(65536, 65536)
+	f(60000, 65536)
 	f(65537, 65537)
 }
 
 func TestPutRecyclesUpToTheLimit(t *testing.T) {
 	p := New(128)
-	a, b := p.Get(100), p.Get(1)
+	a, b := p.Get(120), p.Get(1)
 	p.Put(a)
 	p.Put(b) // 192 bytes would be over the limit.
 	if p.Free() != 128 {
@@ -54,5 +61,15 @@ func TestAppendGrows(t *testing.T) {
 	}
 	if !bytes.Equal(b, want) {
 		t.Error("contents differ")
+	}
+}
+
+// Every capacity that Get returns is one that Put takes, into the list that Get looks in.
+func TestEveryClassIsRecycled(t *testing.T) {
+	for size := 1; size <= MaxSize; size++ {
+		class, capacity := classOf(size)
+		if again, c := classOf(capacity); again != class || c != capacity || capacity < size || class >= classes {
+			t.Fatalf("size %d: class %d of %d bytes, whose own is %d of %d", size, class, capacity, again, c)
+		}
 	}
 }
