@@ -77,6 +77,7 @@ func (*handler) OnTraffic(conn gnet.Conn) (action gnet.Action) {
 		}()
 		if err := l.backendTraffic(peer, buf); err != nil {
 			l.server.log.Warn("closing a backend connection", "backend", peer.Node.Addr, "err", err)
+			peer.Node.Report(err)
 			peer.Close(err)
 			action = gnet.Close
 		}
