@@ -81,6 +81,7 @@ type Keeper struct {
 	mu        sync.Mutex
 	pending   map[router.Slot]string // MOVED since the last turn, the newest per slot; nil when none.
 	published *Snapshot              // The newest snapshot since the last turn.
+	waiting   []chan<- error         // Done of the snapshots since the last turn.
 	status    Status
 }
 
@@ -179,6 +180,9 @@ func (k *Keeper) Run(ctx context.Context) error {
 func (k *Keeper) publish(s Snapshot) {
 	k.mu.Lock()
 	k.published = &s
+	if s.Done != nil {
+		k.waiting = append(k.waiting, s.Done)
+	}
 	k.mu.Unlock()
 	k.signal()
 }
@@ -216,15 +220,22 @@ func (k *Keeper) keep(ctx context.Context) {
 // due if nothing else comes.
 func (k *Keeper) turn(now time.Time) time.Time {
 	k.mu.Lock()
-	published, pending := k.published, k.pending
-	k.published, k.pending = nil, nil
+	published, pending, waiting := k.published, k.pending, k.waiting
+	k.published, k.pending, k.waiting = nil, nil, nil
 	k.mu.Unlock()
 
-	news := published != nil && k.judge(*published)
+	var refused error
+	news := false
+	if published != nil {
+		news, refused = k.judge(*published)
+	}
 	redirected := k.takeMoved(pending, now)
 	expired, next := k.expire(now)
 	if news || redirected || expired {
-		k.build(now, news)
+		refused = errors.Join(refused, k.build(now, news))
+	}
+	for _, done := range waiting {
+		done <- refused
 	}
 	if redirected {
 		k.cfg.Source.Refresh()
@@ -233,17 +244,17 @@ func (k *Keeper) turn(now time.Time) time.Time {
 }
 
 // judge makes s the ground if it is valid and new, and reports whether it did.
-func (k *Keeper) judge(s Snapshot) bool {
+func (k *Keeper) judge(s Snapshot) (bool, error) {
 	if err := s.Validate(k.cfg.Model); err != nil {
 		err = fmt.Errorf("snapshot of source %s refused: %w", k.cfg.Name, err)
 		if k.setError(err) {
 			k.cfg.Log.Warn("topology refused", "source", k.cfg.Name, "err", err)
 		}
-		return false
+		return false, err
 	}
 	k.setError(nil)
 	if k.owners != nil && s.Equal(k.ground) {
-		return false
+		return false, nil
 	}
 	k.ground, k.owners, k.known = s, s.owners(k.cfg.Model), make(map[string]bool)
 	for _, g := range s.Groups {
@@ -257,7 +268,7 @@ func (k *Keeper) judge(s Snapshot) bool {
 			delete(k.overrides, slot)
 		}
 	}
-	return true
+	return true, nil
 }
 
 // takeMoved turns events into overrides and reports whether an owner changed by them.
@@ -318,17 +329,18 @@ func (k *Keeper) expire(now time.Time) (expired bool, next time.Time) {
 }
 
 // build makes and applies the next Table.
-func (k *Keeper) build(now time.Time, news bool) {
+func (k *Keeper) build(now time.Time, news bool) error {
 	moved := make(map[router.Slot]string, len(k.overrides))
 	for slot, o := range k.overrides {
 		moved[slot] = o.addr
 	}
-	table, err := k.builder.Build(k.ground.Groups, moved)
+	table, err := k.builder.Build(router.Spec{Groups: k.ground.Groups, Moves: k.ground.Moves, Moved: moved})
 	if err != nil {
 		// Validate has let this snapshot pass, so it is a mistake here; the last Table is still good.
-		k.setError(fmt.Errorf("build from source %s: %w", k.cfg.Name, err))
+		err = fmt.Errorf("build from source %s: %w", k.cfg.Name, err)
+		k.setError(err)
 		k.cfg.Log.Error("topology not built", "source", k.cfg.Name, "err", err)
-		return
+		return err
 	}
 	k.mu.Lock()
 	k.status.Epoch, k.status.LastChange, k.status.Overrides = table.Epoch, now, len(moved)
@@ -340,6 +352,7 @@ func (k *Keeper) build(now time.Time, news bool) {
 	k.cfg.Log.Log(context.Background(), level, "topology applied",
 		"source", k.cfg.Name, "epoch", table.Epoch, "groups", len(table.Groups), "overrides", len(moved))
 	k.cfg.Apply(table)
+	return nil
 }
 
 // setError keeps err for Status and reports whether its text is new.

@@ -14,6 +14,11 @@ import (
 // Snapshot is the topology of a pool as a Source sees it at one moment. Immutable once published.
 type Snapshot struct {
 	Groups []router.GroupSpec
+	Moves  []router.MoveSpec // slots that are not settled; none in most topologies
+
+	// Done, unless nil, is sent one value: nil once this snapshot or a newer one is in force, or why it was
+	// refused. It must have room for the value.
+	Done chan<- error
 }
 
 // ErrNoSlots is returned by Snapshot.Validate when no group owns a slot. A source that lost its sight
@@ -48,7 +53,53 @@ func (s Snapshot) Validate(model router.Model) error {
 			claim(addr, fmt.Sprintf("replica of group %s", g.ID))
 		}
 	}
-	return errors.Join(append(errs, s.checkSlots(model)...)...)
+	errs = append(errs, s.checkSlots(model)...)
+	return errors.Join(append(errs, s.checkMoves(model)...)...)
+}
+
+// checkMoves finds moves of slots that do not exist, or from or to where no move can go.
+func (s Snapshot) checkMoves(model router.Model) []error {
+	var errs []error
+	owners := s.owners(model)
+	moving := make(map[router.Slot]bool)
+	for _, m := range s.Moves {
+		if m.From != "" {
+			if err := checkAddr(m.From); err != nil {
+				errs = append(errs, fmt.Errorf("source of the move of slots %s: %w", router.FormatRanges(m.Slots), err))
+			}
+		}
+		for _, r := range m.Slots {
+			for slot := int(r.From); slot <= int(r.To); slot++ {
+				if slot >= len(owners) {
+					errs = append(errs, fmt.Errorf("slots %s that move are outside 0-%d", r, len(owners)-1))
+					break
+				}
+				if err := checkMove(m, owners[slot]); err != nil {
+					errs = append(errs, fmt.Errorf("slot %d %w", slot, err))
+				}
+				if moving[router.Slot(slot)] {
+					errs = append(errs, fmt.Errorf("slot %d moves twice", slot))
+				}
+				moving[router.Slot(slot)] = true
+			}
+		}
+	}
+	return errs
+}
+
+// checkMove checks the move of one slot, whose owner is the master at that address.
+func checkMove(m router.MoveSpec, owner string) error {
+	switch {
+	case m.Phase != router.Locked && m.Phase != router.Moving:
+		return fmt.Errorf("is in an unknown state, %s", m.Phase)
+	case m.Phase == router.Moving && m.From == "":
+		return errors.New("moves from nowhere")
+	case m.Phase == router.Moving && owner == "":
+		return errors.New("moves to nowhere")
+	case m.From != "" && m.From == owner:
+		return fmt.Errorf("moves from %s to itself", owner)
+	}
+	return nil
 }
 
 // checkSlots finds slots outside the model, slots with two owners, and the lack of any.
@@ -98,7 +149,28 @@ func (s Snapshot) Equal(o Snapshot) bool {
 	return slices.EqualFunc(s.canonical(), o.canonical(), func(a, b router.GroupSpec) bool {
 		return a.ID == b.ID && a.Master == b.Master &&
 			slices.Equal(a.Replicas, b.Replicas) && slices.Equal(a.Slots, b.Slots)
-	})
+	}) && maps.Equal(s.moves(), o.moves())
+}
+
+// moveKey is a move without its slots.
+type moveKey struct {
+	phase  router.Phase
+	method router.Method
+	from   string
+	fromID router.GroupID
+}
+
+// moves lists the moves by slot.
+func (s Snapshot) moves() map[router.Slot]moveKey {
+	moves := make(map[router.Slot]moveKey)
+	for _, m := range s.Moves {
+		for _, r := range m.Slots {
+			for slot := int(r.From); slot <= int(r.To); slot++ {
+				moves[router.Slot(slot)] = moveKey{m.Phase, m.Method, m.From, m.FromID}
+			}
+		}
+	}
+	return moves
 }
 
 // canonical returns the groups in an order and a form that equal snapshots share.
@@ -131,12 +203,12 @@ func mergeRanges(ranges []router.Range) []router.Range {
 	return merged
 }
 
-// owners lists the master of every slot, "" where there is none. s is valid for the model.
+// owners lists the master of every slot, "" where there is none.
 func (s Snapshot) owners(model router.Model) []string {
 	owners := make([]string, model.Slots())
 	for _, g := range s.Groups {
 		for _, r := range g.Slots {
-			for slot := int(r.From); slot <= int(r.To); slot++ {
+			for slot := int(r.From); slot <= int(r.To) && slot < len(owners); slot++ {
 				owners[slot] = g.Master
 			}
 		}

@@ -1,10 +1,12 @@
 package discovery
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -125,7 +127,7 @@ func TestValidSnapshotsBuild(t *testing.T) {
 		if s.Validate(model) != nil {
 			return
 		}
-		table, err := router.NewBuilder(model).Build(s.Groups, nil)
+		table, err := router.NewBuilder(model).Build(router.Spec{Groups: s.Groups, Moves: s.Moves})
 		if err != nil {
 			t.Fatalf("%v: %v", s, err)
 		}
@@ -137,3 +139,79 @@ func TestValidSnapshotsBuild(t *testing.T) {
 		}
 	})
 }
+
+func TestSnapshotMoves(t *testing.T) {
+	model := router.CodisModel(8)
+	groups := []router.GroupSpec{{ID: "1", Master: "a:1", Slots: []router.Range{{From: 0, To: 3}}}}
+	f := func(want string, moves ...router.MoveSpec) {
+		t.Helper()
+		err := Snapshot{Groups: groups, Moves: moves}.Validate(model)
+		got := ""
+		if err != nil {
+			got = err.Error()
+		}
+		if got != want {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	slot := func(s router.Slot) []router.Range { return []router.Range{{From: s, To: s}} }
+	f("", router.MoveSpec{Slots: slot(1), Phase: router.Moving, From: "b:1", FromID: "2"})
+	f("", router.MoveSpec{Slots: slot(5), Phase: router.Locked})
+	f("slots 9 that move are outside 0-7", router.MoveSpec{Slots: slot(9), Phase: router.Locked})
+	f("slot 1 moves twice", router.MoveSpec{Slots: append(slot(1), slot(1)...), Phase: router.Locked})
+	f("slot 5 moves to nowhere", router.MoveSpec{Slots: slot(5), Phase: router.Moving, From: "b:1"})
+	f("slot 1 moves from a:1 to itself", router.MoveSpec{Slots: slot(1), Phase: router.Moving, From: "a:1"})
+	f(`source of the move of slots 1: address "b" is not host:port`, router.MoveSpec{Slots: slot(1), Phase: router.Moving, From: "b"})
+
+	one := Snapshot{Groups: groups, Moves: []router.MoveSpec{{Slots: slot(1), Phase: router.Locked}, {Slots: slot(2), Phase: router.Locked}}}
+	two := Snapshot{Groups: groups, Moves: []router.MoveSpec{{Slots: []router.Range{{From: 1, To: 2}}, Phase: router.Locked}}}
+	if !one.Equal(two) || one.Equal(Snapshot{Groups: groups}) {
+		t.Error("Equal does not compare the moves slot by slot")
+	}
+}
+
+func TestKeeperTellsWhenASnapshotIsInForce(t *testing.T) {
+	var applied atomic.Pointer[router.Table]
+	src := &doneSource{in: make(chan Snapshot)}
+	k := NewKeeper(Config{Model: router.CodisModel(8), Source: src, Name: "test", Apply: func(table *router.Table) { applied.Store(table) }})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error)
+	go func() { ended <- k.Run(ctx) }()
+	send := func(s Snapshot) error {
+		done := make(chan error, 1)
+		s.Done = done
+		src.in <- s
+		return <-done
+	}
+	groups := []router.GroupSpec{{ID: "1", Master: "a:1", Slots: []router.Range{{From: 0, To: 3}}}}
+	if err := send(Snapshot{Groups: groups}); err != nil || applied.Load() == nil {
+		t.Errorf("first snapshot: %v, table %v", err, applied.Load())
+	}
+	locked := []router.MoveSpec{{Slots: []router.Range{{From: 1, To: 1}}, Phase: router.Locked}}
+	if err := send(Snapshot{Groups: groups, Moves: locked}); err != nil || applied.Load().Move(1) == nil {
+		t.Errorf("lock: %v", err)
+	}
+	if err := send(Snapshot{Groups: groups, Moves: append(locked, locked...)}); err == nil {
+		t.Error("an invalid snapshot is reported as in force")
+	}
+	cancel()
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
+// doneSource publishes what it is sent.
+type doneSource struct{ in chan Snapshot }
+
+func (s *doneSource) Run(ctx context.Context, publish func(Snapshot)) error {
+	for {
+		select {
+		case snapshot := <-s.in:
+			publish(snapshot)
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+func (s *doneSource) Refresh() {}

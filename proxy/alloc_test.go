@@ -57,7 +57,7 @@ func newDataPath(t *testing.T) *dataPath {
 	s := New(Config{Loops: 1, Settings: Settings{MaxClients: 1, Limits: testLimits}})
 	const nowhere = "127.0.0.1:0" // Dialling it fails; the test says that the connection is up.
 	pool := s.AddPool(PoolConfig{Name: "test", Model: codisModel, PoolSettings: PoolSettings{Backend: testBackend}})
-	table, err := router.NewBuilder(codisModel).Build(evenly(codisModel, nowhere), nil)
+	table, err := router.NewBuilder(codisModel).Build(router.Spec{Groups: evenly(codisModel, nowhere)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -271,7 +271,7 @@ func TestListenersAndPools(t *testing.T) {
 			Name: fmt.Sprint("pool", i), Model: codisModel, Listen: []Listen{{Network: "tcp", Address: "127.0.0.1:0"}},
 			PoolSettings: PoolSettings{Databases: 16, Backend: testBackend},
 		})
-		table, err := router.NewBuilder(codisModel).Build(evenly(codisModel, server.Addr()), nil)
+		table, err := router.NewBuilder(codisModel).Build(router.Spec{Groups: evenly(codisModel, server.Addr())})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -78,7 +78,7 @@ func startProxy(t testing.TB, model router.Model, specs []router.GroupSpec, chan
 
 func (p *testProxy) setTable(t testing.TB, specs []router.GroupSpec) {
 	t.Helper()
-	table, err := p.builder.Build(specs, nil)
+	table, err := p.builder.Build(router.Spec{Groups: specs})
 	if err != nil {
 		t.Fatal(err)
 	}

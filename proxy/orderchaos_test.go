@@ -63,7 +63,7 @@ func (x *chaos) table() {
 			overrides[clusterModel.Slot([]byte(chaosTag(i)))] = x.cluster.Addrs()[x.rng.IntN(3)]
 		}
 	}
-	table, err := x.p.builder.Build(specsOf(x.t, x.cluster), overrides)
+	table, err := x.p.builder.Build(router.Spec{Groups: specsOf(x.t, x.cluster), Moved: overrides})
 	if err != nil {
 		x.t.Fatal(err)
 	}

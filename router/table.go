@@ -34,14 +34,26 @@ type Table struct {
 	Nodes  []*Node // every node of Groups, each once
 
 	slots []*Group // index: slot; nil where nobody owns the slot
+	moves []*Move  // index: slot; nil where the slot is settled. The slice is nil when all are.
 }
 
 // Owner is the group that owns slot, nil when none does.
 func (t *Table) Owner(slot Slot) *Group { return t.slots[slot] }
 
-// SameOwner reports whether slot has one and the same master in t and u. Commands of one client on one
-// slot may be in flight under both tables only then.
+// Move is the move of slot, nil when the slot is settled.
+func (t *Table) Move(slot Slot) *Move {
+	if t.moves == nil {
+		return nil
+	}
+	return t.moves[slot]
+}
+
+// SameOwner reports whether slot has one and the same master in t and u, in the same state. Commands of one
+// client on one slot may be in flight under both tables only then.
 func (t *Table) SameOwner(u *Table, slot Slot) bool {
+	if t.Move(slot) != u.Move(slot) {
+		return false
+	}
 	a, b := t.slots[slot], u.slots[slot]
 	if a == nil || b == nil {
 		return a == b
@@ -63,6 +75,7 @@ type Builder struct {
 	model Model
 	epoch uint64
 	nodes map[string]*Node
+	moves map[Slot]*Move // of the last Table
 }
 
 // NewBuilder returns a Builder for a pool of the given model.
@@ -78,12 +91,19 @@ type GroupSpec struct {
 	Slots    []Range
 }
 
-// Build makes the next Table. moved overrides the owner of single slots with the master at an address
-// (what a MOVED reply taught); it may be nil. Build refuses groups without a master, duplicate ids, slots
-// outside the model and slots with two owners; a refused Table takes no epoch.
-func (b *Builder) Build(specs []GroupSpec, moved map[Slot]string) (*Table, error) {
+// Spec is what a Table is made from.
+type Spec struct {
+	Groups []GroupSpec
+	Moves  []MoveSpec
+	// Moved overrides the owner of single slots with the master at an address: what a MOVED reply taught.
+	Moved map[Slot]string
+}
+
+// Build makes the next Table. It refuses groups without a master, duplicate ids, slots outside the model,
+// slots with two owners or two moves, and moves that lead nowhere; a refused Table takes no epoch.
+func (b *Builder) Build(spec Spec) (*Table, error) {
 	t := &Table{Model: b.model, Epoch: b.epoch + 1, slots: make([]*Group, b.model.Slots())}
-	for _, spec := range specs {
+	for _, spec := range spec.Groups {
 		if spec.Master == "" {
 			return nil, fmt.Errorf("group %s has no master", spec.ID)
 		}
@@ -101,13 +121,18 @@ func (b *Builder) Build(specs []GroupSpec, moved map[Slot]string) (*Table, error
 			}
 		}
 	}
-	for _, slot := range slices.Sorted(maps.Keys(moved)) {
+	for _, slot := range slices.Sorted(maps.Keys(spec.Moved)) {
 		if int(slot) < len(t.slots) {
-			t.slots[slot] = b.movedTo(t, moved[slot])
+			t.slots[slot] = b.movedTo(t, spec.Moved[slot])
 		}
+	}
+	moves, err := b.addMoves(t, spec.Moves)
+	if err != nil {
+		return nil, err
 	}
 	t.Nodes = t.collectNodes()
 	b.epoch++
+	b.moves = moves
 	return t, nil
 }
 
@@ -164,6 +189,11 @@ func (t *Table) collectNodes() []*Node {
 	for _, g := range t.Groups {
 		nodes = append(nodes, g.Master)
 		nodes = append(nodes, g.Replicas...)
+	}
+	for _, m := range t.moves {
+		if m != nil && m.From != nil {
+			nodes = append(nodes, m.From)
+		}
 	}
 	slices.SortFunc(nodes, func(a, b *Node) int { return a.Index - b.Index })
 	return slices.Compact(nodes)

@@ -12,10 +12,10 @@ func TestBuildRefuses(t *testing.T) {
 	f := func(want string, specs ...GroupSpec) {
 		t.Helper()
 		b := NewBuilder(CodisModel(16))
-		if _, err := b.Build(specs, nil); err == nil || err.Error() != want {
+		if _, err := b.Build(Spec{Groups: specs}); err == nil || err.Error() != want {
 			t.Errorf("error %v, want %s", err, want)
 		}
-		table, err := b.Build(nil, nil)
+		table, err := b.Build(Spec{})
 		if err != nil || table.Epoch != 1 {
 			t.Errorf("a refused build took an epoch: %v, %v", table, err)
 		}
@@ -35,7 +35,7 @@ func TestTableOwners(t *testing.T) {
 		{ID: "1", Master: "a:1", Replicas: []string{"a:2"}, Slots: []Range{{0, 7}}},
 		{ID: "2", Master: "b:1", Slots: []Range{{8, 14}}},
 	}
-	old, err := b.Build(specs, nil)
+	old, err := b.Build(Spec{Groups: specs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -49,7 +49,7 @@ func TestTableOwners(t *testing.T) {
 		t.Errorf("nodes: %v", old.Nodes)
 	}
 
-	moved, err := b.Build(specs, map[Slot]string{2: "b:1", 3: "c:1", 4: "a:2"})
+	moved, err := b.Build(Spec{Groups: specs, Moved: map[Slot]string{2: "b:1", 3: "c:1", 4: "a:2"}})
 	if err != nil {
 		t.Fatal(err)
 	}
