@@ -77,6 +77,9 @@ type Conn struct {
 
 	// Dirty is the loop's mark that the Conn stands in its list of connections to flush.
 	Dirty bool
+	// Aside is for commands that may take long without that saying anything about the node: they have twice
+	// the time, and what takes longer is not held against the node.
+	Aside bool
 
 	home   Home
 	loop   gnet.EventLoop
@@ -126,6 +129,14 @@ func (c *Conn) InFlight() int { return c.fifo.len() - c.expired }
 
 // Queued is the number of request bytes that wait for a reply, sent or not.
 func (c *Conn) Queued() int { return int(c.log.end - c.log.consumed) }
+
+// Position is a point in what was queued on the Conn, for Answered.
+func (c *Conn) Position() uint64 { return c.log.end }
+
+// Answered reports whether everything queued before a Position was answered, or can't be any more.
+func (c *Conn) Answered(position uint64) bool {
+	return c.state == stateClosed || c.log.consumed >= position
+}
 
 // Waiting reports whether requests wait on the Conn, so that it needs Tick.
 func (c *Conn) Waiting() bool { return c.fifo.len() > 0 }
@@ -269,7 +280,7 @@ func (c *Conn) Tick(now int64) bool {
 		}
 		c.buffered = left
 	}
-	if late := c.expire(now - int64(opts.RequestTimeout)); late > 0 && c.state == stateUp {
+	if late := c.expire(now - int64(c.timeout(opts))); late > 0 && c.state == stateUp && !c.Aside {
 		c.Node.Report(ErrTimeout)
 	}
 	if c.fifo.len() == 0 {
@@ -279,6 +290,14 @@ func (c *Conn) Tick(now int64) bool {
 	}
 	oldest := max(c.fifo.at(0).start, c.lastReply)
 	return c.state != stateUp || now-oldest < int64(opts.HungAfter())
+}
+
+// timeout is how long a request on the Conn may take.
+func (c *Conn) timeout(opts *Options) time.Duration {
+	if c.Aside {
+		return 2 * opts.RequestTimeout
+	}
+	return opts.RequestTimeout
 }
 
 // expire fails every request queued before the given time and returns how many. The entries of requests

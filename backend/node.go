@@ -31,6 +31,7 @@ type Node struct {
 	failing    atomic.Bool  // an event since the last success was a failure
 	conns      atomic.Int32 // connections that are up, over all loops
 	users      atomic.Int32 // Conns that are not closed, over all loops
+	downSince  atomic.Int64 // clock.Now since when the breaker has not been closed, 0 while it is
 	unwanted   atomic.Int64 // clock.Now since when no topology names the node, 0 while one does
 	answeredAt atomic.Int64 // clock.Now of the last good probe
 	status     atomic.Pointer[Status]
@@ -81,7 +82,15 @@ func (n *Node) newBreaker(open time.Duration) *breaker {
 		ReadyToTrip: func(c gobreaker.Counts) bool {
 			return int(c.ConsecutiveFailures) >= n.Options().BreakerFailures
 		},
-		OnStateChange: func(_ string, _, to gobreaker.State) { b.open.Store(to != gobreaker.StateClosed) },
+		OnStateChange: func(_ string, _, to gobreaker.State) {
+			open := to != gobreaker.StateClosed
+			if !open {
+				n.downSince.Store(0)
+			} else {
+				n.downSince.CompareAndSwap(0, clock.Now())
+			}
+			b.open.Store(open)
+		},
 	})
 	return b
 }
@@ -98,11 +107,15 @@ func (n *Node) SetOptions(opts *Options) {
 	old := n.opts.Swap(opts)
 	if old.BreakerOpen != opts.BreakerOpen {
 		n.breaker.Store(n.newBreaker(opts.BreakerOpen))
+		n.downSince.Store(0)
 	}
 }
 
 // Available reports whether requests should be sent to the node: its breaker is closed.
 func (n *Node) Available() bool { return !n.breaker.Load().open.Load() }
+
+// DownSince is the loop clock at which the node became unavailable, 0 while it is available.
+func (n *Node) DownSince() int64 { return n.downSince.Load() }
 
 // SetWanted says whether a topology names the node. Loops close their idle connections to nodes that are not
 // wanted.

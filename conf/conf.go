@@ -88,6 +88,8 @@ type Pool struct {
 	Groups []Group `toml:"group" reload:"live"`
 	// Backend is how connections towards backends behave.
 	Backend Backend `toml:"backend"`
+	// Hold is how long and how much requests may wait for their slot.
+	Hold Hold `toml:"hold"`
 	// Auth is who may use the pool, and as whom it speaks to its backends.
 	Auth Auth `toml:"auth"`
 }
@@ -101,6 +103,13 @@ type Discovery struct {
 	// Refresh is the time between two looks at the topology when nothing forces one; cluster
 	// only. Default 10s. Reloadable.
 	Refresh Duration `toml:"refresh" reload:"live" min:"100ms" max:"1h"`
+	// Admin is host:port where codis-dashboard reaches this proxy, as it reaches codis-proxy's
+	// admin_addr; codis only, required there. Restart.
+	Admin string `toml:"admin,omitempty" reload:"restart"`
+	// Product is the name of the Codis product; codis only, required there. Restart.
+	Product string `toml:"product,omitempty" reload:"restart"`
+	// ProductAuth is the product_auth of dashboard and proxies; codis only. Restart.
+	ProductAuth Secret `toml:"product_auth,omitempty" reload:"restart"`
 }
 
 // Group is one element of [[pool.group]]: a master, its replicas and the slots it serves.
@@ -138,6 +147,29 @@ type Backend struct {
 	BreakerOpen Duration `toml:"breaker_open" reload:"live" min:"1ms" max:"10m"`
 	// ProbeInterval is the time between two health probes of a node. Default 1s.
 	ProbeInterval Duration `toml:"probe_interval" reload:"live" min:"10ms" max:"1h"`
+	// MoveParallel is the number of SLOTSMGRTTAGONE that one source of a moving slot gets at once
+	// from this proxy; codis and pika only. Default 4.
+	MoveParallel int `toml:"move_parallel" reload:"live" min:"1" max:"256"`
+}
+
+// Hold is the table [pool.hold]. All are reloadable. Immutable after construction.
+type Hold struct {
+	// MaxWait is how long a request may wait; 0s answers at once what would wait. Default 2s.
+	MaxWait Duration `toml:"max_wait" reload:"live" min:"0s" max:"5m"`
+	// MaxRequests is the number of requests that wait in the pool. Default 10000.
+	MaxRequests int `toml:"max_requests" reload:"live" min:"1" max:"10000000"`
+	// MaxBytes is their size with what their clients sent behind them. Default 256mb.
+	MaxBytes Bytes `toml:"max_bytes" reload:"live" min:"64kb" max:"64gb"`
+	// SlotRequests is the number of requests that wait for one slot. Default 5000.
+	SlotRequests int `toml:"slot_requests" reload:"live" min:"1" max:"10000000"`
+	// SlotBytes is their size. Default 128mb.
+	SlotBytes Bytes `toml:"slot_bytes" reload:"live" min:"64kb" max:"64gb"`
+	// ClientRequests is the number of requests of one client that wait. Default 1000.
+	ClientRequests int `toml:"client_requests" reload:"live" min:"1" max:"1000000"`
+	// ClientBytes is their size. Default 64mb.
+	ClientBytes Bytes `toml:"client_bytes" reload:"live" min:"64kb" max:"64gb"`
+	// DryRun counts what would wait and answers it at once. Default false.
+	DryRun bool `toml:"dry_run" reload:"live"`
 }
 
 // Auth is the table [pool.auth]. All are reloadable. Immutable after construction.
@@ -176,7 +208,7 @@ const (
 // DiscoveryKind names a source of topology.
 type DiscoveryKind string
 
-// The sources of topology. Consul and Codis are known names that this version refuses.
+// The sources of topology. Consul is a known name that this version refuses.
 const (
 	DiscoverStatic  DiscoveryKind = "static"
 	DiscoverCluster DiscoveryKind = "cluster"
@@ -187,7 +219,7 @@ const (
 // Dialect names a family of backends.
 type Dialect string
 
-// The families of backends. All but DialectRedis are known names that this version refuses.
+// The families of backends.
 const (
 	DialectRedis     Dialect = "redis"
 	DialectCodis     Dialect = "codis"

@@ -90,6 +90,11 @@ func (d *decoder) value(path string, in any, out reflect.Value) {
 			out.SetInt(n)
 			return
 		}
+	case reflect.Bool:
+		if b, ok := in.(bool); ok {
+			out.SetBool(b)
+			return
+		}
 	default:
 		panic("BUG: conf: no decoding into " + out.Type().String())
 	}
@@ -142,6 +147,12 @@ func setText(out reflect.Value, text string) *badValue {
 			return &badValue{quote(text) + " is not a whole number", "write digits only, such as 4"}
 		}
 		out.SetInt(n)
+	case reflect.Bool:
+		b, err := strconv.ParseBool(text)
+		if err != nil {
+			return &badValue{quote(text) + " is neither true nor false", "write true or false"}
+		}
+		out.SetBool(b)
 	default:
 		panic("BUG: conf: no text form of " + out.Type().String())
 	}
@@ -174,6 +185,8 @@ func (d *decoder) wrongType(path string, in any, out reflect.Value) {
 		if s, ok := in.(string); ok {
 			hint = "put it in brackets: [" + quote(s) + "]"
 		}
+	case out.Kind() == reflect.Bool:
+		want, hint = "true or false", "without quotes"
 	case out.Kind() == reflect.Int:
 		want, hint = "a whole number", "digits only, such as 4"
 		if s, ok := in.(string); ok && setText(reflect.New(out.Type()).Elem(), s) == nil {

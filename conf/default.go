@@ -81,6 +81,19 @@ func DefaultPool() Pool {
 			BreakerFailures: 5,
 			BreakerOpen:     Duration(time.Second),
 			ProbeInterval:   Duration(time.Second),
+			// A stock Pika has 12 threads; each of these can be stuck for as long as the target is.
+			MoveParallel: 4,
+		},
+		Hold: Hold{
+			// Longer than a failover takes, and together with the request timeout below the socket
+			// timeouts of most clients.
+			MaxWait:        Duration(2 * time.Second),
+			MaxRequests:    10000,
+			MaxBytes:       256 << 20,
+			SlotRequests:   5000,
+			SlotBytes:      128 << 20,
+			ClientRequests: 1000,
+			ClientBytes:    64 << 20,
 		},
 	}
 }

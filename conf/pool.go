@@ -31,14 +31,7 @@ func checkPool(r *report, path string, p *Pool) {
 }
 
 func checkDialect(r *report, path string, d Dialect) {
-	switch d {
-	case DialectCodis, DialectPika, DialectDragonfly, DialectKvrocks:
-		if !r.isBad(path) {
-			r.add(path, quote(string(d))+" is a known family of backends, but not in this version", `use "redis"`)
-		}
-	default:
-		checkOneOf(r, path, d, DialectRedis)
-	}
+	checkOneOf(r, path, d, DialectRedis, DialectCodis, DialectPika, DialectDragonfly, DialectKvrocks)
 }
 
 // checkName checks a required name of the table at path.

@@ -80,6 +80,8 @@ func literalOf(v reflect.Value) string {
 		return quoteTOML(v.String())
 	case reflect.Int:
 		return strconv.FormatInt(v.Int(), 10)
+	case reflect.Bool:
+		return strconv.FormatBool(v.Bool())
 	case reflect.Slice:
 		parts := make([]string, v.Len())
 		for i := range parts {

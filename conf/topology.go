@@ -14,17 +14,20 @@ func checkDiscovery(r *report, path string, p *Pool) {
 		checkStatic(r, path, p)
 	case DiscoverCluster:
 		checkCluster(r, path, p)
-	case DiscoverConsul, DiscoverCodis:
+	case DiscoverCodis:
+		checkCodis(r, path, p)
+	case DiscoverConsul:
 		if !r.isBad(kind) {
 			r.add(kind, quote(string(p.Discovery.Kind))+" is a known source of topology, but not in this version",
-				`use "static" with [[pool.group]], or "cluster" with seeds`)
+				`use "static" with [[pool.group]], "cluster" with seeds, or "codis"`)
 		}
 	default:
-		checkOneOf(r, kind, p.Discovery.Kind, DiscoverStatic, DiscoverCluster)
+		checkOneOf(r, kind, p.Discovery.Kind, DiscoverStatic, DiscoverCluster, DiscoverCodis)
 	}
 }
 
 func checkCluster(r *report, path string, p *Pool) {
+	checkNoCodis(r, path, p)
 	if at := join(path, "slot_model"); p.SlotModel == SlotCodis && !r.isBad(at) {
 		r.add(at, `discovery kind "cluster" finds 16384 slots, slot_model "codis" has others`, `set slot_model = "cluster"`)
 	}
@@ -54,12 +57,9 @@ func checkCluster(r *report, path string, p *Pool) {
 }
 
 func checkStatic(r *report, path string, p *Pool) {
-	if at := path + ".discovery.seeds"; len(p.Discovery.Seeds) > 0 && !r.isBad(at) {
-		r.add(at, `has no effect with discovery kind "static"`, `remove it, or set kind = "cluster"`)
-	}
-	if at := path + ".discovery.refresh"; p.Discovery.Refresh != DefaultPool().Discovery.Refresh && !r.isBad(at) {
-		r.add(at, `has no effect with discovery kind "static"`, `remove it, or set kind = "cluster"`)
-	}
+	checkNoCodis(r, path, p)
+	noEffect(r, path+".discovery.seeds", len(p.Discovery.Seeds) > 0, "static", "cluster")
+	noEffect(r, path+".discovery.refresh", p.Discovery.Refresh != DefaultPool().Discovery.Refresh, "static", "cluster")
 	groups := join(path, "group")
 	if len(p.Groups) == 0 && !r.isBad(groups) {
 		r.add(groups, `discovery kind "static" has no group`,

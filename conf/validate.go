@@ -152,6 +152,10 @@ func listeners(r *report) []listener {
 			}
 			out = append(out, found)
 		}
+		admin := at + ".discovery.admin"
+		if a, err := parseHostPort(p.Discovery.Admin, forListening); err == nil && !r.isBad(admin) {
+			out = append(out, listener{admin, r.cfg.label(admin), Listen{Network: "tcp", Address: p.Discovery.Admin}, a})
+		}
 	}
 	return out
 }

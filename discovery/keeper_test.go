@@ -439,6 +439,12 @@ func TestKeeperUnderLoad(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- k.Run(ctx) }()
 	src.snapshots <- snapshot(base)
+	testbed.Eventually(t, func() error { // A MOVED before the first table has nothing to be laid on.
+		if last.Load() == nil {
+			return errors.New("no table yet")
+		}
+		return nil
+	}, 10*time.Second)
 	var loops sync.WaitGroup
 	for slot := range router.Slot(8) {
 		loops.Go(func() {

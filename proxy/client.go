@@ -30,7 +30,10 @@ type client struct {
 	pipe    pipeline
 	view    *view // topology under which the requests in flight were routed
 	stall   stall
-	retries []*retry // bounced requests, oldest first; see retry
+	detours []*detour // oldest first
+	splits  []*split  // in flight
+	hold    hold      // of the next request
+	holding holdUse   // what the hold of the client and those of its detours take up
 
 	dirty   bool  // stands in loop.dirtyClients
 	queued  bool  // stands in loop.ready
@@ -43,10 +46,11 @@ type client struct {
 type stall uint8
 
 const (
-	stallNone  stall = iota
-	stallDepth       // Limits.MaxPipeline requests are in flight
-	stallDrain       // the next request must wait until nothing is in flight
-	stallRetry       // bounced requests are on their second way
+	stallNone   stall = iota
+	stallDepth        // Limits.MaxPipeline requests are in flight
+	stallDrain        // the next request must wait until nothing is in flight
+	stallDetour       // requests are on a detour
+	stallHold         // the next request is held
 )
 
 // lingerTime is how long a client that is to be closed may take to read what it was sent.
@@ -81,6 +85,7 @@ func (c *client) traffic(buf []byte) {
 	if c.stall == stallNone && len(c.in) > len(buf) {
 		c.resume()
 	}
+	c.growHold()
 	if limit := l.server.limits().MaxUnparsed; len(c.in)-c.inOff > limit && !c.closing {
 		l.stats.Overflows[OverflowUnparsed]++
 		c.fatal(fmt.Sprintf("ERR Protocol error: more than %d bytes are waiting to be processed", limit))
@@ -114,6 +119,7 @@ func (c *client) resume() {
 		c.loop.pool.Put(c.in)
 		c.in, c.inOff = nil, 0
 	}
+	c.growHold()
 }
 
 // process dispatches the requests in buf and returns how many bytes they took. It stops at an incomplete
@@ -126,8 +132,8 @@ func (c *client) process(buf []byte) int {
 	off := 0
 	for off < len(buf) && !c.closing && !c.closed {
 		switch {
-		case len(c.retries) > 0:
-			c.stall = stallRetry
+		case len(c.detours) > 0:
+			c.stall = stallDetour
 			return off
 		case c.pipe.len() >= limits.MaxPipeline:
 			c.stall = stallDepth
@@ -143,8 +149,13 @@ func (c *client) process(buf []byte) int {
 			return off
 		}
 		if len(l.parser.Args) > 0 && !c.dispatch(v, l.parser.Args, l.parser.Raw) {
-			c.stall = stallDrain
+			if c.stall == stallNone {
+				c.stall = stallDrain
+			}
 			return off
+		}
+		if c.hold.active {
+			c.endHold(&c.hold, HoldReleased)
 		}
 		off += n
 	}
@@ -153,13 +164,13 @@ func (c *client) process(buf []byte) int {
 
 // wake makes a stalled client go on when what it waits for has come.
 func (c *client) wake() {
-	if c.stall == stallNone || c.queued || c.closed {
+	if c.stall == stallNone || c.stall == stallHold || c.queued || c.closed {
 		return
 	}
 	if c.stall == stallDepth && c.pipe.len() > c.loop.server.limits().MaxPipeline/2 {
 		return
 	}
-	if c.stall == stallDrain && !c.pipe.empty() || len(c.retries) > 0 {
+	if c.stall == stallDrain && !c.pipe.empty() || len(c.detours) > 0 {
 		return
 	}
 	c.queued = true
@@ -245,6 +256,7 @@ func (c *client) fatal(text string) {
 // finish closes the client once everything that was asked is answered and written.
 func (c *client) finish() {
 	c.closing, c.closeBy = true, c.loop.now+lingerTime
+	c.endHold(&c.hold, HoldClientGone)
 	c.loop.pool.Put(c.in)
 	c.in, c.inOff = nil, 0
 	c.loop.closing = append(c.loop.closing, c)
@@ -272,9 +284,13 @@ func (c *client) onClose() {
 	for seq := c.pipe.head; seq != c.pipe.tail; seq++ {
 		c.pipe.at(seq).release(l.pool)
 	}
+	c.endHold(&c.hold, HoldClientGone)
+	for _, d := range c.detours {
+		c.endHold(&d.hold, HoldClientGone)
+	}
 	l.pool.Put(c.in)
 	l.pool.Put(c.out)
-	c.pipe, c.in, c.out, c.retries, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil
+	c.pipe, c.in, c.out, c.detours, c.splits, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil, nil
 	delete(l.clients, c.id)
 	l.stats.ClientsClosed++
 	l.server.clientGone()

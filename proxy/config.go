@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/backend"
+	"sluice/backend/dialect"
 	"sluice/router"
 )
 
@@ -39,6 +40,7 @@ type Limits struct {
 type PoolConfig struct {
 	Name   string
 	Model  router.Model
+	Family *dialect.Family // of the backends; nil is dialect.Redis
 	Listen []Listen
 
 	// Moved is told about every MOVED reply. It is called on an event loop and must not block. May be nil.
@@ -56,6 +58,9 @@ type PoolSettings struct {
 	Databases int // SELECT takes 0..Databases-1
 	Users     []User
 	Backend   backend.Options
+	Hold      HoldSettings
+	// MoveParallel is how many SLOTSMGRTTAGONE one source gets at once from this process.
+	MoveParallel int
 }
 
 // Listen is an address to accept clients on.

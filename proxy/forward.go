@@ -33,35 +33,39 @@ func (c *client) forward(v *view, cmd *command.Command, slot router.Slot, raw []
 	if !c.mayRoute(v, slot) {
 		return false
 	}
-	node, refusal := c.nodeFor(v, slot)
+	node := v.straight(slot)
 	if node == nil {
-		c.replyError(refusal)
-		return true
+		return c.forwardUnsettled(v, cmd, slot, raw)
 	}
+	c.sendTo(node, cmd, slot, raw)
+	return true
+}
+
+// sendTo sends a request as it is to a node.
+func (c *client) sendTo(node *backend.Node, cmd *command.Command, slot router.Slot, raw []byte) {
 	l := c.loop
 	b := l.link(node, c.proto, c.db)
 	seq := c.begin(cmd, slot)
 	if err := b.Send(raw, c, seq, l.now); err != nil {
 		c.deliverError(seq, sendError(node, err))
-		return true
+		return
 	}
 	l.sent(b)
-	return true
 }
 
-// nodeFor finds the node that takes commands on slot, or says why there is none.
-func (c *client) nodeFor(v *view, slot router.Slot) (*backend.Node, string) {
-	if v == nil {
-		return nil, errNoTopology
+// forwardUnsettled takes a request on a slot that is not simply served by its master. It returns false when
+// the request has to wait.
+func (c *client) forwardUnsettled(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
+	if o, blocked := c.pool.obstacle(v, slot); blocked {
+		return c.holdBack(v, o, len(raw))
 	}
-	node := v.master(slot)
-	if node == nil {
-		return nil, errSlotUnserved
+	if m := v.table.Move(slot); m == nil || c.loop.arrivals.missing(m, requestKeys(cmd, raw)) == nil {
+		c.sendTo(v.master(slot), cmd, slot, raw)
+		return true
 	}
-	if !node.Available() {
-		return nil, unavailable(node)
-	}
-	return node, ""
+	seq := c.begin(cmd, slot)
+	c.addDetour(c.detour(c, seq, seq, slot, raw))
+	return true
 }
 
 // sent notes that b has something to flush, and flushes it at once when that is much.
@@ -77,10 +81,19 @@ func (c *client) Reply(seq uint32, r backend.Reply) {
 	if c.closed {
 		return
 	}
-	if r.First && r.Data[0] == '-' && c.bounced(c, seq, seq, r) {
+	if r.First && r.Data[0] == '-' && c.bounced(c, seq, seq, c.pipe.at(seq).slot, r) {
 		return
 	}
+	if r.First && len(c.detours) > 0 {
+		if p := c.pipe.at(seq); c.overtook(seq, p.slot, p.cmd, r.Request, r.Last) {
+			c.addDetour(c.detour(c, seq, seq, p.slot, r.Request))
+			return
+		}
+	}
 	c.deliver(seq, r.Data, r.First, r.Last)
+	if r.Last && len(c.detours) > 0 {
+		c.runDetours() // One may have waited for this answer.
+	}
 }
 
 // Fail implements backend.Owner.
@@ -92,6 +105,7 @@ func (c *client) Fail(seq uint32, f backend.Failure) {
 		return
 	}
 	c.deliverFailure(seq, f)
+	c.runDetours()
 }
 
 // again implements sink.

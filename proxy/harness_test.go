@@ -68,6 +68,10 @@ func startProxy(t testing.TB, model router.Model, specs []router.GroupSpec, chan
 	}
 	t.Cleanup(func() {
 		p.Shutdown(context.Background())
+		counts := p.pool.Holds()
+		if err := counts.Check(); err != nil {
+			t.Errorf("the holds do not balance: %v", err)
+		}
 		if t.Failed() {
 			t.Logf("log of the proxy:\n%s", logs)
 		}
@@ -76,9 +80,20 @@ func startProxy(t testing.TB, model router.Model, specs []router.GroupSpec, chan
 	return p
 }
 
-func (p *testProxy) setTable(t testing.TB, specs []router.GroupSpec) {
+// holding lets requests wait, without other limits.
+func holding(wait time.Duration) func(*Config, *PoolConfig) {
+	return func(_ *Config, pool *PoolConfig) {
+		pool.Hold = HoldSettings{
+			MaxWait: wait, MaxRequests: 1 << 20, MaxBytes: 1 << 30, SlotRequests: 1 << 20, SlotBytes: 1 << 30,
+			ClientRequests: 1 << 20, ClientBytes: 1 << 30,
+		}
+		pool.MoveParallel = 4
+	}
+}
+
+func (p *testProxy) setTable(t testing.TB, specs []router.GroupSpec, moves ...router.MoveSpec) {
 	t.Helper()
-	table, err := p.builder.Build(router.Spec{Groups: specs})
+	table, err := p.builder.Build(router.Spec{Groups: specs, Moves: moves})
 	if err != nil {
 		t.Fatal(err)
 	}

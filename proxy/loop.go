@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -36,11 +37,18 @@ type loop struct {
 	dirtyBackends []*backend.Conn // have bytes to send
 	dirtyClients  []*client       // have bytes to send, or wait to be closed
 	ready         []*client       // can go on parsing what they hold
-	delayed       []*client       // have a retry that waits for its time
+	delayed       []*client       // have a detour that waits for its time
+	held          []*client       // wait in front of a request, see hold
 	closing       []*client       // are closed once their replies are written
 	scheduled     bool
 	stopping      bool // nothing is sent again any more
-	flushTask     gnet.Runnable
+	lanesFreed    bool // a lane was answered
+
+	lanes     map[*backend.Node]*lanes
+	arrivals  arrivals
+	alarm     *time.Timer // runs rang
+	alarmAt   int64       // loop clock, 0 when it is not set
+	flushTask gnet.Runnable
 
 	wants   atomic.Int32 // the pace that the last tick asked for; read by the ticker
 	keys    []int        // scratch: positions of keys
@@ -98,7 +106,7 @@ func (l *loop) end() {
 // schedule makes flush run once the events at hand are worked through. This is the one place that knows
 // how: a task for the loop costs one eventfd write a turn and comes after at least one batch of events.
 func (l *loop) schedule() {
-	if l.scheduled || len(l.dirtyBackends)+len(l.dirtyClients)+len(l.ready) == 0 {
+	if l.scheduled || len(l.dirtyBackends)+len(l.dirtyClients)+len(l.ready) == 0 && !l.lanesFreed {
 		return
 	}
 	l.scheduled = true
@@ -111,7 +119,10 @@ func (l *loop) schedule() {
 func (l *loop) flush() {
 	defer l.recovered("flush")
 	l.scheduled = false
-	for len(l.ready)+len(l.dirtyBackends)+len(l.dirtyClients) > 0 {
+	for len(l.ready)+len(l.dirtyBackends)+len(l.dirtyClients) > 0 || l.lanesFreed {
+		if l.lanesFreed {
+			l.runLanes()
+		}
 		for i := 0; i < len(l.ready); i++ { // A client that resumes may add others.
 			l.ready[i].resume()
 		}
@@ -179,7 +190,7 @@ func (l *loop) panicked(what string, r any) {
 
 // recoverLists rebuilds the lists that flush works on.
 func (l *loop) recoverLists() {
-	l.dirtyBackends, l.dirtyClients, l.ready = nil, nil, nil
+	l.dirtyBackends, l.dirtyClients, l.ready, l.held, l.delayed = nil, nil, nil, nil, nil
 	for _, conns := range l.links {
 		for _, b := range conns {
 			b.Dirty = false
@@ -190,8 +201,22 @@ func (l *loop) recoverLists() {
 		c.dirty, c.queued = false, false
 		c.mark()
 		c.wake()
+		l.rewatch(c)
 	}
 	l.schedule()
+}
+
+// rewatch makes sure that what a client waits for is looked at.
+func (l *loop) rewatch(c *client) {
+	c.hold.listed = false
+	if c.hold.active {
+		c.hold.listed = true
+		l.held = append(l.held, c)
+	}
+	if len(c.detours) > 0 {
+		l.delayed = append(l.delayed, c)
+	}
+	l.wakeAt(l.now + minPause)
 }
 
 // link returns the loop's connection to node for a protocol version and a database, making it if needed.
@@ -256,16 +281,14 @@ func (l *loop) tick() {
 			}
 		}
 	}
-	delayed := l.delayed
-	l.delayed = nil
-	for _, c := range delayed {
-		c.runRetries()
+	if l.tickLanes() {
+		wants = paceTimeouts
 	}
 	l.closing = slices.DeleteFunc(l.closing, func(c *client) bool {
 		c.mark() // It may have drained its socket.
 		return c.closed
 	})
-	if len(l.delayed)+len(l.closing) > 0 {
+	if len(l.closing) > 0 {
 		wants = paceSoon
 	}
 	l.wants.Store(int32(wants))
@@ -295,6 +318,7 @@ func (l *loop) trim() {
 	for _, c := range l.clients {
 		c.pipe.idle()
 	}
+	l.trimLanes()
 	for id, conns := range l.links {
 		for _, b := range conns {
 			if !b.Closed() && !b.Node.Wanted() && !b.Waiting() {

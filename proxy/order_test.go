@@ -187,7 +187,7 @@ func TestOrderIsKeptBehindARedirectThatTakesLong(t *testing.T) {
 		waiting := 0
 		p.onEachLoop(p.ctx, func(l *loop) {
 			for _, c := range l.clients {
-				if c.stall == stallRetry {
+				if c.stall == stallDetour {
 					waiting = len(c.in) - c.inOff
 				}
 			}

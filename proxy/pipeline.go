@@ -42,6 +42,7 @@ const (
 	failed                              // the reply is an error
 	sentTwice                           // it was retried after a lost connection
 	passedPart                          // a part of the reply went to the client
+	detoured                            // the request, or a part of it, is or was on a detour
 )
 
 const minPipeline = 4

@@ -7,14 +7,17 @@ import (
 	"time"
 
 	"sluice/backend"
+	"sluice/backend/dialect"
+	"sluice/internal/clock"
 	"sluice/router"
 )
 
 // Pool is a set of groups behind one set of listeners. Its exported methods are safe for concurrent use;
 // the loops read its atomics only.
 type Pool struct {
-	Name  string
-	Model router.Model
+	Name   string
+	Model  router.Model
+	Family *dialect.Family
 
 	server *Server
 	listen []Listen
@@ -27,6 +30,8 @@ type Pool struct {
 	nodes  map[string]*backend.Node
 	probes sync.WaitGroup
 
+	holds holdBook
+
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
 	view     atomic.Pointer[view]         // written by SetTable, read by the loops once per batch
 }
@@ -35,6 +40,19 @@ type Pool struct {
 type view struct {
 	table *router.Table
 	nodes []*backend.Node // by router.Node.Index; nil for indexes that table does not use
+	since int64           // loop clock at which it came into force
+}
+
+// straight is the node that commands on slot are sent to as they are, nil when it is not that simple: the slot
+// is locked or moving, or has no master that serves.
+func (v *view) straight(slot router.Slot) *backend.Node {
+	if v == nil || v.table.Move(slot) != nil {
+		return nil
+	}
+	if node := v.master(slot); node != nil && node.Available() {
+		return node
+	}
+	return nil
 }
 
 // master is the node to send commands on slot to, nil when nobody owns the slot.
@@ -50,6 +68,9 @@ func newPool(s *Server, cfg PoolConfig) *Pool {
 	p := &Pool{
 		Name: cfg.Name, Model: cfg.Model, server: s, listen: cfg.Listen, moved: cfg.Moved,
 		nodes: make(map[string]*backend.Node),
+	}
+	if p.Family = cfg.Family; p.Family == nil {
+		p.Family = dialect.Redis
 	}
 	if p.trouble = cfg.Trouble; p.trouble == nil {
 		p.trouble = func() {}
@@ -80,12 +101,17 @@ func (p *Pool) SetTable(t *router.Table) {
 	for _, n := range t.Nodes {
 		size = max(size, n.Index+1)
 	}
-	v := &view{table: t, nodes: make([]*backend.Node, size)}
+	v := &view{table: t, nodes: make([]*backend.Node, size), since: clock.Now()}
 	for _, n := range t.Nodes {
 		v.nodes[n.Index] = p.node(n.Addr)
 	}
 	p.view.Store(v)
 	p.markWanted(t)
+	if p.server.running.Load() {
+		for _, l := range p.server.loops {
+			l.execute(func() { l.settle(p) })
+		}
+	}
 }
 
 // SetSettings puts settings into force: users for the next AUTH, backend options for the next dial.

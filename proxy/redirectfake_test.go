@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"sluice/backend"
 	"sluice/internal/testbed"
@@ -230,28 +231,24 @@ func TestRedirectLoopEnds(t *testing.T) {
 	f("ASK")
 }
 
-// The loop ends with the request timeout when that comes first.
-func TestRedirectLoopEndsInTime(t *testing.T) {
-	turned := make(chan struct{})
+// Where requests may be held, the loop ends when the hold does.
+func TestRedirectLoopIsHeld(t *testing.T) {
 	var a, b *fakeBackend
 	a = startFake(t, redirectTo("MOVED", func() string { return b.addr() }))
-	b = startFake(t, func(c *scriptedConn, args []string) {
-		c.wait(turned)
-		c.reply(redirectLine("MOVED", args[1], a.addr()))
-	})
-	p := startProxy(t, clusterModel, evenly(clusterModel, a.addr()), faultOptions(nil))
+	b = startFake(t, redirectTo("ASK", func() string { return a.addr() }))
+	p := startProxy(t, clusterModel, evenly(clusterModel, a.addr()), faultOptions(nil), holding(100*time.Millisecond))
 	c := p.dial(t)
-	c.request("SET", "k", "v")
-	b.await(t, 1, "SET k v")
-	// Let the request be older than the timeout without a tick in between, which would fail it otherwise.
-	p.onEachLoop(p.ctx, func(l *loop) {
-		for _, c := range l.clients {
-			c.retries[0].start -= int64(never)
-		}
-	})
-	close(turned)
-	c.wantReply(fmt.Sprintf("-TRYAGAIN slot %d was redirected 1 times, last to %s: the nodes disagree about its owner\r\n",
-		clusterModel.Slot([]byte("k")), a.addr()))
+	reply := c.do("SET", "k", "v")
+	prefix := fmt.Sprintf("-TRYAGAIN slot %d is redirected from node to node, last to ", clusterModel.Slot([]byte("k")))
+	if !strings.HasPrefix(reply, prefix) || !strings.HasSuffix(reply, " (held 0.1s)\r\n") {
+		t.Errorf("reply %q", reply)
+	}
+	if n := a.count("SET k v") + b.count("SET k v"); n <= quickHops {
+		t.Errorf("sent %d times", n)
+	}
+	if ended := p.pool.Holds().Ended[HoldTimedOut]; ended != 1 {
+		t.Errorf("%d holds timed out, want 1", ended)
+	}
 }
 
 // In a pool of the Codis model no server redirects; what looks like it is the client's.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 
@@ -30,7 +31,6 @@ const (
 
 	errNoTopology = "CLUSTERDOWN Sluice has no topology yet"
 	errInRefused  = "ERR not run: it follows a MULTI that was refused"
-	errRetryLate  = "ERR timeout: the command was redirected or its connection lost, and it was not run"
 	errScriptKeys = "ERR a script without keys has no slot, and so no server to run on"
 )
 
@@ -61,6 +61,15 @@ func sendError(node *backend.Node, err error) string {
 	}
 	return unavailableBecause(node, err)
 }
+
+// denied is the answer when a node does not take the proxy for whom it says it is.
+func denied(r backend.Reply) string {
+	return fmt.Sprintf("ERR backend %s does not accept Sluice's credentials, see [pool.auth] backend_password: %s",
+		r.Conn.Node.Addr, trimLine(r.Data[1:]))
+}
+
+// trimLine cuts the line end off a reply.
+func trimLine(line []byte) []byte { return bytes.TrimRight(line, "\r\n") }
 
 func tooManyRedirects(slot router.Slot, hops int, addr string) string {
 	return fmt.Sprintf("TRYAGAIN slot %d was redirected %d times, last to %s: the nodes disagree about its owner", slot, hops, addr)

@@ -42,6 +42,7 @@ type Server struct {
 	lastClient atomic.Uint64 // id of the newest client
 	lastNode   atomic.Int64
 	draining   atomic.Bool
+	running    atomic.Bool // the loops are there
 
 	pace   atomic.Int32  // how often the ticker runs; raised by loops, lowered by the ticker
 	rouses chan struct{} // capacity 1: that pace was raised
@@ -122,6 +123,7 @@ func (s *Server) startLoops() error {
 	for i, el := range found {
 		s.loops[i] = newLoop(s, i, el)
 	}
+	s.running.Store(true)
 	return nil
 }
 
@@ -261,7 +263,10 @@ func (s *Server) drain(ctx context.Context) int {
 		s.onEachLoop(ctx, func(l *loop) {
 			for _, c := range l.clients {
 				left.Add(int64(c.pipe.len()))
-				if !c.closing && len(c.retries) == 0 && c.stall == stallNone { // What it holds is half a request.
+				if c.hold.active {
+					left.Add(1)
+				}
+				if !c.closing && len(c.detours) == 0 && c.stall == stallNone { // What it holds is half a request.
 					c.finish()
 				}
 			}

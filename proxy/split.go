@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"sluice/backend"
 	"sluice/proxy/command"
@@ -32,6 +33,9 @@ type splitPart struct {
 	body  []byte // those behind the name in wire form
 	reply []byte
 	twice bool // it was sent again after a lost connection
+
+	moving   bool // its keys have to be found, see transit
+	atServer bool // sent and not answered
 }
 
 // splitKind says how the replies become one.
@@ -65,43 +69,42 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 		if !c.mayRoute(v, slot) {
 			return false
 		}
+		if v.straight(slot) == nil {
+			if o, blocked := c.pool.obstacle(v, slot); blocked {
+				return c.holdBack(v, o, len(raw))
+			}
+		}
 		single = single && slot == first
 	}
 	if single {
 		return c.forward(v, cmd, first, raw)
 	}
-	s, refusal := c.newSplit(v, cmd, kind, args)
-	if s == nil {
-		c.replyError(refusal)
-		return true
-	}
+	s := c.newSplit(v, cmd, kind, args)
 	s.seq = c.begin(cmd, anySlot)
+	c.splits = append(c.splits, s)
 	for i := range s.parts {
 		s.send(i)
 	}
 	return true
 }
 
-// newSplit divides the keys. It returns nil and an error text when a node is missing: then nothing is sent.
-func (c *client) newSplit(v *view, cmd *command.Command, kind splitKind, args [][]byte) (*split, string) {
+// newSplit divides the keys, whose slots are all served.
+func (c *client) newSplit(v *view, cmd *command.Command, kind splitKind, args [][]byte) *split {
 	s := &split{client: c, kind: kind, cmd: cmd}
 	step := kind.step()
 	index := make(map[any]int) // by node or by slot
 	for i := 1; i < len(args); i += step {
 		slot := c.pool.Model.Slot(args[i])
-		node, refusal := c.nodeFor(v, slot)
-		if node == nil {
-			return nil, refusal
-		}
+		node, moving := v.master(slot), v.table.Move(slot) != nil
 		var key any = node
-		if c.pool.Model.Cluster() {
+		if c.pool.Model.Cluster() || moving {
 			key = slot
 		}
 		at, ok := index[key]
 		if !ok {
 			at = len(s.parts)
 			index[key] = at
-			s.parts = append(s.parts, splitPart{slot: slot, node: node, args: 1})
+			s.parts = append(s.parts, splitPart{slot: slot, node: node, args: 1, moving: moving})
 		}
 		part := &s.parts[at]
 		for _, arg := range args[i : i+step] {
@@ -113,7 +116,7 @@ func (c *client) newSplit(v *view, cmd *command.Command, kind splitKind, args []
 		}
 	}
 	s.left = len(s.parts)
-	return s, ""
+	return s
 }
 
 func (s *split) send(i int) {
@@ -123,11 +126,16 @@ func (s *split) send(i int) {
 	l.scratch = resp.AppendBulk(l.scratch, s.cmd.Name)
 	l.scratch = append(l.scratch, part.body...)
 	part.body = nil
+	if part.moving {
+		c.addDetour(c.detour(s, uint32(i), s.seq, part.slot, l.scratch))
+		return
+	}
 	b := l.link(part.node, c.proto, c.db)
 	if err := b.Send(l.scratch, s, uint32(i), l.now); err != nil {
 		s.answer(i, appendErrorLine(nil, sendError(part.node, err)))
 		return
 	}
+	part.atServer = true
 	l.sent(b)
 }
 
@@ -137,19 +145,30 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 	if c.closed {
 		return
 	}
-	if r.First && r.Data[0] == '-' && c.bounced(s, tag, s.seq, r) {
+	part := &s.parts[tag]
+	part.atServer = !r.Last
+	if r.First && r.Data[0] == '-' && c.bounced(s, tag, s.seq, part.slot, r) {
+		return
+	}
+	if r.First && len(c.detours) > 0 && c.overtook(s.seq, part.slot, s.cmd, r.Request, r.Last) {
+		c.addDetour(c.detour(s, tag, s.seq, part.slot, r.Request))
 		return
 	}
 	s.deliver(tag, r.Data, r.First, r.Last)
+	if r.Last {
+		c.runDetours()
+	}
 }
 
 // Fail implements backend.Owner for the parts.
 func (s *split) Fail(tag uint32, f backend.Failure) {
 	c := s.client
+	s.parts[tag].atServer = false
 	if c.closed || c.lost(s, tag, s.seq, f) {
 		return
 	}
 	s.deliverFailure(tag, f)
+	c.runDetours()
 }
 
 func (s *split) deliver(tag uint32, data []byte, _, last bool) {
@@ -194,6 +213,7 @@ func (s *split) answered() {
 	for i := range s.parts {
 		s.client.held -= len(s.parts[i].reply)
 	}
+	s.client.splits = slices.DeleteFunc(s.client.splits, func(o *split) bool { return o == s })
 	s.client.deliver(s.seq, s.merge(), true, true)
 }
 

@@ -18,6 +18,7 @@ type Stats struct {
 	Retries        uint64 // requests sent again after a lost connection
 	Redirects      [redirectKinds]uint64
 	Overflows      [overflowKinds]uint64
+	Moves          MoveStats
 
 	ClientsOpened  uint64
 	ClientsClosed  uint64
@@ -121,6 +122,7 @@ func (s *Stats) merge(o *Stats) {
 	for i := range o.Overflows {
 		s.Overflows[i] += o.Overflows[i]
 	}
+	s.Moves.merge(&o.Moves)
 	s.ClientsOpened += o.ClientsOpened
 	s.ClientsClosed += o.ClientsClosed
 	s.ClientBytesIn += o.ClientBytesIn

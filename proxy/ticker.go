@@ -10,7 +10,7 @@ import (
 //
 //	paceRest      nothing is in flight: memory is looked after, nothing else
 //	paceTimeouts  requests are in flight: their timeouts need an eye
-//	paceSoon      a retry is delayed, or a client is about to be closed
+//	paceSoon      a client is about to be closed
 //
 // Loops raise the pace, at once, with Server.rouse; the ticker lowers it when every loop has had less to do
 // for a while.

@@ -60,8 +60,11 @@ type Move struct {
 	Since  uint64 // epoch of the first table with this Move
 }
 
-// String describes the move for people: "locked: group 1 to group 2".
+// String describes the move for people: "moving from group 1 to group 2".
 func (m *Move) String() string {
+	if m.From != nil && m.Phase == Locked {
+		return fmt.Sprintf("locked on its way from group %s to group %s", m.FromID, m.ToID)
+	}
 	if m.From == nil {
 		return fmt.Sprintf("%s in group %s", m.Phase, m.ToID)
 	}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sluice/backend"
+	"sluice/backend/dialect"
 	"sluice/conf"
 	"sluice/discovery"
 	"sluice/discovery/cluster"
@@ -111,6 +112,7 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string) {
 	s.pool = in.server.AddPool(proxy.PoolConfig{
 		Name:         p.Name,
 		Model:        model,
+		Family:       dialect.Of(string(p.Dialect)),
 		Listen:       listens(p.Listen),
 		PoolSettings: settings,
 		Moved:        func(slot router.Slot, addr string) { s.keeper.Moved(slot, addr) },
@@ -269,6 +271,13 @@ func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings 
 			BreakerFailures: b.BreakerFailures, BreakerOpen: b.BreakerOpen.Std(),
 			MaxQueued: int(cfg.Proxy.Limits.BackendOutput),
 		},
+		Hold: proxy.HoldSettings{
+			MaxWait: p.Hold.MaxWait.Std(), DryRun: p.Hold.DryRun,
+			MaxRequests: p.Hold.MaxRequests, MaxBytes: int(p.Hold.MaxBytes),
+			SlotRequests: p.Hold.SlotRequests, SlotBytes: int(p.Hold.SlotBytes),
+			ClientRequests: p.Hold.ClientRequests, ClientBytes: int(p.Hold.ClientBytes),
+		},
+		MoveParallel: b.MoveParallel,
 	}
 	for _, u := range p.Auth.Users {
 		s.Users = append(s.Users, proxy.User{Name: u.Name, Password: u.Password.Reveal()})

@@ -1,0 +1,123 @@
+// Package dialect knows what the replies of each store family mean and what they prove. One file per family:
+// redis.go (Redis and Valkey, alone or as a cluster), codis.go, pika.go, dragonfly.go, kvrocks.go. What
+// codis-server and Pika share, the commands that move one key, is in movekey.go.
+package dialect
+
+import (
+	"bytes"
+	"net"
+	"strconv"
+
+	"sluice/router"
+)
+
+// Family is a store family: what its error replies mean, and how its keys are reached while their slot
+// moves. Immutable.
+type Family struct {
+	// Name is that of the configuration.
+	Name string
+	// Judge reads an error reply to a command of a client; host is that of the node that sent it, which
+	// stands for an empty host in a redirect. It allocates only for what is not Pass.
+	Judge func(reply []byte, host string) Verdict
+	// MovesKeys says that a moving slot's keys are moved one at a time, with SLOTSMGRTTAGONE, so that a
+	// proxy has to find out on which side a key is. Other families answer redirects instead.
+	MovesKeys bool
+	// Wraps says that SLOTSMGRT-EXEC-WRAPPER may be used and believed.
+	Wraps bool
+	// ReadsAtSource says that a read may be tried at the source, and TYPE proves that the key was there.
+	ReadsAtSource bool
+	// ProveMoved says that the answer of SLOTSMGRTTAGONE is not enough: TYPE must say that the key is gone.
+	ProveMoved bool
+}
+
+// families by name. Immutable after construction.
+var families = map[string]*Family{}
+
+func register(f *Family) *Family {
+	families[f.Name] = f
+	return f
+}
+
+// Of finds a family by its name in the configuration, nil when there is none.
+func Of(name string) *Family { return families[name] }
+
+// Kind says what to do about an error reply.
+type Kind uint8
+
+const (
+	// Pass leaves the reply to the client.
+	Pass Kind = iota
+	// Moved proves that the command was not run; the slot belongs to another node from now on.
+	Moved
+	// Ask proves that the command was not run; another node takes this one command.
+	Ask
+	// InTransit proves that the command was not run; its keys are on the way between two nodes.
+	InTransit
+	// NoMaster proves that the command was not run; the node is not, or not yet, a master that serves.
+	NoMaster
+	// Denied proves that the command was not run; the node does not accept the proxy's credentials.
+	Denied
+)
+
+// Verdict is the meaning of an error reply.
+type Verdict struct {
+	Kind Kind
+	Slot router.Slot // Moved, Ask
+	Addr string      // Moved, Ask: host:port to go to
+}
+
+// redirect reads "-MOVED 3999 127.0.0.1:6381\r\n" and the same with ASK (Redis cluster specification, "MOVED
+// Redirection"). An empty host, or "?", means the host that was asked.
+func redirect(reply []byte, host string) (Verdict, bool) {
+	line := bytes.TrimRight(reply, "\r\n")
+	var kind Kind
+	switch {
+	case bytes.HasPrefix(line, []byte("-MOVED ")):
+		kind, line = Moved, line[len("-MOVED "):]
+	case bytes.HasPrefix(line, []byte("-ASK ")):
+		kind, line = Ask, line[len("-ASK "):]
+	default:
+		return Verdict{}, false
+	}
+	number, addr, ok := bytes.Cut(line, []byte{' '})
+	slot, err := strconv.ParseUint(string(number), 10, 16)
+	colon := bytes.LastIndexByte(addr, ':')
+	if !ok || err != nil || slot >= router.ClusterSlots || colon < 0 {
+		return Verdict{}, false
+	}
+	to, port := string(addr[:colon]), string(addr[colon+1:])
+	if to == "" || to == "?" {
+		to = host
+	}
+	return Verdict{Kind: kind, Slot: router.Slot(slot), Addr: net.JoinHostPort(trimBrackets(to), port)}, true
+}
+
+// trimBrackets makes "[::1]" and "::1" the same host: servers print IPv6 addresses without brackets.
+func trimBrackets(host string) string {
+	if len(host) > 2 && host[0] == '[' && host[len(host)-1] == ']' {
+		return host[1 : len(host)-1]
+	}
+	return host
+}
+
+// token is a reply that starts with prefix, and what it means.
+type token struct {
+	prefix string
+	kind   Kind
+}
+
+// judge finds the first token that reply starts with.
+func judge(reply []byte, tokens []token) Verdict {
+	for _, t := range tokens {
+		if bytes.HasPrefix(reply, []byte(t.prefix)) && !fromScript(reply) {
+			return Verdict{Kind: t.kind}
+		}
+	}
+	return Verdict{}
+}
+
+// fromScript recognises an error that redis.call raised inside a script, which may have run other commands
+// before and after (redis 7.0, src/script_lua.c luaError: " script: <sha>, on @user_script:<line>.").
+func fromScript(reply []byte) bool {
+	return bytes.Contains(reply, []byte(" script: ")) || bytes.HasPrefix(reply, []byte("-ERR Error running script"))
+}

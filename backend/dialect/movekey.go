@@ -1,0 +1,100 @@
+package dialect
+
+import (
+	"bytes"
+	"strconv"
+	"time"
+
+	"sluice/proxy/resp"
+)
+
+// AppendWrapped appends SLOTSMGRT-EXEC-WRAPPER key command args...: the source of a moving slot runs the
+// command if it has the key. args are the command's, its name first.
+func AppendWrapped(dst, key []byte, args [][]byte) []byte {
+	dst = resp.AppendArray(dst, len(args)+2)
+	dst = resp.AppendBulk(dst, "SLOTSMGRT-EXEC-WRAPPER")
+	dst = resp.AppendBulk(dst, key)
+	for _, arg := range args {
+		dst = resp.AppendBulk(dst, arg)
+	}
+	return dst
+}
+
+// Wrapped is the first number of the wrapper's reply (codis-server 3.2, slots_async.c).
+type Wrapped int8
+
+// The answers of the wrapper.
+const (
+	WrappedError   Wrapped = -1 // the source would not run the command
+	WrappedGone    Wrapped = 0  // the key is not at the source
+	WrappedMoving  Wrapped = 1  // the key is on its way
+	WrappedRun     Wrapped = 2  // the command was run, its reply follows
+	WrappedUnknown Wrapped = 3  // not the reply of a wrapper; nothing was run
+)
+
+// ReadWrapped reads the start of the wrapper's reply, "*2\r\n:2\r\n" and so on. body is where the reply of the
+// command starts. ok is false when more of the reply is needed.
+func ReadWrapped(reply []byte) (w Wrapped, body int, ok bool) {
+	end := bytes.IndexByte(reply, '\n')
+	if end < 0 {
+		return 0, 0, false
+	}
+	if reply[0] != '*' {
+		return WrappedUnknown, 0, true
+	}
+	second := bytes.IndexByte(reply[end+1:], '\n')
+	if second < 0 && len(reply) > end+1 && reply[end+1] != ':' {
+		return WrappedUnknown, 0, true
+	}
+	if second < 0 {
+		return 0, 0, false
+	}
+	body = end + 1 + second + 1
+	switch string(reply[:body]) {
+	case "*2\r\n:2\r\n":
+		return WrappedRun, body, true
+	case "*2\r\n:1\r\n":
+		return WrappedMoving, body, true
+	case "*2\r\n:0\r\n":
+		return WrappedGone, body, true
+	case "*2\r\n:-1\r\n":
+		return WrappedError, body, true
+	}
+	return WrappedUnknown, body, true
+}
+
+// AppendMoveKey appends SLOTSMGRTTAGONE host port timeout key: it moves a key, and all keys with its hash tag,
+// to the server at host and port, and answers how many.
+func AppendMoveKey(dst []byte, host, port string, timeout time.Duration, key []byte) []byte {
+	dst = resp.AppendArray(dst, 5)
+	dst = resp.AppendBulk(dst, "SLOTSMGRTTAGONE")
+	dst = resp.AppendBulk(dst, host)
+	dst = resp.AppendBulk(dst, port)
+	dst = resp.AppendBulk(dst, strconv.FormatInt(timeout.Milliseconds(), 10))
+	return resp.AppendBulk(dst, key)
+}
+
+// KeyMoved reads the reply of SLOTSMGRTTAGONE. With ok the key is not at the source any more; n is how many
+// keys this call moved. Everything else leaves open where the key is, even on both sides, and is worth
+// another try.
+func KeyMoved(reply []byte) (n int, ok bool) {
+	line := bytes.TrimRight(reply, "\r\n")
+	if len(line) < 2 || line[0] != ':' {
+		return 0, false
+	}
+	n, err := strconv.Atoi(string(line[1:]))
+	return n, err == nil && n >= 0
+}
+
+// AppendType appends TYPE key.
+func AppendType(dst, key []byte) []byte {
+	dst = resp.AppendArray(dst, 2)
+	dst = resp.AppendBulk(dst, "TYPE")
+	return resp.AppendBulk(dst, key)
+}
+
+// Absent reports whether a reply of TYPE says that the key does not exist.
+func Absent(reply []byte) bool { return bytes.Equal(reply, []byte("+none\r\n")) }
+
+// Present reports whether a reply of TYPE says that the key exists.
+func Present(reply []byte) bool { return len(reply) > 1 && reply[0] == '+' && !Absent(reply) }

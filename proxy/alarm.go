@@ -1,0 +1,49 @@
+package proxy
+
+import (
+	"time"
+
+	"sluice/internal/clock"
+)
+
+// wakeAt makes the loop look at what waits for a time of its clock: delayed detours and held clients. The ticker
+// would come too late for a key that is on its way for a millisecond.
+func (l *loop) wakeAt(at int64) {
+	if l.alarmAt != 0 && l.alarmAt <= at {
+		return
+	}
+	l.alarmAt = at
+	wait := max(time.Duration(at-clock.Now()), 0)
+	if l.alarm == nil {
+		l.alarm = time.AfterFunc(wait, func() { l.execute(l.rang) })
+		return
+	}
+	l.alarm.Reset(wait)
+}
+
+// rang does what wakeAt was for.
+func (l *loop) rang() {
+	l.alarmAt = 0
+	delayed := l.delayed
+	l.delayed = nil
+	for _, c := range delayed {
+		c.runDetours()
+	}
+	l.checkHeld()
+}
+
+// settle is told that a pool has a new topology.
+func (l *loop) settle(p *Pool) {
+	if v := p.view.Load(); v != nil {
+		l.arrivals.prune(p, v)
+	}
+	l.checkHeld()
+	delayed := l.delayed
+	l.delayed = nil
+	for _, c := range delayed {
+		if c.pool == p && !c.closed && len(c.detours) > 0 {
+			c.detours[0].after = 0 // What it waits for may have come.
+		}
+		c.runDetours()
+	}
+}

@@ -1,0 +1,67 @@
+package proxy
+
+import "sluice/router"
+
+// arrivals are the keys that a loop knows to be at the target of their slot's move. Owned by the loop.
+//
+// A key stays there: nobody writes to the source of a moving slot. So it holds for as long as the move stays the same
+// (router.Move is one pointer for that time), and is forgotten with it.
+type arrivals struct {
+	keys  map[*router.Move]*arrived
+	bytes int
+}
+
+// arrived are the keys of one move.
+type arrived struct {
+	pool *Pool
+	keys map[string]struct{}
+}
+
+// maxArrivals bounds the bytes of keys that a loop remembers. Of others it asks again.
+const maxArrivals = 8 << 20
+
+// missing is the first of keys that is not known to have arrived, nil when all are.
+func (a *arrivals) missing(m *router.Move, keys [][]byte) []byte {
+	known := a.keys[m]
+	for _, key := range keys {
+		if known == nil {
+			return key
+		}
+		if _, ok := known.keys[string(key)]; !ok {
+			return key
+		}
+	}
+	return nil
+}
+
+// add notes that key has arrived.
+func (a *arrivals) add(p *Pool, m *router.Move, key []byte) {
+	if a.bytes+len(key) > maxArrivals {
+		return
+	}
+	known := a.keys[m]
+	if known == nil {
+		if a.keys == nil {
+			a.keys = make(map[*router.Move]*arrived)
+		}
+		known = &arrived{pool: p, keys: make(map[string]struct{})}
+		a.keys[m] = known
+	}
+	if _, ok := known.keys[string(key)]; !ok {
+		known.keys[string(key)] = struct{}{}
+		a.bytes += len(key)
+	}
+}
+
+// prune forgets moves of p that are over.
+func (a *arrivals) prune(p *Pool, v *view) {
+	for m, known := range a.keys {
+		if known.pool != p || v.table.Move(m.Slot) == m {
+			continue
+		}
+		for key := range known.keys {
+			a.bytes -= len(key)
+		}
+		delete(a.keys, m)
+	}
+}

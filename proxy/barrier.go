@@ -1,0 +1,118 @@
+package proxy
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"sluice/backend"
+)
+
+// barrierCheck is the time between two looks at what is in flight.
+const barrierCheck = time.Millisecond
+
+// AwaitAnswered waits until everything is answered that was sent to the nodes at addrs, or queued for them, up to
+// now. Called after a topology that locks slots was put into force, it proves that no command of these slots is in
+// flight: new ones are held, and those of clients that have gone in the meantime count too. It waits for
+// other commands on the same connections as well. The error, when ctx ends before, names who owes
+// answers. Not to be called on a loop; safe for concurrent use.
+func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
+	if !p.server.running.Load() {
+		return nil
+	}
+	nodes := p.nodesAt(addrs)
+	var marks []barrierMark
+	onLoops := func(f func(l *loop) []barrierMark) bool {
+		var next []barrierMark
+		for _, l := range p.server.loops {
+			found := make(chan []barrierMark, 1)
+			if !l.execute(func() { found <- f(l) }) {
+				return true // The engine has stopped, and with it everything in flight.
+			}
+			select {
+			case m := <-found:
+				next = append(next, m...)
+			case <-ctx.Done():
+				return false
+			}
+		}
+		marks = next
+		return true
+	}
+	onLoops(func(l *loop) []barrierMark { return l.barrier(nodes) })
+	check := time.NewTicker(barrierCheck)
+	defer check.Stop()
+	for len(marks) > 0 {
+		select {
+		case <-check.C:
+		case <-ctx.Done():
+			return fmt.Errorf("not answered yet: %s", describeMarks(marks))
+		}
+		last := marks
+		onLoops(func(l *loop) []barrierMark { return unanswered(l, last) })
+	}
+	return ctx.Err()
+}
+
+// barrierMark is a position in what was sent on a connection.
+type barrierMark struct {
+	loop *loop
+	conn *backend.Conn
+	upTo uint64
+}
+
+// barrier marks what is in flight to nodes.
+func (l *loop) barrier(nodes []*backend.Node) []barrierMark {
+	var marks []barrierMark
+	for _, node := range nodes {
+		conns := l.lanes[node]
+		if node.ID < len(l.links) {
+			for _, b := range l.links[node.ID] {
+				marks = append(marks, barrierMark{l, b, b.Position()})
+			}
+		}
+		if conns != nil {
+			for _, b := range conns.conns {
+				marks = append(marks, barrierMark{l, b, b.Position()})
+			}
+		}
+	}
+	return unanswered(l, marks)
+}
+
+// unanswered are those marks of l that are not reached.
+func unanswered(l *loop, marks []barrierMark) []barrierMark {
+	var left []barrierMark
+	for _, m := range marks {
+		if m.loop == l && !m.conn.Answered(m.upTo) {
+			left = append(left, m)
+		}
+	}
+	return left
+}
+
+func describeMarks(marks []barrierMark) string {
+	var names []string
+	seen := make(map[string]bool)
+	for _, m := range marks {
+		if !seen[m.conn.Node.Addr] {
+			seen[m.conn.Node.Addr] = true
+			names = append(names, m.conn.Node.Addr)
+		}
+	}
+	return strings.Join(names, ", ")
+}
+
+// nodesAt finds those of the addresses that the pool knows.
+func (p *Pool) nodesAt(addrs []string) []*backend.Node {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var nodes []*backend.Node
+	for _, addr := range addrs {
+		if n := p.nodes[addr]; n != nil {
+			nodes = append(nodes, n)
+		}
+	}
+	return nodes
+}

@@ -1,0 +1,220 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"sluice/backend"
+	"sluice/router"
+)
+
+// hold is the wait of one request: of the next one of a client, which is not parsed meanwhile, or of one that
+// came back from a server (see detour). The zero value is no hold.
+type hold struct {
+	slot     router.Slot
+	cause    HoldCause
+	active   bool
+	over     bool // no use in waiting any longer: answer text
+	listed   bool // stands in loop.held
+	end      HoldEnd
+	bytes    int
+	since    int64 // loop clock
+	deadline int64 // loop clock
+	text     string
+}
+
+// obstacle keeps commands on a slot from being sent.
+type obstacle struct {
+	cause HoldCause
+	slot  router.Slot
+	move  *router.Move  // HoldLocked, HoldMoving
+	node  *backend.Node // HoldNoMaster
+	since int64         // loop clock at which it began, 0 when that is not known
+}
+
+// obstacle finds what keeps commands on slot from being sent to its master, if anything.
+func (p *Pool) obstacle(v *view, slot router.Slot) (o obstacle, blocked bool) {
+	if v == nil {
+		return obstacle{cause: HoldNoTopology, slot: slot}, true
+	}
+	if m := v.table.Move(slot); m != nil && m.Phase == router.Locked {
+		return obstacle{cause: HoldLocked, slot: slot, move: m}, true
+	} else if m != nil && !p.Family.MovesKeys {
+		return obstacle{cause: HoldMoving, slot: slot, move: m}, true
+	}
+	node := v.master(slot)
+	switch {
+	case node == nil:
+		return obstacle{cause: HoldNoTopology, slot: slot, since: v.since}, true
+	case !node.Available():
+		return obstacle{cause: HoldNoMaster, slot: slot, node: node, since: node.DownSince()}, true
+	}
+	return obstacle{}, false
+}
+
+// String says what is in the way, behind "slot 886".
+func (o obstacle) String() string {
+	switch o.cause {
+	case HoldLocked, HoldMoving:
+		return "is " + o.move.String()
+	case HoldNoMaster:
+		return fmt.Sprintf("is not served: %s", unavailable(o.node)[len("ERR "):])
+	}
+	return "has no known owner"
+}
+
+// refusal is the answer when there is no holding.
+func (o obstacle) refusal(v *view) string {
+	switch {
+	case o.cause == HoldNoMaster:
+		return unavailable(o.node)
+	case o.cause == HoldNoTopology && v == nil:
+		return errNoTopology
+	case o.cause == HoldNoTopology:
+		return errSlotUnserved
+	}
+	return notHeld(o.slot, o.String(), "hold.max_wait is 0")
+}
+
+func notHeld(slot router.Slot, why, limit string) string {
+	return fmt.Sprintf("TRYAGAIN slot %d %s (not held: %s)", slot, why, limit)
+}
+
+func heldFor(slot router.Slot, why string, waited time.Duration) string {
+	return fmt.Sprintf("TRYAGAIN slot %d %s (held %.1fs)", slot, why, waited.Seconds())
+}
+
+// deadline is when a hold that began at since ends. What was the matter before has used up a part of the
+// patience: requests for a server that is down for good must not all wait.
+func (o obstacle) deadline(since int64, s *HoldSettings) int64 {
+	if o.since != 0 && o.since < since {
+		since = o.since
+	}
+	return since + int64(s.MaxWait)
+}
+
+// holdBack makes the client wait in front of the request at hand, of size bytes, or answers it when it may not
+// or need not wait any longer. It returns false when the client waits.
+func (c *client) holdBack(v *view, o obstacle, size int) bool {
+	h, l := &c.hold, c.loop
+	if h.over {
+		c.replyError(h.text)
+		c.endHold(h, h.end)
+		return true
+	}
+	s := &c.pool.Settings().Hold
+	if !h.active {
+		if o.deadline(l.now, s) <= l.now {
+			c.replyError(o.refusal(v))
+			return true
+		}
+		if limit := c.beginHold(h, o.slot, o.cause, size); limit != "" {
+			c.replyError(notHeld(o.slot, o.String(), limit))
+			return true
+		}
+	}
+	c.renewHold(h, o)
+	c.stall = stallHold
+	if !h.listed {
+		h.listed = true
+		l.held = append(l.held, c)
+	}
+	l.watchHold(h)
+	return false
+}
+
+// beginHold enters a hold into the book, or names the limit that is in the way.
+func (c *client) beginHold(h *hold, slot router.Slot, cause HoldCause, bytes int) (limit string) {
+	s := &c.pool.Settings().Hold
+	if limit = c.pool.holds.enter(s, slot, cause, c.holding, bytes); limit != "" {
+		return limit
+	}
+	c.holding.add(1, bytes)
+	*h = hold{slot: slot, cause: cause, active: true, listed: h.listed, bytes: bytes, since: c.loop.now}
+	h.deadline = h.since + int64(s.MaxWait)
+	return ""
+}
+
+// renewHold notes what is in the way now.
+func (c *client) renewHold(h *hold, o obstacle) {
+	if h.cause != o.cause {
+		c.pool.holds.change(h.cause, o.cause)
+		h.cause = o.cause
+	}
+	h.deadline = o.deadline(h.since, &c.pool.Settings().Hold)
+}
+
+// growHold counts what a held client sends while it waits. A client that exceeds a limit gets its answer now.
+func (c *client) growHold() {
+	h := &c.hold
+	more := len(c.in) - c.inOff - h.bytes
+	if !h.active || more == 0 {
+		return
+	}
+	limit := c.pool.holds.grow(&c.pool.Settings().Hold, h.slot, c.holding, more)
+	h.bytes += more
+	c.holding.add(0, more)
+	if limit != "" && !h.over && more > 0 {
+		h.over, h.end, h.text = true, HoldOverflowed, notHeld(h.slot, "is not ready", limit)
+		c.unhold()
+	}
+}
+
+// endHold takes a hold out of the book.
+func (c *client) endHold(h *hold, end HoldEnd) {
+	if !h.active {
+		return
+	}
+	c.pool.holds.leave(h.slot, h.cause, h.bytes, end, time.Duration(c.loop.now-h.since))
+	c.holding.add(-1, -h.bytes)
+	*h = hold{listed: h.listed}
+}
+
+// unhold lets a held client look at its next request again.
+func (c *client) unhold() {
+	if c.stall != stallHold || c.queued || c.closed {
+		return
+	}
+	c.queued = true
+	c.loop.ready = append(c.loop.ready, c)
+}
+
+// masterPoll is how often a master that does not serve is looked at while requests wait for it.
+const masterPoll = int64(10 * time.Millisecond)
+
+// watchHold makes the loop look at its held clients when there may be something to do for h.
+func (l *loop) watchHold(h *hold) {
+	at := h.deadline
+	if h.cause == HoldNoMaster {
+		at = min(at, l.now+masterPoll)
+	}
+	l.wakeAt(at)
+}
+
+// checkHeld lets those held clients go on whose obstacle is gone or whose time is over.
+func (l *loop) checkHeld() {
+	if len(l.held) == 0 {
+		return
+	}
+	l.held = slices.DeleteFunc(l.held, func(c *client) bool {
+		h := &c.hold
+		if c.closed || !h.active || c.stall != stallHold {
+			h.listed = false
+			return true
+		}
+		o, blocked := c.pool.obstacle(c.pool.view.Load(), h.slot)
+		switch {
+		case blocked && l.now < h.deadline:
+			l.watchHold(h)
+			return false
+		case blocked:
+			h.over, h.end = true, HoldTimedOut
+			h.text = heldFor(h.slot, o.String(), time.Duration(l.now-h.since))
+		}
+		h.listed = false
+		c.unhold()
+		return true
+	})
+	l.schedule()
+}

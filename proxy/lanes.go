@@ -1,0 +1,126 @@
+package proxy
+
+import (
+	"slices"
+
+	"sluice/backend"
+)
+
+// Lanes are connections to the source of a moving slot that carry one SLOTSMGRTTAGONE at a time. That command may take
+// as long as the target lets it wait: on the shared connection everything behind it would wait too, and as
+// many of them at once as the source has threads would stop the source (Pika 4.0.1, thread-pool-size). So
+// there are few lanes per source, and who finds none free stands in line.
+type lanes struct {
+	conns []*backend.Conn
+	line  []*detour // wait for a free lane, oldest first
+}
+
+// lane finds a free lane to node, nil when there is none. limit is for the whole process.
+func (l *loop) lane(node *backend.Node, db, limit int) *backend.Conn {
+	n := l.lanes[node]
+	if n == nil {
+		if l.lanes == nil {
+			l.lanes = make(map[*backend.Node]*lanes)
+		}
+		n = new(lanes)
+		l.lanes[node] = n
+	}
+	n.conns = slices.DeleteFunc(n.conns, (*backend.Conn).Closed)
+	var other *backend.Conn // free, but in another database
+	for _, b := range n.conns {
+		switch {
+		case b.Waiting():
+		case b.DB == db:
+			return b
+		default:
+			other = b
+		}
+	}
+	if len(n.conns) >= max(1, limit/len(l.server.loops)) {
+		if other == nil {
+			return nil
+		}
+		l.closeBackend(other, errClosed)
+		n.conns = slices.DeleteFunc(n.conns, (*backend.Conn).Closed)
+	}
+	b := backend.NewConn(node, 2, db, l.el, l.pool, l)
+	b.Aside = true
+	n.conns = append(n.conns, b)
+	return b
+}
+
+// waitForLane puts a detour into the line for node.
+func (l *loop) waitForLane(node *backend.Node, d *detour) {
+	l.lanes[node].line = append(l.lanes[node].line, d)
+}
+
+// runLanes lets those go on for whom a lane is free.
+func (l *loop) runLanes() {
+	l.lanesFreed = false
+	for _, n := range l.lanes {
+		free := len(n.conns)
+		for _, b := range n.conns {
+			if !b.Closed() && b.Waiting() {
+				free--
+			}
+		}
+		for ; free > 0 && len(n.line) > 0; free-- {
+			d := n.line[0]
+			n.line = slices.Delete(n.line, 0, 1)
+			if d.state != detourQueued || d.client.closed {
+				free++
+				continue
+			}
+			d.state = detourIdle
+			d.client.runDetours()
+		}
+	}
+}
+
+// tickLanes looks at lanes as tick does at the other connections. It reports whether requests wait on them.
+func (l *loop) tickLanes() (waiting bool) {
+	for node, n := range l.lanes {
+		for _, b := range n.conns {
+			if !b.Closed() {
+				l.tickBackend(b)
+				waiting = waiting || b.Waiting()
+			}
+		}
+		n.conns = slices.DeleteFunc(n.conns, (*backend.Conn).Closed)
+		if len(n.conns) == 0 && len(n.line) == 0 {
+			delete(l.lanes, node)
+		}
+	}
+	l.runLanes()
+	return waiting
+}
+
+// trimLanes closes lanes that nothing needs any more: no slot moves away from their node.
+func (l *loop) trimLanes() {
+	for node, n := range l.lanes {
+		if len(n.line) > 0 || l.moving(node) {
+			continue
+		}
+		for _, b := range n.conns {
+			if !b.Closed() && !b.Waiting() {
+				l.closeBackend(b, errClosed)
+			}
+		}
+	}
+}
+
+// moving reports whether a slot moves away from node.
+func (l *loop) moving(node *backend.Node) bool {
+	for _, p := range l.server.pools {
+		v := p.view.Load()
+		if v == nil {
+			continue
+		}
+		for _, m := range v.table.Moves() {
+			if m.From != nil && v.nodes[m.From.Index] == node {
+				return true
+			}
+		}
+	}
+	return false
+}
