@@ -6,33 +6,33 @@ import (
 
 // check compares a reply with the request that it must belong to. Error replies
 // are not its business.
-func (b *builder) check(o op, key uint64, r reply) error {
+func (b *builder) check(o op, key uint64, r Reply) error {
 	switch o {
 	case opGet:
-		if r.kind != '$' {
-			return fmt.Errorf("GET answered with type %q", r.kind)
+		if r.Kind != '$' {
+			return fmt.Errorf("GET answered with type %q", r.Kind)
 		}
 		return b.checkValue(key, r)
 	case opSet:
-		if r.kind != '+' || string(r.body) != "OK" {
-			return fmt.Errorf("SET answered with type %q", r.kind)
+		if r.Kind != '+' || string(r.Body) != "OK" {
+			return fmt.Errorf("SET answered with type %q", r.Kind)
 		}
 	case opPing:
-		if r.kind != '+' || string(r.body) != "PONG" {
-			return fmt.Errorf("PING answered with type %q", r.kind)
+		if r.Kind != '+' || string(r.Body) != "PONG" {
+			return fmt.Errorf("PING answered with type %q", r.Kind)
 		}
 	case opMGet:
-		if r.kind != '*' || r.elements != b.mgetKeys {
-			return fmt.Errorf("MGET answered with type %q and %d elements", r.kind, r.elements)
+		if r.Kind != '*' || r.Elements != b.mgetKeys {
+			return fmt.Errorf("MGET answered with type %q and %d elements", r.Kind, r.Elements)
 		}
-		rest := r.body
-		for i := range r.elements {
-			n, e, err := frame(rest)
+		rest := r.Body
+		for i := range r.Elements {
+			n, e, err := Frame(rest)
 			if err != nil {
 				return err
 			}
-			if e.kind != '$' {
-				return fmt.Errorf("MGET with an element of type %q", e.kind)
+			if e.Kind != '$' {
+				return fmt.Errorf("MGET with an element of type %q", e.Kind)
 			}
 			if err := b.checkValue(b.mgetKey(key, i), e); err != nil {
 				return err
@@ -43,10 +43,10 @@ func (b *builder) check(o op, key uint64, r reply) error {
 	return nil
 }
 
-func (b *builder) checkValue(key uint64, r reply) error {
-	if r.null {
+func (b *builder) checkValue(key uint64, r Reply) error {
+	if r.Null {
 		return nil
 	}
 	putKey(b.name[b.prefixBytes:], key)
-	return checkVerified(r.body, b.name)
+	return checkVerified(r.Body, b.name)
 }

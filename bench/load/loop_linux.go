@@ -275,7 +275,7 @@ func (l *loop) readable(c *conn) {
 	data := l.in[:have+n]
 	replies := 0
 	for len(data) > 0 {
-		n, r, err := frame(data)
+		n, r, err := Frame(data)
 		if err == nil && n > 0 && c.inFlight() == replies {
 			err = errors.New("reply without a request")
 		}
@@ -300,15 +300,15 @@ func (l *loop) readable(c *conn) {
 }
 
 // check looks at one reply; number is that of its request on the connection.
-func (l *loop) check(c *conn, r reply, number uint64) {
+func (l *loop) check(c *conn, r Reply, number uint64) {
 	switch {
-	case r.kind == '-':
+	case r.Kind == '-':
 		l.res.ErrorReplies++
-		l.res.failed(string(r.body))
-	case r.kind == '$' && r.null:
+		l.res.failed(string(r.Body))
+	case r.Kind == '$' && r.Null:
 		l.res.Nulls++
 	}
-	if c.window == nil || r.kind == '-' {
+	if c.window == nil || r.Kind == '-' {
 		return
 	}
 	a := c.window[number%uint64(len(c.window))]

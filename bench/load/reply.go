@@ -17,26 +17,29 @@ const (
 
 var errMalformed = errors.New("malformed reply")
 
-// reply is one framed RESP2 reply.
-type reply struct {
-	kind byte // first byte: one of + - : $ *
-	null bool
-	// body is the text of a line, the body of a bulk string or the raw elements
-	// of an array. It aliases the buffer given to frame.
-	body     []byte
-	elements int
+// Reply is one framed RESP2 reply.
+type Reply struct {
+	// Kind is the first byte: one of + - : $ *
+	Kind byte
+	// Null is true for a null bulk string and a null array.
+	Null bool
+	// Body is the text of a line, the body of a bulk string or the raw elements
+	// of an array. It aliases the buffer given to Frame.
+	Body []byte
+	// Elements is the length of an array.
+	Elements int
 }
 
-// frame finds the first reply in buf. It returns its length, or 0 when buf ends
+// Frame finds the first reply in buf. It returns its length, or 0 when buf ends
 // before the reply does. It keeps no state: a caller that got 0 calls again with
 // the same bytes and more.
-func frame(buf []byte) (n int, r reply, err error) {
+func Frame(buf []byte) (n int, r Reply, err error) {
 	return frameAt(buf, 0)
 }
 
-func frameAt(buf []byte, depth int) (int, reply, error) {
+func frameAt(buf []byte, depth int) (int, Reply, error) {
 	if len(buf) == 0 {
-		return 0, reply{}, nil
+		return 0, Reply{}, nil
 	}
 	kind := buf[0]
 	switch kind {
@@ -44,54 +47,54 @@ func frameAt(buf []byte, depth int) (int, reply, error) {
 		end := bytes.IndexByte(buf, '\n')
 		if end < 0 {
 			if len(buf) > maxLineBytes {
-				return 0, reply{}, fmt.Errorf("%w: line without an end", errMalformed)
+				return 0, Reply{}, fmt.Errorf("%w: line without an end", errMalformed)
 			}
-			return 0, reply{}, nil
+			return 0, Reply{}, nil
 		}
 		if buf[end-1] != '\r' {
-			return 0, reply{}, fmt.Errorf("%w: bare line feed", errMalformed)
+			return 0, Reply{}, fmt.Errorf("%w: bare line feed", errMalformed)
 		}
-		return end + 1, reply{kind: kind, body: buf[1 : end-1]}, nil
+		return end + 1, Reply{Kind: kind, Body: buf[1 : end-1]}, nil
 
 	case '$':
 		length, at, err := number(buf, maxBulkBytes)
 		if at == 0 || err != nil {
-			return 0, reply{}, err
+			return 0, Reply{}, err
 		}
 		if length < 0 {
-			return at, reply{kind: kind, null: true}, nil
+			return at, Reply{Kind: kind, Null: true}, nil
 		}
 		end := at + length
 		if len(buf) < end+2 {
-			return 0, reply{}, nil
+			return 0, Reply{}, nil
 		}
 		if buf[end] != '\r' || buf[end+1] != '\n' {
-			return 0, reply{}, fmt.Errorf("%w: bulk string longer than announced", errMalformed)
+			return 0, Reply{}, fmt.Errorf("%w: bulk string longer than announced", errMalformed)
 		}
-		return end + 2, reply{kind: kind, body: buf[at:end]}, nil
+		return end + 2, Reply{Kind: kind, Body: buf[at:end]}, nil
 
 	case '*':
 		count, at, err := number(buf, maxElements)
 		if at == 0 || err != nil {
-			return 0, reply{}, err
+			return 0, Reply{}, err
 		}
 		if count < 0 {
-			return at, reply{kind: kind, null: true}, nil
+			return at, Reply{Kind: kind, Null: true}, nil
 		}
 		if depth == maxReplyDepth {
-			return 0, reply{}, fmt.Errorf("%w: nested too deep", errMalformed)
+			return 0, Reply{}, fmt.Errorf("%w: nested too deep", errMalformed)
 		}
 		end := at
 		for range count {
 			n, _, err := frameAt(buf[end:], depth+1)
 			if n == 0 || err != nil {
-				return 0, reply{}, err
+				return 0, Reply{}, err
 			}
 			end += n
 		}
-		return end, reply{kind: kind, body: buf[at:end], elements: count}, nil
+		return end, Reply{Kind: kind, Body: buf[at:end], Elements: count}, nil
 	}
-	return 0, reply{}, fmt.Errorf("%w: unknown type %q", errMalformed, kind)
+	return 0, Reply{}, fmt.Errorf("%w: unknown type %q", errMalformed, kind)
 }
 
 // number reads the length behind the type byte. at is the offset behind its line

@@ -9,17 +9,17 @@ import (
 // reply.
 func args(t *testing.T, request []byte) []string {
 	t.Helper()
-	n, r, err := frame(request)
-	if err != nil || n != len(request) || r.kind != '*' {
+	n, r, err := Frame(request)
+	if err != nil || n != len(request) || r.Kind != '*' {
 		t.Fatalf("request %q: %d, %v", request, n, err)
 	}
 	var list []string
-	for rest := r.body; len(rest) > 0; {
-		n, e, err := frame(rest)
-		if err != nil || n == 0 || e.kind != '$' {
+	for rest := r.Body; len(rest) > 0; {
+		n, e, err := Frame(rest)
+		if err != nil || n == 0 || e.Kind != '$' {
 			t.Fatalf("request %q: bad element %q", request, rest)
 		}
-		list = append(list, string(e.body))
+		list = append(list, string(e.Body))
 		rest = rest[n:]
 	}
 	return list
@@ -54,7 +54,7 @@ func TestBuilderVerifiesWhatItWrote(t *testing.T) {
 	bulk := func(s string) string { return string(appendBulk(nil, []byte(s))) }
 	f := func(good bool, o op, key uint64, in string) {
 		t.Helper()
-		_, r, err := frame([]byte(in))
+		_, r, err := Frame([]byte(in))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// ErrNotLoopback is returned by Run when the target is not on this machine.
+// ErrNotLoopback is returned by Run and Dial when the target is not on this machine.
 var ErrNotLoopback = errors.New("target is not a loopback address")
 
 const dialTimeout = 5 * time.Second
@@ -36,6 +36,16 @@ func parseTarget(target string) (network, addr string, err error) {
 		return "", "", fmt.Errorf("target %q: %w", target, ErrNotLoopback)
 	}
 	return "tcp", net.JoinHostPort(host, port), nil
+}
+
+// Dial opens one connection to a target: "host:port" or "unix:/path" on this
+// machine, or ErrNotLoopback.
+func Dial(ctx context.Context, target string) (net.Conn, error) {
+	network, addr, err := parseTarget(target)
+	if err != nil {
+		return nil, err
+	}
+	return dial(ctx, network, addr)
 }
 
 // dial opens one connection to a target that parseTarget has accepted.

@@ -1,6 +1,8 @@
 // Command sluicebench measures Sluice and its peers.
 //
 //	sluicebench load      sends requests to one local address
+//	sluicebench check     sends requests to one local address and judges every
+//	                      reply, while somebody moves what lies behind it
 //	sluicebench compare   starts servers and proxies, measures them in turn and
 //	                      writes a report
 //
@@ -42,10 +44,12 @@ func run(ctx context.Context, args []string) error {
 		switch args[0] {
 		case "load":
 			return runLoad(ctx, args[1:], os.Stdout)
+		case "check":
+			return runCheck(ctx, args[1:], os.Stdin, os.Stdout)
 		case "compare":
 			return runCompare(ctx, args[1:], os.Stdout)
 		}
 	}
-	fmt.Fprintln(os.Stderr, "usage: sluicebench load|compare [flags]; -h after the command lists its flags")
+	fmt.Fprintln(os.Stderr, "usage: sluicebench load|check|compare [flags]; -h after the command lists its flags")
 	return flag.ErrHelp
 }

@@ -13,6 +13,7 @@ import (
 
 	"sluice/bench/load"
 	"sluice/bench/report"
+	"sluice/internal/testbed"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -66,6 +67,11 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 	f(nil, "load", "-mix", "incr")
 	f(nil, "load", "-dist", "normal")
 	f(nil, "load", "127.0.0.1:6379")
+	f(load.ErrNotLoopback, "check", "-addr", "192.0.2.1:6379")
+	f(nil, "check", "-profile", "soft")
+	f(nil, "check", "-slots", "9-1")
+	f(nil, "check", "-model", "redis")
+	f(nil, "check", "-share", "0.5")
 	f(nil, "compare", "-rounds", "0")
 	f(nil, "compare", "-cells", "none")
 	f(nil, "compare", "-only", "nobody")
@@ -104,5 +110,29 @@ func TestCompareReportsWhoIsMissing(t *testing.T) {
 	}
 	if files, _ := filepath.Glob(filepath.Join(dir, "*")); len(files) != 1 {
 		t.Errorf("files left: %v", files)
+	}
+}
+
+func TestCheckPrintsAReport(t *testing.T) {
+	server := testbed.Redis(t)
+	var out bytes.Buffer
+	err := runCheck(t.Context(), []string{
+		"-addr", server.Addr(), "-profile", "mixed", "-n", "40", "-rate", "0", "-keys", "200", "-slots", "0-511", "-marks",
+	}, strings.NewReader("during\n"), &out)
+	if err != nil {
+		t.Fatalf("%v after\n%s", err, out.String())
+	}
+	for _, want := range []string{"mixed: 16 clients, pipeline 4", "640 requests", "watched", "0 violations"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, out.String())
+		}
+	}
+	// A server without memory refuses writes.
+	if v := server.Do("CONFIG", "SET", "maxmemory", "2mb"); v.Error() != nil {
+		t.Fatal(v.Error())
+	}
+	args := []string{"-addr", server.Addr(), "-n", "400", "-rate", "0", "-keys", "200", "-d", "20000", "-prefix", "other"}
+	if err := runCheck(t.Context(), args, nil, &out); err == nil {
+		t.Errorf("no error after\n%s", out.String())
 	}
 }

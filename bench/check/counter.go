@@ -1,0 +1,92 @@
+package check
+
+// counter is what may be stored under one own counter key. Owned by its client;
+// no locking.
+//
+// The value is base plus 0..late: each increment with an unknown outcome may still
+// take effect, once. start is far from that of any other counter of the run, so
+// that the reply of another key stands out.
+type counter struct {
+	key     string
+	watched bool
+	start   int64
+	loaded  bool // written before the load
+
+	base    int64
+	late    int64
+	refused int64
+
+	sent, acked, unknown, denied int64 // increments of the whole run, by outcome
+}
+
+// counterSpan is the distance between the starts of two counters: more than one
+// key can be incremented in a run.
+const counterSpan = 10_000_000
+
+// wrote judges the reply of an INCR.
+func (c *counter) wrote(n int64) verdict {
+	c.acked++
+	return c.observe(n, 1)
+}
+
+func (c *counter) maybe() { c.late++; c.unknown++ }
+
+func (c *counter) refuse() { c.refused++; c.denied++ }
+
+// observe judges a value that was read, or returned by an increment by step.
+func (c *counter) observe(n, step int64) verdict {
+	low := c.base + step
+	high := low + c.late
+	switch {
+	case n >= low && n <= high:
+		c.late -= n - low
+		c.base = n
+		return verdict{}
+	case n < c.start || n > c.start+c.sent+counterSpan/2:
+		c.base = low
+		return object(Wrong, "got %d, which is not of this key; want %d..%d", n, low, high)
+	case n < low: // It may have been an old copy: the difference may come back.
+		c.late += low - n
+		c.base = n
+		return object(Stale, "got %d, want %d..%d", n, low, high)
+	case n <= high+c.refused:
+		c.refused -= n - high
+		c.late = 0
+		c.base = n
+		return object(Ran, "got %d, want %d..%d: a refused increment ran", n, low, high)
+	default:
+		c.late = 0
+		c.base = n
+		return object(Twice, "got %d, want %d..%d", n, low, high)
+	}
+}
+
+// absent judges a reply that the key does not exist.
+func (c *counter) absent() verdict {
+	if !c.loaded && c.base == 0 {
+		return verdict{}
+	}
+	c.late += c.base - c.start
+	v := object(Stale, "got nothing, want %d..%d", c.base, c.base+c.late)
+	c.base = c.start
+	return v
+}
+
+// final judges the value read when everything has ended, by all increments ever
+// sent, whatever was seen in between.
+func (c *counter) final(n int64) verdict {
+	low := c.start + c.acked
+	high := low + c.unknown
+	switch {
+	case n < low:
+		v := object(Lost, "%d acknowledged increments are missing: got %d, want %d..%d", low-n, n, low, high)
+		v.n = uint64(low - n)
+		return v
+	case n <= high:
+		return verdict{}
+	case n <= high+c.denied:
+		return object(Ran, "got %d, want %d..%d: a refused increment ran", n, low, high)
+	default:
+		return object(Twice, "got %d, want %d..%d", n, low, high)
+	}
+}

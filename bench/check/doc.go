@@ -1,0 +1,20 @@
+// Package check drives a RESP address with many clients and judges every reply,
+// while somebody else moves, locks and fails what lies behind that address.
+//
+// Two kinds of keys are used. An own key belongs to one connection, so that the
+// set of values it may have is known at every moment: order within the
+// connection, at-most-once and lost writes are checked exactly, reply by reply,
+// and again when the run has ended. A shared key is written by many clients; its
+// history is kept and searched for a linearization with porcupine at the end.
+//
+// A request that was answered `-ERR outcome unknown…`, or lost its connection,
+// may take effect at any time after it was sent, once, or never. A request that
+// was answered with any other error must not take effect at all.
+//
+// It does not know how the address works inside: no slots, no redirects, no
+// topology, other than through the functions in Config. It speaks RESP2 and only
+// to this machine. Every run is bounded in time, requests and memory.
+//
+// Start, Mark, Wait and Stop are called on any goroutine. Start starts one
+// goroutine per client; Stop waits for all of them.
+package check
