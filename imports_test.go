@@ -16,11 +16,12 @@ import (
 // below.
 var allowed = map[string][]string{
 	"backend":           {"internal/bufpool", "internal/clock", "proxy/resp"},
-	"backend/dialect":   {"router"},
+	"backend/dialect":   {"proxy/resp", "router"},
 	"bench/":            {"bench/"},
-	"cmd/sluice":        {"backend", "conf", "discovery", "discovery/cluster", "discovery/static", "internal/testbed", "proxy", "proxy/admin", "router"},
+	"cmd/sluice":        {"backend", "backend/dialect", "conf", "discovery", "discovery/cluster", "discovery/codis", "discovery/static", "internal/testbed", "proxy", "proxy/admin", "proxy/command", "router"},
 	"discovery":         {"router"},
 	"discovery/cluster": {"discovery", "router"},
+	"discovery/codis":   {"discovery", "router"},
 	"discovery/static":  {"discovery", "router"},
 	"proxy":             {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "proxy/command", "proxy/resp", "router"},
 	"proxy/admin":       {"backend", "proxy", "proxy/command", "router"},

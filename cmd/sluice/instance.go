@@ -16,6 +16,7 @@ import (
 	"sluice/conf"
 	"sluice/discovery"
 	"sluice/discovery/cluster"
+	"sluice/discovery/codis"
 	"sluice/discovery/static"
 	"sluice/proxy"
 	"sluice/proxy/admin"
@@ -34,6 +35,9 @@ type instance struct {
 	stop    context.CancelFunc
 	work    sync.WaitGroup
 
+	end     chan struct{} // closed when the dashboard of a pool asks for the end
+	endOnce sync.Once
+
 	started *conf.Config // what the process was started with, and what needs a restart stays at
 
 	mu  sync.Mutex
@@ -45,20 +49,26 @@ type source struct {
 	pool    *proxy.Pool
 	keeper  *discovery.Keeper
 	static  *static.Source  // or
-	cluster *cluster.Source // as the configuration says
+	cluster *cluster.Source // or
+	codis   *codis.Source   // as the configuration says
 }
 
 // startInstance runs cfg. load is for reloads.
 func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slog.Logger, level *slog.LevelVar) (*instance, error) {
-	in := &instance{log: log, level: level, load: load, started: cfg, cfg: cfg}
+	in := &instance{log: log, level: level, load: load, started: cfg, cfg: cfg, end: make(chan struct{})}
 	id := newID()
 	in.server = proxy.New(proxy.Config{
 		ID: id, Version: version, Loops: cfg.Proxy.Loops, Log: log, Settings: proxySettings(cfg),
 	})
+	codisAPIs, err := listenForDashboards(cfg)
+	if err != nil {
+		return nil, err
+	}
 	for i := range cfg.Pools {
-		in.addPool(&cfg.Pools[i], cfg, id)
+		in.addPool(&cfg.Pools[i], cfg, id, codisAPIs[i])
 	}
 	if err := in.openAdmin(cfg.Proxy.Admin); err != nil {
+		closeAll(codisAPIs)
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -102,7 +112,8 @@ func (in *instance) awaitTopology(ctx context.Context) {
 	}
 }
 
-func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string) {
+// addPool adds a pool and its source of topology. codisAPI is where its dashboard reaches it, nil for other sources.
+func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI net.Listener) {
 	s := &source{}
 	model := router.ClusterModel()
 	if p.SlotModel == conf.SlotCodis {
@@ -119,10 +130,14 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string) {
 		Trouble:      func() { s.keeper.Refresh() },
 	})
 	var src discovery.Source
-	if p.Discovery.Kind == conf.DiscoverCluster {
+	switch p.Discovery.Kind {
+	case conf.DiscoverCluster:
 		s.cluster = cluster.New(clusterConfig(p, settings.Backend.Name, in.log))
 		src = s.cluster
-	} else {
+	case conf.DiscoverCodis:
+		s.codis = codis.New(in.codisConfig(p, s.pool), codisAPI)
+		src = s.codis
+	case conf.DiscoverStatic, conf.DiscoverConsul:
 		s.static = static.New(groupSpecs(p.Groups))
 		src = s.static
 	}

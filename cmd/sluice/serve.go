@@ -60,12 +60,18 @@ func (in *instance) runUntilSignal() {
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 	defer signal.Stop(signals)
-	for s := range signals {
-		if s != syscall.SIGHUP {
+	for up := true; up; {
+		select {
+		case s := <-signals:
+			if s == syscall.SIGHUP {
+				_, _, _ = in.reload() // Logs what it did, or why not.
+				continue
+			}
 			in.log.Info("draining, send the signal again to end at once", "signal", s.String())
-			break
+		case <-in.end:
+			in.log.Info("draining, because the dashboard asked for the end")
 		}
-		_, _, _ = in.reload() // Logs what it did, or why not.
+		up = false
 	}
 	ctx, cancel := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer cancel()

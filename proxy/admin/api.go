@@ -34,6 +34,16 @@ type poolJSON struct {
 	Epoch     uint64       `json:"epoch"`
 	Uncovered string       `json:"uncovered_slots"`
 	Groups    []groupJSON  `json:"groups"`
+	Moves     []moveJSON   `json:"moves"` // slots that are locked or moving
+}
+
+type moveJSON struct {
+	Slots  string `json:"slots"`
+	Phase  string `json:"phase"`
+	From   string `json:"from,omitempty"`
+	To     string `json:"to,omitempty"`
+	Method string `json:"method"`
+	Held   int    `json:"held"` // requests that wait for these slots
 }
 
 type groupJSON struct {
@@ -66,7 +76,7 @@ func (s *Server) topology(w http.ResponseWriter, _ *http.Request) {
 func describePool(p *proxy.Pool, source SourceStatus) poolJSON {
 	out := poolJSON{
 		Name: p.Name, SlotModel: p.Model.String(), Slots: p.Model.Slots(), Source: source,
-		Listen: []string{}, Groups: []groupJSON{},
+		Listen: []string{}, Groups: []groupJSON{}, Moves: []moveJSON{},
 	}
 	for _, addr := range p.Addrs() {
 		out.Listen = append(out.Listen, addr.Network()+"://"+addr.String())
@@ -92,6 +102,54 @@ func describePool(p *proxy.Pool, source SourceStatus) poolJSON {
 			group.Replicas = append(group.Replicas, nodes[r.Addr])
 		}
 		out.Groups = append(out.Groups, group)
+	}
+	out.Moves = append(out.Moves, describeMoves(p, t)...)
+	return out
+}
+
+// describeMoves lists the moves, slots with the same move together.
+func describeMoves(p *proxy.Pool, t *router.Table) []moveJSON {
+	held := make(map[router.Slot]int)
+	for _, h := range p.HeldSlots() {
+		held[h.Slot] = h.Requests
+	}
+	var (
+		list  []moveJSON
+		slots [][]router.Range
+		index = make(map[moveJSON]int)
+	)
+	for _, m := range t.Moves() {
+		j := moveJSON{Phase: m.Phase.String(), Method: m.Method.String()}
+		if m.From != nil {
+			j.From = m.From.Addr
+		}
+		if m.To != nil {
+			j.To = m.To.Addr
+		}
+		i, ok := index[j]
+		if !ok {
+			i = len(list)
+			index[j] = i
+			list, slots = append(list, j), append(slots, nil)
+		}
+		slots[i] = append(slots[i], router.Range{From: m.Slot, To: m.Slot})
+		list[i].Held += held[m.Slot]
+	}
+	for i := range list {
+		list[i].Slots = router.FormatRanges(joinRanges(slots[i]))
+	}
+	return list
+}
+
+// joinRanges joins single slots in ascending order that follow each other.
+func joinRanges(single []router.Range) []router.Range {
+	var out []router.Range
+	for _, r := range single {
+		if n := len(out); n > 0 && out[n-1].To+1 == r.From {
+			out[n-1].To = r.To
+			continue
+		}
+		out = append(out, r)
 	}
 	return out
 }

@@ -59,6 +59,8 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.family("sluice_free_buffer_bytes", "gauge", "Buffers kept for reuse.")
 	e.value("sluice_free_buffer_bytes", float64(st.FreeBuffers))
 	e.pools(srv.Pools())
+	e.holds(srv.Pools())
+	e.moves(&st.Moves)
 	metrics.WriteProcessMetrics(w)
 }
 
