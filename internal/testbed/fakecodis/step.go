@@ -1,0 +1,53 @@
+package fakecodis
+
+import "sync"
+
+// Step is a place in the work of a fake where a fault can be put.
+type Step int
+
+// The steps. A move goes through Read, Send and Delete, once per key: those of SLOTSMGRTTAGONE, -TAGSLOT and their
+// synonyms through the Sync ones, those of a batch or of Pika's background thread through the Async ones.
+const (
+	// Command is before a command runs, and before it has a thread or the turn of its server.
+	Command Step = iota
+	// Reply is after a command has run, before its reply is written. The thread or turn is still held.
+	Reply
+	// SyncRead is before a key is read.
+	SyncRead
+	// SyncSend is after a key was read, before the target gets it.
+	SyncSend
+	// SyncDelete is after the target has answered, before the source deletes the key.
+	SyncDelete
+	// AsyncRead is SyncRead in the background. A list has its DEL sent to the target before it on Pika.
+	AsyncRead
+	// AsyncSend is SyncSend in the background.
+	AsyncSend
+	// AsyncExpire is on Pika only: the key is sent, its time to live is not yet read.
+	AsyncExpire
+	// AsyncWait is after keys were sent, with their times to live, before their replies are read.
+	AsyncWait
+	// AsyncDelete is SyncDelete in the background, once per key, when the whole batch has been answered.
+	AsyncDelete
+	// Teardown is on Pika only: the slot is empty, and its background thread has not ended yet. Until it
+	// has, batches of other slots are refused, and the wrapper, STATUS and CANCEL wait.
+	Teardown
+)
+
+// Hold stops what passes a step until it is released.
+type Hold struct {
+	faults   *Faults
+	rule     *rule
+	arriving sync.Once
+	arrived  chan struct{}
+	ending   sync.Once
+	released chan struct{}
+}
+
+// Arrived is closed when the first one waits at the step.
+func (h *Hold) Arrived() <-chan struct{} { return h.arrived }
+
+// Release lets all go on. It may be called more than once.
+func (h *Hold) Release() {
+	h.faults.remove(h.rule)
+	h.ending.Do(func() { close(h.released) })
+}
