@@ -20,25 +20,22 @@ type arrived struct {
 // maxArrivals bounds the bytes of keys that a loop remembers. Of others it asks again.
 const maxArrivals = 8 << 20
 
-// missing is the first of keys that is not known to have arrived, nil when all are.
-func (a *arrivals) missing(m *router.Move, keys [][]byte) []byte {
+// missing appends those of keys to dst that are not known to have arrived.
+func (a *arrivals) missing(dst [][]byte, m *router.Move, keys [][]byte) [][]byte {
 	known := a.keys[m]
 	for _, key := range keys {
-		if known == nil {
-			return key
+		if known != nil {
+			if _, ok := known.keys[string(key)]; ok {
+				continue
+			}
 		}
-		if _, ok := known.keys[string(key)]; !ok {
-			return key
-		}
+		dst = append(dst, key)
 	}
-	return nil
+	return dst
 }
 
-// add notes that key has arrived.
-func (a *arrivals) add(p *Pool, m *router.Move, key []byte) {
-	if a.bytes+len(key) > maxArrivals {
-		return
-	}
+// add notes that keys have arrived.
+func (a *arrivals) add(p *Pool, m *router.Move, keys [][]byte) {
 	known := a.keys[m]
 	if known == nil {
 		if a.keys == nil {
@@ -47,7 +44,10 @@ func (a *arrivals) add(p *Pool, m *router.Move, key []byte) {
 		known = &arrived{pool: p, keys: make(map[string]struct{})}
 		a.keys[m] = known
 	}
-	if _, ok := known.keys[string(key)]; !ok {
+	for _, key := range keys {
+		if _, ok := known.keys[string(key)]; ok || a.bytes+len(key) > maxArrivals {
+			continue
+		}
 		known.keys[string(key)] = struct{}{}
 		a.bytes += len(key)
 	}

@@ -216,8 +216,7 @@ func (c *client) runDetours() {
 	if d.state != detourIdle || c.awaited(d) {
 		return
 	}
-	if d.hold.active && c.loop.now >= d.hold.deadline {
-		d.giveUp(HoldTimedOut, heldFor(d.slot, d.why, time.Duration(c.loop.now-d.hold.since)))
+	if d.overdue() {
 		return
 	}
 	if d.after > c.loop.now {
@@ -339,6 +338,21 @@ func answeredWith(r backend.Reply) string {
 // wait holds the request for a moment; why is what is in the way. With free it waits also where nothing may
 // be held. It returns false when the client was answered instead.
 func (d *detour) wait(cause HoldCause, why string, free bool) bool {
+	if !d.enterHold(cause, why, free) {
+		return false
+	}
+	c := d.client
+	d.tries++
+	d.after = c.loop.now + c.loop.pause(d.tries)
+	if d.hold.active {
+		d.after = min(d.after, d.hold.deadline)
+	}
+	return true
+}
+
+// enterHold begins a hold of the request, or notes what is in the way now. It returns false when the client was
+// answered instead.
+func (d *detour) enterHold(cause HoldCause, why string, free bool) bool {
 	c := d.client
 	d.why = why
 	if c.pool.Settings().Hold.MaxWait > 0 {
@@ -356,11 +370,24 @@ func (d *detour) wait(cause HoldCause, why string, free bool) bool {
 		d.give(notHeld(d.slot, why, "hold.max_wait is 0"))
 		return false
 	}
-	d.tries++
-	d.after = c.loop.now + c.loop.pause(d.tries)
-	if d.hold.active {
-		d.after = min(d.after, d.hold.deadline)
+	return true
+}
+
+// overdue gives a detour up that waits for something else than a time, when its own is over.
+func (d *detour) overdue() bool {
+	c := d.client
+	if !d.hold.active {
+		patience := 2 * int64(c.pool.Settings().Backend.RequestTimeout)
+		if d.state != detourQueued || c.loop.now-c.pipe.at(d.seq).start < patience {
+			return false
+		}
+		d.giveUp(HoldTimedOut, notHeld(d.slot, d.why, "hold.max_wait is 0"))
+		return true
 	}
+	if c.loop.now < d.hold.deadline {
+		return false
+	}
+	d.giveUp(HoldTimedOut, heldFor(d.slot, d.why, time.Duration(c.loop.now-d.hold.since)))
 	return true
 }
 
@@ -422,7 +449,7 @@ func (d *detour) done() {
 // Reply implements backend.Owner.
 func (d *detour) Reply(tag uint32, r backend.Reply) {
 	c := d.client
-	if kind := tag & tagMask; kind == tagMoveKey || kind == tagMoveType {
+	if kind := tag & tagMask; kind == tagFence || kind == tagMoveKey || kind == tagMoveType {
 		c.loop.lanesFreed = c.loop.lanesFreed || r.Last
 	}
 	if c.closed || d.state == detourDone {
@@ -462,7 +489,7 @@ func (d *detour) pass(data []byte, first, last bool) {
 // Fail implements backend.Owner.
 func (d *detour) Fail(tag uint32, f backend.Failure) {
 	c := d.client
-	if kind := tag & tagMask; kind == tagMoveKey || kind == tagMoveType {
+	if kind := tag & tagMask; kind == tagFence || kind == tagMoveKey || kind == tagMoveType {
 		c.loop.lanesFreed = true
 	}
 	if c.closed || d.state == detourDone {

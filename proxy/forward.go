@@ -59,7 +59,7 @@ func (c *client) forwardUnsettled(v *view, cmd *command.Command, slot router.Slo
 	if o, blocked := c.pool.obstacle(v, slot); blocked {
 		return c.holdBack(v, o, len(raw))
 	}
-	if m := v.table.Move(slot); m == nil || c.loop.arrivals.missing(m, requestKeys(cmd, raw)) == nil {
+	if m := v.table.Move(slot); m == nil || len(c.loop.arrivals.missing(nil, m, requestKeys(cmd, raw))) == 0 {
 		c.sendTo(v.master(slot), cmd, slot, raw)
 		return true
 	}

@@ -11,8 +11,9 @@ import (
 // many of them at once as the source has threads would stop the source (Pika 4.0.1, thread-pool-size). So
 // there are few lanes per source, and who finds none free stands in line.
 type lanes struct {
-	conns []*backend.Conn
-	line  []*detour // wait for a free lane, oldest first
+	conns  []*backend.Conn
+	line   []*detour // wait for a free lane, oldest first
+	rounds rounds
 }
 
 // lane finds a free lane to node, nil when there is none. limit is for the whole process.
@@ -80,14 +81,22 @@ func (l *loop) runLanes() {
 // tickLanes looks at lanes as tick does at the other connections. It reports whether requests wait on them.
 func (l *loop) tickLanes() (waiting bool) {
 	for node, n := range l.lanes {
-		for _, b := range n.conns {
+		open := 0
+		for _, b := range n.all() {
 			if !b.Closed() {
+				open++
 				l.tickBackend(b)
 				waiting = waiting || b.Waiting()
 			}
 		}
 		n.conns = slices.DeleteFunc(n.conns, (*backend.Conn).Closed)
-		if len(n.conns) == 0 && len(n.line) == 0 {
+		for _, d := range slices.Clone(n.line) {
+			if d.state == detourQueued {
+				d.overdue()
+			}
+		}
+		n.line = slices.DeleteFunc(n.line, func(d *detour) bool { return d.state != detourQueued })
+		if waiting = waiting || len(n.line) > 0; open == 0 && len(n.line)+len(n.rounds.waiting) == 0 {
 			delete(l.lanes, node)
 		}
 	}
@@ -106,6 +115,7 @@ func (l *loop) trimLanes() {
 				l.closeBackend(b, errClosed)
 			}
 		}
+		n.rounds.close()
 	}
 }
 

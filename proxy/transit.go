@@ -15,18 +15,22 @@ import (
 // transit is how far a detour is in finding its keys while their slot moves, in Codis' way: each key is at the source
 // still or at the target already, and nobody is told when it goes. What a family allows decides how:
 //
-//	one key, wrapper trusted     SLOTSMGRT-EXEC-WRAPPER at the source: it runs the command, or says where
+//	codis-server, one key        SLOTSMGRT-EXEC-WRAPPER at the source: it runs the command, or says where
 //	                             the key is
-//	one key, a read, Pika        the read and TYPE at the source: if TYPE finds the key the answer counts
-//	anything else                SLOTSMGRTTAGONE moves each key, then the target runs the command
+//	Pika, one key, a read        the read and TYPE at the source: if TYPE finds the key the answer counts
+//	anything else                the keys are moved, then the target runs the command:
+//	  codis-server                 between two batches, with a fence and SLOTSMGRTTAGONE-ASYNC
+//	  codis-server, method sync    with SLOTSMGRTTAGONE, one after the other
+//	  Pika                         the same, and then the end of the round is awaited (rounds.go)
 //
 // Nobody writes to the source of a moving slot, so a key that is not there never comes back: the loop
 // remembers it (arrivals), and later commands on it go straight to the target.
 type transit struct {
 	move      *router.Move
 	keys      [][]byte // of the request, views into detour.raw
-	key       []byte   // the one that is looked for now
+	asked     [][]byte // those that are looked for now
 	moveFirst bool     // the source has refused to run the command
+	notThere  bool     // the source does not have the key of a read
 	attempt   uint32   // answers to older attempts mean nothing
 	reply     []byte   // what has come of an answer that must be whole to be understood
 	passing   bool     // the rest of the wrapper's answer is the client's
@@ -39,6 +43,7 @@ type transit struct {
 const (
 	tagDirect = iota
 	tagWrapped
+	tagFence
 	tagMoveKey
 	tagMoveType // TYPE behind SLOTSMGRTTAGONE
 	tagRead
@@ -58,8 +63,9 @@ func (d *detour) reach(v *view, m *router.Move) {
 	}
 	t.attempt++
 	t.reply, t.failure, t.moved = t.reply[:0], "", 0
-	t.key = c.loop.arrivals.missing(m, t.keys)
-	if t.key == nil {
+	t.asked = c.loop.arrivals.missing(t.asked[:0], m, t.keys)
+	if len(t.asked) == 0 || t.notThere {
+		t.notThere = false
 		d.send(c.loop.link(v.master(d.slot), c.proto, c.db))
 		return
 	}
@@ -75,14 +81,14 @@ func (d *detour) reach(v *view, m *router.Move) {
 	case family.ReadsAtSource && single && d.cmd.Is(command.ReadOnly):
 		d.readAtSource(source)
 	default:
-		d.moveKey(source)
+		d.moveKeys(source)
 	}
 }
 
 // askSource sends the command in a wrapper.
 func (d *detour) askSource(source *backend.Node) {
 	l := d.client.loop
-	l.scratch = dialect.AppendWrapped(l.scratch[:0], d.transit.key, splitRequest(d.raw))
+	l.scratch = dialect.AppendWrapped(l.scratch[:0], d.transit.asked[0], splitRequest(d.raw))
 	d.sendStep(l.link(source, d.client.proto, d.client.db), tagWrapped, l.scratch)
 }
 
@@ -92,25 +98,36 @@ func (d *detour) readAtSource(source *backend.Node) {
 	b := l.link(source, d.client.proto, d.client.db)
 	if d.sendStep(b, tagRead, d.raw) {
 		l.stats.Moves.SourceReads++
-		l.scratch = dialect.AppendType(l.scratch[:0], d.transit.key)
+		l.scratch = dialect.AppendType(l.scratch[:0], d.transit.asked[0])
 		d.sendStep(b, tagReadType, l.scratch)
 	}
 }
 
-// moveKey has the source move one key, on a lane of its own, or waits for a lane.
-func (d *detour) moveKey(source *backend.Node) {
-	c, l := d.client, d.client.loop
+// moveKeys has the source move keys, on a lane of its own, or waits for a lane.
+func (d *detour) moveKeys(source *backend.Node) {
+	c, l, t := d.client, d.client.loop, &d.transit
 	b := l.lane(source, c.db, c.pool.Settings().MoveParallel)
 	if b == nil {
-		d.state = detourQueued
-		l.waitForLane(source, d)
+		if d.enterHold(HoldMoving, fmt.Sprintf("is %s, and %s is busy with other keys", t.move, source.Addr), true) {
+			d.state = detourQueued
+			l.waitForLane(source, d)
+		}
 		return
 	}
-	host, port, _ := net.SplitHostPort(d.transit.move.To.Addr)
+	host, port, _ := net.SplitHostPort(t.move.To.Addr)
+	limit := source.Options().RequestTimeout
 	l.stats.Moves.KeyMoves++
-	l.scratch = dialect.AppendMoveKey(l.scratch[:0], host, port, source.Options().RequestTimeout, d.transit.key)
+	if c.pool.Family.Fences && t.move.Method == router.SemiAsync {
+		l.scratch = dialect.AppendMoveKeys(l.scratch[:0], host, port, limit, t.asked)
+		if d.sendStep(b, tagFence, dialect.FenceRequest) {
+			d.sendStep(b, tagMoveKey, l.scratch)
+		}
+		return
+	}
+	t.asked = t.asked[:1]
+	l.scratch = dialect.AppendMoveKey(l.scratch[:0], host, port, limit, t.asked[0])
 	if d.sendStep(b, tagMoveKey, l.scratch) && c.pool.Family.ProveMoved {
-		l.scratch = dialect.AppendType(l.scratch[:0], d.transit.key)
+		l.scratch = dialect.AppendType(l.scratch[:0], t.asked[0])
 		d.sendStep(b, tagMoveType, l.scratch)
 	}
 }
@@ -137,6 +154,7 @@ func (d *detour) transitReply(tag uint32, r backend.Reply) {
 	switch tag & tagMask {
 	case tagWrapped:
 		d.wrappedReply(r)
+	case tagFence:
 	case tagRead:
 		t.reply = append(t.reply, r.Data...)
 	case tagReadType:
@@ -186,7 +204,7 @@ func (d *detour) notRun(w dialect.Wrapped, r backend.Reply) {
 	c.loop.stats.Moves.Wrapped[w&3]++
 	switch w {
 	case dialect.WrappedGone:
-		c.loop.arrivals.add(c.pool, t.move, t.key)
+		c.loop.arrivals.add(c.pool, t.move, t.asked)
 		c.runDetours()
 		return
 	case dialect.WrappedMoving:
@@ -224,8 +242,8 @@ func (d *detour) readReply(r backend.Reply) {
 	case dialect.Present(r.Data) && !d.judgedRead(r.Conn):
 		d.pass(t.reply, true, true)
 	case dialect.Absent(r.Data):
-		d.state = detourIdle
-		c.loop.arrivals.add(c.pool, t.move, t.key)
+		// This read is the target's. Of the key that says no more: a round may still have to do with it.
+		d.state, t.notThere = detourIdle, true
 		c.runDetours()
 	case d.state == detourSent: // An error.
 		d.retryMove(fmt.Sprintf("is %s, and %s answered TYPE with %.80q", t.move, r.Conn.Node.Addr, trimLine(r.Data)))
@@ -256,7 +274,7 @@ func (d *detour) moveReply() {
 		return
 	}
 	if ok {
-		d.arrived()
+		d.gone()
 		return
 	}
 	d.moveFailed()
@@ -267,7 +285,7 @@ func (d *detour) moveProof() {
 	t := &d.transit
 	switch {
 	case dialect.Absent(t.reply):
-		d.arrived()
+		d.gone()
 	case t.failure == "" && dialect.Present(t.reply) && t.moved == 0:
 		d.retryMove(fmt.Sprintf("is %s, and %s has the key but does not move it: SLOTSRELOAD there, or the type is one that Pika can't move",
 			t.move, t.move.From.Addr))
@@ -278,11 +296,20 @@ func (d *detour) moveProof() {
 	}
 }
 
-// arrived goes on after a key has reached the target.
+// gone goes on after keys have left the source.
+func (d *detour) gone() {
+	if d.client.pool.Family.Rounds {
+		d.client.loop.awaitRound(d)
+		return
+	}
+	d.arrived()
+}
+
+// arrived goes on after keys have reached the target, and nothing of an older copy can.
 func (d *detour) arrived() {
 	c, t := d.client, &d.transit
 	d.state = detourIdle
-	c.loop.arrivals.add(c.pool, t.move, t.key)
+	c.loop.arrivals.add(c.pool, t.move, t.asked)
 	c.runDetours()
 }
 

@@ -28,6 +28,12 @@ type Family struct {
 	ReadsAtSource bool
 	// ProveMoved says that the answer of SLOTSMGRTTAGONE is not enough: TYPE must say that the key is gone.
 	ProveMoved bool
+	// Fences says that SLOTSMGRT-ASYNC-FENCE and SLOTSMGRTTAGONE-ASYNC move keys between two batches of a
+	// migration in the background.
+	Fences bool
+	// Rounds says that SLOTSMGRTTAGONE does not know of the background migration: what a round of that has sent for
+	// a key may reach the target after the key was moved, so the end of the round has to be awaited.
+	Rounds bool
 }
 
 // families by name. Immutable after construction.
