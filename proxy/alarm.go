@@ -30,7 +30,6 @@ func (l *loop) rang() {
 		c.runDetours()
 	}
 	l.checkHeld()
-	l.askRounds()
 }
 
 // settle is told that a pool has a new topology.

@@ -73,7 +73,7 @@ func (l *loop) barrier(nodes []*backend.Node) []barrierMark {
 			}
 		}
 		if conns != nil {
-			for _, b := range conns.all() {
+			for _, b := range conns.conns {
 				marks = append(marks, barrierMark{l, b, b.Position()})
 			}
 		}

@@ -449,10 +449,13 @@ func (d *detour) done() {
 // Reply implements backend.Owner.
 func (d *detour) Reply(tag uint32, r backend.Reply) {
 	c := d.client
-	if kind := tag & tagMask; kind == tagFence || kind == tagMoveKey || kind == tagMoveType {
-		c.loop.lanesFreed = c.loop.lanesFreed || r.Last
+	if r.Conn.Aside && r.Last {
+		c.loop.lanesFreed = true
 	}
 	if c.closed || d.state == detourDone {
+		if r.Last && tag&tagMask == d.transit.last {
+			d.landGuard()
+		}
 		return
 	}
 	if tag != tagDirect {
@@ -489,10 +492,11 @@ func (d *detour) pass(data []byte, first, last bool) {
 // Fail implements backend.Owner.
 func (d *detour) Fail(tag uint32, f backend.Failure) {
 	c := d.client
-	if kind := tag & tagMask; kind == tagFence || kind == tagMoveKey || kind == tagMoveType {
+	if f.Conn.Aside {
 		c.loop.lanesFreed = true
 	}
 	if c.closed || d.state == detourDone {
+		d.landGuard()
 		return
 	}
 	if tag != tagDirect && d.transitFailed(tag, f) {

@@ -11,9 +11,8 @@ import (
 // many of them at once as the source has threads would stop the source (Pika 4.0.1, thread-pool-size). So
 // there are few lanes per source, and who finds none free stands in line.
 type lanes struct {
-	conns  []*backend.Conn
-	line   []*detour // wait for a free lane, oldest first
-	rounds rounds
+	conns []*backend.Conn
+	line  []*detour // wait for a free lane, oldest first
 }
 
 // lane finds a free lane to node, nil when there is none. limit is for the whole process.
@@ -82,7 +81,7 @@ func (l *loop) runLanes() {
 func (l *loop) tickLanes() (waiting bool) {
 	for node, n := range l.lanes {
 		open := 0
-		for _, b := range n.all() {
+		for _, b := range n.conns {
 			if !b.Closed() {
 				open++
 				l.tickBackend(b)
@@ -96,7 +95,7 @@ func (l *loop) tickLanes() (waiting bool) {
 			}
 		}
 		n.line = slices.DeleteFunc(n.line, func(d *detour) bool { return d.state != detourQueued })
-		if waiting = waiting || len(n.line) > 0; open == 0 && len(n.line)+len(n.rounds.waiting) == 0 {
+		if waiting = waiting || len(n.line) > 0; open == 0 && len(n.line) == 0 {
 			delete(l.lanes, node)
 		}
 	}
@@ -115,7 +114,6 @@ func (l *loop) trimLanes() {
 				l.closeBackend(b, errClosed)
 			}
 		}
-		n.rounds.close()
 	}
 }
 

@@ -45,7 +45,6 @@ type loop struct {
 	lanesFreed    bool // a lane was answered
 
 	lanes     map[*backend.Node]*lanes
-	roundsDue []*rounds
 	arrivals  arrivals
 	alarm     *time.Timer // runs rang
 	alarmAt   int64       // loop clock, 0 when it is not set

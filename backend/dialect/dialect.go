@@ -28,12 +28,13 @@ type Family struct {
 	ReadsAtSource bool
 	// ProveMoved says that the answer of SLOTSMGRTTAGONE is not enough: TYPE must say that the key is gone.
 	ProveMoved bool
-	// Fences says that SLOTSMGRT-ASYNC-FENCE and SLOTSMGRTTAGONE-ASYNC move keys between two batches of a
-	// migration in the background.
+	// Fences says that SLOTSMGRT-ASYNC-FENCE waits for the end of a batch of the background migration, of which
+	// SLOTSMGRTTAGONE knows nothing.
 	Fences bool
-	// Rounds says that SLOTSMGRTTAGONE does not know of the background migration: what a round of that has sent for
-	// a key may reach the target after the key was moved, so the end of the round has to be awaited.
-	Rounds bool
+	// OneAtATime says that a server does nothing else while it moves a key with SLOTSMGRTTAGONE.
+	OneAtATime bool
+	// Background says that nothing does: while the background migration has its thread, which INFO tells, keys are left to it.
+	Background bool
 }
 
 // families by name. Immutable after construction.

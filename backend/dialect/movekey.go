@@ -74,21 +74,8 @@ func AppendMoveKey(dst []byte, host, port string, timeout time.Duration, key []b
 	return resp.AppendBulk(dst, key)
 }
 
-// AppendMoveKeys appends SLOTSMGRTTAGONE-ASYNC host port timeout maxbulks maxbytes key...: it moves the keys, and all
-// with their hash tags, without keeping the server from other work, and refuses while another batch runs. FenceRequest
-// before it waits for the end of that batch. 0 takes the server's defaults for maxbulks and maxbytes.
-func AppendMoveKeys(dst []byte, host, port string, timeout time.Duration, keys [][]byte) []byte {
-	dst = resp.AppendArray(dst, 6+len(keys))
-	for _, arg := range []string{"SLOTSMGRTTAGONE-ASYNC", host, port, strconv.FormatInt(timeout.Milliseconds(), 10), "0", "0"} {
-		dst = resp.AppendBulk(dst, arg)
-	}
-	for _, key := range keys {
-		dst = resp.AppendBulk(dst, key)
-	}
-	return dst
-}
-
-// FenceRequest is SLOTSMGRT-ASYNC-FENCE. Its answer, +OK or that of the batch it has waited for, says nothing.
+// FenceRequest is SLOTSMGRT-ASYNC-FENCE: it is answered when no batch runs. The answer, +OK or that of the batch it has
+// waited for, says nothing else.
 var FenceRequest = []byte("*1\r\n$21\r\nSLOTSMGRT-ASYNC-FENCE\r\n")
 
 // KeyMoved reads the reply of SLOTSMGRTTAGONE. With ok the key is not at the source any more; n is how many
