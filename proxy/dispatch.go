@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"strings"
 
 	"sluice/proxy/command"
 	"sluice/proxy/resp"
@@ -19,13 +20,34 @@ func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
 			c.close()
 			return true
 		}
-		c.replyError(command.ErrUnknownCommand(args[0], args[1:]))
+		c.replyError(unknownCommand(args))
 		return true
 	}
 	if cmd.KeyAt > 0 && cmd.ArityOK(len(args)) && c.plain() && plans[cmd.ID].kind == planForward {
 		return c.forward(v, cmd, c.pool.Model.Slot(args[cmd.KeyAt]), raw)
 	}
 	return c.dispatchOther(v, cmd, args, raw)
+}
+
+// unknownCommand is the answer to a name that Redis does not know. Commands that move slots are named as such: from a
+// client they would interfere with whoever moves slots, and some of them end a Pika (SLOTSSCAN with a slot that is no
+// number, SLOTSMGRT-EXEC-WRAPPER and SLOTSMGRTTAGSLOT-ASYNC without arguments).
+func unknownCommand(args [][]byte) string {
+	name := strings.ToLower(string(args[0][:min(len(args[0]), 64)]))
+	for _, prefix := range []string{"slots", "dflycluster", "dflymigrate", "clusterx"} {
+		if strings.HasPrefix(name, prefix) {
+			return notAllowed(strings.Map(printable, name))
+		}
+	}
+	return command.ErrUnknownCommand(args[0], args[1:])
+}
+
+// printable keeps what may stand in an error line.
+func printable(r rune) rune {
+	if r < ' ' || r > '~' || r == '\'' {
+		return '?'
+	}
+	return r
 }
 
 // isHTTP recognises a request of a browser, as Redis does: a page that a user visits could otherwise make

@@ -9,6 +9,7 @@ import (
 
 	"sluice/backend/dialect"
 	"sluice/internal/testbed"
+	"sluice/proxy/resp"
 	"sluice/router"
 )
 
@@ -338,4 +339,72 @@ func TestAwaitAnswered(t *testing.T) {
 // ofFamily sets the family of the backends.
 func ofFamily(name string) func(*Config, *PoolConfig) {
 	return func(_ *Config, pool *PoolConfig) { pool.Family = dialect.Of(name) }
+}
+
+// A slot that is half open, its source asks clients to go to a node that does not import it, is held and not
+// redirected for ever.
+func TestHalfOpenMigrationIsHeld(t *testing.T) {
+	cluster := testbed.Cluster(t, 3, 0)
+	nodes := cluster.Nodes()
+	p := startProxy(t, clusterModel, specsOf(t, cluster), holding(never))
+	slot := clusterModel.Slot([]byte("{half}"))
+	source := cluster.NodeOf(int(slot))
+	target := nodes[0]
+	if target == source {
+		target = nodes[1]
+	}
+	at := func(node *testbed.Server, args ...string) string { return dial(t, "tcp", node.Addr()).do(args...) }
+	id := strings.Split(at(target, "CLUSTER", "MYID"), "\r\n")[1]
+	if got := at(source, "CLUSTER", "SETSLOT", fmt.Sprint(slot), "MIGRATING", id); got != "+OK\r\n" {
+		t.Fatal(got)
+	}
+	c := p.dial(t)
+	c.request("SET", "{half}1", "v")
+	c.request("MGET", "{half}1", "{half}2")
+	p.awaitHeld(t, 1)
+	if got := at(source, "CLUSTER", "SETSLOT", fmt.Sprint(slot), "STABLE"); got != "+OK\r\n" {
+		t.Fatal(got)
+	}
+	c.wantReply("+OK\r\n")
+	c.wantReply("*2\r\n$1\r\nv\r\n$-1\r\n")
+}
+
+// Ten thousand held requests are the most there can be by default; what they take is bounded and comes back.
+func TestTenThousandHeldRequests(t *testing.T) {
+	server := testbed.Redis(t)
+	specs := evenly(codisModel, server.Addr())
+	const perClient, clients = 100, 100
+	p := startProxy(t, codisModel, specs, holding(never))
+	p.setTable(t, specs, lock(codisModel, "k"))
+	value := strings.Repeat("v", 1000)
+	conns := make([]*testClient, clients)
+	sent := 0
+	for i := range conns {
+		conns[i] = p.dial(t)
+		for range perClient {
+			request := string(resp.AppendCommand(nil, "SET", "k", value))
+			conns[i].send(request)
+			sent += len(request)
+		}
+	}
+	testbed.Eventually(t, func() error {
+		if counts := p.pool.Holds(); counts.Now[HoldLocked] != clients || counts.Bytes != sent {
+			return fmt.Errorf("holds: %+v, sent %d bytes", counts, sent)
+		}
+		return nil
+	}, replyWait)
+	p.setTable(t, specs)
+	for _, c := range conns {
+		for range perClient {
+			c.wantReply("+OK\r\n")
+		}
+	}
+	if counts := p.pool.Holds(); counts.Bytes != 0 || counts.Ended[HoldReleased] < clients {
+		t.Errorf("holds: %+v", counts)
+	}
+	p.onEachLoop(t.Context(), func(l *loop) {
+		if len(l.held)+len(l.delayed) != 0 {
+			t.Errorf("%d clients stand in the lists of the loop", len(l.held)+len(l.delayed))
+		}
+	})
 }

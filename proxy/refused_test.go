@@ -179,3 +179,22 @@ func TestNoReadBlocksTheSharedConnection(t *testing.T) {
 	c.want("*-1\r\n", "XREADGROUP", "GROUP", "block", "block", "STREAMS", "x", ">") // Names may be anything.
 	c.want("*-1\r\n", "XREAD", "STREAMS", "block", "0")
 }
+
+// What moves slots is not for clients, and some of it would end a Pika.
+func TestSlotCommandsAreRefused(t *testing.T) {
+	server := startFake(t, echoValue)
+	p := startProxy(t, codisModel, evenly(codisModel, server.addr()), ofFamily("pika"))
+	c := p.dial(t)
+	for _, args := range [][]string{
+		{"SLOTSSCAN", "a", "0"}, {"slotsmgrt-exec-wrapper"}, {"SLOTSMGRTTAGSLOT-ASYNC"}, {"SLOTSMGRTTAGONE", "h", "1", "1", "k"},
+		{"SLOTSDEL", "1"}, {"SLOTSINFO"}, {"DFLYCLUSTER", "CONFIG", "[]"}, {"DFLYMIGRATE", "INIT"}, {"CLUSTERX", "VERSION"},
+	} {
+		c.want("-ERR '"+strings.ToLower(args[0])+"' is not allowed through Sluice, send it to the server itself\r\n", args...)
+	}
+	c.want("-ERR 'dbsize' is not supported through this version of Sluice\r\n", "DBSIZE")
+	c.want("-ERR unknown command 'slot', with args beginning with: 'a' \r\n", "slot", "a")
+	c.want("-ERR 'slots??' is not allowed through Sluice, send it to the server itself\r\n", "slots\r\n")
+	if seen := server.seen(); len(seen) != 0 {
+		t.Errorf("the server got %v", seen)
+	}
+}
