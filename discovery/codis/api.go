@@ -39,7 +39,8 @@ type Overview struct {
 	Slots   []Slot            `json:"slots"`
 }
 
-func (s *Source) handler() http.Handler {
+// handler answers until ctx ends, which ends a fill too.
+func (s *Source) handler(ctx context.Context) http.Handler {
 	mux := http.NewServeMux()
 	open := func(pattern string, f func(r *http.Request) (any, error)) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
@@ -56,11 +57,11 @@ func (s *Source) handler() http.Handler {
 		})
 	}
 	mux.Handle("GET /{$}", http.RedirectHandler("/proxy", http.StatusFound))
-	open("GET /proxy", func(*http.Request) (any, error) { return s.overview(), nil })
-	open("GET /proxy/model", func(*http.Request) (any, error) { return s.model, nil })
+	open("GET /proxy", func(r *http.Request) (any, error) { return s.overview(r.Host), nil })
+	open("GET /proxy/model", func(r *http.Request) (any, error) { return s.model.seenAt(r.Host), nil })
 	open("GET /proxy/stats", func(*http.Request) (any, error) { return s.stats(statsCommands), nil })
 	open("GET /proxy/slots", func(*http.Request) (any, error) { return s.Slots(), nil })
-	open("GET /api/proxy/model", func(*http.Request) (any, error) { return s.model, nil })
+	open("GET /api/proxy/model", func(r *http.Request) (any, error) { return s.model.seenAt(r.Host), nil })
 
 	guarded("GET /api/proxy/xping/{xauth}", func(*http.Request) (any, error) { return "OK", nil })
 	guarded("GET /api/proxy/stats/{xauth}", func(*http.Request) (any, error) { return s.stats(0), nil })
@@ -68,10 +69,10 @@ func (s *Source) handler() http.Handler {
 	guarded("GET /api/proxy/slots/{xauth}", func(*http.Request) (any, error) { return s.Slots(), nil })
 	guarded("PUT /api/proxy/start/{xauth}", s.start)
 	guarded("PUT /api/proxy/shutdown/{xauth}", s.shutdown)
-	guarded("PUT /api/proxy/fillslots/{xauth}", s.fillSlots)
-	guarded("PUT /api/proxy/sentinels/{xauth}", s.setSentinels)
-	guarded("PUT /api/proxy/sentinels/{xauth}/rewatch", func(*http.Request) (any, error) { return "OK", nil }) // They are asked all the time.
-	guarded("PUT /api/proxy/stats/reset/{xauth}", func(*http.Request) (any, error) { return "OK", nil })       // Counters for Prometheus never go back.
+	guarded("PUT /api/proxy/fillslots/{xauth}", func(r *http.Request) (any, error) { return s.fillSlots(ctx, r) })
+	guarded("PUT /api/proxy/sentinels/{xauth}", func(r *http.Request) (any, error) { return s.setSentinels(ctx, r) })
+	guarded("PUT /api/proxy/sentinels/{xauth}/rewatch", func(*http.Request) (any, error) { return s.rewatch(ctx) })
+	guarded("PUT /api/proxy/stats/reset/{xauth}", func(*http.Request) (any, error) { return "OK", nil }) // Counters for Prometheus never go back.
 	guarded("PUT /api/proxy/forcegc/{xauth}", func(*http.Request) (any, error) { runtime.GC(); return "OK", nil })
 	guarded("PUT /api/proxy/loglevel/{xauth}/{value}", func(*http.Request) (any, error) {
 		return nil, errors.New("the log level is proxy.log_level of sluice.toml: change it there and reload")
@@ -89,6 +90,7 @@ func answer(w http.ResponseWriter, r *http.Request, f func(r *http.Request) (any
 	}
 	out := json.NewEncoder(w)
 	out.SetIndent("", "    ")
+	out.SetEscapeHTML(false)
 	_ = out.Encode(value)
 }
 
@@ -106,11 +108,11 @@ func (s *Source) authorize(xauth string) error {
 	return nil
 }
 
-func (s *Source) overview() Overview {
+func (s *Source) overview(host string) Overview {
 	return Overview{
 		Version: s.cfg.Version, Compile: runtime.Version(),
 		Config: map[string]string{"product_name": s.cfg.Product, "max_slot_num": strconv.Itoa(s.cfg.Slots)},
-		Model:  s.model, Stats: s.stats(statsCommands), Slots: s.Slots(),
+		Model:  s.model.seenAt(host), Stats: s.stats(statsCommands), Slots: s.Slots(),
 	}
 }
 
@@ -138,30 +140,37 @@ func (s *Source) shutdown(r *http.Request) (any, error) {
 	return "OK", nil
 }
 
-func (s *Source) fillSlots(r *http.Request) (any, error) {
+// fillSlots does not end with the request: a dashboard that gives up on its call must not leave half a fill behind.
+func (s *Source) fillSlots(ctx context.Context, r *http.Request) (any, error) {
 	var slots []Slot
 	if err := json.NewDecoder(r.Body).Decode(&slots); err != nil {
 		return nil, fmt.Errorf("slots are not readable: %w", err)
 	}
-	// A dashboard that gives up on its call must not leave half a fill behind.
-	if err := s.fill(context.WithoutCancel(r.Context()), slots); err != nil {
+	if err := s.fill(ctx, slots); err != nil {
 		return nil, err
 	}
 	return "OK", nil
 }
 
-func (s *Source) setSentinels(r *http.Request) (any, error) {
+func (s *Source) setSentinels(ctx context.Context, r *http.Request) (any, error) {
 	var in struct {
 		Servers []string `json:"servers"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&in); err != nil {
 		return nil, fmt.Errorf("sentinels are not readable: %w", err)
 	}
+	if err := s.follow(ctx, in.Servers); err != nil {
+		return nil, err
+	}
+	return "OK", nil
+}
+
+func (s *Source) rewatch(ctx context.Context) (any, error) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sentinels = in.Servers
-	if len(in.Servers) == 0 {
-		s.masters = nil
+	servers := s.sentinels
+	s.mu.Unlock()
+	if err := s.follow(ctx, servers); err != nil {
+		return nil, err
 	}
 	return "OK", nil
 }

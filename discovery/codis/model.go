@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"net"
 	"os"
 	"runtime"
 	"strings"
@@ -31,12 +32,40 @@ type Model struct {
 func newModel(cfg *Config, admin string) Model {
 	host, _ := os.Hostname()
 	pwd, _ := os.Getwd()
+	parts := []string{cfg.Product, cfg.ProxyAddr, admin}
+	if isWildcard(admin) { // The same on every host.
+		parts = append(parts, host)
+	}
 	return Model{
-		Token:     token(cfg.Product, cfg.ProxyAddr, admin),
+		Token:     token(parts...),
 		StartTime: time.Now().Format("2006-01-02 15:04:05.999999999 -0700 MST"),
 		AdminAddr: admin, ProtoType: "tcp", ProxyAddr: cfg.ProxyAddr, ProductName: cfg.Product,
 		PID: os.Getpid(), PWD: pwd, Sys: runtime.GOOS + "/" + runtime.GOARCH, Hostname: host, MaxSlotNum: cfg.Slots,
 	}
+}
+
+// seenAt puts the host by which the dashboard has reached us, its request's, in place of one that means every
+// address of this machine: the dashboard calls again where the model says.
+func (m Model) seenAt(host string) Model {
+	if name, _, err := net.SplitHostPort(host); err == nil {
+		host = name
+	}
+	for _, addr := range []*string{&m.AdminAddr, &m.ProxyAddr} {
+		if _, port, err := net.SplitHostPort(*addr); err == nil && host != "" && isWildcard(*addr) {
+			*addr = net.JoinHostPort(host, port)
+		}
+	}
+	return m
+}
+
+// isWildcard reports whether addr means every address of this machine.
+func isWildcard(addr string) bool {
+	host, _, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	ip := net.ParseIP(host)
+	return host == "" || ip != nil && ip.IsUnspecified()
 }
 
 // token names a proxy to the dashboard. It is the same after a restart, so that the dashboard knows the proxy again and

@@ -1,20 +1,20 @@
 package codis
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
 	"net"
 	"slices"
-	"strconv"
 	"time"
 
 	"github.com/tidwall/resp"
 )
 
 // Codis 3.2 lets every proxy follow failovers by itself: the dashboard tells it the sentinels, which know the
-// master of group N as PRODUCT-N. What more than half of them say counts until they say something else, or the
-// dashboard fills in the group's slots with another master.
+// master of group N as PRODUCT-N. What more than half of them say counts when it is news, that is, something else
+// than they said before; routes tells until when.
 
 const (
 	// sentinelPeriod is the time between two looks at the sentinels.
@@ -25,7 +25,7 @@ const (
 
 // watchSentinels runs until ctx ends.
 func (s *Source) watchSentinels(ctx context.Context) {
-	tick := time.NewTicker(sentinelPeriod)
+	tick := time.NewTicker(cmp.Or(s.cfg.SentinelEvery, sentinelPeriod))
 	defer tick.Stop()
 	for {
 		select {
@@ -34,28 +34,16 @@ func (s *Source) watchSentinels(ctx context.Context) {
 		case <-tick.C:
 		}
 		s.mu.Lock()
-		servers, groups := slices.Clone(s.sentinels), groupsOf(s.slots)
+		servers, groups := s.sentinels, s.routes.groups()
 		s.mu.Unlock()
-		if len(servers) == 0 || len(groups) == 0 {
-			continue
-		}
-		s.switchMasters(ctx, s.askSentinels(ctx, servers, groups))
-	}
-}
-
-// groupsOf lists the numbers of the groups that own slots.
-func groupsOf(slots []Slot) []int {
-	seen := make(map[int]bool)
-	for _, slot := range slots {
-		if slot.BackendAddr != "" && slot.BackendAddrGroupID > 0 {
-			seen[slot.BackendAddrGroupID] = true
+		if len(servers) > 0 && len(groups) > 0 {
+			s.switchMasters(ctx, servers, s.askSentinels(ctx, servers, groups))
 		}
 	}
-	return slices.Sorted(maps.Keys(seen))
 }
 
 // askSentinels returns the master of each group that more than half of the sentinels agree on.
-func (s *Source) askSentinels(ctx context.Context, servers []string, groups []int) map[string]string {
+func (s *Source) askSentinels(ctx context.Context, servers []string, groups []int) map[int]string {
 	votes := make(map[int]map[string]int)
 	answers := make([]map[int]string, len(servers))
 	done := make(chan struct{})
@@ -76,11 +64,11 @@ func (s *Source) askSentinels(ctx context.Context, servers []string, groups []in
 			votes[group][addr]++
 		}
 	}
-	agreed := make(map[string]string)
+	agreed := make(map[int]string)
 	for group, count := range votes {
 		for addr, n := range count {
 			if n > len(servers)/2 {
-				agreed[strconv.Itoa(group)] = addr
+				agreed[group] = addr
 			}
 		}
 	}
@@ -116,46 +104,51 @@ func askSentinel(ctx context.Context, addr, product string, groups []int) map[in
 	return masters
 }
 
-// switchMasters puts masters into force that differ from what the dashboard has filled in.
-func (s *Source) switchMasters(ctx context.Context, masters map[string]string) {
+// switchMasters puts masters into force that servers did not name before.
+func (s *Source) switchMasters(ctx context.Context, servers []string, masters map[int]string) {
 	s.fills.Lock()
 	defer s.fills.Unlock()
 	s.mu.Lock()
-	slots, before := slices.Clone(s.slots), s.masters
-	merged := maps.Clone(before)
-	if merged == nil {
-		merged = make(map[string]string)
+	said, known := s.said, s.routes
+	asked := slices.Equal(servers, s.sentinels)
+	s.mu.Unlock()
+	news := make(map[int]string)
+	for group, addr := range masters {
+		if said[group] != addr {
+			news[group] = addr
+		}
 	}
-	maps.Copy(merged, masters)
-	if maps.Equal(before, merged) || len(s.sentinels) == 0 {
-		s.mu.Unlock()
+	if len(news) == 0 || !asked {
 		return
 	}
-	s.masters = merged
-	s.mu.Unlock()
 	ctx, cancel := context.WithTimeout(ctx, fillTime)
 	defer cancel()
-	if err := s.putIntoForce(ctx, slots); err != nil {
-		s.cfg.Log.Warn("codis: the masters that the sentinels name are not in force", "masters", merged, "err", err)
+	if err := s.putIntoForce(ctx, known.switched(news)); err != nil {
+		s.cfg.Log.Warn("codis: the masters that the sentinels name are not in force", "masters", news, "err", err)
 		return
 	}
-	s.cfg.Log.Info("codis: masters by the sentinels", "masters", merged)
+	s.mu.Lock()
+	s.said = maps.Clone(s.said)
+	if s.said == nil {
+		s.said = make(map[int]string)
+	}
+	maps.Copy(s.said, news)
+	s.mu.Unlock()
+	s.cfg.Log.Info("codis: masters by the sentinels", "masters", news)
 }
 
-// switched replaces the masters of groups by those that the sentinels name.
-func switched(slots []Slot, masters map[string]string) []Slot {
-	if len(masters) == 0 {
-		return slots
+// follow takes the sentinels that the dashboard names. What they say is news. Without any, the dashboard alone counts.
+func (s *Source) follow(ctx context.Context, servers []string) error {
+	s.fills.Lock()
+	defer s.fills.Unlock()
+	s.mu.Lock()
+	s.sentinels, s.said = servers, nil
+	known := s.routes
+	s.mu.Unlock()
+	if len(servers) > 0 || len(known.masters) == 0 {
+		return nil
 	}
-	slots = slices.Clone(slots)
-	for i := range slots {
-		slot := &slots[i]
-		if addr := masters[strconv.Itoa(slot.BackendAddrGroupID)]; addr != "" && slot.BackendAddr != "" {
-			slot.BackendAddr = addr
-		}
-		if addr := masters[strconv.Itoa(slot.MigrateFromGroupID)]; addr != "" && slot.MigrateFrom != "" {
-			slot.MigrateFrom = addr
-		}
-	}
-	return slots
+	ctx, cancel := context.WithTimeout(ctx, fillTime)
+	defer cancel()
+	return s.putIntoForce(ctx, known.bare())
 }

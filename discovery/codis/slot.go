@@ -42,6 +42,12 @@ func (s Slot) equal(o Slot) bool {
 		slices.EqualFunc(s.ReplicaGroups, o.ReplicaGroups, slices.Equal[[]string])
 }
 
+// sameRoute reports whether commands on both slots take the same way.
+func (s Slot) sameRoute(o Slot) bool {
+	return s.Locked == o.Locked && s.BackendAddr == o.BackendAddr && s.MigrateFrom == o.MigrateFrom &&
+		(s.MigrateFrom == "" || s.ForwardMethod == o.ForwardMethod)
+}
+
 // check reports what makes a slot unfit, for a product of n slots.
 func (s Slot) check(n int) error {
 	switch {

@@ -1,6 +1,6 @@
-// Package codis lets codis-dashboard (Codis 3.2, and Pika's fork of it) take Sluice for a codis-proxy: it serves the admin HTTP API
-// that the dashboard expects of a proxy, and turns the slots that it is given into topology. A site keeps its
-// dashboard and its FE, registers Sluice where it had codis-proxy, and migrates as before.
+// Package codis lets codis-dashboard (Codis 3.2, and Pika's fork of it) take Sluice for a codis-proxy: it serves the
+// admin HTTP API that the dashboard expects of a proxy, and turns the slots that it is given into topology. A site
+// keeps its dashboard and its FE, registers Sluice where it had codis-proxy, and migrates as before.
 //
 //	waiting --fillslots--> has slots --start--> online --shutdown--> closed
 //
@@ -14,11 +14,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"net"
 	"net/http"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -33,10 +31,14 @@ type Config struct {
 	Slots     int    // max_slot_num
 	Version   string
 
+	// SentinelEvery is the time between two looks at the sentinels; 0 is 1 s.
+	SentinelEvery time.Duration
 	// Counters are asked for by every GET stats.
 	Counters func() Counters
 	// AwaitAnswered waits until what was sent to the servers at addrs is answered, see proxy.Pool.
 	AwaitAnswered func(ctx context.Context, addrs []string) error
+	// AwaitBackground waits until the server at addr moves no slot in the background, or ctx ends, see proxy.Pool. May be nil.
+	AwaitBackground func(ctx context.Context, addr string)
 	// Shutdown ends the proxy, because the dashboard asked for it. It must not block.
 	Shutdown func()
 	Log      *slog.Logger
@@ -46,6 +48,12 @@ const (
 	// fillTime bounds a fill: below the minute after which the dashboard gives up, above what a request
 	// takes to be answered or to time out.
 	fillTime = 10 * time.Second
+	// backgroundTime bounds the wait for a server that a slot is about to leave.
+	backgroundTime = 3 * time.Second
+	// readTime bounds the head of a request.
+	readTime = 5 * time.Second
+	// endTime is how long the end waits for answers under way.
+	endTime = time.Second
 	// maxBody bounds what is read of a request.
 	maxBody = 16 << 20
 )
@@ -58,15 +66,16 @@ type Source struct {
 	xauth string
 
 	publishing chan discovery.Snapshot // to Run
-	fills      sync.Mutex              // held during a fill
+	fills      sync.Mutex              // held while routes change; guards owing
+	owing      []string                // servers that a fill was not able to wait for
 
 	mu        sync.Mutex // guards the fields below it
-	slots     []Slot
-	serving   bool // a topology was put into force
+	routes    routes     // in force
+	serving   bool       // a topology was put into force
 	online    bool
 	closed    bool
 	sentinels []string
-	masters   map[string]string // group number -> address, by the sentinels
+	said      map[int]string // by group: the master that the sentinels named last
 	rates     sample
 	err       error
 }
@@ -76,19 +85,19 @@ func New(cfg Config, ln net.Listener) *Source {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Source{cfg: cfg, ln: ln, publishing: make(chan discovery.Snapshot), slots: make([]Slot, cfg.Slots)}
-	for i := range s.slots {
-		s.slots[i].ID = i
-	}
+	s := &Source{cfg: cfg, ln: ln, publishing: make(chan discovery.Snapshot), routes: newRoutes(cfg.Slots)}
 	s.model = newModel(&cfg, ln.Addr().String())
 	s.xauth = XAuth(cfg.Product, cfg.Auth, s.model.Token)
-	s.err = errors.New("codis-dashboard has not filled in any slots yet: register the proxy with it, codis-admin --create-proxy -x " + s.model.AdminAddr)
+	s.err = errors.New("codis-dashboard has not filled in any slots yet: register the proxy with it, " +
+		"codis-admin --create-proxy -x " + s.model.AdminAddr)
 	return s
 }
 
 // Run implements discovery.Source: it serves the API until ctx ends.
 func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) error {
-	server := &http.Server{Handler: s.handler(), ReadHeaderTimeout: 5 * time.Second, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn)}
+	server := &http.Server{
+		Handler: s.handler(ctx), ReadHeaderTimeout: readTime, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
+	}
 	var work sync.WaitGroup
 	work.Go(func() {
 		if err := server.Serve(s.ln); !errors.Is(err, http.ErrServerClosed) {
@@ -101,6 +110,10 @@ func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) erro
 		case snap := <-s.publishing:
 			publish(snap)
 		case <-ctx.Done():
+			// What is being answered ends with ctx, too; a connection that says nothing is not waited for.
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTime)
+			defer cancel()
+			_ = server.Shutdown(end)
 			_ = server.Close()
 			work.Wait()
 			return ctx.Err()
@@ -111,27 +124,34 @@ func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) erro
 // Refresh implements discovery.Source. Nobody can be asked: the dashboard tells when there is something new.
 func (s *Source) Refresh() {}
 
-// Err says why there is no topology, or why the last fill was refused.
+// Err says why there is no topology, or why the last fill has failed.
 func (s *Source) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.err
 }
 
-// Slots is what the dashboard has filled in.
+// Slots is what the dashboard has filled in, with the masters that count.
 func (s *Source) Slots() []Slot {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return slices.Clone(s.slots)
+	slots, _ := s.known().inForce()
+	return slots
 }
 
-// fill puts slots into force, as fillslots asks for. Slots that are not listed stay as they are.
+func (s *Source) known() routes {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.routes
+}
+
+// fill puts slots into force, as fillslots asks for.
 func (s *Source) fill(ctx context.Context, slots []Slot) error {
 	s.fills.Lock()
 	defer s.fills.Unlock()
-	err := s.fillLocked(ctx, slots)
+	err := s.fillNext(ctx, slots)
 	s.mu.Lock()
-	s.err = err
+	if s.err = err; errors.As(err, new(refusedError)) {
+		s.err = nil // The Keeper says that.
+	}
 	s.mu.Unlock()
 	if err != nil {
 		s.cfg.Log.Warn("codis: slots not filled in", "slots", len(slots), "err", err)
@@ -139,59 +159,64 @@ func (s *Source) fill(ctx context.Context, slots []Slot) error {
 	return err
 }
 
-func (s *Source) fillLocked(ctx context.Context, slots []Slot) error {
+// fillNext is fill with s.fills held.
+func (s *Source) fillNext(ctx context.Context, slots []Slot) error {
 	ctx, cancel := context.WithTimeout(ctx, fillTime)
 	defer cancel()
-	next := s.Slots()
-	var before []string // servers of the slots that change
-	changed := 0
-	for _, slot := range slots {
-		if err := slot.check(len(next)); err != nil {
-			return err
-		}
-		old := next[slot.ID]
-		if old.equal(slot) {
-			continue
-		}
-		changed++
-		if old.BackendAddr != slot.BackendAddr {
-			s.forgetMaster(slot.BackendAddrGroupID)
-		}
-		for _, addr := range []string{old.BackendAddr, old.MigrateFrom} {
-			if addr != "" && !slices.Contains(before, addr) {
-				before = append(before, addr)
-			}
-		}
-		next[slot.ID] = slot
+	known := s.known()
+	next, err := known.filled(slots)
+	if err != nil {
+		return err
 	}
+	old, _ := known.inForce()
+	now, _ := next.inForce()
+	changed, servers := changes(old, now)
+	s.awaitBackgrounds(ctx, old, now)
 	if err := s.putIntoForce(ctx, next); err != nil {
 		return err
 	}
-	if changed == 0 {
+	if changed == 0 && len(s.owing) == 0 {
 		return nil
 	}
-	if err := s.cfg.AwaitAnswered(ctx, before); err != nil {
+	// A fill that failed here may be asked for again when nothing is left to change.
+	s.owing = append(s.owing, servers...)
+	slices.Sort(s.owing)
+	s.owing = slices.Compact(s.owing)
+	if err := s.cfg.AwaitAnswered(ctx, s.owing); err != nil {
 		return fmt.Errorf("%d slots are changed, but commands sent before are %w", changed, err)
 	}
+	s.owing = nil
 	return nil
 }
 
-// forgetMaster lets the dashboard say who is the master of a group; the sentinels may say otherwise again.
-func (s *Source) forgetMaster(group int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	masters := maps.Clone(s.masters)
-	delete(masters, strconv.Itoa(group))
-	s.masters = masters
+// awaitBackgrounds gives the servers that slots are about to leave the time to end the move of the slot before. It
+// comes before the slots are locked, so that nobody is held for it.
+func (s *Source) awaitBackgrounds(ctx context.Context, old, now []Slot) {
+	if s.cfg.AwaitBackground == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, backgroundTime)
+	defer cancel()
+	asked := make(map[string]bool)
+	for i, slot := range now {
+		leaves := slot.Locked && slot.MigrateFrom != "" && slot.ForwardMethod == forwardSemiAsync
+		if !leaves || old[i].MigrateFrom == slot.MigrateFrom || asked[slot.MigrateFrom] {
+			continue
+		}
+		asked[slot.MigrateFrom] = true
+		s.cfg.AwaitBackground(ctx, slot.MigrateFrom)
+	}
 }
 
-// putIntoForce publishes slots and waits until they are in force on every loop.
-func (s *Source) putIntoForce(ctx context.Context, slots []Slot) error {
+// putIntoForce publishes routes and waits until they are in force. s.fills is held.
+func (s *Source) putIntoForce(ctx context.Context, r routes) error {
+	slots, _ := r.inForce()
+	snap := snapshot(slots)
 	s.mu.Lock()
-	snap, serving := snapshot(switched(slots, s.masters)), s.serving
+	idle := len(snap.Groups) == 0 && !s.serving
 	s.mu.Unlock()
-	if len(snap.Groups) == 0 && !serving {
-		s.keep(slots, false) // A product whose slots are all offline, as a new one.
+	if idle { // A product whose slots are all offline, as a new one.
+		s.keep(r, false)
 		return nil
 	}
 	done := make(chan error, 1)
@@ -204,18 +229,23 @@ func (s *Source) putIntoForce(ctx context.Context, slots []Slot) error {
 	select {
 	case err := <-done:
 		if err != nil {
-			return err
+			return refusedError{err}
 		}
 	case <-ctx.Done():
 		return fmt.Errorf("the topology is not in force: %w", ctx.Err())
 	}
-	s.keep(slots, true)
+	s.keep(r, true)
 	return nil
 }
 
+// refusedError is why the Keeper has not taken a topology.
+type refusedError struct{ error }
+
+func (e refusedError) Unwrap() error { return e.error }
+
 // keep notes what is in force.
-func (s *Source) keep(slots []Slot, serving bool) {
+func (s *Source) keep(r routes, serving bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.slots, s.serving = slots, serving
+	s.routes, s.serving = r, serving
 }

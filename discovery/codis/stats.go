@@ -30,9 +30,9 @@ type Stats struct {
 	Online    bool `json:"online"`
 	Closed    bool `json:"closed"`
 	Sentinels struct {
-		Servers  []string          `json:"servers,omitempty"`
-		Masters  map[string]string `json:"masters,omitempty"`
-		Switched bool              `json:"switched,omitempty"`
+		Servers  []string       `json:"servers,omitempty"`
+		Masters  map[int]string `json:"masters,omitempty"`  // by group, as the sentinels name them
+		Switched bool           `json:"switched,omitempty"` // they count in place of the dashboard's
 	} `json:"sentinels"`
 	Ops struct {
 		Total uint64 `json:"total"`
@@ -104,8 +104,10 @@ func (s *Source) stats(flags uint64) *Stats {
 	s.rates = s.rates.next(time.Now(), counters.Requests, processTime())
 	rates := s.rates
 	st.Online, st.Closed = s.online, s.closed
-	st.Sentinels.Servers, st.Sentinels.Masters, st.Sentinels.Switched = s.sentinels, s.masters, len(s.masters) > 0
+	st.Sentinels.Servers, st.Sentinels.Masters = s.sentinels, s.said
+	known := s.routes
 	s.mu.Unlock()
+	_, st.Sentinels.Switched = known.inForce()
 	st.Ops.Total, st.Ops.Fails, st.Ops.Redis.Errors, st.Ops.QPS = counters.Requests, counters.Errors, counters.Errors, rates.qps
 	st.Sessions.Total, st.Sessions.Alive = counters.Clients, counters.Alive
 	st.Rusage.Now = time.Now().Format(time.RFC3339)
