@@ -130,6 +130,18 @@ func (p *probe) ask(ctx context.Context, args ...string) ([]byte, error) {
 	return reply, g.err
 }
 
+// Ask runs one command on a connection of its own, for rare questions of the control side. It blocks up to twice
+// Options.DialTimeout; never call it on a loop.
+func (n *Node) Ask(ctx context.Context, args ...string) ([]byte, error) {
+	conn, err := n.connect(ctx, 2, 0)
+	if err != nil {
+		return nil, err
+	}
+	p := probe{node: n, conn: conn}
+	defer p.close()
+	return p.ask(ctx, args...)
+}
+
 func (p *probe) publish(err error) {
 	p.status.Err = ""
 	if err != nil {

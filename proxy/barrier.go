@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/backend"
+	"sluice/backend/dialect"
 )
 
 // barrierCheck is the time between two looks at what is in flight.
@@ -102,6 +103,32 @@ func describeMarks(marks []barrierMark) string {
 		}
 	}
 	return strings.Join(names, ", ")
+}
+
+// backgroundCheck is the time between two looks at a background migration.
+const backgroundCheck = 20 * time.Millisecond
+
+// AwaitBackground waits until the server at addr moves no slot in the background, if it is of a family that moves one at a time.
+// A dashboard whose first batch for a slot comes while the thread of the last slot is still ending is refused, and
+// pauses for six seconds, in which the slot moves on paper only. It returns when ctx ends at the latest, and
+// when the server can't be asked.
+func (p *Pool) AwaitBackground(ctx context.Context, addr string) {
+	if !p.Family.Background {
+		return
+	}
+	check := time.NewTicker(backgroundCheck)
+	defer check.Stop()
+	for {
+		info, err := p.node(addr).Ask(ctx, "INFO", "stats")
+		if err != nil || !dialect.BackgroundBusy(info) {
+			return
+		}
+		select {
+		case <-check.C:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // nodesAt finds those of the addresses that the pool knows.

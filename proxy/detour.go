@@ -453,9 +453,6 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 		c.loop.lanesFreed = true
 	}
 	if c.closed || d.state == detourDone {
-		if r.Last && tag&tagMask == d.transit.last {
-			d.landGuard()
-		}
 		return
 	}
 	if tag != tagDirect {
@@ -496,7 +493,6 @@ func (d *detour) Fail(tag uint32, f backend.Failure) {
 		c.loop.lanesFreed = true
 	}
 	if c.closed || d.state == detourDone {
-		d.landGuard()
 		return
 	}
 	if tag != tagDirect && d.transitFailed(tag, f) {

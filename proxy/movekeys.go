@@ -3,54 +3,40 @@ package proxy
 import (
 	"fmt"
 	"net"
-	"sync"
 	"time"
 
 	"sluice/backend"
 	"sluice/backend/dialect"
+	"sluice/router"
 )
 
 // How keys are moved on access, with SLOTSMGRTTAGONE. The migration that the dashboard drives in the background does not
-// know of it, and what that has read and sent of a key may reach the target after the key was moved and
-// written there. So it must not be under way for a key that is moved:
+// know of it, and must not be under way for a key that is moved:
 //
-//	codis-server    fence, SLOTSMGRTTAGONE for each key, fence: the first lets the batch that runs end, the second one
-//	                that was started in between
-//	Pika            semi-async: TYPE and INFO. While the background migration has its thread the key is left to it
-//	                and held; otherwise, as in method sync:
-//	                SLOTSMGRTTAGONE, TYPE, INFO: the key must be gone, and the background idle, else the key is unproven
-//	                until it is idle once
-//
-// Other proxies do the same; between them, what one has moved in the moment in which the background starts is
-// unproven to that one alone.
+//	codis-server      fence, SLOTSMGRTTAGONE for each key, fence: the first lets the batch that runs end, the second
+//	                  one that was started in between (method sync has no batches)
+//	Pika, semi-async  not at all: the key is left to the background, and held until TYPE says that it has gone.
+//	                  Pika sends a DEL for a key that vanishes while it copies it, and an older value after a newer
+//	Pika, sync        SLOTSMGRTTAGONE and TYPE, key by key
 
-// lookForKey asks a Pika where a key is, and whether its background migration runs.
+// lookForKey asks a Pika whether a key has gone.
 func (d *detour) lookForKey() {
 	c, t := d.client, &d.transit
-	l := c.loop
 	t.asked = t.asked[:1]
-	t.startAttempt(tagIdle, (*detour).lookReply)
-	b := l.link(t.source, c.proto, c.db)
-	l.scratch = dialect.AppendType(l.scratch[:0], t.asked[0])
-	if d.sendStep(b, tagType, l.scratch) {
-		d.sendStep(b, tagIdle, dialect.BackgroundRequest)
-	}
+	t.startAttempt(tagType, (*detour).lookReply)
+	c.loop.scratch = dialect.AppendType(c.loop.scratch[:0], t.asked[0])
+	d.sendStep(c.loop.link(t.source, c.proto, c.db), tagType, c.loop.scratch)
 }
 
 // lookReply concludes lookForKey.
 func (d *detour) lookReply(r backend.Reply) {
-	c, t := d.client, &d.transit
-	typ, idle := t.answers[tagType], dialect.BackgroundIdle(t.answers[tagIdle])
+	t := &d.transit
+	typ := t.answers[tagType]
 	switch {
-	case dialect.Present(typ) && idle:
-		d.state = detourIdle
-		d.moveKeys()
+	case dialect.Absent(typ):
+		d.arrived()
 	case dialect.Present(typ):
 		d.retryMove(fmt.Sprintf("is %s, and the background migration of %s has not come to the key", t.move, t.source.Addr))
-	case dialect.Absent(typ) && c.pool.unproven.clear(t.source, c.tagOf(t.asked[0]), idle):
-		d.arrived()
-	case dialect.Absent(typ):
-		d.retryMove(fmt.Sprintf("is %s, and the background migration of %s was started beside the key", t.move, t.source.Addr))
 	case !d.judged(typ, r.Conn):
 		d.retryMove(fmt.Sprintf("is %s, and %s answered TYPE with %.80q", t.move, t.source.Addr, trimLine(typ)))
 	}
@@ -59,11 +45,7 @@ func (d *detour) lookReply(r backend.Reply) {
 // moveKeys has the source move keys, on a lane of its own, or waits for a lane.
 func (d *detour) moveKeys() {
 	c, l, t := d.client, d.client.loop, &d.transit
-	parallel := c.pool.Settings().MoveParallel
-	if c.pool.Family.OneAtATime {
-		parallel = 1
-	}
-	b := l.lane(t.source, c.db, parallel)
+	b := l.lane(t.source, c.db, c.pool.Settings().MoveParallel)
 	if b == nil {
 		if d.enterHold(HoldMoving, fmt.Sprintf("is %s, and %s is busy with other keys", t.move, t.source.Addr), true) {
 			d.state = detourQueued
@@ -73,7 +55,7 @@ func (d *detour) moveKeys() {
 	}
 	if c.pool.Family.Fences {
 		t.startAttempt(tagFenceEnd, (*detour).moveReply)
-		ok := d.sendStep(b, tagFence, dialect.FenceRequest)
+		ok := t.move.Method == router.Sync || d.sendStep(b, tagFence, dialect.FenceRequest)
 		for i := 0; ok && i < len(t.asked); i++ {
 			ok = d.sendMove(b, t.asked[i])
 		}
@@ -83,14 +65,10 @@ func (d *detour) moveKeys() {
 		return
 	}
 	t.asked = t.asked[:1]
-	t.startAttempt(tagIdle, (*detour).moveProof)
-	d.takeOffGuard()
-	if !d.sendMove(b, t.asked[0]) {
-		return
-	}
-	l.scratch = dialect.AppendType(l.scratch[:0], t.asked[0])
-	if d.sendStep(b, tagType, l.scratch) {
-		d.sendStep(b, tagIdle, dialect.BackgroundRequest)
+	t.startAttempt(tagType, (*detour).moveProof)
+	if d.sendMove(b, t.asked[0]) {
+		l.scratch = dialect.AppendType(l.scratch[:0], t.asked[0])
+		d.sendStep(b, tagType, l.scratch)
 	}
 }
 
@@ -108,7 +86,7 @@ func (d *detour) sendMove(b *backend.Conn, key []byte) bool {
 func (d *detour) moveLimit() time.Duration {
 	limit := d.transit.source.Options().RequestTimeout
 	if d.client.pool.Family.OneAtATime {
-		limit /= time.Duration(2 * len(d.transit.asked))
+		limit /= time.Duration(2 * len(d.transit.asked) * max(1, d.client.pool.Settings().MoveParallel))
 	}
 	return max(limit, minMoveLimit)
 }
@@ -138,16 +116,13 @@ func (d *detour) moveReply(backend.Reply) {
 	d.moveFailed()
 }
 
-// moveProof concludes a move at a Pika.
+// moveProof concludes a move at a Pika: the key must be gone.
 func (d *detour) moveProof(backend.Reply) {
-	c, t := d.client, &d.transit
-	d.landGuard()
-	typ, idle := t.answers[tagType], dialect.BackgroundIdle(t.answers[tagIdle])
+	t := &d.transit
+	typ := t.answers[tagType]
 	switch {
-	case dialect.Absent(typ) && c.pool.unproven.clear(t.source, c.tagOf(t.asked[0]), idle):
-		d.arrived()
 	case dialect.Absent(typ):
-		d.retryMove(fmt.Sprintf("is %s, and the background migration of %s was started beside the key", t.move, t.source.Addr))
+		d.arrived()
 	case t.failure == "" && dialect.Present(typ) && t.moved == 0:
 		d.retryMove(fmt.Sprintf("is %s, and %s has the key but does not move it: SLOTSRELOAD there, or the type is one that Pika can't move",
 			t.move, t.source.Addr))
@@ -165,71 +140,4 @@ func (d *detour) moveFailed() {
 		c.pool.trouble()
 	}
 	d.retryMove(fmt.Sprintf("is %s, and %s answered %.120q", t.move, t.source.Addr, t.failure))
-}
-
-func (c *client) tagOf(key []byte) string { return string(c.pool.Model.Tag(key)) }
-
-// takeOffGuard notes that a key is being moved.
-func (d *detour) takeOffGuard() {
-	d.transit.guarded = true
-	d.client.pool.unproven.begin(d.transit.source, d.client.tagOf(d.transit.asked[0]))
-}
-
-// landGuard notes that the source has done with it.
-func (d *detour) landGuard() {
-	if t := &d.transit; t.guarded {
-		t.guarded = false
-		d.client.pool.unproven.end(t.source, d.client.tagOf(t.asked[0]))
-	}
-}
-
-// unproven are the hash tags that SLOTSMGRTTAGONE was sent for and of which it is not yet proven that the background
-// migration had nothing to do with them. Shared by the loops.
-type unproven struct {
-	mu   sync.Mutex
-	tags map[unprovenTag]int // how many SLOTSMGRTTAGONE are out
-}
-
-type unprovenTag struct {
-	source *backend.Node
-	tag    string
-}
-
-func (u *unproven) begin(source *backend.Node, tag string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	if u.tags == nil {
-		u.tags = make(map[unprovenTag]int)
-	}
-	u.tags[unprovenTag{source, tag}]++
-}
-
-func (u *unproven) end(source *backend.Node, tag string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.tags[unprovenTag{source, tag}]--
-}
-
-// clear reports whether nothing of an older copy of a key that has left source can reach the target any more. idle says
-// that the background was found idle after the key had left.
-func (u *unproven) clear(source *backend.Node, tag string, idle bool) bool {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	key := unprovenTag{source, tag}
-	flying, there := u.tags[key]
-	if !there {
-		return true
-	}
-	if !idle || flying > 0 {
-		return false
-	}
-	delete(u.tags, key)
-	return true
-}
-
-// forget is for when no slot moves any more.
-func (u *unproven) forget() {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	clear(u.tags)
 }

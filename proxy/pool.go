@@ -30,8 +30,7 @@ type Pool struct {
 	nodes  map[string]*backend.Node
 	probes sync.WaitGroup
 
-	holds    holdBook
-	unproven unproven
+	holds holdBook
 
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
 	view     atomic.Pointer[view]         // written by SetTable, read by the loops once per batch
@@ -108,9 +107,6 @@ func (p *Pool) SetTable(t *router.Table) {
 	}
 	p.view.Store(v)
 	p.markWanted(t)
-	if len(t.Moves()) == 0 {
-		p.unproven.forget()
-	}
 	if p.server.running.Load() {
 		for _, l := range p.server.loops {
 			l.execute(func() { l.settle(p) })

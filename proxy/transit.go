@@ -16,7 +16,7 @@ import (
 //	codis-server, one key    SLOTSMGRT-EXEC-WRAPPER at the source: it runs the command, or says where the key is
 //	Pika, one key, a read    the read and TYPE at the source: if TYPE finds the key the answer counts, else the
 //	                         target is asked
-//	anything else            the keys are moved (movekeys.go), then the target runs the command
+//	anything else            the keys are moved, or awaited (movekeys.go), then the target runs the command
 //
 // Nobody writes to the source of a moving slot, so a key that is not there never comes back: the loop
 // remembers it (arrivals), and later commands on it go straight to the target.
@@ -38,7 +38,6 @@ type transit struct {
 	answers  [tagKinds][]byte // by kind
 	failure  string           // why a key was not moved
 	moved    int              // keys that were
-	guarded  bool             // the attempt is noted in Pool.unproven
 }
 
 // Tags of what a detour sends: the kind, and above that the attempt.
@@ -47,7 +46,6 @@ const (
 	tagWrapped         // the request in a wrapper
 	tagRead            // the request, a read, at the source
 	tagType            // TYPE
-	tagIdle            // INFO: does the background migration run?
 	tagFence           // before keys are moved
 	tagMoveKey         // SLOTSMGRTTAGONE
 	tagFenceEnd        // after keys were moved
@@ -263,7 +261,6 @@ func (d *detour) transitFailed(tag uint32, f backend.Failure) bool {
 	if tag&tagMask == tagMoveKey {
 		d.client.loop.stats.Moves.KeyMovesFailed++
 	}
-	d.landGuard()
 	d.retryMove(fmt.Sprintf("is %s, and %s failed: %v", t.move, t.move.From.Addr, f.Err))
 	return true
 }

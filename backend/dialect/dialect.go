@@ -33,7 +33,7 @@ type Family struct {
 	Fences bool
 	// OneAtATime says that a server does nothing else while it moves a key with SLOTSMGRTTAGONE.
 	OneAtATime bool
-	// Background says that nothing does: while the background migration has its thread, which INFO tells, keys are left to it.
+	// Background says that nothing does: keys whose slot is moved in the background are left to that.
 	Background bool
 }
 

@@ -7,8 +7,8 @@ import "bytes"
 // are there, and both say [-1,-1] while another slot moves. So a key is moved on access; what is not moved by it (a stream
 // on 3.5, a tagged key that is missing in the index) shows in TYPE, as does on 3.5 a key that is gone but
 // still in the cache of its GET. And the background migration that the dashboard drives does not know of keys
-// that are moved on access: what it has sent for such a key may reach the target later, even a DEL. So while
-// it has its thread, keys are left to it, and a key that it was started beside waits for its end. What the server reports as its version makes no difference to any of this.
+// that are moved on access: for such a key it sends an older value after a newer one, or a DEL. So with the dashboard's
+// method semi-async keys are left to it. What the server reports as its version makes no difference to any of this.
 var Pika = register(&Family{Name: "pika", Judge: judgePika, MovesKeys: true, ReadsAtSource: true, ProveMoved: true, Background: true})
 
 // pikaProven has the spellings of Pika, which puts ERR in front.
@@ -25,14 +25,10 @@ func judgePika(reply []byte, _ string) Verdict {
 	return judge(reply, proven)
 }
 
-// BackgroundRequest is INFO stats, which tells whether the background migration has its thread. SLOTSMGRT-ASYNC-STATUS would
-// tell too, but it holds the lock for which a batch of the dashboard does not wait: the dashboard would get "may be
-// currently migrating", and pause for six seconds.
-var BackgroundRequest = []byte("*2\r\n$4\r\nINFO\r\n$5\r\nstats\r\n")
-
-// BackgroundIdle reads its answer: "is_slots_migrating:No, , 0". Then nothing is in flight either, since the thread
-// waits for its senders before it ends (Pika 4.0, src/pika_migrate_thread.cc DestroyThread). Pikas that do
-// not say anything count as busy.
-func BackgroundIdle(info []byte) bool {
-	return bytes.Contains(info, []byte("is_slots_migrating:No"))
+// BackgroundBusy reads the answer to INFO stats: "is_slots_migrating:Yes, , 3" while the background migration has its
+// thread, also between two rounds. SLOTSMGRT-ASYNC-STATUS would tell too, but it holds the lock for which a batch of the
+// dashboard does not wait: the dashboard would get "may be currently migrating", and pause for six seconds
+// (Pika 4.0, src/pika_migrate_thread.cc).
+func BackgroundBusy(info []byte) bool {
+	return bytes.Contains(info, []byte("is_slots_migrating:Yes"))
 }
