@@ -28,6 +28,10 @@ test: redis ## Install what the tests need and run all of them: unit, race, inte
 	go vet ./...
 	go test -race -shuffle=on -timeout 10m ./...
 
+.PHONY: soak
+soak: redis ## Run the long forms of the tests that move slots under load; takes about ten minutes
+	TESTBED_SOAK=1 go test -count=1 -v -timeout 60m -run 'UnderLoad|Soak' ./cmd/... ./proxy/...
+
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME
 	@for pkg in $$(go list ./...); do \
