@@ -24,22 +24,22 @@ func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
 	}
 	nodes := p.nodesAt(addrs)
 	var marks []barrierMark
-	onLoops := func(f func(l *loop) []barrierMark) bool {
+	onLoops := func(f func(l *loop) []barrierMark) {
 		var next []barrierMark
 		for _, l := range p.server.loops {
 			found := make(chan []barrierMark, 1)
 			if !l.execute(func() { found <- f(l) }) {
-				return true // The engine has stopped, and with it everything in flight.
+				continue // The engine has stopped, and with it everything in flight.
 			}
 			select {
 			case m := <-found:
 				next = append(next, m...)
+			case <-p.server.ctx.Done():
 			case <-ctx.Done():
-				return false
+				return // marks stay as they were; ctx is looked at below.
 			}
 		}
 		marks = next
-		return true
 	}
 	onLoops(func(l *loop) []barrierMark { return l.barrier(nodes) })
 	check := time.NewTicker(barrierCheck)

@@ -60,6 +60,7 @@ func (o obstacle) String() string {
 		return "is " + o.move.String()
 	case HoldNoMaster:
 		return fmt.Sprintf("is not served: %s", unavailable(o.node)[len("ERR "):])
+	case HoldNoTopology, HoldCauses:
 	}
 	return "has no known owner"
 }
