@@ -27,6 +27,7 @@ func (l *loop) rang() {
 	delayed := l.delayed
 	l.delayed = nil
 	for _, c := range delayed {
+		c.delayed = false
 		c.runDetours()
 	}
 	l.checkHeld()
@@ -41,6 +42,7 @@ func (l *loop) settle(p *Pool) {
 	delayed := l.delayed
 	l.delayed = nil
 	for _, c := range delayed {
+		c.delayed = false
 		if c.pool == p && !c.closed && len(c.detours) > 0 {
 			c.detours[0].after = 0 // What it waits for may have come.
 		}

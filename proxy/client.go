@@ -37,6 +37,7 @@ type client struct {
 
 	dirty   bool  // stands in loop.dirtyClients
 	queued  bool  // stands in loop.ready
+	delayed bool  // stands in loop.delayed
 	closing bool  // takes no more requests; closed once everything is answered and written
 	closeBy int64 // loop clock at which a closing client that does not read is closed all the same
 	closed  bool

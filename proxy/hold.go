@@ -181,16 +181,17 @@ func (c *client) unhold() {
 	c.loop.ready = append(c.loop.ready, c)
 }
 
-// masterPoll is how often a master that does not serve is looked at while requests wait for it.
-const masterPoll = int64(10 * time.Millisecond)
+// holdStep is how often held clients are looked at, at most: all of them, so they share the moments. It is also how often
+// a master that does not serve is looked at while requests wait for it.
+const holdStep = int64(10 * time.Millisecond)
 
 // watchHold makes the loop look at its held clients when there may be something to do for h.
 func (l *loop) watchHold(h *hold) {
 	at := h.deadline
 	if h.cause == HoldNoMaster {
-		at = min(at, l.now+masterPoll)
+		at = min(at, l.now+holdStep)
 	}
-	l.wakeAt(at)
+	l.wakeAt((at + holdStep - 1) / holdStep * holdStep)
 }
 
 // checkHeld lets those held clients go on whose obstacle is gone or whose time is over.

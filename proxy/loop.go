@@ -208,13 +208,13 @@ func (l *loop) recoverLists() {
 
 // rewatch makes sure that what a client waits for is looked at.
 func (l *loop) rewatch(c *client) {
-	c.hold.listed = false
+	c.hold.listed, c.delayed = false, false
 	if c.hold.active {
 		c.hold.listed = true
 		l.held = append(l.held, c)
 	}
 	if len(c.detours) > 0 {
-		l.delayed = append(l.delayed, c)
+		l.delay(c)
 	}
 	l.wakeAt(l.now + minPause)
 }

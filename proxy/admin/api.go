@@ -265,6 +265,7 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 <li><a href="/-/ready">/-/ready</a>: are clients welcome, and if not, why
 <li><a href="/-/healthy">/-/healthy</a>: does the process answer
 <li><a href="/api/v1/topology">/api/v1/topology</a>: pools, groups, nodes and what is known of them
+<li><a href="/api/v1/migrations">/api/v1/migrations</a>: slots that move, how far they are and what is wrong
 <li><a href="/api/v1/stats">/api/v1/stats</a>: counters
 <li><a href="/metrics">/metrics</a>: the same for Prometheus
 <li><code>POST /-/reload</code>: read the configuration again

@@ -61,6 +61,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.pools(srv.Pools())
 	e.holds(srv.Pools())
 	e.moves(&st.Moves)
+	e.migrations(srv.Pools(), s.cfg.Migrations())
 	metrics.WriteProcessMetrics(w)
 }
 

@@ -11,6 +11,7 @@ import (
 	"net/http/pprof"
 	"time"
 
+	"sluice/discovery/migration"
 	"sluice/proxy"
 )
 
@@ -23,6 +24,8 @@ type Config struct {
 	Reload func() (applied, restart []string, err error)
 	// Sources tells what the source of each pool's topology knows, by pool.
 	Sources func() map[string]SourceStatus
+	// Migrations tells what is known of migrations between the masters of each pool, by pool.
+	Migrations func() map[string]migration.Status
 }
 
 // Server answers HTTP. Safe for concurrent use.
@@ -42,6 +45,7 @@ func New(cfg Config, ln net.Listener) *Server {
 	mux.HandleFunc("GET /-/ready", s.ready)
 	mux.HandleFunc("POST /-/reload", s.reload)
 	mux.HandleFunc("GET /api/v1/topology", s.topology)
+	mux.HandleFunc("GET /api/v1/migrations", s.migrations)
 	mux.HandleFunc("GET /api/v1/stats", s.stats)
 	if isLoopback(ln.Addr()) {
 		addProfiles(mux)

@@ -1,0 +1,169 @@
+package proxy
+
+import (
+	"fmt"
+
+	"sluice/backend"
+	"sluice/backend/dialect"
+	"sluice/proxy/command"
+	"sluice/router"
+)
+
+// What is made of a request that came back without having been run, or was lost: a detour, or an error.
+
+// bounced looks at an error reply. If that proves that the request was not run, and tells what to do
+// instead, bounced returns true and the client never sees it.
+func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.Reply) bool {
+	verdict := c.judge(r.Data, r.Conn)
+	if verdict.Kind == dialect.Pass {
+		return false
+	}
+	d := c.detour(to, tag, seq, slot, r.Request)
+	if !d.obey(verdict, r) {
+		return true
+	}
+	c.addDetour(d)
+	return true
+}
+
+// judge reads an error reply. What can't be acted on is Pass: a redirect in a pool whose slots are not those of a
+// cluster, and what would have to wait where nothing may be held.
+func (c *client) judge(reply []byte, b *backend.Conn) dialect.Verdict {
+	v := c.pool.Family.Judge(reply, b.Host())
+	switch v.Kind {
+	case dialect.Moved, dialect.Ask:
+		if !c.pool.Model.Cluster() {
+			return dialect.Verdict{}
+		}
+	case dialect.InTransit, dialect.NoMaster:
+		if c.pool.Settings().Hold.MaxWait == 0 {
+			return dialect.Verdict{}
+		}
+	case dialect.Pass, dialect.Denied:
+	}
+	return v
+}
+
+// lost looks at a failed request. If it may safely run again it is queued and lost returns true.
+func (c *client) lost(to sink, tag, seq uint32, f backend.Failure) bool {
+	if c.loop.stopping || !c.maySendAgain(seq, f) || c.onlyOnce(f) && !to.again(tag) {
+		return false
+	}
+	slot, ok := c.oneOwner(c.pipe.at(seq).cmd, f.Request)
+	if !ok {
+		return false
+	}
+	c.loop.stats.Retries++
+	c.addDetour(c.detour(to, tag, seq, slot, f.Request))
+	return true
+}
+
+// maySendAgain reports whether a lost request may run once more: its time is not over, and no byte of it has
+// left, or it only reads and the client has asked for no write behind it, which it would see.
+func (c *client) maySendAgain(seq uint32, f backend.Failure) bool {
+	p := c.pipe.at(seq)
+	patience := f.Conn.Node.Options().RequestTimeout
+	if !f.Sent {
+		patience = max(patience, c.pool.Settings().Hold.MaxWait)
+	}
+	if f.Request == nil || c.loop.now-p.start >= int64(patience) {
+		return false
+	}
+	reads := p.cmd != nil && p.cmd.Is(command.ReadOnly) && !c.pipe.writesAfter(seq, p.slot)
+	return !f.Sent || reads
+}
+
+// onlyOnce reports whether a lost request may be sent again no more than once. What never left may be held.
+func (c *client) onlyOnce(f backend.Failure) bool {
+	return f.Sent || c.pool.Settings().Hold.MaxWait == 0
+}
+
+// oneOwner finds a slot to route a request by from its bytes. It reports false when the keys belong to several
+// owners by now: parts of a split command have keys of several slots.
+func (c *client) oneOwner(cmd *command.Command, raw []byte) (router.Slot, bool) {
+	v := c.pool.view.Load()
+	keys := requestKeys(cmd, raw)
+	if v == nil || len(keys) == 0 {
+		return 0, false
+	}
+	first := c.pool.Model.Slot(keys[0])
+	for _, key := range keys[1:] {
+		slot := c.pool.Model.Slot(key)
+		if v.master(slot) != v.master(first) || slot != first && (v.table.Move(slot) != nil || v.table.Move(first) != nil) {
+			return 0, false
+		}
+	}
+	return first, true
+}
+
+// requestKeys finds the keys in the bytes of a request; they are views into raw.
+func requestKeys(cmd *command.Command, raw []byte) [][]byte {
+	args := splitRequest(raw)
+	if cmd == nil || len(args) == 0 {
+		return nil
+	}
+	at, err := cmd.AppendKeys(nil, args)
+	if err != nil {
+		return nil
+	}
+	keys := make([][]byte, len(at))
+	for i, k := range at {
+		keys[i] = args[k]
+	}
+	return keys
+}
+
+// obey does what a verdict about the request says. It returns false when that was to answer the client.
+func (d *detour) obey(v dialect.Verdict, r backend.Reply) bool {
+	c := d.client
+	d.state = detourIdle
+	switch v.Kind {
+	case dialect.Moved, dialect.Ask:
+		return d.follow(v, r)
+	case dialect.InTransit, dialect.NoMaster:
+		cause := HoldMoving
+		if v.Kind == dialect.NoMaster {
+			cause = HoldNoMaster
+			c.pool.trouble()
+		}
+		d.addr, d.ask = "", false
+		return d.wait(cause, answeredWith(r), false)
+	case dialect.Denied:
+		d.give(denied(r))
+		return false
+	case dialect.Pass:
+	}
+	panic("BUG: nothing to obey")
+}
+
+// follow sets where the request goes next.
+func (d *detour) follow(v dialect.Verdict, r backend.Reply) bool {
+	c := d.client
+	d.hops++
+	if v.Addr == r.Conn.Node.Addr && v.Kind == dialect.Moved {
+		// A node that points to itself knows that it is not the owner, and not yet who is.
+		c.pool.trouble()
+		d.addr, d.ask = "", false
+		return d.wait(HoldMoving, answeredWith(r), d.hops <= maxHops)
+	}
+	d.slot, d.addr, d.ask = v.Slot, v.Addr, v.Kind == dialect.Ask
+	if d.ask {
+		c.loop.stats.Redirects[RedirectAsk]++
+	} else {
+		c.loop.stats.Redirects[RedirectMoved]++
+		c.pool.moved(v.Slot, v.Addr)
+	}
+	if d.hops <= quickHops {
+		return true
+	}
+	if c.pool.Settings().Hold.MaxWait == 0 && d.hops > maxHops {
+		d.give(tooManyRedirects(v.Slot, d.hops-1, v.Addr))
+		return false
+	}
+	return d.wait(HoldMoving, fmt.Sprintf("is redirected from node to node, last to %s", v.Addr), d.hops <= maxHops)
+}
+
+// answeredWith describes an error reply, behind "slot 886".
+func answeredWith(r backend.Reply) string {
+	return fmt.Sprintf("is not served: backend %s answered %.120q", r.Conn.Node.Addr, trimLine(r.Data[1:]))
+}
