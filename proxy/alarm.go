@@ -33,7 +33,7 @@ func (l *loop) rang() {
 	l.checkHeld()
 }
 
-// settle is told that a pool has a new topology.
+// settle is told that a pool has a new topology, or new settings.
 func (l *loop) settle(p *Pool) {
 	if v := p.view.Load(); v != nil {
 		l.arrivals.prune(p, v)
@@ -44,7 +44,11 @@ func (l *loop) settle(p *Pool) {
 	for _, c := range delayed {
 		c.delayed = false
 		if c.pool == p && !c.closed && len(c.detours) > 0 {
-			c.detours[0].after = 0 // What it waits for may have come.
+			d := c.detours[0]
+			d.after = 0 // What it waits for may have come.
+			if d.hold.active {
+				d.hold.deadline = min(d.hold.deadline, d.hold.since+int64(p.Settings().Hold.MaxWait))
+			}
 		}
 		c.runDetours()
 	}

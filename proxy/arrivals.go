@@ -7,8 +7,14 @@ import "sluice/router"
 // A key stays there: nobody writes to the source of a moving slot. So it holds for as long as the move stays the same
 // (router.Move is one pointer for that time), and is forgotten with it.
 type arrivals struct {
-	keys  map[*router.Move]*arrived
+	keys  map[arrivedIn]*arrived
 	bytes int
+}
+
+// arrivedIn is a move of a slot, in one database.
+type arrivedIn struct {
+	move *router.Move
+	db   int
 }
 
 // arrived are the keys of one move.
@@ -21,8 +27,8 @@ type arrived struct {
 const maxArrivals = 8 << 20
 
 // missing appends those of keys to dst that are not known to have arrived.
-func (a *arrivals) missing(dst [][]byte, m *router.Move, keys [][]byte) [][]byte {
-	known := a.keys[m]
+func (a *arrivals) missing(dst [][]byte, m *router.Move, db int, keys [][]byte) [][]byte {
+	known := a.keys[arrivedIn{m, db}]
 	for _, key := range keys {
 		if known != nil {
 			if _, ok := known.keys[string(key)]; ok {
@@ -35,14 +41,14 @@ func (a *arrivals) missing(dst [][]byte, m *router.Move, keys [][]byte) [][]byte
 }
 
 // add notes that keys have arrived.
-func (a *arrivals) add(p *Pool, m *router.Move, keys [][]byte) {
-	known := a.keys[m]
+func (a *arrivals) add(p *Pool, m *router.Move, db int, keys [][]byte) {
+	known := a.keys[arrivedIn{m, db}]
 	if known == nil {
 		if a.keys == nil {
-			a.keys = make(map[*router.Move]*arrived)
+			a.keys = make(map[arrivedIn]*arrived)
 		}
 		known = &arrived{pool: p, keys: make(map[string]struct{})}
-		a.keys[m] = known
+		a.keys[arrivedIn{m, db}] = known
 	}
 	for _, key := range keys {
 		if _, ok := known.keys[string(key)]; ok || a.bytes+len(key) > maxArrivals {
@@ -55,13 +61,13 @@ func (a *arrivals) add(p *Pool, m *router.Move, keys [][]byte) {
 
 // prune forgets moves of p that are over.
 func (a *arrivals) prune(p *Pool, v *view) {
-	for m, known := range a.keys {
-		if known.pool != p || v.table.Move(m.Slot) == m {
+	for in, known := range a.keys {
+		if known.pool != p || v.table.Move(in.move.Slot) == in.move {
 			continue
 		}
 		for key := range known.keys {
 			a.bytes -= len(key)
 		}
-		delete(a.keys, m)
+		delete(a.keys, in)
 	}
 }

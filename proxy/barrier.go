@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -14,8 +15,9 @@ import (
 const barrierCheck = time.Millisecond
 
 // AwaitAnswered waits until everything is answered that was sent to the nodes at addrs, or queued for them, up to
-// now. Called after a topology that locks slots was put into force, it proves that no command of these slots is in
-// flight: new ones are held, and those of clients that have gone in the meantime count too. It waits for
+// now. Called after a topology that locks slots was put into force, it means that no command of these slots is in
+// flight: new ones are held, and those of clients that have gone in the meantime count too. (What was sent on a
+// connection that has been lost since may still lie in the socket of a server that does not read it.) It waits for
 // other commands on the same connections as well. The error, when ctx ends before, names who owes
 // answers. Not to be called on a loop; safe for concurrent use.
 func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
@@ -24,6 +26,7 @@ func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
 	}
 	nodes := p.nodesAt(addrs)
 	var marks []barrierMark
+	stopping := false
 	onLoops := func(f func(l *loop) []barrierMark) {
 		var next []barrierMark
 		for _, l := range p.server.loops {
@@ -35,6 +38,8 @@ func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
 			case m := <-found:
 				next = append(next, m...)
 			case <-p.server.ctx.Done():
+				stopping = true
+				return
 			case <-ctx.Done():
 				return // marks stay as they were; ctx is looked at below.
 			}
@@ -52,6 +57,12 @@ func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
 		}
 		last := marks
 		onLoops(func(l *loop) []barrierMark { return unanswered(l, last) })
+		if stopping {
+			break
+		}
+	}
+	if stopping {
+		return errors.New("not answered: the proxy is shutting down")
 	}
 	return ctx.Err()
 }
@@ -119,7 +130,11 @@ func (p *Pool) AwaitBackground(ctx context.Context, addr string) {
 	check := time.NewTicker(backgroundCheck)
 	defer check.Stop()
 	for {
-		info, err := p.node(addr).Ask(ctx, "INFO", "stats")
+		nodes := p.nodesAt([]string{addr})
+		if len(nodes) == 0 {
+			return
+		}
+		info, err := nodes[0].Ask(ctx, "INFO", "stats")
 		if err != nil || !dialect.BackgroundBusy(info) {
 			return
 		}

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"strings"
 
 	"sluice/backend"
 	"sluice/backend/dialect"
@@ -14,7 +15,7 @@ import (
 // bounced looks at an error reply. If that proves that the request was not run, and tells what to do
 // instead, bounced returns true and the client never sees it.
 func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.Reply) bool {
-	verdict := c.judge(r.Data, r.Conn)
+	verdict := c.judge(c.pipe.at(seq).cmd, r.Data, r.Conn)
 	if verdict.Kind == dialect.Pass {
 		return false
 	}
@@ -28,7 +29,7 @@ func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.R
 
 // judge reads an error reply. What can't be acted on is Pass: a redirect in a pool whose slots are not those of a
 // cluster, and what would have to wait where nothing may be held.
-func (c *client) judge(reply []byte, b *backend.Conn) dialect.Verdict {
+func (c *client) judge(cmd *command.Command, reply []byte, b *backend.Conn) dialect.Verdict {
 	v := c.pool.Family.Judge(reply, b.Host())
 	switch v.Kind {
 	case dialect.Moved, dialect.Ask:
@@ -36,12 +37,17 @@ func (c *client) judge(reply []byte, b *backend.Conn) dialect.Verdict {
 			return dialect.Verdict{}
 		}
 	case dialect.InTransit, dialect.NoMaster:
-		if c.pool.Settings().Hold.MaxWait == 0 {
+		if c.pool.Settings().Hold.MaxWait == 0 || isScript(cmd) && !dialect.Exact(reply) {
 			return dialect.Verdict{}
 		}
 	case dialect.Pass, dialect.Denied:
 	}
 	return v
+}
+
+// isScript reports whether a command runs code of the client, which may end with any error it likes.
+func isScript(cmd *command.Command) bool {
+	return cmd != nil && (strings.HasPrefix(cmd.Name, "eval") || strings.HasPrefix(cmd.Name, "fcall"))
 }
 
 // lost looks at a failed request. If it may safely run again it is queued and lost returns true.

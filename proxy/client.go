@@ -22,18 +22,19 @@ type client struct {
 	id   uint64
 	session
 
-	in      []byte // bytes not dispatched yet; in[:inOff] is done with
-	inOff   int
-	partial resp.Partial // how much of the request at in[inOff:] was checked
-	out     []byte       // replies of this turn
-	held    int          // bytes of replies that wait for older ones
-	pipe    pipeline
-	view    *view // topology under which the requests in flight were routed
-	stall   stall
-	detours []*detour // oldest first
-	splits  []*split  // in flight
-	hold    hold      // of the next request
-	holding holdUse   // what the hold of the client and those of its detours take up
+	in       []byte // bytes not dispatched yet; in[:inOff] is done with
+	inOff    int
+	partial  resp.Partial // how much of the request at in[inOff:] was checked
+	out      []byte       // replies of this turn
+	held     int          // bytes of replies that wait for older ones
+	pipe     pipeline
+	view     *view // topology under which the requests in flight were routed
+	stall    stall
+	detours  []*detour      // oldest first
+	detoured map[string]int // how many of them have a key
+	splits   []*split       // in flight
+	hold     hold           // of the next request
+	holding  holdUse        // what the hold of the client and those of its detours take up
 
 	dirty   bool  // stands in loop.dirtyClients
 	queued  bool  // stands in loop.ready
@@ -291,7 +292,7 @@ func (c *client) onClose() {
 	}
 	l.pool.Put(c.in)
 	l.pool.Put(c.out)
-	c.pipe, c.in, c.out, c.detours, c.splits, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil, nil
+	c.pipe, c.in, c.out, c.detours, c.detoured, c.splits, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil, nil, nil
 	delete(l.clients, c.id)
 	l.stats.ClientsClosed++
 	l.server.clientGone()

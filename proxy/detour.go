@@ -29,7 +29,8 @@ type detour struct {
 	tag    uint32 // for sink
 	seq    uint32 // of the client's request
 	cmd    *command.Command
-	raw    []byte // from the loop's pool
+	raw    []byte   // from the loop's pool
+	keys   [][]byte // views into raw
 	slot   router.Slot
 	wide   bool // has keys of several slots, which had one owner when they were put together
 	state  detourState
@@ -41,6 +42,8 @@ type detour struct {
 	tries int    // waits
 	after int64  // loop clock before which it is not sent
 	why   string // the last thing in the way, behind "slot 886"
+
+	behind uint32 // how many requests behind this one need no more waiting, see awaited
 
 	transit transit
 }
@@ -91,6 +94,8 @@ func (c *client) detour(to sink, tag, seq uint32, slot router.Slot, raw []byte) 
 	d := &detour{client: c, sink: to, tag: tag, seq: seq, cmd: p.cmd, slot: slot}
 	d.wide = p.slot == anySlot && !c.pool.Model.Cluster()
 	d.raw = c.loop.pool.Append(nil, raw)
+	d.keys = requestKeys(d.cmd, d.raw)
+	d.noteKeys(1)
 	return d
 }
 
@@ -119,10 +124,14 @@ func (c *client) runDetours() {
 		return
 	}
 	d := c.detours[0]
-	if d.state != detourIdle || c.awaited(d) {
+	if d.state != detourIdle || d.overdue() {
 		return
 	}
-	if d.overdue() {
+	if c.awaited(d) {
+		if d.hold.active {
+			c.loop.delay(c)
+			c.loop.wakeAt(d.hold.deadline)
+		}
 		return
 	}
 	if d.after > c.loop.now {
@@ -145,15 +154,15 @@ func (d *detour) run() {
 		d.waitFor(v, o)
 		return
 	}
-	if m := v.table.Move(d.slot); m != nil {
-		d.reach(v, m)
-		return
-	}
 	if d.wide {
 		if _, ok := c.oneOwner(d.cmd, d.raw); !ok {
 			d.give(notHeld(d.slot, "has another owner than the other slots of the command", "they had the same when it was divided"))
 			return
 		}
+	}
+	if m := v.table.Move(d.slot); m != nil {
+		d.reach(v, m)
+		return
 	}
 	d.send(c.loop.link(v.master(d.slot), c.proto, c.db))
 }
@@ -214,8 +223,7 @@ func (d *detour) enterHold(cause HoldCause, why string, free bool) bool {
 			}
 		}
 		if d.hold.cause != cause {
-			c.pool.holds.change(d.hold.cause, cause)
-			d.hold.cause = cause
+			c.pool.holds.change(&d.hold, d.hold.slot, cause)
 		}
 	} else if !free {
 		d.give(notHeld(d.slot, why, "hold.max_wait is 0"))
@@ -285,8 +293,9 @@ func (d *detour) done() {
 		return
 	}
 	c.endHold(&d.hold, HoldReleased)
+	d.noteKeys(-1)
 	c.loop.pool.Put(d.raw)
-	d.raw = nil
+	d.raw, d.keys = nil, nil
 	if i := slices.Index(c.detours, d); i >= 0 {
 		c.detours = slices.Delete(c.detours, i, i+1)
 	}
@@ -311,7 +320,7 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 		return
 	}
 	if r.First && r.Data[0] == '-' {
-		if v := c.judge(r.Data, r.Conn); v.Kind != dialect.Pass {
+		if v := c.judge(d.cmd, r.Data, r.Conn); v.Kind != dialect.Pass {
 			if d.obey(v, r) {
 				c.runDetours()
 			}
@@ -321,11 +330,24 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 	d.pass(r.Data, r.First, r.Last)
 }
 
+// slots is the slot that the request has keys of, or anySlot.
+func (d *detour) slots() router.Slot {
+	if d.wide {
+		return anySlot
+	}
+	return d.slot
+}
+
 // pass gives a reply, or a part of it, to whoever asked.
 func (d *detour) pass(data []byte, first, last bool) {
-	if first && d.client.overtook(d.seq, d.slot, d.cmd, d.raw, last) {
+	c := d.client
+	if first && c.overtook(d.seq, d.slots(), d.cmd, d.raw, last) {
 		d.state = detourIdle
-		d.client.runDetours()
+		c.detours = slices.DeleteFunc(c.detours, func(o *detour) bool { return o == d })
+		c.addDetour(d) // Behind those that it has overtaken.
+		return
+	}
+	if c.closed {
 		return
 	}
 	if last {
@@ -349,18 +371,32 @@ func (d *detour) Fail(tag uint32, f backend.Failure) {
 	if tag != tagDirect && d.transitFailed(tag, f) {
 		return
 	}
+	if !f.Sent && d.hold.active && !c.loop.stopping {
+		d.retryLater(f)
+		return
+	}
 	if !c.loop.stopping && c.maySendAgain(d.seq, f) && (!c.onlyOnce(f) || d.sink.again(d.tag)) {
-		c.loop.stats.Retries++
-		d.state = detourIdle
-		d.addr, d.ask = "", false
-		if d.wait(HoldNoMaster, fmt.Sprintf("is not served: backend %s: %v", f.Conn.Node.Addr, f.Err), true) {
-			c.runDetours()
-		}
+		d.retryLater(f)
+		return
+	}
+	c.mayHaveOvertaken(d.seq, d.slots(), d.cmd, f)
+	if c.closed {
 		return
 	}
 	d.state = detourDone
 	d.sink.deliverFailure(d.tag, f)
 	d.done()
+}
+
+// retryLater sends a lost request once more, after a moment.
+func (d *detour) retryLater(f backend.Failure) {
+	c := d.client
+	c.loop.stats.Retries++
+	d.state = detourIdle
+	d.addr, d.ask = "", false
+	if d.wait(HoldNoMaster, fmt.Sprintf("is not served: backend %s: %v", f.Conn.Node.Addr, f.Err), true) {
+		c.runDetours()
+	}
 }
 
 var _ backend.Owner = (*detour)(nil)

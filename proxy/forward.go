@@ -59,7 +59,7 @@ func (c *client) forwardUnsettled(v *view, cmd *command.Command, slot router.Slo
 	if o, blocked := c.pool.obstacle(v, slot); blocked {
 		return c.holdBack(v, o, len(raw))
 	}
-	if m := v.table.Move(slot); m == nil || len(c.loop.arrivals.missing(nil, m, requestKeys(cmd, raw))) == 0 {
+	if m := v.table.Move(slot); m == nil || len(c.loop.arrivals.missing(nil, m, c.db, requestKeys(cmd, raw))) == 0 {
 		c.sendTo(v.master(slot), cmd, slot, raw)
 		return true
 	}
@@ -90,6 +90,9 @@ func (c *client) Reply(seq uint32, r backend.Reply) {
 			return
 		}
 	}
+	if c.closed {
+		return
+	}
 	c.deliver(seq, r.Data, r.First, r.Last)
 	if r.Last && len(c.detours) > 0 {
 		c.runDetours() // One may have waited for this answer.
@@ -103,6 +106,12 @@ func (c *client) Fail(seq uint32, f backend.Failure) {
 	}
 	if c.lost(c, seq, seq, f) {
 		return
+	}
+	if p := c.pipe.at(seq); len(c.detours) > 0 {
+		c.mayHaveOvertaken(seq, p.slot, p.cmd, f)
+		if c.closed {
+			return
+		}
 	}
 	c.deliverFailure(seq, f)
 	c.runDetours()

@@ -116,6 +116,11 @@ func (c *client) holdBack(v *view, o obstacle, size int) bool {
 		}
 	}
 	c.renewHold(h, o)
+	if l.now >= h.deadline {
+		c.replyError(heldFor(o.slot, o.String(), time.Duration(l.now-h.since)))
+		c.endHold(h, HoldTimedOut)
+		return true
+	}
 	c.stall = stallHold
 	if !h.listed {
 		h.listed = true
@@ -139,9 +144,8 @@ func (c *client) beginHold(h *hold, slot router.Slot, cause HoldCause, bytes int
 
 // renewHold notes what is in the way now.
 func (c *client) renewHold(h *hold, o obstacle) {
-	if h.cause != o.cause {
-		c.pool.holds.change(h.cause, o.cause)
-		h.cause = o.cause
+	if h.cause != o.cause || h.slot != o.slot {
+		c.pool.holds.change(h, o.slot, o.cause)
 	}
 	h.deadline = o.deadline(h.since, &c.pool.Settings().Hold)
 }
@@ -206,6 +210,9 @@ func (l *loop) checkHeld() {
 			return true
 		}
 		o, blocked := c.pool.obstacle(c.pool.view.Load(), h.slot)
+		if blocked {
+			c.renewHold(h, o)
+		}
 		switch {
 		case blocked && l.now < h.deadline:
 			l.watchHold(h)

@@ -130,12 +130,15 @@ func (b *holdBook) grow(s *HoldSettings, slot router.Slot, client holdUse, bytes
 	return limit
 }
 
-// change notes that a hold has another cause now.
-func (b *holdBook) change(from, to HoldCause) {
+// change notes that a hold has another cause now, or waits for another slot.
+func (b *holdBook) change(h *hold, slot router.Slot, cause HoldCause) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	b.counts.Now[from]--
-	b.counts.Now[to]++
+	b.counts.Now[h.cause]--
+	b.counts.Now[cause]++
+	b.add(h.slot, -1, -h.bytes)
+	b.add(slot, 1, h.bytes)
+	h.slot, h.cause = slot, cause
 }
 
 // leave notes the end of a hold.

@@ -81,7 +81,7 @@ func (l *loop) runLanes() {
 func (l *loop) tickLanes() (waiting bool) {
 	for node, n := range l.lanes {
 		open := 0
-		for _, b := range n.conns {
+		for _, b := range slices.Clone(n.conns) {
 			if !b.Closed() {
 				open++
 				l.tickBackend(b)
@@ -90,11 +90,11 @@ func (l *loop) tickLanes() (waiting bool) {
 		}
 		n.conns = slices.DeleteFunc(n.conns, (*backend.Conn).Closed)
 		for _, d := range slices.Clone(n.line) {
-			if d.state == detourQueued {
+			if d.state == detourQueued && !d.client.closed {
 				d.overdue()
 			}
 		}
-		n.line = slices.DeleteFunc(n.line, func(d *detour) bool { return d.state != detourQueued })
+		n.line = slices.DeleteFunc(n.line, func(d *detour) bool { return d.state != detourQueued || d.client.closed })
 		if waiting = waiting || len(n.line) > 0; open == 0 && len(n.line) == 0 {
 			delete(l.lanes, node)
 		}

@@ -3,6 +3,7 @@ package proxy
 import (
 	"context"
 	"fmt"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
@@ -45,6 +46,7 @@ type loop struct {
 	lanesFreed    bool // a lane was answered
 
 	lanes     map[*backend.Node]*lanes
+	nudged    map[*backend.Node]int64 // loop clock of the last nudge
 	arrivals  arrivals
 	alarm     *time.Timer // runs rang
 	alarmAt   int64       // loop clock, 0 when it is not set
@@ -197,6 +199,12 @@ func (l *loop) recoverLists() {
 			l.markBackend(b)
 		}
 	}
+	for _, n := range l.lanes {
+		for _, b := range n.conns {
+			b.Dirty = false
+			l.markBackend(b)
+		}
+	}
 	for _, c := range l.clients {
 		c.dirty, c.queued = false, false
 		c.mark()
@@ -319,6 +327,7 @@ func (l *loop) trim() {
 		c.pipe.idle()
 	}
 	l.trimLanes()
+	maps.DeleteFunc(l.nudged, func(n *backend.Node, _ int64) bool { return !l.moving(n) })
 	for id, conns := range l.links {
 		for _, b := range conns {
 			if !b.Closed() && !b.Node.Wanted() && !b.Waiting() {

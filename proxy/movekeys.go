@@ -16,7 +16,8 @@ import (
 //	codis-server      fence, SLOTSMGRTTAGONE for each key, fence: the first lets the batch that runs end, the second
 //	                  one that was started in between (method sync has no batches)
 //	Pika, semi-async  not at all: the key is left to the background, and held until TYPE says that it has gone.
-//	                  Pika sends a DEL for a key that vanishes while it copies it, and an older value after a newer
+//	                  Pika sends a DEL for a key that vanishes while it copies it, and an older value after a newer.
+//	                  Who has waited for long asks for a round of the background (nudge)
 //	Pika, sync        SLOTSMGRTTAGONE and TYPE, key by key
 
 // lookForKey asks a Pika whether a key has gone.
@@ -36,10 +37,42 @@ func (d *detour) lookReply(r backend.Reply) {
 	case dialect.Absent(typ):
 		d.arrived()
 	case dialect.Present(typ):
+		d.nudge()
 		d.retryMove(fmt.Sprintf("is %s, and the background migration of %s has not come to the key", t.move, t.source.Addr))
 	case !d.judged(typ, r.Conn):
 		d.retryMove(fmt.Sprintf("is %s, and %s answered TYPE with %.80q", t.move, t.source.Addr, trimLine(typ)))
 	}
+}
+
+const (
+	// nudgeAfter is how long a request waits for the background before that is asked for a round, and nudgeEvery the
+	// time between two such rounds.
+	nudgeAfter = time.Second
+	nudgeEvery = int64(100 * time.Millisecond)
+	// nudgeKeys is the size of a round, the default of a dashboard.
+	nudgeKeys = 500
+)
+
+// nudge asks the source for a round of the background migration, as the dashboard does, when a request has waited for
+// long: the dashboard pauses for six seconds when one of its batches was refused. While it does not pause nobody waits that
+// long, and it is better left alone: two who ask at the same moment refuse each other.
+func (d *detour) nudge() {
+	c, t := d.client, &d.transit
+	l := c.loop
+	after := min(nudgeAfter, c.pool.Settings().Hold.MaxWait/2)
+	if !d.hold.active || l.now-d.hold.since < int64(after) || l.now-l.nudged[t.source] < nudgeEvery {
+		return
+	}
+	if l.nudged == nil {
+		l.nudged = make(map[*backend.Node]int64)
+	}
+	l.nudged[t.source] = l.now
+	l.stats.Moves.Nudges++
+	host, port, _ := net.SplitHostPort(t.move.To.Addr)
+	l.scratch = dialect.AppendMoveSlot(l.scratch[:0], host, port, t.source.Options().RequestTimeout, t.move.Slot, nudgeKeys)
+	b := l.link(t.source, c.proto, c.db)
+	_ = b.Send(l.scratch, nil, 0, l.now) // Whether it was refused shows in the keys.
+	l.markBackend(b)
 }
 
 // moveKeys has the source move keys, on a lane of its own, or waits for a lane.

@@ -3,7 +3,9 @@ package proxy
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
+	"sluice/backend"
 	"sluice/proxy/command"
 	"sluice/router"
 )
@@ -16,9 +18,13 @@ import (
 // reads, its answer is dropped and it is run again behind the detour; if it writes, the detour must not run
 // any more, and its client is told so.
 
-// awaited reports whether a request behind d, on its slot, is at a server.
+// awaited reports whether a request behind d, on its slot, is at a server. What was found answered is not looked at again.
 func (c *client) awaited(d *detour) bool {
-	for seq := d.seq + 1; seq != c.pipe.tail; seq++ {
+	if d.behind == 0 {
+		d.behind = 1
+	}
+	for ; d.seq+d.behind != c.pipe.tail; d.behind++ {
+		seq := d.seq + d.behind
 		p := c.pipe.at(seq)
 		if p.cmd == nil || p.flags&answered != 0 {
 			continue
@@ -29,7 +35,7 @@ func (c *client) awaited(d *detour) bool {
 			}
 			continue
 		}
-		if p.slot == d.slot && p.flags&detoured == 0 {
+		if (p.slot == d.slot || d.wide) && p.flags&detoured == 0 {
 			return true
 		}
 	}
@@ -53,28 +59,54 @@ func (c *client) splitAtServer(seq uint32, slot router.Slot) bool {
 
 // overtook is told that the request seq was answered, which its server may have run. Detours of older requests with a
 // key of it are given up if it writes; if it only reads it returns true: the answer has to be dropped and the
-// request run again.
+// request run again. The client may be closed then.
 func (c *client) overtook(seq uint32, slot router.Slot, cmd *command.Command, raw []byte, whole bool) bool {
-	if len(c.detours) == 0 || raw == nil {
-		return false
-	}
-	var passed []*detour
-	for _, d := range c.detours {
-		if int32(seq-d.seq) > 0 && d.state != detourSent && d.state != detourDone && (d.slot == slot || d.wide || slot == anySlot) &&
-			shareKey(requestKeys(d.cmd, d.raw), requestKeys(cmd, raw)) {
-			passed = append(passed, d)
-		}
-	}
+	passed := c.passed(seq, slot, cmd, raw)
 	if len(passed) == 0 {
 		return false
 	}
 	if cmd.Is(command.ReadOnly) && whole {
 		return true
 	}
-	for _, d := range passed {
-		d.giveUp(HoldReleased, fmt.Sprintf("TRYAGAIN slot %d %s: it was not run, because a later command of this connection on its key was", d.slot, d.why))
-	}
+	c.giveUpPassed(passed)
 	return false
+}
+
+// mayHaveOvertaken is overtook for a request that has failed: a write that was sent may have been run, or will be.
+func (c *client) mayHaveOvertaken(seq uint32, slot router.Slot, cmd *command.Command, f backend.Failure) {
+	if !f.Sent || cmd == nil || cmd.Is(command.ReadOnly) {
+		return
+	}
+	c.giveUpPassed(c.passed(seq, slot, cmd, f.Request))
+}
+
+func (c *client) giveUpPassed(passed []*detour) {
+	for _, d := range passed {
+		if c.closed {
+			return
+		}
+		d.giveUp(HoldReleased, fmt.Sprintf("TRYAGAIN slot %d: the command was not run in time, and a later one of this connection on its key was", d.slot))
+	}
+}
+
+// passed lists the detours of requests before seq that have a key of it and have not been sent again. With no raw, which is
+// forgotten after a timeout, any of them on its slot may.
+func (c *client) passed(seq uint32, slot router.Slot, cmd *command.Command, raw []byte) []*detour {
+	var keys [][]byte
+	if raw != nil {
+		// Most requests have no key of a detour; they must not be compared with each one.
+		if keys = slices.DeleteFunc(requestKeys(cmd, raw), func(key []byte) bool { return c.detoured[string(key)] == 0 }); len(keys) == 0 {
+			return nil
+		}
+	}
+	var list []*detour
+	for _, d := range c.detours {
+		older := int32(seq-d.seq) > 0 && (d.state == detourIdle || d.state == detourQueued)
+		if older && (d.slot == slot || d.wide || slot == anySlot) && (raw == nil || shareKey(d.keys, keys)) {
+			list = append(list, d)
+		}
+	}
+	return list
 }
 
 func shareKey(a, b [][]byte) bool {
@@ -86,4 +118,17 @@ func shareKey(a, b [][]byte) bool {
 		}
 	}
 	return false
+}
+
+// noteKeys counts the keys of a detour into client.detoured, or out of it.
+func (d *detour) noteKeys(n int) {
+	c := d.client
+	if c.detoured == nil {
+		c.detoured = make(map[string]int)
+	}
+	for _, key := range d.keys {
+		if c.detoured[string(key)] += n; c.detoured[string(key)] == 0 {
+			delete(c.detoured, string(key))
+		}
+	}
 }

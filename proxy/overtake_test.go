@@ -61,7 +61,7 @@ func TestWriteThatOvertookEndsTheOlderCommand(t *testing.T) {
 	p := startProxy(t, clusterModel, evenly(clusterModel, server.addr()), holding(never))
 	c := p.dial(t)
 	c.send("MSET {t}a 1 {t}b 2\r\nSET {t}b 3\r\nGET {t}b\r\n")
-	c.wantPrefix("-TRYAGAIN slot 15891 is not served: ")
+	c.wantReply("-TRYAGAIN slot 15891: the command was not run in time, and a later one of this connection on its key was\r\n")
 	c.wantReply("+OK\r\n")
 	c.wantReply(bulkReply("3"))
 	if n := server.count("MSET {t}a 1 {t}b 2"); n != 1 {

@@ -107,11 +107,7 @@ func (p *Pool) SetTable(t *router.Table) {
 	}
 	p.view.Store(v)
 	p.markWanted(t)
-	if p.server.running.Load() {
-		for _, l := range p.server.loops {
-			l.execute(func() { l.settle(p) })
-		}
-	}
+	p.onLoops((*loop).settle)
 }
 
 // SetSettings puts settings into force: users for the next AUTH, backend options for the next dial.
@@ -121,6 +117,17 @@ func (p *Pool) SetSettings(s PoolSettings) {
 	defer p.mu.Unlock()
 	for _, n := range p.nodes {
 		n.SetOptions(&s.Backend)
+	}
+	p.onLoops((*loop).settle)
+}
+
+// onLoops runs f on every loop, soon.
+func (p *Pool) onLoops(f func(l *loop, p *Pool)) {
+	if !p.server.running.Load() {
+		return
+	}
+	for _, l := range p.server.loops {
+		l.execute(func() { f(l, p) })
 	}
 }
 

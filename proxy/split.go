@@ -150,8 +150,11 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 	if r.First && r.Data[0] == '-' && c.bounced(s, tag, s.seq, part.slot, r) {
 		return
 	}
-	if r.First && len(c.detours) > 0 && c.overtook(s.seq, part.slot, s.cmd, r.Request, r.Last) {
+	if r.First && len(c.detours) > 0 && c.overtook(s.seq, s.slots(part), s.cmd, r.Request, r.Last) {
 		c.addDetour(c.detour(s, tag, s.seq, part.slot, r.Request))
+		return
+	}
+	if c.closed {
 		return
 	}
 	s.deliver(tag, r.Data, r.First, r.Last)
@@ -160,11 +163,23 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 	}
 }
 
+// slots is the slot that a part has keys of, or anySlot.
+func (s *split) slots(part *splitPart) router.Slot {
+	if s.client.pool.Model.Cluster() || part.moving {
+		return part.slot
+	}
+	return anySlot
+}
+
 // Fail implements backend.Owner for the parts.
 func (s *split) Fail(tag uint32, f backend.Failure) {
 	c := s.client
 	s.parts[tag].atServer = false
 	if c.closed || c.lost(s, tag, s.seq, f) {
+		return
+	}
+	c.mayHaveOvertaken(s.seq, s.slots(&s.parts[tag]), s.cmd, f)
+	if c.closed {
 		return
 	}
 	s.deliverFailure(tag, f)

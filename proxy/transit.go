@@ -25,7 +25,6 @@ import (
 type transit struct {
 	move      *router.Move
 	source    *backend.Node
-	keys      [][]byte // of the request, views into detour.raw
 	asked     [][]byte // those that are looked for now
 	moveFirst bool     // the source has refused to run the command
 	notThere  bool     // the source does not have the key of a read
@@ -59,9 +58,9 @@ const (
 func (d *detour) reach(v *view, m *router.Move) {
 	c, t := d.client, &d.transit
 	if t.move != m {
-		*t = transit{move: m, keys: requestKeys(d.cmd, d.raw), attempt: t.attempt}
+		*t = transit{move: m, attempt: t.attempt}
 	}
-	t.asked = c.loop.arrivals.missing(t.asked[:0], m, t.keys)
+	t.asked = c.loop.arrivals.missing(t.asked[:0], m, c.db, d.keys)
 	if len(t.asked) == 0 || t.notThere {
 		t.notThere = false
 		d.send(c.loop.link(v.master(d.slot), c.proto, c.db))
@@ -72,7 +71,7 @@ func (d *detour) reach(v *view, m *router.Move) {
 		d.waitFor(v, obstacle{cause: HoldNoMaster, slot: d.slot, node: t.source, since: t.source.DownSince()})
 		return
 	}
-	family, single := c.pool.Family, len(t.keys) == 1
+	family, single := c.pool.Family, len(d.keys) == 1
 	switch {
 	case family.Wraps && m.Method == router.SemiAsync && single && !t.moveFirst:
 		d.askSource()
@@ -90,6 +89,7 @@ func (t *transit) startAttempt(last uint32, conclude func(d *detour, r backend.R
 	t.attempt++
 	t.last, t.conclude = last, conclude
 	t.failure, t.moved = "", 0
+	t.passing, t.begun = false, false
 	for i := range t.answers {
 		t.answers[i] = t.answers[i][:0]
 	}
@@ -119,6 +119,11 @@ func (d *detour) transitReply(tag uint32, r backend.Reply) {
 		return
 	}
 	t.answers[kind] = append(t.answers[kind], r.Data...)
+	if limit := d.client.loop.server.limits().ClientOutput; len(t.answers[kind]) > limit {
+		d.client.loop.stats.Overflows[OverflowOutput]++
+		d.client.close()
+		return
+	}
 	if !r.Last {
 		return
 	}
@@ -159,6 +164,9 @@ func (d *detour) wrappedReply(r backend.Reply) {
 		return
 	}
 	if r.Last {
+		if !ok {
+			w = dialect.WrappedUnknown
+		}
 		d.state = detourIdle
 		d.notRun(w, r)
 	}
@@ -189,7 +197,7 @@ func (d *detour) judged(reply []byte, b *backend.Conn) bool {
 	if len(reply) == 0 || reply[0] != '-' {
 		return false
 	}
-	v := d.client.judge(reply, b)
+	v := d.client.judge(d.cmd, reply, b)
 	if v.Kind == dialect.Pass {
 		return false
 	}
@@ -234,7 +242,7 @@ func (d *detour) readReply(r backend.Reply) {
 func (d *detour) arrived() {
 	c, t := d.client, &d.transit
 	d.state = detourIdle
-	c.loop.arrivals.add(c.pool, t.move, t.asked)
+	c.loop.arrivals.add(c.pool, t.move, c.db, t.asked)
 	c.runDetours()
 }
 
@@ -272,6 +280,7 @@ type MoveStats struct {
 	KeyMovesFailed uint64    // of them not answered with a number
 	KeysMoved      uint64    // keys that they moved
 	SourceReads    uint64    // reads tried at the source
+	Nudges         uint64    // rounds of a background migration asked for
 }
 
 func (m *MoveStats) merge(o *MoveStats) {
@@ -282,4 +291,5 @@ func (m *MoveStats) merge(o *MoveStats) {
 	m.KeyMovesFailed += o.KeyMovesFailed
 	m.KeysMoved += o.KeysMoved
 	m.SourceReads += o.SourceReads
+	m.Nudges += o.Nudges
 }

@@ -123,6 +123,21 @@ func judge(reply []byte, tokens []token) Verdict {
 	return Verdict{}
 }
 
+// exact are the texts of proven errors in the words of the server (redis 7.2, src/server.c createSharedObjects,
+// src/cluster.c clusterRedirectClient).
+var exact = map[string]bool{
+	"-TRYAGAIN Multiple keys request during rehashing of slot\r\n":                          true,
+	"-CLUSTERDOWN The cluster is down\r\n":                                                  true,
+	"-CLUSTERDOWN The cluster is down and only accepts read commands\r\n":                   true,
+	"-CLUSTERDOWN Hash slot not served\r\n":                                                 true,
+	"-LOADING Redis is loading the dataset in memory\r\n":                                   true,
+	"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n": true,
+}
+
+// Exact reports whether an error is in the very words of a server. A script may return an error of its own
+// that begins like one, after it has run.
+func Exact(reply []byte) bool { return exact[string(reply)] }
+
 // fromScript recognises an error that redis.call raised inside a script, which may have run other commands
 // before and after (redis 7.0, src/script_lua.c luaError: " script: <sha>, on @user_script:<line>.").
 func fromScript(reply []byte) bool {

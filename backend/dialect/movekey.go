@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"sluice/proxy/resp"
+	"sluice/router"
 )
 
 // AppendWrapped appends SLOTSMGRT-EXEC-WRAPPER key command args...: the source of a moving slot runs the
@@ -72,6 +73,19 @@ func AppendMoveKey(dst []byte, host, port string, timeout time.Duration, key []b
 	dst = resp.AppendBulk(dst, port)
 	dst = resp.AppendBulk(dst, strconv.FormatInt(timeout.Milliseconds(), 10))
 	return resp.AppendBulk(dst, key)
+}
+
+// AppendMoveSlot appends SLOTSMGRTTAGSLOT-ASYNC host port timeout maxbulks maxbytes slot numkeys, as a dashboard sends it.
+func AppendMoveSlot(dst []byte, host, port string, timeout time.Duration, slot router.Slot, keys int) []byte {
+	args := []string{
+		"SLOTSMGRTTAGSLOT-ASYNC", host, port, strconv.FormatInt(timeout.Milliseconds(), 10), "200", "33554432",
+		strconv.Itoa(int(slot)), strconv.Itoa(keys),
+	}
+	dst = resp.AppendArray(dst, len(args))
+	for _, arg := range args {
+		dst = resp.AppendBulk(dst, arg)
+	}
+	return dst
 }
 
 // FenceRequest is SLOTSMGRT-ASYNC-FENCE: it is answered when no batch runs. The answer, +OK or that of the batch it has

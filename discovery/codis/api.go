@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"runtime"
 	"strconv"
@@ -142,14 +143,37 @@ func (s *Source) shutdown(r *http.Request) (any, error) {
 
 // fillSlots does not end with the request: a dashboard that gives up on its call must not leave half a fill behind.
 func (s *Source) fillSlots(ctx context.Context, r *http.Request) (any, error) {
-	var slots []Slot
-	if err := json.NewDecoder(r.Body).Decode(&slots); err != nil {
+	slots, err := decodeSlots(r.Body, s.cfg.Slots)
+	if err != nil {
 		return nil, fmt.Errorf("slots are not readable: %w", err)
 	}
 	if err := s.fill(ctx, slots); err != nil {
 		return nil, err
 	}
 	return "OK", nil
+}
+
+// decodeSlots reads a list of slots, of which there are n. It may name some of them more than once.
+func decodeSlots(body io.Reader, n int) ([]Slot, error) {
+	in := json.NewDecoder(body)
+	if open, err := in.Token(); err != nil {
+		return nil, err
+	} else if open != json.Delim('[') {
+		return nil, errors.New("want a list")
+	}
+	var slots []Slot
+	for in.More() {
+		if len(slots) == 4*n {
+			return nil, fmt.Errorf("more than %d slots, of %d", len(slots), n)
+		}
+		var slot Slot
+		if err := in.Decode(&slot); err != nil {
+			return nil, err
+		}
+		slots = append(slots, slot)
+	}
+	_, err := in.Token()
+	return slots, err
 }
 
 func (s *Source) setSentinels(ctx context.Context, r *http.Request) (any, error) {

@@ -274,7 +274,7 @@ func TestUnreadableBodies(t *testing.T) {
 	}
 	f("fillslots", "", "slots are not readable: EOF")
 	f("fillslots", "[{", "slots are not readable: unexpected EOF")
-	f("fillslots", `{"id":1}`, "slots are not readable: json: cannot unmarshal object")
+	f("fillslots", `{"id":1}`, "slots are not readable: want a list")
 	f("fillslots", `[{"id":"x"}]`, "slots are not readable: json: cannot unmarshal string")
 	f("fillslots", "["+strings.Repeat(" ", maxBody)+"]", "slots are not readable: http: request body too large")
 	f("sentinels", "[]", "sentinels are not readable")

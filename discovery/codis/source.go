@@ -55,7 +55,7 @@ const (
 	// endTime is how long the end waits for answers under way.
 	endTime = time.Second
 	// maxBody bounds what is read of a request.
-	maxBody = 16 << 20
+	maxBody = 4 << 20
 )
 
 // Source is a source of topology and an HTTP server. Safe for concurrent use.
@@ -96,7 +96,8 @@ func New(cfg Config, ln net.Listener) *Source {
 // Run implements discovery.Source: it serves the API until ctx ends.
 func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) error {
 	server := &http.Server{
-		Handler: s.handler(ctx), ReadHeaderTimeout: readTime, ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
+		Handler: s.handler(ctx), ReadHeaderTimeout: readTime, ReadTimeout: 2 * readTime, IdleTimeout: time.Minute,
+		ErrorLog: slog.NewLogLogger(s.cfg.Log.Handler(), slog.LevelWarn),
 	}
 	var work sync.WaitGroup
 	work.Go(func() {

@@ -66,5 +66,6 @@ func (e *exposition) moves(m *proxy.MoveStats) {
 	e.counter("sluice_move_key_requests_total", "SLOTSMGRTTAGONE sent.", m.KeyMoves)
 	e.counter("sluice_move_key_failures_total", "SLOTSMGRTTAGONE that were not answered with a number.", m.KeyMovesFailed)
 	e.counter("sluice_move_keys_total", "Keys that SLOTSMGRTTAGONE has moved.", m.KeysMoved)
+	e.counter("sluice_move_nudges_total", "Rounds of a background migration that were asked for because the dashboard paused.", m.Nudges)
 	e.counter("sluice_move_source_reads_total", "Reads that were tried at the source of a moving slot.", m.SourceReads)
 }
