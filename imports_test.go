@@ -15,16 +15,20 @@ import (
 // discovery -> router. What is not listed here may import nothing of ours; a trailing "/" means everything
 // below.
 var allowed = map[string][]string{
-	"backend":           {"internal/bufpool", "internal/clock", "proxy/resp"},
-	"backend/dialect":   {"proxy/resp", "router"},
-	"bench/":            {"bench/"},
-	"cmd/sluice":        {"backend", "backend/dialect", "conf", "discovery", "discovery/cluster", "discovery/codis", "discovery/static", "internal/testbed", "proxy", "proxy/admin", "proxy/command", "router"},
-	"discovery":         {"router"},
-	"discovery/cluster": {"discovery", "router"},
-	"discovery/codis":   {"discovery", "router"},
-	"discovery/static":  {"discovery", "router"},
-	"proxy":             {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "proxy/command", "proxy/resp", "router"},
-	"proxy/admin":       {"backend", "proxy", "proxy/command", "router"},
+	"backend":                        {"internal/bufpool", "internal/clock", "proxy/resp"},
+	"backend/dialect":                {"proxy/resp", "router"},
+	"bench/":                         {"bench/"},
+	"cmd/sluice":                     {"backend", "backend/dialect", "conf", "discovery", "discovery/cluster", "discovery/codis", "discovery/migration", "discovery/static", "internal/testbed", "proxy", "proxy/admin", "proxy/command", "router"},
+	"discovery":                      {"router"},
+	"discovery/cluster":              {"discovery", "router"},
+	"discovery/codis":                {"discovery", "router"},
+	"discovery/migration":            {"router"},
+	"discovery/static":               {"discovery", "router"},
+	"internal/testbed/fake":          {"proxy/command", "router"},
+	"internal/testbed/fakedragonfly": {"internal/testbed/fake"},
+	"internal/testbed/fakekvrocks":   {"internal/testbed/fake"},
+	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "proxy/command", "proxy/resp", "router"},
+	"proxy/admin":                    {"backend", "discovery/migration", "proxy", "proxy/command", "router"},
 }
 
 func TestImportDirection(t *testing.T) {

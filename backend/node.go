@@ -2,6 +2,7 @@ package backend
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,7 @@ type Node struct {
 	downSince  atomic.Int64 // clock.Now since when the breaker has not been closed, 0 while it is
 	unwanted   atomic.Int64 // clock.Now since when no topology names the node, 0 while one does
 	answeredAt atomic.Int64 // clock.Now of the last good probe
+	patient    atomic.Bool  // silence says nothing: the server may be paused
 	status     atomic.Pointer[Status]
 }
 
@@ -149,8 +151,16 @@ func (n *Node) Conns() int { return int(n.conns.Load()) }
 // Status is what is known of the node now.
 func (n *Node) Status() *Status { return n.status.Load() }
 
+// SetPatient says whether silence is no sign of death: a server that hands slots over may stop answering everybody,
+// for 30 s at worst (Dragonfly), and lives. While it is set timeouts do not count for the breaker. Requests time out
+// as ever, and a connection that is refused or lost counts as ever.
+func (n *Node) SetPatient(patient bool) { n.patient.Store(patient) }
+
 // Report feeds the breaker with the outcome of an event; nil is a success.
 func (n *Node) Report(err error) {
+	if err != nil && n.patient.Load() && isSilence(err) {
+		return
+	}
 	n.failing.Store(err != nil)
 	if err != nil && n.trouble != nil {
 		n.trouble()
@@ -160,6 +170,12 @@ func (n *Node) Report(err error) {
 		return // Open, or half open with a probe under way.
 	}
 	done(err)
+}
+
+// isSilence reports whether err says that nothing came, rather than that something went wrong.
+func isSilence(err error) bool {
+	var timeout interface{ Timeout() bool }
+	return errors.Is(err, ErrTimeout) || errors.As(err, &timeout) && timeout.Timeout()
 }
 
 // succeeded reports a success if the last event was a failure. Cheap enough to be called for every read.

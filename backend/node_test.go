@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -75,6 +77,41 @@ func TestBreakerTransitions(t *testing.T) {
 	// Closed again, it takes three failures again.
 	f(true, func(n *Node) { open(n); time.Sleep(time.Minute + 1); report(n, nil, errEvent, errEvent) })
 	f(false, func(n *Node) { open(n); time.Sleep(time.Minute + 1); report(n, nil); open(n) })
+}
+
+// What is silent while a migration is known may be paused; what refuses or breaks a connection is not.
+func TestPatientNode(t *testing.T) {
+	f := func(want bool, err error) {
+		t.Helper()
+		n, _ := breakerNode()
+		defer n.Retire()
+		n.SetPatient(true)
+		report(n, err, err, err)
+		if got := n.Available(); got != want {
+			t.Errorf("%v: available %v, want %v", err, got, want)
+		}
+	}
+	f(true, ErrTimeout)
+	f(true, fmt.Errorf("PING: %w", context.DeadlineExceeded))
+	f(true, &net.OpError{Op: "read", Err: os.ErrDeadlineExceeded})
+	f(false, errEvent)
+	f(false, &net.OpError{Op: "dial", Err: syscall.ECONNREFUSED})
+
+	n, _ := breakerNode()
+	defer n.Retire()
+	troubles := 0
+	n.OnFailure(func() { troubles++ })
+	n.SetPatient(true)
+	report(n, ErrTimeout, ErrTimeout, ErrTimeout, ErrTimeout)
+	n.SetPatient(false)
+	report(n, ErrTimeout, ErrTimeout)
+	if !n.Available() || troubles != 2 {
+		t.Errorf("what was silent before counts: available %v, %d troubles", n.Available(), troubles)
+	}
+	report(n, ErrTimeout)
+	if n.Available() {
+		t.Error("patience for ever")
+	}
 }
 
 func TestBreakerTakesNewOptions(t *testing.T) {

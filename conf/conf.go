@@ -103,6 +103,9 @@ type Discovery struct {
 	// Refresh is the time between two looks at the topology when nothing forces one; cluster
 	// only. Default 10s. Reloadable.
 	Refresh Duration `toml:"refresh" reload:"live" min:"100ms" max:"1h"`
+	// AdminPort is the port on which each node is asked about migrations: "9999", or "+10" for
+	// the port of the node plus 10. Empty asks on the port of the node. Reloadable.
+	AdminPort string `toml:"admin_port,omitempty" reload:"live"`
 	// Admin is host:port where codis-dashboard reaches this proxy, as it reaches codis-proxy's
 	// admin_addr; codis only, required there. Restart.
 	Admin string `toml:"admin,omitempty" reload:"restart"`

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"reflect"
+	"strconv"
 	"strings"
 )
 
@@ -26,12 +27,27 @@ func checkPool(r *report, path string, p *Pool) {
 	checkSlotModel(r, path, p)
 	checkDialect(r, join(path, "dialect"), p.Dialect)
 	checkDiscovery(r, path, p)
+	checkAdminPort(r, path+".discovery.admin_port", p.Discovery.AdminPort)
 	checkBackend(r, path, &p.Backend)
 	checkAuth(r, path, &p.Auth)
 }
 
 func checkDialect(r *report, path string, d Dialect) {
 	checkOneOf(r, path, d, DialectRedis, DialectCodis, DialectPika, DialectDragonfly, DialectKvrocks)
+}
+
+// checkAdminPort checks a port, or "+" and how much is added to one.
+func checkAdminPort(r *report, path, text string) {
+	number, isMore := strings.CutPrefix(text, "+")
+	n, err := strconv.ParseUint(number, 10, 16)
+	if text == "" || r.isBad(path) || err == nil && n > 0 && number[0] != '0' {
+		return
+	}
+	what := " is not a port"
+	if isMore {
+		what = " is not a difference of ports"
+	}
+	r.add(path, quote(text)+what, `"9999" for that port of each node, "+10" for the port of the node plus 10`)
 }
 
 // checkName checks a required name of the table at path.

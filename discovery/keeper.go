@@ -30,7 +30,7 @@ import (
 //   - A snapshot that says what the last one said builds nothing.
 //   - An override wins over the ground at once. It stays until the source says something else about that
 //     slot than it said when the MOVED came (as a rule: until it agrees), a newer MOVED replaces it, or
-//     overrideLife has passed. While the source only repeats itself the override wins, because the source
+//     overrideLife has passed and its master can't be reached, or nobody can tell (Config.Reachable). While the source only repeats itself the override wins, because the source
 //     has not seen the move yet. Once it names another owner than before it has learnt something after the
 //     MOVED; to stay with the override then could mean 30 s of commands for a node that has died since.
 //   - Everything that came in since the last Build goes into the next one, and Builds keep minBuildGap
@@ -42,8 +42,8 @@ import (
 // every loop for the life of the process.
 const (
 	// overrideLife is twice and more the time a cluster needs to agree after a move or an election, and
-	// short enough that a wrong MOVED is forgotten. A Dragonfly that is behind for longer teaches again, at
-	// the price of one redirection per slot.
+	// short enough that a wrong MOVED is forgotten. Families whose nodes do not learn of a move by themselves
+	// (Dragonfly, Kvrocks) are behind until somebody tells them: see Config.Reachable.
 	overrideLife = 30 * time.Second
 	// minBuildGap bounds the work in a storm of MOVED to 200 Tables per second; a client that is redirected
 	// for 5 ms longer does not notice.
@@ -61,6 +61,10 @@ type Config struct {
 	// Apply takes every new Table. It is called from Run's goroutine, one Table after the other, and must
 	// not block.
 	Apply func(*router.Table)
+	// Reachable, unless nil, makes an override live on when overrideLife has passed, for as long as Reachable says
+	// that its master serves. It is for sources that may be behind for hours. Safe for concurrent use; it must not
+	// block.
+	Reachable func(addr string) bool
 	// Log is optional.
 	Log *slog.Logger
 }
@@ -316,6 +320,10 @@ func (k *Keeper) believable(addr string) bool {
 func (k *Keeper) expire(now time.Time) (expired bool, next time.Time) {
 	next = now.Add(overrideLife)
 	for slot, o := range k.overrides {
+		if !o.expires.After(now) && k.cfg.Reachable != nil && k.cfg.Reachable(o.addr) {
+			o.expires = now.Add(overrideLife)
+			k.overrides[slot] = o
+		}
 		if !o.expires.After(now) {
 			delete(k.overrides, slot)
 			expired = true

@@ -84,11 +84,15 @@ func (b *bench) newest() string {
 }
 
 // runKeeper tests a Keeper of 16 slots in a bubble with a clock of its own.
-func runKeeper(t *testing.T, test func(b *bench)) {
+func runKeeper(t *testing.T, test func(b *bench), change ...func(*Config)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		b := &bench{T: t, src: newFakeSource()}
-		b.Keeper = NewKeeper(Config{Model: router.CodisModel(16), Source: b.src, Name: "fake", Apply: b.apply})
+		cfg := Config{Model: router.CodisModel(16), Source: b.src, Name: "fake", Apply: b.apply}
+		for _, f := range change {
+			f(&cfg)
+		}
+		b.Keeper = NewKeeper(cfg)
 		ctx, cancel := context.WithCancel(t.Context())
 		done := make(chan error, 1)
 		go func() { done <- b.Keeper.Run(ctx) }()
@@ -328,6 +332,32 @@ func TestOverrideExpires(t *testing.T) {
 		b.wantsNow("0-7 a:1; 8-15 b:1")
 		time.Sleep(time.Hour)
 		b.wants(5, "0-7 a:1; 8-15 b:1") // base, two overrides, two expiries, and nothing more.
+	})
+}
+
+// A Dragonfly may be behind for hours.
+func TestOverrideLivesWhileItsMasterServes(t *testing.T) {
+	var reachable atomic.Bool
+	reachable.Store(true)
+	runKeeper(t, func(b *bench) {
+		b.publish(base)
+		b.Moved(3, "b:1")
+		b.settle()
+		for range 10 {
+			time.Sleep(overrideLife)
+			b.publish(base)
+		}
+		b.wants(2, "0-2 a:1; 3 b:1; 4-7 a:1; 8-15 b:1")
+		b.publish("1 0-2,4-7 a:1; 2 8-15 b:1; 3 3-3 c:1") // It names another owner: that is news.
+		b.wants(3, "0-2 a:1; 3 c:1; 4-7 a:1; 8-15 b:1")
+		b.publish(base)
+		b.Moved(3, "b:1")
+		b.wants(5, "0-2 a:1; 3 b:1; 4-7 a:1; 8-15 b:1")
+		reachable.Store(false)
+		time.Sleep(overrideLife)
+		b.wants(6, "0-7 a:1; 8-15 b:1")
+	}, func(cfg *Config) {
+		cfg.Reachable = func(addr string) bool { return addr == "b:1" && reachable.Load() }
 	})
 }
 

@@ -64,14 +64,6 @@ func (m Model) Slot(key []byte) Slot {
 	return Slot(crc32.ChecksumIEEE(codisTag(key)) % m.slots)
 }
 
-// Tag is the part of key that is hashed: its hash tag, or all of it. It is a view into key.
-func (m Model) Tag(key []byte) []byte {
-	if m.kind == kindCluster {
-		return clusterTag(key)
-	}
-	return codisTag(key)
-}
-
 // clusterTag is the hashed part of a key in Redis Cluster: between the first '{' and the first '}' after
 // it, unless that is empty.
 func clusterTag(key []byte) []byte {

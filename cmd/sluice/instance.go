@@ -17,6 +17,7 @@ import (
 	"sluice/discovery"
 	"sluice/discovery/cluster"
 	"sluice/discovery/codis"
+	moves "sluice/discovery/migration"
 	"sluice/discovery/static"
 	"sluice/proxy"
 	"sluice/proxy/admin"
@@ -51,6 +52,7 @@ type source struct {
 	static  *static.Source  // or
 	cluster *cluster.Source // or
 	codis   *codis.Source   // as the configuration says
+	watcher *moves.Watcher
 }
 
 // startInstance runs cfg. load is for reloads.
@@ -79,6 +81,7 @@ func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slo
 				log.Error("the source of the topology ended", "pool", s.pool.Name, "err", err)
 			}
 		})
+		in.work.Go(func() { s.watcher.Run(ctx) })
 	}
 	in.awaitTopology(ctx)
 	if err := in.server.Start(); err != nil {
@@ -141,12 +144,14 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 		s.static = static.New(groupSpecs(p.Groups))
 		src = s.static
 	}
+	s.watcher = in.newWatcher(p, s.pool)
 	s.keeper = discovery.NewKeeper(discovery.Config{
-		Model: model, Source: src, Name: string(p.Discovery.Kind), Log: in.log,
+		Model: model, Source: src, Name: string(p.Discovery.Kind), Log: in.log, Reachable: reachable(p.Dialect, s.pool),
 		Apply: func(t *router.Table) {
 			s.pool.SetTable(t)
 			in.log.Info("topology applied", "pool", p.Name, "epoch", t.Epoch, "groups", len(t.Groups),
 				"uncovered_slots", router.FormatRanges(t.Uncovered()))
+			s.watcher.Look()
 		},
 	})
 	in.sources = append(in.sources, s)
@@ -162,7 +167,7 @@ func (in *instance) openAdmin(addr string) error {
 		return fmt.Errorf("admin: %w", err)
 	}
 	in.admin = admin.New(admin.Config{
-		Server: in.server, Version: version, Log: in.log, Reload: in.reload, Sources: in.statuses,
+		Server: in.server, Version: version, Log: in.log, Reload: in.reload, Sources: in.statuses, Migrations: in.migrations,
 	}, ln)
 	return nil
 }
@@ -243,6 +248,7 @@ func (in *instance) apply(next *conf.Config) {
 
 func (s *source) apply(p *conf.Pool, cfg *conf.Config, log *slog.Logger) {
 	s.pool.SetSettings(poolSettings(p, cfg, s.pool.Settings().Backend.Name[len(clientNamePrefix):]))
+	s.watcher.SetAccess(watcherAccess(p, s.pool.Settings().Backend.Name))
 	switch {
 	case s.static != nil && p.Discovery.Kind == conf.DiscoverStatic:
 		s.static.Set(groupSpecs(p.Groups))

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"slices"
+
+	"sluice/backend"
+	"sluice/conf"
+	moves "sluice/discovery/migration"
+	"sluice/proxy"
+)
+
+// newWatcher watches the migrations between the masters of a pool.
+func (in *instance) newWatcher(p *conf.Pool, pool *proxy.Pool) *moves.Watcher {
+	return moves.NewWatcher(moves.Config{
+		Family: string(p.Dialect), Table: pool.Table, Access: watcherAccess(p, pool.Settings().Backend.Name),
+		Log: in.log.With("pool", p.Name),
+		Patience: func(addr string, patient bool) {
+			if n := nodeAt(pool, addr); n != nil {
+				n.SetPatient(patient)
+			}
+		},
+	})
+}
+
+func watcherAccess(p *conf.Pool, name string) moves.Access {
+	return moves.Access{
+		Username: p.Auth.BackendUser, Password: p.Auth.BackendPassword.Reveal(), ClientName: name,
+		AdminPort: p.Discovery.AdminPort, Timeout: p.Backend.DialTimeout.Std(),
+	}
+}
+
+// reachable is nil for families whose nodes learn of a move by themselves, so that a MOVED need not be believed for
+// longer than that takes.
+func reachable(d conf.Dialect, pool *proxy.Pool) func(addr string) bool {
+	if d != conf.DialectDragonfly && d != conf.DialectKvrocks {
+		return nil
+	}
+	return func(addr string) bool {
+		n := nodeAt(pool, addr)
+		return n != nil && n.Available()
+	}
+}
+
+func nodeAt(pool *proxy.Pool, addr string) *backend.Node {
+	nodes := pool.Nodes()
+	i := slices.IndexFunc(nodes, func(n *backend.Node) bool { return n.Addr == addr })
+	if i < 0 {
+		return nil
+	}
+	return nodes[i]
+}
+
+// migrations tells what is known of migrations, by pool.
+func (in *instance) migrations() map[string]moves.Status {
+	all := make(map[string]moves.Status, len(in.sources))
+	for _, s := range in.sources {
+		all[s.pool.Name] = s.watcher.Status()
+	}
+	return all
+}

@@ -1,0 +1,319 @@
+package migration
+
+import (
+	"context"
+	"log/slog"
+	"maps"
+	"net"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/router"
+)
+
+// The rhythm of the looks is Busy while something migrates and Idle otherwise; Look asks for one sooner, but never
+// more often than Busy. A look asks all nodes at once and takes as long as the slowest, at most Access.Timeout, so a
+// node that hangs costs its own answer and nobody else's.
+const (
+	// unknownAgain is when a node that knows none of the questions is asked again: it may have been replaced.
+	unknownAgain = time.Minute
+	// patience is for how long a node whose last answer named a migration is believed to be paused when it is asked
+	// on the port that the pause stops as well: Dragonfly's finalisation takes up to 30 s.
+	patience = 35 * time.Second
+	// maxNodes bounds how many are asked in a look: masters first, and then those that they name.
+	maxNodes = 256
+)
+
+// Config is what a Watcher needs. Family, Table and Access.Timeout are required.
+type Config struct {
+	// Family is the dialect of the pool by its name in the configuration.
+	Family string
+	// Table is the topology in force, nil before the first. Safe for concurrent use.
+	Table func() *router.Table
+	// Patience, unless nil, is told in every look which nodes take part in a migration that is under way and give a
+	// sign of life, and once when that is over. It is called from Run's goroutine and must not block.
+	Patience func(addr string, patient bool)
+	// Access is how the nodes are asked, until SetAccess.
+	Access Access
+	// Busy and Idle are the times between looks; 0 is 1 s and 5 s.
+	Busy, Idle time.Duration
+	// Dial opens a connection. Default: that of net.Dialer.
+	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
+	// Log is optional.
+	Log *slog.Logger
+}
+
+// Status is what a Watcher knows.
+type Status struct {
+	// Checked is when the last look ended; zero before the first.
+	Checked time.Time
+	// Migrations are those that the nodes report, and then the last ones that are over.
+	Migrations []Migration
+	// Silent are the nodes that did not answer the last look, with why.
+	Silent map[string]string
+	// Lossy counts keys that were seen in a sample of slots that began to move, and that the move changes or can't
+	// take, by type: "zset", "stream".
+	Lossy map[string]uint64
+}
+
+// Watcher asks the nodes of one pool. mu guards the fields below it; Run's goroutine owns the rest.
+type Watcher struct {
+	cfg    Config
+	family family
+	wake   chan struct{} // Capacity 1: that somebody asked for a look.
+	access atomic.Pointer[Access]
+
+	ledger  *ledger
+	unknown map[string]time.Time // Nodes that know no question, and when they are asked again.
+	patient map[string]time.Time // Nodes that Patience was told of, and until when without an answer.
+	lossy   inspection
+
+	mu     sync.Mutex
+	status Status
+}
+
+// NewWatcher returns a Watcher that does nothing until Run.
+func NewWatcher(cfg Config) *Watcher {
+	if cfg.Busy == 0 {
+		cfg.Busy = time.Second
+	}
+	if cfg.Idle == 0 {
+		cfg.Idle = 5 * time.Second
+	}
+	if cfg.Dial == nil {
+		cfg.Dial = new(net.Dialer).DialContext
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Patience == nil {
+		cfg.Patience = func(string, bool) {}
+	}
+	w := &Watcher{
+		cfg: cfg, family: families[cfg.Family], wake: make(chan struct{}, 1), ledger: newLedger(cfg.Family),
+		unknown: make(map[string]time.Time), patient: make(map[string]time.Time),
+		lossy: inspection{seen: make(map[moveKey]bool), found: make(map[string]uint64)},
+	}
+	w.access.Store(&cfg.Access)
+	return w
+}
+
+// SetAccess changes how nodes are asked, from the next look on. Safe for concurrent use.
+func (w *Watcher) SetAccess(a Access) { w.access.Store(&a) }
+
+// Look asks for a look soon. Safe for concurrent use; it never blocks.
+func (w *Watcher) Look() {
+	select {
+	case w.wake <- struct{}{}:
+	default: // It has been asked for already.
+	}
+}
+
+// Status is what is known now. Safe for concurrent use.
+func (w *Watcher) Status() Status {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.status // Its parts are replaced, never changed.
+}
+
+// Run looks until ctx ends.
+func (w *Watcher) Run(ctx context.Context) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	var earliest time.Time
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wake:
+			if wait := time.Until(earliest); wait > 0 {
+				timer.Reset(wait)
+				continue
+			}
+		case <-timer.C:
+		}
+		busy := w.look(ctx)
+		if ctx.Err() != nil {
+			return
+		}
+		wait := w.cfg.Idle
+		if busy {
+			wait = w.cfg.Busy
+		}
+		earliest = time.Now().Add(w.cfg.Busy)
+		timer.Reset(wait)
+	}
+}
+
+// look asks all nodes once. It reports whether something migrates.
+func (w *Watcher) look(ctx context.Context) (busy bool) {
+	table := w.cfg.Table()
+	if table == nil {
+		return false
+	}
+	answers := w.askAll(ctx, masters(table))
+	w.locate(ctx, answers)
+	answers = append(answers, w.askAll(ctx, w.strangers(answers))...)
+	if ctx.Err() != nil {
+		return false
+	}
+	now := time.Now()
+	w.ledger.look(answers, now)
+	list := w.ledger.list()
+	w.keepPatience(list, answers, now)
+	moving := w.inspect(ctx, table)
+	w.publish(list, answers)
+	return moving || slices.ContainsFunc(list, func(m Migration) bool { return m.State.active() })
+}
+
+// masters are the nodes that a topology sends writes to, and those that slots come from.
+func masters(t *router.Table) []string {
+	var addrs []string
+	for _, g := range t.Groups {
+		addrs = append(addrs, g.Master.Addr)
+	}
+	for _, m := range t.Moves() {
+		if m.From != nil {
+			addrs = append(addrs, m.From.Addr)
+		}
+	}
+	slices.Sort(addrs)
+	addrs = slices.Compact(addrs)
+	return addrs[:min(len(addrs), maxNodes)]
+}
+
+// askAll asks nodes at the same time and waits for all.
+func (w *Watcher) askAll(ctx context.Context, addrs []string) []answer {
+	now := time.Now()
+	addrs = slices.DeleteFunc(addrs, func(addr string) bool { return now.Before(w.unknown[addr]) })
+	answers := make([]answer, len(addrs))
+	knows := make([]bool, len(addrs))
+	var all sync.WaitGroup
+	for i, addr := range addrs {
+		all.Go(func() { answers[i], knows[i] = w.report(ctx, addr) })
+	}
+	all.Wait()
+	for i, addr := range addrs {
+		delete(w.unknown, addr)
+		if !knows[i] {
+			w.unknown[addr] = now.Add(unknownAgain)
+		}
+	}
+	return answers
+}
+
+// locate gives the other sides of migrations their addresses: a target may not have a slot yet, and so no place in
+// the topology.
+func (w *Watcher) locate(ctx context.Context, answers []answer) {
+	byAdmin := make(map[string]string)
+	access := w.access.Load()
+	for _, a := range answers {
+		w.ledger.learn(a.id, a.addr)
+		byAdmin[access.adminAddr(a.addr)] = a.addr
+	}
+	for _, a := range answers {
+		for i, r := range a.reports {
+			if client, ok := byAdmin[r.peer]; ok {
+				a.reports[i].peer = client // Dragonfly up to 1.17 names the port that the migration goes to.
+			}
+			if r.peer == "" || isAddr(w.ledger.name(r.peer)) {
+				continue
+			}
+			for id, addr := range w.neighbours(ctx, a.addr) {
+				w.ledger.learn(id, addr)
+			}
+		}
+	}
+}
+
+// strangers are nodes that take part in a migration and were not asked yet.
+func (w *Watcher) strangers(answers []answer) []string {
+	asked := make(map[string]bool)
+	for _, a := range answers {
+		asked[a.addr] = true
+	}
+	var list []string
+	for _, a := range answers {
+		for _, r := range a.reports {
+			addr := w.ledger.name(r.peer)
+			if r.state.active() && isAddr(addr) && !asked[addr] && len(asked) < maxNodes {
+				asked[addr] = true
+				list = append(list, addr)
+			}
+		}
+	}
+	return list
+}
+
+func isAddr(s string) bool {
+	_, _, err := net.SplitHostPort(s)
+	return err == nil
+}
+
+// keepPatience tells for which nodes silence is a pause.
+func (w *Watcher) keepPatience(list []Migration, answers []answer, now time.Time) {
+	answered := make(map[string]bool)
+	for _, a := range answers {
+		answered[a.addr] = a.err == nil
+	}
+	// On a port of its own a node that lives answers, pause or not. On that of the clients it can't.
+	own := w.access.Load().AdminPort != ""
+	next := make(map[string]time.Time)
+	for _, m := range list {
+		if !m.State.active() {
+			continue
+		}
+		for _, addr := range []string{m.Source, m.Target} {
+			switch until := w.patient[addr]; {
+			case answered[addr]:
+				next[addr] = now.Add(patience)
+			case !own && until.After(now):
+				next[addr] = until
+			}
+		}
+	}
+	for addr := range w.patient {
+		if _, still := next[addr]; !still {
+			w.cfg.Patience(addr, false)
+		}
+	}
+	for addr := range next {
+		w.cfg.Patience(addr, true) // Each time: the pool may have made a node for it only now.
+	}
+	w.patient = next
+}
+
+// publish makes what is known the Status, and logs what ended or went wrong.
+func (w *Watcher) publish(list []Migration, answers []answer) {
+	silent := make(map[string]string)
+	for _, a := range answers {
+		if a.err != nil {
+			silent[a.addr] = a.err.Error()
+		}
+	}
+	w.mu.Lock()
+	before := w.status.Migrations
+	w.status = Status{Checked: time.Now(), Migrations: list, Silent: silent, Lossy: maps.Clone(w.lossy.found)}
+	w.mu.Unlock()
+	for _, m := range list {
+		if i := slices.IndexFunc(before, func(b Migration) bool { return b.sameAs(m) }); i < 0 || before[i].State != m.State {
+			w.log(m)
+		}
+	}
+}
+
+// sameAs reports whether both are the same migration at different times.
+func (m *Migration) sameAs(o Migration) bool {
+	return m.Source == o.Source && m.Target == o.Target && m.Since.Equal(o.Since) && (m.Slots == o.Slots || m.Slots == "")
+}
+
+func (w *Watcher) log(m Migration) {
+	level := slog.LevelInfo
+	if m.State == Failed {
+		level = slog.LevelWarn
+	}
+	w.cfg.Log.Log(context.Background(), level, "migration", "source", m.Source, "target", m.Target, "slots", m.Slots,
+		"state", string(m.State), "verdict", m.Verdict)
+}
