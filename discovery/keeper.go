@@ -358,7 +358,8 @@ func (k *Keeper) build(now time.Time, news bool) error {
 		level = slog.LevelDebug // A migration brings one of these per slot.
 	}
 	k.cfg.Log.Log(context.Background(), level, "topology applied",
-		"source", k.cfg.Name, "epoch", table.Epoch, "groups", len(table.Groups), "overrides", len(moved))
+		"source", k.cfg.Name, "epoch", table.Epoch, "groups", len(table.Groups), "overrides", len(moved),
+		"unsettled_slots", len(table.Moves()), "uncovered_slots", router.FormatRanges(table.Uncovered()))
 	k.cfg.Apply(table)
 	return nil
 }

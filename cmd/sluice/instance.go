@@ -146,11 +146,9 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 	}
 	s.watcher = in.newWatcher(p, s.pool)
 	s.keeper = discovery.NewKeeper(discovery.Config{
-		Model: model, Source: src, Name: string(p.Discovery.Kind), Log: in.log, Reachable: reachable(p.Dialect, s.pool),
+		Model: model, Source: src, Name: string(p.Discovery.Kind), Log: in.log.With("pool", p.Name), Reachable: reachable(p.Dialect, s.pool),
 		Apply: func(t *router.Table) {
 			s.pool.SetTable(t)
-			in.log.Info("topology applied", "pool", p.Name, "epoch", t.Epoch, "groups", len(t.Groups),
-				"uncovered_slots", router.FormatRanges(t.Uncovered()))
 			s.watcher.Look()
 		},
 	})
