@@ -44,10 +44,9 @@ func (l *loop) settle(p *Pool) {
 	for _, c := range delayed {
 		c.delayed = false
 		if c.pool == p && !c.closed && len(c.detours) > 0 {
-			d := c.detours[0]
-			d.after = 0 // What it waits for may have come.
-			if d.hold.active {
-				d.hold.deadline = min(d.hold.deadline, d.hold.since+int64(p.Settings().Hold.MaxWait))
+			c.detours[0].after = 0 // What it waits for may have come.
+			for _, d := range c.detours {
+				d.renewDeadline()
 			}
 		}
 		c.runDetours()

@@ -225,11 +225,19 @@ func (d *detour) enterHold(cause HoldCause, why string, free bool) bool {
 		if d.hold.cause != cause {
 			c.pool.holds.change(&d.hold, d.hold.slot, cause)
 		}
+		d.renewDeadline()
 	} else if !free {
 		d.give(notHeld(d.slot, why, "hold.max_wait is 0"))
 		return false
 	}
 	return true
+}
+
+// renewDeadline brings the end of a hold forward when max_wait has become shorter.
+func (d *detour) renewDeadline() {
+	if d.hold.active {
+		d.hold.deadline = min(d.hold.deadline, d.hold.since+int64(d.client.pool.Settings().Hold.MaxWait))
+	}
 }
 
 // overdue gives a detour up that waits for something else than a time, when its own is over.

@@ -117,6 +117,46 @@ func evenly(model router.Model, masters ...string) []router.GroupSpec {
 	return specs
 }
 
+// keysApart returns n keys of different slots.
+func keysApart(model router.Model, n int) []string {
+	var keys []string
+	seen := make(map[router.Slot]bool)
+	for i := 0; len(keys) < n; i++ {
+		key := fmt.Sprint("k", i)
+		if slot := model.Slot([]byte(key)); !seen[slot] {
+			seen[slot] = true
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
+
+// startMove runs a Server of a Codis pool in which the slot of key moves from one server to another.
+func startMove(t testing.TB, key string, source, target *fakeBackend, change ...func(*Config, *PoolConfig)) *testProxy {
+	t.Helper()
+	slot := codisModel.Slot([]byte(key))
+	moving := []router.Range{{From: slot, To: slot}}
+	p := startProxy(t, codisModel, nil, append([]func(*Config, *PoolConfig){holding(never), ofFamily("codis"), faultOptions(nil)}, change...)...)
+	p.setTable(t, []router.GroupSpec{
+		{ID: "1", Master: source.addr(), Slots: []router.Range{{From: 0, To: slot - 1}, {From: slot + 1, To: router.CodisSlots - 1}}},
+		{ID: "2", Master: target.addr(), Slots: moving},
+	}, router.MoveSpec{Slots: moving, Phase: router.Moving, From: source.addr(), FromID: "1"})
+	return p
+}
+
+// hurry lets the oldest detour of every client run that waits for nothing but its time.
+func (p *testProxy) hurry(t testing.TB) {
+	t.Helper()
+	p.onEachLoop(t.Context(), func(l *loop) {
+		for _, c := range l.clients {
+			if len(c.detours) > 0 {
+				c.detours[0].after = 0
+				c.runDetours()
+			}
+		}
+	})
+}
+
 // testClient speaks RESP by hand, so that tests see every byte.
 type testClient struct {
 	t testing.TB

@@ -8,7 +8,9 @@ import (
 	"testing"
 
 	"sluice/internal/testbed"
+	"sluice/internal/testbed/fakecodis"
 	"sluice/proxy/command"
+	"sluice/router"
 )
 
 // MGET, MSET, DEL, UNLINK, EXISTS and TOUCH with keys on every node answer like one server that has them all,
@@ -202,4 +204,32 @@ func TestHashTagsOfCodis(t *testing.T) {
 		}
 	}
 	c.want(":1\r\n", "MSETNX", "{}1", "a", "{}2", "b") // An empty tag is a tag.
+}
+
+// A part of a split command does not follow the move of one of its slots: its other keys stay where they are.
+func TestPartOfASplitCommandDoesNotFollowAMove(t *testing.T) {
+	for _, kind := range []fakecodis.Kind{fakecodis.CodisServer, fakecodis.Pika40} {
+		t.Run(kind.String(), func(t *testing.T) {
+			x := startTransit(t, kind, router.Sync, never)
+			x.p.setTable(x, []router.GroupSpec{
+				{ID: "1", Master: x.source.Addr(), Slots: []router.Range{{From: 0, To: router.CodisSlots - 1}}},
+				{ID: "2", Master: x.target.Addr()},
+			})
+			const moves, stays = "{t}a", "settled1"
+			x.source.Do("SET", stays, "old")
+			x.source.Faults.Answer("MSET", "-"+loading+"\r\n", -1)
+			c := x.p.dial(x)
+			c.request("MSET", moves, "new", stays, "new")
+			x.p.awaitHeld(x, 1)
+			x.p.setTable(x, x.specs, x.move(router.Locked))
+			x.moving()
+			c.wantReply(fmt.Sprintf("-TRYAGAIN slot %d has another owner than the other slots of the command (not held: %s)\r\n",
+				x.slot, "they had the same when it was divided"))
+			c.want(bulkReply("old"), "GET", stays)
+			x.wantAt(x.source, stays)
+			if keys := x.target.Keys(); len(keys) != 0 {
+				x.Errorf("keys at the target: %v", keys)
+			}
+		})
+	}
 }

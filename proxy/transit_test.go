@@ -417,3 +417,23 @@ func TestFailuresOfTheSource(t *testing.T) {
 	f("dies before it deletes the key", dies(fakecodis.SyncDelete), restart)
 	f("dies before it answers", dies(fakecodis.Reply), restart)
 }
+
+// A dashboard pauses for six seconds when a batch of it was refused. Who has waited for long asks for a round himself.
+func TestBackgroundThatStandsStillIsNudged(t *testing.T) {
+	for _, kind := range []fakecodis.Kind{fakecodis.Pika35, fakecodis.Pika40, fakecodis.PikaFixed} {
+		t.Run(kind.String(), func(t *testing.T) {
+			x := startTransit(t, kind, router.SemiAsync, never)
+			keys := x.keys(2)
+			x.source.Do("SET", keys[0], "1")
+			x.source.Do("SET", keys[1], "2")
+			c := x.p.dial(x)
+			c.want(":2\r\n", "INCR", keys[0])
+			c.want(":3\r\n", "INCR", keys[1])
+			if n := x.p.Stats().Moves.Nudges; n != 1 || x.source.Calls("SLOTSMGRTTAGONE").Seen != 0 {
+				x.Errorf("%d nudges, %d SLOTSMGRTTAGONE", n, x.source.Calls("SLOTSMGRTTAGONE").Seen)
+			}
+			x.wantAt(x.target, keys[0])
+			x.wantAt(x.target, keys[1])
+		})
+	}
+}

@@ -277,9 +277,23 @@ func TestUnreadableBodies(t *testing.T) {
 	f("fillslots", `{"id":1}`, "slots are not readable: want a list")
 	f("fillslots", `[{"id":"x"}]`, "slots are not readable: json: cannot unmarshal string")
 	f("fillslots", "["+strings.Repeat(" ", maxBody)+"]", "slots are not readable: http: request body too large")
+	f("fillslots", "["+strings.Repeat("{},", 4*1024)+"{}]", "slots are not readable: more than 4096 slots, of 1024")
 	f("sentinels", "[]", "sentinels are not readable")
 	f("sentinels", "", "sentinels are not readable: EOF")
 	if s.applied() != 0 || len(s.sentinels) != 0 {
 		t.Error("something has changed")
+	}
+}
+
+// A list that is far too long is not read to its end.
+func TestTooManySlotsAreNotRead(t *testing.T) {
+	body := strings.NewReader("[" + strings.Repeat("{},", maxBody/3))
+	_, err := decodeSlots(body, 1024)
+	want := "more than 4096 slots, of 1024"
+	if err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	if read := body.Size() - int64(body.Len()); read > 64<<10 {
+		t.Errorf("%d bytes were read", read)
 	}
 }

@@ -1,0 +1,88 @@
+package proxy
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"sluice/backend"
+	"sluice/internal/testbed/fakecodis"
+	"sluice/router"
+)
+
+// A client that goes away while it stands in line for a lane is forgotten.
+func TestClientInTheLineForALaneGoesAway(t *testing.T) {
+	x := startTransit(t, fakecodis.Pika40, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
+	keys := x.keys(2)
+	for _, key := range keys {
+		x.source.Do("SET", key, "old")
+	}
+	x.target.Faults.Freeze()
+	a, b := x.p.dial(x), x.p.dial(x)
+	a.request("SET", keys[0], "new")
+	x.awaitCalls("SLOTSMGRTTAGONE", 1)
+	b.request("SET", keys[1], "new")
+	x.p.awaitHeld(x, 1)
+	if err := b.Close(); err != nil {
+		x.Fatal(err)
+	}
+	x.p.awaitHeld(x, 0)
+	x.p.onEachLoop(x.Context(), func(l *loop) {
+		l.tickLanes()
+		if n := l.lanes[x.p.pool.node(x.source.Addr())]; len(n.line) != 0 {
+			x.Errorf("%d stand in the line", len(n.line))
+		}
+	})
+	x.target.Faults.Thaw()
+	a.wantReply("+OK\r\n")
+	if n := x.p.Stats().Panics; n != 0 {
+		x.Errorf("%d panics", n)
+	}
+}
+
+// What was given to a lane is written, also when a panic comes between.
+func TestLaneAfterAPanic(t *testing.T) {
+	x := startTransit(t, fakecodis.Pika40, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
+	keys := x.keys(2)
+	for _, key := range keys {
+		x.source.Do("SET", key, "old")
+	}
+	c := x.p.dial(x)
+	c.want("+OK\r\n", "SET", keys[0], "new")
+	x.p.onEachLoop(x.Context(), func(l *loop) {
+		l.markBackend(l.lane(x.p.pool.node(x.source.Addr()), 0, 1)) // As sendStep does.
+		panic("for a test")
+	})
+	c.want("+OK\r\n", "SET", keys[1], "new")
+	c.want(bulkReply("new"), "GET", keys[1])
+}
+
+// failing is an owner that does something when its request fails.
+type failing func()
+
+func (f failing) Reply(uint32, backend.Reply)  {}
+func (f failing) Fail(uint32, backend.Failure) { f() }
+
+// A request that has timed out on a lane may ask for a lane at once.
+func TestLaneIsAskedForWhileLanesAreLookedAt(t *testing.T) {
+	x := startTransit(t, fakecodis.Pika40, router.Sync, never)
+	node := x.p.pool.node(x.source.Addr())
+	asked := false
+	x.p.onEachLoop(x.Context(), func(l *loop) {
+		conns := make([]*backend.Conn, 3)
+		for i := range conns {
+			conns[i] = backend.NewConn(node, 2, 0, l.el, l.pool, l)
+			conns[i].Aside = true
+		}
+		l.lanes = map[*backend.Node]*lanes{node: {conns: conns}}
+		again := failing(func() { asked = l.lane(node, 0, 4) != nil })
+		if err := conns[1].Send([]byte("*1\r\n$4\r\nPING\r\n"), again, 0, l.now-int64(time.Hour)); err != nil {
+			x.Error(err)
+		}
+		conns[0].Close(errors.New("lost")) // A lane fewer moves the others in the list.
+		l.tickLanes()
+	})
+	if n := x.p.Stats().Panics; n != 0 || !asked {
+		x.Errorf("%d panics, asked for a lane: %v", n, asked)
+	}
+}
