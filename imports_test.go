@@ -25,6 +25,7 @@ var allowed = map[string][]string{
 	"discovery/migration":            {"router"},
 	"discovery/static":               {"discovery", "router"},
 	"internal/testbed/fake":          {"proxy/command", "router"},
+	"internal/testbed/fakecodis":     {"internal/testbed/fake"},
 	"internal/testbed/fakedragonfly": {"internal/testbed/fake"},
 	"internal/testbed/fakekvrocks":   {"internal/testbed/fake"},
 	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "proxy/command", "proxy/resp", "router"},

@@ -11,6 +11,8 @@ type Calls struct {
 	Seen int
 	// Running is how many are being executed, or wait for it, now.
 	Running int
+	// MaxRunning is the highest Running there has been.
+	MaxRunning int
 }
 
 // callCounts counts by the name of the command, in capitals. Safe for concurrent use.
@@ -36,6 +38,7 @@ func (c *callCount) begin() {
 	defer c.mu.Unlock()
 	c.calls.Seen++
 	c.calls.Running++
+	c.calls.MaxRunning = max(c.calls.MaxRunning, c.calls.Running)
 }
 
 func (c *callCount) end() {

@@ -1,9 +1,6 @@
 package fake
 
 import (
-	"bufio"
-	"bytes"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -98,15 +95,10 @@ func (d *Data) Do(args ...string) resp.Value {
 	if m := d.Mean(args); m.Writes {
 		d.Note(m.Keys)
 	}
-	var buf bytes.Buffer
-	w := bufio.NewWriterSize(&buf, 512)
-	d.srv.Dispatch(server.NewPeer(w), args)
-	_ = w.Flush()
-	v, _, err := resp.NewReader(bytes.NewReader(slices.Clone(buf.Bytes()))).ReadValue()
-	if err != nil {
-		return resp.ErrorValue(fmt.Errorf("NOREPLY %w", err))
-	}
-	return v
+	return Ask(func(c *Client) error {
+		d.srv.Dispatch(c.Peer, args)
+		return nil
+	})
 }
 
 // Keys are those of a slot, in order.

@@ -134,8 +134,62 @@ func TestFaults(t *testing.T) {
 	if err := h.Faults.RefuseConnections(false); err != nil {
 		t.Fatal(err)
 	}
+	next := h.Faults.HoldNext(Reply, "set")
+	conn, rd = dial(t, h.Addr(0))
+	if _, err := io.WriteString(conn, "SET a\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	<-next.Arrived()
+	if got := ask(t, h.Addr(0), "SET b"); got != "+SET b" {
+		t.Errorf("%q", got)
+	}
+	next.Release()
+	if reply, err := rd.ReadString('\n'); err != nil || reply != "+SET a\r\n" {
+		t.Errorf("%q %v", reply, err)
+	}
+	h.Faults.Stall(Command, time.Microsecond)()
+	h.Faults.Answer("GET", "-NO\r\n", -1)
+	h.Faults.Answer("get", "", 0)
+	if n := h.Faults.active.Load(); n != 0 {
+		t.Errorf("%d faults left", n)
+	}
 	h.Faults.Die(Reply, "DEL")
 	if got := ask(t, h.Addr(0), "DEL a"); got != "EOF" {
 		t.Errorf("%q", got)
+	}
+}
+
+func TestEndOfARequest(t *testing.T) {
+	for _, hangUp := range []bool{true, false} {
+		h := NewHost(1, echo)
+		h.HangUpAtEmpty = hangUp
+		after := make(chan int, 1)
+		h.After = func(*Client) { after <- h.Calls("GET").Running }
+		if err := h.Begin(); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(h.Kill)
+		hold := h.Faults.Hold(Reply)
+		conn, rd := dial(t, h.Addr(0))
+		if _, err := io.WriteString(conn, "GET a\r\n\r\n"); err != nil {
+			t.Fatal(err)
+		}
+		<-hold.Arrived()
+		if len(after) > 0 {
+			t.Error("it is over before its Reply step")
+		}
+		hold.Release()
+		if n := <-after; n != 1 {
+			t.Errorf("%d run", n)
+		}
+		if reply, err := rd.ReadString('\n'); err != nil || reply != "+GET a\r\n" {
+			t.Errorf("%q %v", reply, err)
+		}
+		if _, err := io.WriteString(conn, "PING\r\n"); err != nil && !hangUp {
+			t.Error(err)
+		}
+		if reply, err := rd.ReadString('\n'); (err != nil) != hangUp {
+			t.Errorf("an empty line hangs up: %t, %q %v", hangUp, reply, err)
+		}
 	}
 }

@@ -60,6 +60,7 @@ type rule struct {
 	delay    time.Duration
 	hold     *Hold
 	die      bool
+	next     bool // Only for the next one; it is then taken off.
 }
 
 type answer struct {
@@ -70,10 +71,18 @@ type answer struct {
 // Hold stops what passes a step, for these commands or all, until Release. The commands only matter at Command
 // and Reply.
 func (f *Faults) Hold(step Step, commands ...string) *Hold {
-	h := &Hold{faults: f, arrived: make(chan struct{}), released: make(chan struct{})}
-	h.rule = &rule{step: step, commands: upper(commands), hold: h}
-	f.add(h.rule)
-	return h
+	return f.hold(&rule{step: step, commands: upper(commands)})
+}
+
+// HoldNext is Hold for the next one only; those behind it pass.
+func (f *Faults) HoldNext(step Step, commands ...string) *Hold {
+	return f.hold(&rule{step: step, commands: upper(commands), next: true})
+}
+
+func (f *Faults) hold(r *rule) *Hold {
+	r.hold = &Hold{faults: f, rule: r, arrived: make(chan struct{}), released: make(chan struct{})}
+	f.add(r)
+	return r.hold
 }
 
 // Stall makes everything that passes a step take d longer. The returned function ends it.
@@ -86,7 +95,7 @@ func (f *Faults) Stall(step Step, d time.Duration, commands ...string) (stop fun
 // Die kills the server when the next one passes the step: listeners and connections close, background work ends
 // without a reply.
 func (f *Faults) Die(step Step, commands ...string) {
-	f.add(&rule{step: step, commands: upper(commands), die: true})
+	f.add(&rule{step: step, commands: upper(commands), die: true, next: true})
 }
 
 // Freeze stops the whole server as SIGSTOP does: connections are accepted by the kernel, nothing answers, and
@@ -206,10 +215,10 @@ func (f *Faults) at(step Step, command string) []*rule {
 			return false
 		}
 		rules = append(rules, r)
-		if r.die {
+		if r.next {
 			f.active.Add(-1)
 		}
-		return r.die
+		return r.next
 	})
 	return rules
 }

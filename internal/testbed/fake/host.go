@@ -2,8 +2,10 @@ package fake
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -12,6 +14,7 @@ import (
 	"sync"
 
 	"github.com/alicebob/miniredis/v2/server"
+	"github.com/tidwall/resp"
 )
 
 // ErrDead ends the work of a server that was killed.
@@ -29,6 +32,10 @@ type Handler func(ctx context.Context, c *Client, args []string) error
 type Host struct {
 	// Faults are its switches.
 	Faults *Faults
+	// After is called when a request is over, its Reply step too; nil: nothing is. Set before Begin.
+	After func(c *Client)
+	// HangUpAtEmpty ends the connection of a client that sends an empty line. Set before Begin.
+	HangUpAtEmpty bool
 
 	handle Handler
 	calls  callCounts
@@ -59,7 +66,7 @@ type Client struct {
 	// State is the handler's.
 	State any
 
-	conn net.Conn
+	conn io.Writer // What w writes to.
 	w    *bufio.Writer
 }
 
@@ -84,17 +91,18 @@ func (h *Host) Begin() error {
 	// the server's port as its own otherwise, and be connected to itself.
 	var err error
 	for range 100 {
-		h.number(10000 + rand.IntN(22000))
+		h.Number(10000 + rand.IntN(22000))
 		if err = h.begin(); err == nil {
 			return nil
 		}
 		h.current().wg.Wait()
 	}
-	h.number(0)
+	h.Number(0)
 	return err
 }
 
-func (h *Host) number(first int) {
+// Number gives the first door its port, and so all others. Call it before Begin, or never.
+func (h *Host) Number(first int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for door := range h.ports {
@@ -251,6 +259,10 @@ func (h *Host) serve(ctx context.Context, door int, conn net.Conn) {
 			return
 		}
 		if len(args) == 0 {
+			if h.HangUpAtEmpty {
+				_ = w.Flush()
+				return
+			}
 			continue
 		}
 		if err := h.request(ctx, c, args); err != nil {
@@ -268,6 +280,9 @@ func (h *Host) request(ctx context.Context, c *Client, args []string) error {
 	count := h.calls.of(name)
 	count.begin()
 	defer count.end()
+	if h.After != nil {
+		defer h.After(c)
+	}
 	if h.Faults.active.Load() != 0 {
 		if err := c.w.Flush(); err != nil { // What is answered must not wait for, or die with, this one.
 			return err
@@ -313,4 +328,22 @@ func (c *Client) Silently(f func()) {
 	c.Flush()
 	f()
 	c.w.Reset(c.conn)
+}
+
+// Ask runs f for a client without a connection and returns the reply that f writes to it.
+func Ask(f func(c *Client) error) resp.Value {
+	var buf bytes.Buffer
+	w := bufio.NewWriterSize(&buf, 512)
+	err := f(&Client{Peer: server.NewPeer(w), conn: &buf, w: w})
+	if err == nil || errors.Is(err, ErrHangUp) {
+		err = w.Flush()
+	}
+	if err != nil {
+		return resp.ErrorValue(fmt.Errorf("NOREPLY %w", err))
+	}
+	v, _, err := resp.NewReader(&buf).ReadValue()
+	if err != nil {
+		return resp.ErrorValue(fmt.Errorf("NOREPLY %w", err))
+	}
+	return v
 }

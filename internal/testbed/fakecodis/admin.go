@@ -4,6 +4,8 @@ import (
 	"context"
 	"strconv"
 	"strings"
+
+	"sluice/internal/testbed/fake"
 )
 
 // auth is AUTH [user] password.
@@ -11,14 +13,14 @@ func auth(_ context.Context, c *client, args []string) error {
 	password := *c.s.password.Load()
 	switch {
 	case password == "":
-		c.write("-ERR Client sent AUTH, but no password is set\r\n")
+		c.Write("-ERR Client sent AUTH, but no password is set\r\n")
 	case args[len(args)-1] == password:
 		c.authed = true
-		c.write(replyOK)
+		c.Write(fake.OK)
 	case c.s.kind == CodisServer:
-		c.write("-ERR invalid password\r\n")
+		c.Write("-ERR invalid password\r\n")
 	default:
-		c.write("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
+		c.Write("-WRONGPASS invalid username-password pair or user is disabled.\r\n")
 	}
 	return nil
 }
@@ -26,20 +28,20 @@ func auth(_ context.Context, c *client, args []string) error {
 // hello answers a flat array, whatever version is asked for, and stays with RESP2.
 func (p *pika) hello(_ context.Context, c *client, _ []string) error {
 	role := "master"
-	if p.s.Faults.isSet(&p.s.Faults.readonly) {
+	if p.s.Faults.readonly.Load() {
 		role = "slave"
 	}
-	c.write(arrayReply(bulkReply("server"), bulkReply("redis"), bulkReply("proto"), intReply(2),
-		bulkReply("mode"), bulkReply("classic"), bulkReply("role"), bulkReply(role)))
+	c.Write(fake.Array(fake.Bulk("server"), fake.Bulk("redis"), fake.Bulk("proto"), fake.Int(2),
+		fake.Bulk("mode"), fake.Bulk("classic"), fake.Bulk("role"), fake.Bulk(role)))
 	return nil
 }
 
 func (p *pika) selectDB(_ context.Context, c *client, args []string) error {
 	if args[0] != "0" {
-		c.write("-ERR invalid DB index for 'select DB index is out of range'\r\n")
+		c.Write("-ERR invalid DB index for 'select DB index is out of range'\r\n")
 		return nil
 	}
-	c.write(replyOK)
+	c.Write(fake.OK)
 	return nil
 }
 
@@ -49,14 +51,14 @@ func config(values map[string]string) func(context.Context, *client, []string) e
 		switch sub := strings.ToLower(args[0]); {
 		case sub == "get" && len(args) == 2:
 			if v, ok := values[strings.ToLower(args[1])]; ok {
-				c.write(bulksReply([]string{strings.ToLower(args[1]), v}))
+				c.Write(fake.Bulks(strings.ToLower(args[1]), v))
 				return nil
 			}
-			c.write(replyEmptyArray)
+			c.Write(replyEmptyArray)
 		case sub == "set" && len(args) == 3, sub == "rewrite", sub == "resetstat":
-			c.write(replyOK)
+			c.Write(fake.OK)
 		default:
-			c.write("-ERR Wrong number of arguments for CONFIG " + sub + "\r\n")
+			c.Write("-ERR Wrong number of arguments for CONFIG " + sub + "\r\n")
 		}
 		return nil
 	}
@@ -71,10 +73,10 @@ func (p *pika) config(ctx context.Context, c *client, args []string) error {
 		case "no":
 			p.slotmigrate.Store(false)
 		default:
-			c.write("-ERR Invalid argument '" + args[2] + "' for CONFIG SET 'slotmigrate'\r\n")
+			c.Write("-ERR Invalid argument '" + args[2] + "' for CONFIG SET 'slotmigrate'\r\n")
 			return nil
 		}
-		c.write(replyOK)
+		c.Write(fake.OK)
 		return nil
 	}
 	slotmigrate := "no"

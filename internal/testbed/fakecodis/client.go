@@ -1,36 +1,26 @@
 package fakecodis
 
 import (
-	"bufio"
-	"bytes"
 	"context"
-	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
 
-	"github.com/alicebob/miniredis/v2/server"
 	"github.com/tidwall/resp"
-)
 
-// errHangUp ends a connection after what was written.
-var errHangUp = errors.New("the server closes the connection")
+	"sluice/internal/testbed/fake"
+)
 
 // client is one connection, or a call of Server.Do. Owned by the goroutine that serves it.
 type client struct {
-	s    *Server
-	w    *bufio.Writer
-	peer *server.Peer // Writes to w.
+	*fake.Client
+
+	s *Server
 
 	db      int
 	authed  bool
 	queued  [][]string // The commands between MULTI and EXEC; nil outside.
 	hasTurn bool
-}
-
-func (c *client) write(reply string) {
-	_, _ = c.w.WriteString(reply) // An error comes again with the flush.
 }
 
 // take waits for a thread of Pika, or the turn of codis-server, which runs one command at a time.
@@ -40,7 +30,7 @@ func (c *client) take(ctx context.Context) error {
 		c.hasTurn = true
 		return nil
 	case <-ctx.Done():
-		return errDead
+		return fake.ErrDead
 	}
 }
 
@@ -52,47 +42,36 @@ func (c *client) give() {
 	}
 }
 
-// request runs one request of a client. An error ends the connection.
-func (c *client) request(ctx context.Context, args []string) error {
-	if len(args) == 0 {
-		if c.s.kind == CodisServer {
-			return nil
-		}
-		return errHangUp // Pika does so at an empty line.
+// handle runs one request of a client. Its turn lasts until its reply may leave; see release.
+func (s *Server) handle(ctx context.Context, conn *fake.Client, args []string) error {
+	c, ok := conn.State.(*client)
+	if !ok {
+		c = &client{Client: conn, s: s}
+		conn.State = c
 	}
-	s := c.s
 	e := s.names.entry(s, strings.ToUpper(args[0]))
-	count := s.calls.of(e.name)
-	count.begin()
-	defer count.end()
-	if s.Faults.active.Load() != 0 || e.own != nil {
-		if err := c.w.Flush(); err != nil { // What is answered must not wait for, or die with, this one.
-			return err
-		}
-	}
-	if err := s.Faults.pass(ctx, Command, e.name); err != nil {
-		return err
-	}
-	if reply, ok := s.Faults.canned(e.name); ok {
-		c.write(reply)
-		return nil
+	if e.own != nil {
+		c.Flush() // What is answered must not wait for, or die with, this one.
 	}
 	if !e.blocks {
 		if err := c.take(ctx); err != nil {
 			return err
 		}
-		defer c.give()
 	}
-	if err := c.execute(ctx, e, args); err != nil {
-		return err
+	return c.execute(ctx, e, args)
+}
+
+// release ends the turn of a request that is over.
+func release(conn *fake.Client) {
+	if c, ok := conn.State.(*client); ok { // There is none before the first request is handled.
+		c.give()
 	}
-	return s.Faults.pass(ctx, Reply, e.name)
 }
 
 // execute runs a command that has its turn.
 func (c *client) execute(ctx context.Context, e *entry, args []string) error {
 	if reply := c.refusal(e, args); reply != "" {
-		c.write(reply)
+		c.Write(reply)
 		return nil
 	}
 	if e.own == nil {
@@ -102,7 +81,7 @@ func (c *client) execute(ctx context.Context, e *entry, args []string) error {
 		return c.misfit(e, args)
 	}
 	if c.queued != nil {
-		c.write("-ERR the fake has no " + strings.ToLower(e.name) + " inside MULTI\r\n")
+		c.Write("-ERR the fake has no " + strings.ToLower(e.name) + " inside MULTI\r\n")
 		return nil
 	}
 	return e.own.run(ctx, c, args[1:])
@@ -113,7 +92,7 @@ func (c *client) misfit(e *entry, args []string) error {
 	if e.own.misfit != nil {
 		return e.own.misfit(c, args)
 	}
-	c.write(wrongArity(e.name))
+	c.Write(wrongArity(e.name))
 	return nil
 }
 
@@ -126,22 +105,20 @@ func (c *client) refusal(e *entry, args []string) string {
 		}
 		return "-ERR NOAUTH Authentication required.\r\n"
 	}
-	if s.Faults.active.Load() != 0 {
-		if s.kind == CodisServer && s.Faults.isSet(&s.Faults.loading) {
-			return "-LOADING Redis is loading the dataset in memory\r\n"
+	if s.kind == CodisServer && s.Faults.loading.Load() {
+		return "-LOADING Redis is loading the dataset in memory\r\n"
+	}
+	if e.writes && s.Faults.readonly.Load() {
+		if s.kind == CodisServer {
+			return "-READONLY You can't write against a read only slave.\r\n"
 		}
-		if e.writes && s.Faults.isSet(&s.Faults.readonly) {
-			if s.kind == CodisServer {
-				return "-READONLY You can't write against a read only slave.\r\n"
-			}
-			return "-ERR READONLY You can't write against a read only replica.\r\n"
-		}
+		return "-ERR READONLY You can't write against a read only replica.\r\n"
 	}
 	if !e.known {
 		if s.kind == CodisServer {
-			return errorReply("ERR unknown command '" + args[0] + "'")
+			return fake.Error("ERR unknown command '" + args[0] + "'")
 		}
-		return errorReply(`ERR unknown command "` + strings.ToLower(args[0]) + `"`)
+		return fake.Error(`ERR unknown command "` + strings.ToLower(args[0]) + `"`)
 	}
 	return ""
 }
@@ -153,14 +130,11 @@ func (c *client) redis(e *entry, args []string) error {
 		return nil
 	}
 	if s.kind == CodisServer && !fits(codisArity[e.name], len(args)) {
-		c.write(wrongArity(e.name))
+		c.Write(wrongArity(e.name))
 		return nil
 	}
-	s.srv.Dispatch(c.peer, args)
+	s.srv.Dispatch(c.Peer, args)
 	c.follow(e, args)
-	if c.peer.Closed() {
-		return errHangUp
-	}
 	return nil
 }
 
@@ -230,18 +204,14 @@ func (s *Server) indexKey(db int, key string) {
 // Do runs a command past all faults, queues and counts, also when the server is dead, and returns its reply. It is
 // for what tests put into a server and look at, not for commands that move keys.
 func (s *Server) Do(args ...string) resp.Value {
-	var buf bytes.Buffer
-	w := bufio.NewWriterSize(&buf, 512)
-	c := &client{s: s, w: w, peer: server.NewPeer(w), authed: true}
-	e := s.names.entry(s, strings.ToUpper(args[0]))
-	var err error
-	switch {
-	case e.own == nil && e.known:
-		err = c.redis(e, args)
-	default:
-		err = c.execute(context.Background(), e, args)
-	}
-	return readReply(w, &buf, err)
+	return fake.Ask(func(conn *fake.Client) error {
+		c := &client{Client: conn, s: s, authed: true}
+		e := s.names.entry(s, strings.ToUpper(args[0]))
+		if e.own == nil && e.known {
+			return c.redis(e, args)
+		}
+		return c.execute(context.Background(), e, args)
+	})
 }
 
 // Keys returns the keys of database 0 in order, without those of Pika's index.
@@ -251,28 +221,11 @@ func (s *Server) Keys() []string {
 
 // exec runs a command of Redis on the data alone: no index, no cache.
 func (s *Server) exec(db int, args ...string) resp.Value {
-	var buf bytes.Buffer
-	w := bufio.NewWriterSize(&buf, 512)
-	peer := server.NewPeer(w)
-	if db != 0 {
-		s.srv.Dispatch(peer, []string{"SELECT", strconv.Itoa(db)})
-		_ = w.Flush()
-		buf.Reset()
-	}
-	s.srv.Dispatch(peer, args)
-	return readReply(w, &buf, nil)
-}
-
-func readReply(w *bufio.Writer, buf *bytes.Buffer, err error) resp.Value {
-	if err == nil || errors.Is(err, errHangUp) {
-		err = w.Flush()
-	}
-	if err != nil {
-		return resp.ErrorValue(fmt.Errorf("NOREPLY %w", err))
-	}
-	v, _, err := resp.NewReader(bytes.NewReader(slices.Clone(buf.Bytes()))).ReadValue()
-	if err != nil {
-		return resp.ErrorValue(fmt.Errorf("NOREPLY %w", err))
-	}
-	return v
+	return fake.Ask(func(c *fake.Client) error {
+		if db != 0 {
+			c.Silently(func() { s.srv.Dispatch(c.Peer, []string{"SELECT", strconv.Itoa(db)}) })
+		}
+		s.srv.Dispatch(c.Peer, args)
+		return nil
+	})
 }

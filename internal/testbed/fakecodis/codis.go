@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+
+	"sluice/internal/testbed/fake"
 )
 
 // What codis-server answers when a key can't be moved; complete replies.
@@ -66,7 +68,7 @@ func (k *codis) commands() map[string]*command {
 		"AUTH":     {arity: 2, run: auth},
 		"INFO":     {arity: -1, run: k.info},
 		"CONFIG":   {arity: -2, run: config(map[string]string{"maxmemory": "0", "databases": "16"})},
-		"SLAVEOF":  {arity: 3, run: say(replyOK)},
+		"SLAVEOF":  {arity: 3, run: say(fake.OK)},
 		"READONLY": {arity: 1, run: say("-ERR This instance has cluster support disabled\r\n")},
 		"ASKING":   {arity: 1, run: say("-ERR This instance has cluster support disabled\r\n")},
 		"ROLE":     {arity: 1, run: say("*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n")},
@@ -75,7 +77,7 @@ func (k *codis) commands() map[string]*command {
 		"SLOTSSCAN":    {arity: -3, run: k.slotsScan},
 		"SLOTSDEL":     {arity: -2, writes: true, run: k.slotsDel},
 		"SLOTSHASHKEY": {arity: -1, run: slotsHashKey},
-		"SLOTSCHECK":   {arity: 1, run: say(replyOK)},
+		"SLOTSCHECK":   {arity: 1, run: say(fake.OK)},
 
 		"SLOTSMGRTONE":     {arity: 5, writes: true, run: k.moveOne(false)},
 		"SLOTSMGRTTAGONE":  {arity: 5, writes: true, run: k.moveOne(true)},
@@ -110,17 +112,17 @@ func (k *codis) wrapper(_ context.Context, c *client, args []string) error {
 	}
 	switch {
 	case !e.known:
-		c.write("*2\r\n:-1\r\n" + errorReply("ERR invalid command specified ("+inner[0]+")"))
+		c.Write("*2\r\n:-1\r\n" + fake.Error("ERR invalid command specified ("+inner[0]+")"))
 	case !fits(arity, len(inner)):
-		c.write("*2\r\n:-1\r\n" + errorReply("ERR wrong number of arguments for command ("+inner[0]+")"))
+		c.Write("*2\r\n:-1\r\n" + fake.Error("ERR wrong number of arguments for command ("+inner[0]+")"))
 	case !k.index.exists(c.db, key):
-		c.write("*2\r\n:0\r\n-ERR the specified key doesn't exist\r\n")
+		c.Write("*2\r\n:0\r\n-ERR the specified key doesn't exist\r\n")
 	case !e.reads && k.moving(c.db, key):
-		c.write("*2\r\n:1\r\n-ERR the specified key is being migrated\r\n")
+		c.Write("*2\r\n:1\r\n-ERR the specified key is being migrated\r\n")
 	default:
-		c.write("*2\r\n:2\r\n")
+		c.Write("*2\r\n:2\r\n")
 		if e.own != nil {
-			c.write("-ERR the fake wraps commands of Redis only\r\n")
+			c.Write("-ERR the fake wraps commands of Redis only\r\n")
 			return nil
 		}
 		return c.redis(e, inner)
@@ -131,21 +133,21 @@ func (k *codis) wrapper(_ context.Context, c *client, args []string) error {
 // restore refuses every payload: those of real servers can't be read here, and fakes send none.
 func (k *codis) restore(_ context.Context, c *client, args []string) error {
 	if len(args)%3 != 0 {
-		c.write(wrongArity("slotsrestore"))
+		c.Write(wrongArity("slotsrestore"))
 		return nil
 	}
 	for i := 1; i < len(args); i += 3 {
 		ttl, ok := integer(args[i])
 		if !ok {
-			c.write(replyNotInteger)
+			c.Write(replyNotInteger)
 			return nil
 		}
 		if ttl < 0 {
-			c.write("-ERR invalid ttl value, must be >= 0\r\n")
+			c.Write("-ERR invalid ttl value, must be >= 0\r\n")
 			return nil
 		}
 	}
-	c.write("-ERR dump payload version or checksum are wrong\r\n")
+	c.Write("-ERR dump payload version or checksum are wrong\r\n")
 	return nil
 }
 
@@ -169,7 +171,7 @@ func (k *codis) restoreAsync(_ context.Context, c *client, args []string) error 
 	default:
 		return restoreFailed(c, "the fake has no such message")
 	}
-	c.write(restoreAck("0", "1"))
+	c.Write(restoreAck("0", "1"))
 	return nil
 }
 
@@ -182,7 +184,7 @@ func (k *codis) restoreAuth(_ context.Context, c *client, args []string) error {
 		return restoreFailed(c, "invalid password")
 	}
 	c.authed = true
-	c.write(restoreAck("0", "OK"))
+	c.Write(restoreAck("0", "OK"))
 	return nil
 }
 
@@ -191,18 +193,18 @@ func (k *codis) restoreSelect(_ context.Context, c *client, args []string) error
 	if err != nil || db < 0 || db >= 16 {
 		return restoreFailed(c, fmt.Sprintf("invalid DB index (%s)", args[0]))
 	}
-	k.s.srv.Dispatch(c.peer, []string{"SELECT", args[0]})
+	k.s.srv.Dispatch(c.Peer, []string{"SELECT", args[0]})
 	c.db = db
 	return nil
 }
 
 func restoreAck(code, text string) string {
-	return bulksReply([]string{"SLOTSRESTORE-ASYNC-ACK", code, text})
+	return fake.Bulks("SLOTSRESTORE-ASYNC-ACK", code, text)
 }
 
 func restoreFailed(c *client, text string) error {
-	c.write(restoreAck("-1", text))
-	return errHangUp
+	c.Write(restoreAck("-1", text))
+	return fake.ErrHangUp
 }
 
 // run runs a command of Redis and keeps the index true.
@@ -214,7 +216,7 @@ func (s *Server) run(db int, args ...string) {
 // say makes a command that has one answer.
 func say(reply string) func(context.Context, *client, []string) error {
 	return func(_ context.Context, c *client, _ []string) error {
-		c.write(reply)
+		c.Write(reply)
 		return nil
 	}
 }

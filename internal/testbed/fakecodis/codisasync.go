@@ -8,6 +8,8 @@ import (
 	"strconv"
 	"sync"
 	"time"
+
+	"sluice/internal/testbed/fake"
 )
 
 // batch is one asynchronous migration. Its client waits for it; other clients are served meanwhile, but writes
@@ -67,7 +69,7 @@ func (k *codis) batchSlot(byTag bool) func(context.Context, *client, []string) e
 	return func(ctx context.Context, c *client, args []string) error {
 		n, reply := k.batchNumbers(args[1:], []number{{"slot", int64(k.s.slots - 1)}, {"numkeys", math.MaxInt32}})
 		if reply != "" {
-			c.write(reply)
+			c.Write(reply)
 			return nil
 		}
 		slot, limit := int(n[4]), int(n[5])
@@ -92,14 +94,14 @@ func (k *codis) batchKeys(byTag bool) func(context.Context, *client, []string) e
 	return func(ctx context.Context, c *client, args []string) error {
 		n, reply := k.batchNumbers(args[1:5], nil)
 		if reply != "" {
-			c.write(reply)
+			c.Write(reply)
 			return nil
 		}
 		b := k.newBatch(c, args)
 		for _, key := range args[5:] {
 			b.add(k.index.together(c.db, key, byTag), k.s.slots)
 		}
-		return k.runBatch(ctx, c, b, batchTimeout(n[1]), intReply)
+		return k.runBatch(ctx, c, b, batchTimeout(n[1]), fake.Int)
 	}
 }
 
@@ -146,12 +148,12 @@ func (k *codis) runBatch(ctx context.Context, c *client, b *batch, timeout time.
 	k.mu.Lock()
 	if k.batches[b.db] != nil {
 		k.mu.Unlock()
-		c.write(CodisBusy)
+		c.Write(CodisBusy)
 		return nil
 	}
 	if len(b.keys) == 0 {
 		k.mu.Unlock()
-		c.write(answer(0))
+		c.Write(answer(0))
 		return nil
 	}
 	k.batches[b.db] = b
@@ -172,7 +174,7 @@ func (k *codis) runBatch(ctx context.Context, c *client, b *batch, timeout time.
 			failure = CodisCanceled
 		}
 		k.end(b, failure)
-		c.write(failure)
+		c.Write(failure)
 		return nil
 	}
 	reply := answer(len(b.keys)) // Before the keys are deleted, as in codis-server.
@@ -180,7 +182,7 @@ func (k *codis) runBatch(ctx context.Context, c *client, b *batch, timeout time.
 		k.s.run(b.db, "DEL", key)
 	}
 	k.end(b, reply)
-	c.write(reply)
+	c.Write(reply)
 	return nil
 }
 
@@ -209,7 +211,7 @@ func (k *codis) moveBatch(ctx context.Context, c *client, b *batch, timeout time
 		return CodisConnectionClosed
 	}
 	for _, key := range b.keys {
-		if err := k.s.Faults.pass(ctx, AsyncRead, ""); err != nil {
+		if err := k.s.Faults.Pass(ctx, AsyncRead, ""); err != nil {
 			return CodisConnectionClosed
 		}
 		if err := c.take(ctx); err != nil {
@@ -217,7 +219,7 @@ func (k *codis) moveBatch(ctx context.Context, c *client, b *batch, timeout time
 		}
 		commands := k.s.copyCommands(b.db, key)
 		c.give()
-		if err := k.s.Faults.pass(ctx, AsyncSend, ""); err != nil {
+		if err := k.s.Faults.Pass(ctx, AsyncSend, ""); err != nil {
 			return CodisConnectionClosed
 		}
 		if err := t.send(commands, timeout); err != nil {
@@ -225,7 +227,7 @@ func (k *codis) moveBatch(ctx context.Context, c *client, b *batch, timeout time
 		}
 		sent = append(sent, commands...)
 	}
-	if err := k.s.Faults.pass(ctx, AsyncWait, ""); err != nil {
+	if err := k.s.Faults.Pass(ctx, AsyncWait, ""); err != nil {
 		return CodisConnectionClosed
 	}
 	for range sent {
@@ -238,7 +240,7 @@ func (k *codis) moveBatch(ctx context.Context, c *client, b *batch, timeout time
 		}
 	}
 	for range b.keys {
-		if err := k.s.Faults.pass(ctx, AsyncDelete, ""); err != nil {
+		if err := k.s.Faults.Pass(ctx, AsyncDelete, ""); err != nil {
 			return CodisConnectionClosed
 		}
 	}
@@ -249,29 +251,29 @@ func (k *codis) moveBatch(ctx context.Context, c *client, b *batch, timeout time
 func (k *codis) fence(ctx context.Context, c *client, _ []string) error {
 	b := k.running(c.db)
 	if b == nil {
-		c.write(replyOK)
+		c.Write(fake.OK)
 		return nil
 	}
 	c.give()
-	if err := wait(ctx, b.done); err != nil {
+	if err := fake.Wait(ctx, b.done); err != nil {
 		return err
 	}
 	if err := c.take(ctx); err != nil {
 		return err
 	}
-	c.write(b.reply)
+	c.Write(b.reply)
 	return nil
 }
 
 func (k *codis) cancel(_ context.Context, c *client, _ []string) error {
 	b := k.running(c.db)
 	if b == nil {
-		c.write(intReply(0))
+		c.Write(fake.Int(0))
 		return nil
 	}
 	b.cancel()
 	k.end(b, CodisCanceled)
-	c.write(intReply(1))
+	c.Write(fake.Int(1))
 	return nil
 }
 
@@ -279,19 +281,19 @@ func (k *codis) cancel(_ context.Context, c *client, _ []string) error {
 func (k *codis) status(_ context.Context, c *client, _ []string) error {
 	b := k.running(c.db)
 	if b == nil {
-		c.write("*-1\r\n")
+		c.Write("*-1\r\n")
 		return nil
 	}
 	host, port, _ := net.SplitHostPort(b.addr)
 	p, _ := strconv.Atoi(port)
 	used := int(time.Since(b.begun).Milliseconds())
-	iterator := arrayReply(bulkReply("keys"), intReply(len(b.keys)), bulkReply("timeout"), intReply(0),
-		bulkReply("maxbulks"), intReply(0), bulkReply("maxbytes"), intReply(0),
-		bulkReply("estimate_msgs"), intReply(len(b.keys)), bulkReply("removed_keys"), intReply(0),
-		bulkReply("chunked_vals"), intReply(0), bulkReply("iterators"), intReply(len(b.keys)))
-	c.write(arrayReply(bulkReply("host"), bulkReply(host), bulkReply("port"), intReply(p),
-		bulkReply("used"), intReply(1), bulkReply("timeout"), intReply(0), bulkReply("lastuse"), intReply(0),
-		bulkReply("since_lastuse"), intReply(used), bulkReply("sending_msgs"), intReply(0),
-		bulkReply("blocked_clients"), intReply(0), bulkReply("batched_iterator"), iterator))
+	iterator := fake.Array(fake.Bulk("keys"), fake.Int(len(b.keys)), fake.Bulk("timeout"), fake.Int(0),
+		fake.Bulk("maxbulks"), fake.Int(0), fake.Bulk("maxbytes"), fake.Int(0),
+		fake.Bulk("estimate_msgs"), fake.Int(len(b.keys)), fake.Bulk("removed_keys"), fake.Int(0),
+		fake.Bulk("chunked_vals"), fake.Int(0), fake.Bulk("iterators"), fake.Int(len(b.keys)))
+	c.Write(fake.Array(fake.Bulk("host"), fake.Bulk(host), fake.Bulk("port"), fake.Int(p),
+		fake.Bulk("used"), fake.Int(1), fake.Bulk("timeout"), fake.Int(0), fake.Bulk("lastuse"), fake.Int(0),
+		fake.Bulk("since_lastuse"), fake.Int(used), fake.Bulk("sending_msgs"), fake.Int(0),
+		fake.Bulk("blocked_clients"), fake.Int(0), fake.Bulk("batched_iterator"), iterator))
 	return nil
 }

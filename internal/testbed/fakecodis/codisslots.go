@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"sluice/internal/testbed/fake"
 )
 
 // slotsInfo is SLOTSINFO [start [count]]: the slots of the database that have keys, with how many.
@@ -26,7 +28,7 @@ func (k *codis) slotsInfo(_ context.Context, c *client, args []string) error {
 		reply = wrongArity("slotsinfo")
 	}
 	if reply != "" {
-		c.write(reply)
+		c.Write(reply)
 		return nil
 	}
 	var found []string
@@ -35,7 +37,7 @@ func (k *codis) slotsInfo(_ context.Context, c *client, args []string) error {
 			found = append(found, pairReply(slot, n))
 		}
 	}
-	c.write(arrayReply(found...))
+	c.Write(fake.Array(found...))
 	return nil
 }
 
@@ -66,12 +68,12 @@ func slotCount(arg string) (count int, reply string) {
 func (k *codis) slotsScan(_ context.Context, c *client, args []string) error {
 	slot, reply := k.slotNumber(args[0])
 	if reply != "" {
-		c.write(reply)
+		c.Write(reply)
 		return nil
 	}
 	cursor, ok := integer(args[1])
 	if !ok || cursor < 0 {
-		c.write("-ERR invalid cursor\r\n")
+		c.Write("-ERR invalid cursor\r\n")
 		return nil
 	}
 	count := int64(10)
@@ -79,14 +81,14 @@ func (k *codis) slotsScan(_ context.Context, c *client, args []string) error {
 	case len(args) == 2:
 	case len(args) == 4 && strings.EqualFold(args[2], "count"):
 		if count, ok = integer(args[3]); !ok {
-			c.write(replyNotInteger)
+			c.Write(replyNotInteger)
 			return nil
 		}
 	default:
-		c.write(replySyntax)
+		c.Write(replySyntax)
 		return nil
 	}
-	c.write(scanReply(k.index.keys(c.db, slot), cursor, count))
+	c.Write(scanReply(k.index.keys(c.db, slot), cursor, count))
 	return nil
 }
 
@@ -99,7 +101,7 @@ func scanReply(elements []string, cursor, count int64) string {
 	if end == n {
 		next = 0
 	}
-	return arrayReply(bulkReply(strconv.FormatInt(next, 10)), bulksReply(elements[begin:end]))
+	return fake.Array(fake.Bulk(strconv.FormatInt(next, 10)), fake.Bulks(elements[begin:end]...))
 }
 
 // slotsDel deletes the keys of slots and answers each with what it then has.
@@ -108,7 +110,7 @@ func (k *codis) slotsDel(_ context.Context, c *client, args []string) error {
 	for i, arg := range args {
 		slot, reply := k.slotNumber(arg)
 		if reply != "" {
-			c.write(reply)
+			c.Write(reply)
 			return nil
 		}
 		slots[i] = slot
@@ -120,7 +122,7 @@ func (k *codis) slotsDel(_ context.Context, c *client, args []string) error {
 		}
 		replies[i] = pairReply(slot, k.index.size(c.db, slot))
 	}
-	c.write(arrayReply(replies...))
+	c.Write(fake.Array(replies...))
 	return nil
 }
 
@@ -128,8 +130,8 @@ func (k *codis) slotsDel(_ context.Context, c *client, args []string) error {
 func slotsHashKey(_ context.Context, c *client, args []string) error {
 	replies := make([]string, len(args))
 	for i, key := range args {
-		replies[i] = intReply(c.s.SlotOf(key))
+		replies[i] = fake.Int(c.s.SlotOf(key))
 	}
-	c.write(arrayReply(replies...))
+	c.Write(fake.Array(replies...))
 	return nil
 }

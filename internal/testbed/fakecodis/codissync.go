@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/tidwall/resp"
+
+	"sluice/internal/testbed/fake"
 )
 
 // moveOne is SLOTSMGRTONE and SLOTSMGRTTAGONE host port timeoutms key. The server does nothing else meanwhile.
@@ -15,7 +17,7 @@ func (k *codis) moveOne(byTag bool) func(context.Context, *client, []string) err
 	return func(ctx context.Context, c *client, args []string) error {
 		addr, timeout, reply := moveTarget(args)
 		if reply != "" {
-			c.write(reply)
+			c.Write(reply)
 			return nil
 		}
 		moved, reply, err := k.moveKeys(ctx, c.db, addr, timeout, k.index.together(c.db, args[3], byTag))
@@ -23,9 +25,9 @@ func (k *codis) moveOne(byTag bool) func(context.Context, *client, []string) err
 			return err
 		}
 		if reply == "" {
-			reply = intReply(moved)
+			reply = fake.Int(moved)
 		}
-		c.write(reply)
+		c.Write(reply)
 		return nil
 	}
 }
@@ -36,12 +38,12 @@ func (k *codis) moveSlot(byTag bool) func(context.Context, *client, []string) er
 	return func(ctx context.Context, c *client, args []string) error {
 		addr, timeout, reply := moveTarget(args)
 		if reply != "" {
-			c.write(reply)
+			c.Write(reply)
 			return nil
 		}
 		slot, reply := k.slotNumber(args[3])
 		if reply != "" {
-			c.write(reply)
+			c.Write(reply)
 			return nil
 		}
 		var keys []string
@@ -55,7 +57,7 @@ func (k *codis) moveSlot(byTag bool) func(context.Context, *client, []string) er
 		if reply == "" {
 			reply = pairReply(moved, k.index.size(c.db, slot))
 		}
-		c.write(reply)
+		c.Write(reply)
 		return nil
 	}
 }
@@ -88,20 +90,20 @@ func (k *codis) moveKeys(
 	}
 	commands := [][]string{{"SELECT", strconv.Itoa(db)}, {"MULTI"}}
 	for _, key := range keys {
-		if err := k.s.Faults.pass(ctx, SyncRead, ""); err != nil {
+		if err := k.s.Faults.Pass(ctx, SyncRead, ""); err != nil {
 			return 0, "", err
 		}
 		commands = append(commands, k.s.copyCommands(db, key)...)
 	}
 	commands = append(commands, []string{"EXEC"})
-	if err := k.s.Faults.pass(ctx, SyncSend, ""); err != nil {
+	if err := k.s.Faults.Pass(ctx, SyncSend, ""); err != nil {
 		return 0, "", err
 	}
 	if reply := k.transfer(ctx, addr, timeout, commands); reply != "" {
 		return 0, reply, ctxDead(ctx)
 	}
 	for _, key := range keys {
-		if err := k.s.Faults.pass(ctx, SyncDelete, ""); err != nil {
+		if err := k.s.Faults.Pass(ctx, SyncDelete, ""); err != nil {
 			return 0, "", err
 		}
 		k.s.run(db, "DEL", key)
@@ -156,10 +158,10 @@ func hasError(v resp.Value) bool {
 	return false
 }
 
-// ctxDead returns errDead when the server was killed.
+// ctxDead returns fake.ErrDead when the server was killed.
 func ctxDead(ctx context.Context) error {
 	if ctx.Err() != nil {
-		return errDead
+		return fake.ErrDead
 	}
 	return nil
 }

@@ -1,6 +1,7 @@
 package fakecodis
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"testing"
@@ -81,7 +82,7 @@ func TestDieAtEachStep(t *testing.T) {
 				t.Errorf("got %q", got)
 			}
 			testbed.Eventually(t, func() error {
-				if s.lifetime().ctx.Err() == nil {
+				if s.host.Go(func(context.Context) {}) {
 					return fmt.Errorf("it is alive")
 				}
 				return nil
@@ -124,9 +125,6 @@ func TestStallDelaysAStep(t *testing.T) {
 			t.Errorf("%s took %s", args[0], took)
 		}
 		stop()
-		if n := s.Faults.active.Load(); n != 0 {
-			t.Errorf("%d faults left", n)
-		}
 	}
 	f(Command, nil, "PING")
 	f(Command, []string{"get"}, "GET", "a")
@@ -170,8 +168,8 @@ func TestRefuseMigration(t *testing.T) {
 		c.expect(t, one, tagOne(target, 1000, "a")...)
 		s.Faults.RefuseMigration(false)
 		c.expect(t, ":1\r\n", tagOne(target, 1000, "a")...)
-		if n := s.Faults.active.Load(); n != 0 {
-			t.Errorf("%d faults left", n)
+		if got := c.mustAsk(t, batchOf(s, target, "a", 10)...); got == batch {
+			t.Errorf("%q", got)
 		}
 	})
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"sluice/internal/testbed/fake"
 )
 
 // section is one part of INFO. Its lines end with "\n".
@@ -85,14 +87,14 @@ slave_repl_offset:133
 
 func (p *pika) info(_ context.Context, c *client, args []string) error {
 	if len(args) > 1 && !strings.EqualFold(args[0], "keyspace") {
-		c.write(replySyntax)
+		c.Write(replySyntax)
 		return nil
 	}
 	version, role, repl := "4.0.0", "MASTER", pikaMasterInfo
 	if p.version == Pika35 {
 		version = "3.5.5"
 	}
-	if p.s.Faults.isSet(&p.s.Faults.readonly) {
+	if p.s.Faults.readonly.Load() {
 		role, repl = "SLAVE", pikaSlaveInfo
 	}
 	writeInfo(c, []section{
@@ -151,7 +153,7 @@ master_repl_offset:0
 
 func (k *codis) info(_ context.Context, c *client, args []string) error {
 	repl := codisMasterInfo
-	if k.s.Faults.isSet(&k.s.Faults.readonly) {
+	if k.s.Faults.readonly.Load() {
 		repl = codisSlaveInfo
 	}
 	keyspace := ""
@@ -200,5 +202,5 @@ func writeInfo(c *client, sections []section, args []string, newline string) {
 		text.WriteString("# " + sec.heading + newline)
 		text.WriteString(strings.ReplaceAll(sec.lines, "\n", newline))
 	}
-	c.write(bulkReply(text.String()))
+	c.Write(fake.Bulk(text.String()))
 }

@@ -5,6 +5,8 @@ import (
 	"net"
 	"strconv"
 	"testing"
+
+	"sluice/internal/testbed/fake"
 )
 
 // BenchmarkPipelinedSetGet is the load of a proxy that pipelines: 50 requests at a time, half of them writes, over a
@@ -46,10 +48,10 @@ func pipelinedLoad(b *testing.B, addr string, next func() bool) {
 	for i := 0; next(); i++ {
 		key := "key:" + strconv.Itoa(i*7919%loadKeys)
 		if i%2 == 0 {
-			batch = append(batch, bulksReply([]string{"SET", key, "0123456789abcdef"})...)
+			batch = append(batch, fake.Bulks("SET", key, "0123456789abcdef")...)
 			lines++
 		} else {
-			batch = append(batch, bulksReply([]string{"GET", key})...)
+			batch = append(batch, fake.Bulks("GET", key)...)
 			lines += 2
 		}
 		if n++; n < pipelineDepth {

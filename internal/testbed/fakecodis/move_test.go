@@ -10,6 +10,7 @@ import (
 	"github.com/tidwall/resp"
 
 	"sluice/internal/testbed"
+	"sluice/internal/testbed/fake"
 )
 
 // doer is what fakes and real servers have in common.
@@ -83,9 +84,9 @@ func moveTypes(t *testing.T, s *Server, target doer, way string) {
 	slot := strconv.Itoa(s.SlotOf("{a}"))
 	switch way {
 	case "SLOTSMGRTTAGONE":
-		c.expect(t, intReply(10), append(to, "{a}set")...)
+		c.expect(t, fake.Int(10), append(to, "{a}set")...)
 	case "SLOTSMGRTTAGONE-ASYNC":
-		c.expect(t, intReply(10), append(to, "200", "1000000", "{a}set")...)
+		c.expect(t, fake.Int(10), append(to, "200", "1000000", "{a}set")...)
 	case "SLOTSMGRTTAGSLOT":
 		c.expect(t, pairReply(10, 0), append(to, slot)...)
 	default:

@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"sync/atomic"
+
+	"sluice/internal/testbed/fake"
 )
 
 // What Pika answers when keys can't be moved; complete replies.
@@ -70,16 +72,16 @@ func (p *pika) commands() map[string]*command {
 		"INFO":    {arity: -1, run: p.info},
 		"DBSIZE":  {arity: 1, run: p.dbsize},
 		"CONFIG":  {arity: -2, run: p.config},
-		"SLAVEOF": {arity: -3, run: say(replyOK)},
+		"SLAVEOF": {arity: -3, run: say(fake.OK)},
 
 		"SLOTSINFO":       {arity: -1, run: p.slotsInfo},
 		"SLOTSSCAN":       {arity: -3, run: p.slotsScan},
 		"SLOTSDEL":        {arity: -2, run: p.slotsDel},
 		"SLOTSHASHKEY":    {arity: -2, run: slotsHashKey},
 		"SLOTSRELOAD":     {arity: 1, run: p.slotsReload},
-		"SLOTSRELOADOFF":  {arity: 1, run: say(replyOK)},
+		"SLOTSRELOADOFF":  {arity: 1, run: say(fake.OK)},
 		"SLOTSCLEANUP":    {arity: -2, run: p.slotsCleanup},
-		"SLOTSCLEANUPOFF": {arity: 1, run: say(replyOK)},
+		"SLOTSCLEANUPOFF": {arity: 1, run: say(fake.OK)},
 
 		"SLOTSMGRTONE":     one,
 		"SLOTSMGRTTAGONE":  one,
@@ -95,7 +97,7 @@ func (p *pika) commands() map[string]*command {
 
 func misfitAs(name string) func(*client, []string) error {
 	return func(c *client, _ []string) error {
-		c.write(wrongArity(name))
+		c.Write(wrongArity(name))
 		return nil
 	}
 }
@@ -103,20 +105,20 @@ func misfitAs(name string) func(*client, []string) error {
 // misfitBatch: without any argument the server dies.
 func misfitBatch(c *client, args []string) error {
 	if len(args) == 1 {
-		c.s.die()
-		return errDead
+		c.s.host.Die()
+		return fake.ErrDead
 	}
-	c.write(replyNotInteger)
+	c.Write(replyNotInteger)
 	return nil
 }
 
 // misfitWrapper: without any argument the server dies.
 func misfitWrapper(c *client, args []string) error {
 	if len(args) == 1 {
-		c.s.die()
-		return errDead
+		c.s.host.Die()
+		return fake.ErrDead
 	}
-	c.write(wrongArity(args[0]))
+	c.Write(wrongArity(args[0]))
 	return nil
 }
 
@@ -136,16 +138,16 @@ func (p *pika) wrapper(ctx context.Context, c *client, args []string) error {
 	if n == queued {
 		n = 1
 	}
-	c.write(pairReply(n, n))
+	c.Write(pairReply(n, n))
 	return nil
 }
 
 // wrapped runs the command of a wrapper on this server and answers [2, its reply].
 func (p *pika) wrapped(c *client, inner []string) error {
 	e := p.s.names.entry(p.s, strings.ToUpper(inner[0]))
-	c.write("*2\r\n:2\r\n")
+	c.Write("*2\r\n:2\r\n")
 	if !e.known || e.own != nil {
-		c.write(errorReply(`ERR unknown command "` + strings.ToLower(inner[0]) + `"`))
+		c.Write(fake.Error(`ERR unknown command "` + strings.ToLower(inner[0]) + `"`))
 		return nil
 	}
 	return c.redis(e, inner)
@@ -159,12 +161,12 @@ func (p *pika) answer(c *client, e *entry, args []string) bool {
 	switch e.name {
 	case "MSET":
 		if len(args)%2 == 0 {
-			c.write(wrongArity(e.name))
+			c.Write(wrongArity(e.name))
 		}
 		return len(args)%2 == 0
 	case "SET":
 		if p.version == Pika35 && shortLived(args) {
-			c.write("-ERR Invalid argument: invalid expire time\r\n")
+			c.Write("-ERR Invalid argument: invalid expire time\r\n")
 			return true
 		}
 		return false
@@ -189,17 +191,17 @@ func (p *pika) answerRead(c *client, e *entry, key string) bool {
 	if stale, ok := p.cache.stale(key); ok {
 		switch e.name {
 		case "GET":
-			c.write(bulkReply(stale))
+			c.Write(fake.Bulk(stale))
 		case "EXISTS":
-			c.write(intReply(1))
+			c.Write(fake.Int(1))
 		default:
-			c.write(intReply(-1))
+			c.Write(fake.Int(-1))
 		}
 		return true
 	}
 	absent := (e.name == "TTL" || e.name == "PTTL") && p.version != Pika35 && !p.s.data.DB(0).Exists(key)
 	if absent {
-		c.write(intReply(0)) // 3.5 says -2, as Redis does.
+		c.Write(fake.Int(0)) // 3.5 says -2, as Redis does.
 	}
 	return absent
 }
@@ -213,26 +215,26 @@ func (p *pika) batchSlot(_ context.Context, c *client, args []string) error {
 		var ok bool
 		n[i], ok = integer(arg)
 		if !ok || n[i] < lowest[i] || i == 4 && n[i] >= int64(p.s.slots) {
-			c.write(replyNotInteger)
+			c.Write(replyNotInteger)
 			return nil
 		}
 		if i == 0 && p.isSelf(args[0], n[0]) {
-			c.write("-ERR destination address error\r\n")
+			c.Write("-ERR destination address error\r\n")
 			return nil
 		}
 	}
 	if !p.slotmigrate.Load() {
-		c.write("-ERR please open slotmigrate and reload slot\r\n")
+		c.Write("-ERR please open slotmigrate and reload slot\r\n")
 		return nil
 	}
 	slot := int(n[4])
 	left := p.index.size(slot)
 	asked := round{host: strings.ToLower(args[0]), port: int(n[0]), timeoutMS: n[1], slot: slot, keys: int(n[5])}
 	if left > 0 && !p.mover.moveSlot(asked) {
-		c.write(PikaBusy)
+		c.Write(PikaBusy)
 		return nil
 	}
-	c.write(pairReply(0, left))
+	c.Write(pairReply(0, left))
 	return nil
 }
 
@@ -245,7 +247,7 @@ func (p *pika) cancel(ctx context.Context, c *client, _ []string) error {
 	if err := p.mover.stop(ctx); err != nil {
 		return err
 	}
-	c.write(replyOK)
+	c.Write(fake.OK)
 	return nil
 }
 
@@ -258,12 +260,12 @@ func (p *pika) status(ctx context.Context, c *client, _ []string) error {
 	if st.migrating {
 		migrating = "yes"
 	}
-	c.write(bulksReply([]string{
-		"dest server: " + st.host + ":" + strconv.Itoa(st.port),
-		"slot number: " + strconv.Itoa(st.slot),
-		"migrating  : " + migrating,
-		"moved keys : " + strconv.Itoa(st.moved),
-		"remain keys: " + strconv.Itoa(st.left),
-	}))
+	c.Write(fake.Bulks(
+		"dest server: "+st.host+":"+strconv.Itoa(st.port),
+		"slot number: "+strconv.Itoa(st.slot),
+		"migrating  : "+migrating,
+		"moved keys : "+strconv.Itoa(st.moved),
+		"remain keys: "+strconv.Itoa(st.left),
+	))
 	return nil
 }

@@ -8,6 +8,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"sluice/internal/testbed/fake"
 )
 
 // mover is Pika's background migration: one slot at a time, one thread, one sender.
@@ -80,7 +82,7 @@ func (m *mover) acquire(ctx context.Context) error {
 	case m.lock <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return errDead
+		return fake.ErrDead
 	}
 }
 
@@ -144,8 +146,7 @@ func (m *mover) start() {
 	t := &thread{request: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{})}
 	m.thread = t
 	m.alive.Store(true)
-	l := m.p.s.lifetime()
-	l.wg.Go(func() { m.run(l.ctx, t) })
+	m.p.s.host.Go(func(ctx context.Context) { m.run(ctx, t) })
 }
 
 // ask requests a round; requests that come during one make one more.
@@ -167,7 +168,7 @@ func (m *mover) stop(ctx context.Context) error {
 		return nil
 	}
 	t.once.Do(func() { close(t.quit) })
-	return wait(ctx, t.done)
+	return fake.Wait(ctx, t.done)
 }
 
 // moveStatus is what STATUS shows; -1 while nothing moves.
@@ -255,7 +256,7 @@ func (m *mover) tearDown(ctx context.Context) {
 		return
 	}
 	defer m.release()
-	if err := m.p.s.Faults.pass(ctx, Teardown, ""); err != nil {
+	if err := m.p.s.Faults.Pass(ctx, Teardown, ""); err != nil {
 		return
 	}
 	m.mu.Lock()

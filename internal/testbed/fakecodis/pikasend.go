@@ -24,7 +24,7 @@ func (m *mover) send(ctx context.Context, dest *target, members []string) bool {
 			}
 			replies += n
 		}
-		if err := m.p.s.Faults.pass(ctx, AsyncWait, ""); err != nil {
+		if err := m.p.s.Faults.Pass(ctx, AsyncWait, ""); err != nil {
 			return false
 		}
 		for range replies {
@@ -34,7 +34,7 @@ func (m *mover) send(ctx context.Context, dest *target, members []string) bool {
 			}
 		}
 		for _, member := range part {
-			if err := m.p.s.Faults.pass(ctx, AsyncDelete, ""); err != nil {
+			if err := m.p.s.Faults.Pass(ctx, AsyncDelete, ""); err != nil {
 				return false
 			}
 			m.delete(member)
@@ -61,14 +61,14 @@ func (m *mover) sendMember(ctx context.Context, dest *target, member string) (in
 	} else if letter == 'x' {
 		return 0, errNoSuchType
 	}
-	if err := s.Faults.pass(ctx, AsyncRead, ""); err != nil {
+	if err := s.Faults.Pass(ctx, AsyncRead, ""); err != nil {
 		return 0, err
 	}
 	v := s.read(0, key, shortScore)
 	if letters[v.kind] != member[0] {
 		return sent, nil
 	}
-	if err := s.Faults.pass(ctx, AsyncSend, ""); err != nil {
+	if err := s.Faults.Pass(ctx, AsyncSend, ""); err != nil {
 		return 0, err
 	}
 	if v.kind == "stream" {
@@ -78,7 +78,7 @@ func (m *mover) sendMember(ctx context.Context, dest *target, member string) (in
 	if err := send(v.add(key)...); err != nil {
 		return 0, err
 	}
-	if err := s.Faults.pass(ctx, AsyncExpire, ""); err != nil {
+	if err := s.Faults.Pass(ctx, AsyncExpire, ""); err != nil {
 		return 0, err
 	}
 	var err error

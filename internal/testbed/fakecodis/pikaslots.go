@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"sluice/internal/testbed/fake"
 )
 
 // slotsInfo is SLOTSINFO [start [count]]: the slots that have members, with how many.
@@ -29,7 +31,7 @@ func (p *pika) slotsInfo(_ context.Context, c *client, args []string) error {
 		count, reply = slotCount(args[1])
 	}
 	if reply != "" {
-		c.write(reply)
+		c.Write(reply)
 		return nil
 	}
 	var found []string
@@ -38,7 +40,7 @@ func (p *pika) slotsInfo(_ context.Context, c *client, args []string) error {
 			found = append(found, pairReply(slot, n))
 		}
 	}
-	c.write(arrayReply(found...))
+	c.Write(fake.Array(found...))
 	return nil
 }
 
@@ -47,18 +49,18 @@ func (p *pika) slotsInfo(_ context.Context, c *client, args []string) error {
 func (p *pika) slotsScan(_ context.Context, c *client, args []string) error {
 	slot, ok := integer(args[0])
 	if !ok {
-		p.s.die()
-		return errDead
+		p.s.host.Die()
+		return fake.ErrDead
 	}
 	cursor, ok := integer(args[1])
 	if !ok || slot < 0 || slot >= int64(p.s.slots) {
-		c.write(wrongArity("slotsscan"))
+		c.Write(wrongArity("slotsscan"))
 		return nil
 	}
 	pattern, count := "*", int64(10)
 	for i := 2; i < len(args); i += 2 {
 		if i+1 == len(args) {
-			c.write(replySyntax)
+			c.Write(replySyntax)
 			return nil
 		}
 		switch strings.ToLower(args[i]) {
@@ -66,23 +68,23 @@ func (p *pika) slotsScan(_ context.Context, c *client, args []string) error {
 			pattern = args[i+1]
 		case "count":
 			if count, ok = integer(args[i+1]); !ok {
-				c.write(replyNotInteger)
+				c.Write(replyNotInteger)
 				return nil
 			}
 		default:
-			c.write(replySyntax)
+			c.Write(replySyntax)
 			return nil
 		}
 	}
 	if count < 0 {
-		c.write(replySyntax)
+		c.Write(replySyntax)
 		return nil
 	}
 	members := p.index.members(int(slot))
 	if pattern != "*" {
 		members = matching(members, pattern)
 	}
-	c.write(scanReply(members, cursor, count))
+	c.Write(scanReply(members, cursor, count))
 	return nil
 }
 
@@ -104,7 +106,7 @@ func (p *pika) slotsDel(_ context.Context, c *client, args []string) error {
 			deleted++
 		}
 	}
-	c.write(intReply(deleted))
+	c.Write(fake.Int(deleted))
 	return nil
 }
 
@@ -113,7 +115,7 @@ func (p *pika) slotsReload(_ context.Context, c *client, _ []string) error {
 	for _, key := range p.s.Keys() {
 		p.index.refresh(key, p.index.reloadLetter)
 	}
-	c.write("+" + time.Now().UTC().Format("20060102150405") + " : 0\r\n")
+	c.Write("+" + time.Now().UTC().Format("20060102150405") + " : 0\r\n")
 	return nil
 }
 
@@ -124,10 +126,10 @@ func (p *pika) slotsCleanup(_ context.Context, c *client, args []string) error {
 	for i, arg := range args {
 		n, ok := integer(arg)
 		if !ok || n < 0 {
-			c.write(replyNotInteger)
+			c.Write(replyNotInteger)
 			return nil
 		}
-		slots[i], replies[i] = int(n), intReply(int(n))
+		slots[i], replies[i] = int(n), fake.Int(int(n))
 	}
 	for _, slot := range slots {
 		if slot >= p.s.slots {
@@ -139,7 +141,7 @@ func (p *pika) slotsCleanup(_ context.Context, c *client, args []string) error {
 			p.index.removeBoth(member)
 		}
 	}
-	c.write(arrayReply(replies...))
+	c.Write(fake.Array(replies...))
 	return nil
 }
 
@@ -147,15 +149,15 @@ func (p *pika) slotsCleanup(_ context.Context, c *client, args []string) error {
 func (p *pika) dbsize(_ context.Context, c *client, _ []string) error {
 	n := len(p.s.Keys())
 	if !p.slotmigrate.Load() {
-		c.write(intReply(n))
+		c.Write(fake.Int(n))
 		return nil
 	}
 	for slot := range p.s.slots {
 		if p.index.size(slot) == 0 {
-			c.write("-ERR Get dbsize error\r\n")
+			c.Write("-ERR Get dbsize error\r\n")
 			return nil
 		}
 	}
-	c.write(fmt.Sprintf(":%d\r\n:0\r\n", n)) // The second number is that of the last INFO keyspace 1: none.
+	c.Write(fmt.Sprintf(":%d\r\n:0\r\n", n)) // The second number is that of the last INFO keyspace 1: none.
 	return nil
 }

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/tidwall/resp"
+
+	"sluice/internal/testbed/fake"
 )
 
 // moveOne is SLOTSMGRTONE and SLOTSMGRTTAGONE host port timeoutms key: it moves the key, or all keys of its tag, and
@@ -16,17 +18,17 @@ import (
 func (p *pika) moveOne(ctx context.Context, c *client, args []string) error {
 	addr, timeout, reply := p.moveTarget(args)
 	if reply != "" {
-		c.write(reply)
+		c.Write(reply)
 		return nil
 	}
 	if !p.slotmigrate.Load() {
-		c.write("-ERR not set slotmigrate\r\n")
+		c.Write("-ERR not set slotmigrate\r\n")
 		return nil
 	}
 	key := args[3]
 	_, crc, tagged := slotOf(key, p.s.slots)
 	if tagged && len(p.index.ofTag(crc)) == 0 || !tagged && !p.s.data.DB(0).Exists(key) {
-		c.write(intReply(0))
+		c.Write(fake.Int(0))
 		return nil
 	}
 	if err := p.lock(ctx); err != nil {
@@ -35,11 +37,11 @@ func (p *pika) moveOne(ctx context.Context, c *client, args []string) error {
 	defer p.unlock()
 	letter := p.index.letter(key)
 	if !tagged && letter == 0 {
-		reply := intReply(0) // The key vanished meanwhile.
+		reply := fake.Int(0) // The key vanished meanwhile.
 		if p.version == Pika35 {
 			reply = PikaTypeError
 		}
-		c.write(reply)
+		c.Write(reply)
 		return nil
 	}
 	moved, detail, err := p.moveTag(ctx, addr, timeout, string(letter)+key)
@@ -47,10 +49,10 @@ func (p *pika) moveOne(ctx context.Context, c *client, args []string) error {
 		return err
 	}
 	if moved < 0 {
-		c.write(errorReply("ERR " + detail))
+		c.Write(fake.Error("ERR " + detail))
 		return nil
 	}
-	c.write(intReply(moved))
+	c.Write(fake.Int(moved))
 	return nil
 }
 
@@ -59,7 +61,7 @@ func (p *pika) moveOne(ctx context.Context, c *client, args []string) error {
 func (p *pika) moveSlot(ctx context.Context, c *client, args []string) error {
 	addr, timeout, reply := p.moveTarget(args)
 	if reply != "" {
-		c.write(reply)
+		c.Write(reply)
 		return nil
 	}
 	slot, ok := integer(args[3])
@@ -72,12 +74,12 @@ func (p *pika) moveSlot(ctx context.Context, c *client, args []string) error {
 		reply = "-ERR not set slotmigrate\r\n"
 	}
 	if reply != "" {
-		c.write(reply)
+		c.Write(reply)
 		return nil
 	}
 	members := p.index.members(int(slot))
 	if len(members) == 0 || !p.tryLock() {
-		c.write(pairReply(0, len(members)))
+		c.Write(pairReply(0, len(members)))
 		return nil
 	}
 	defer p.unlock()
@@ -86,10 +88,10 @@ func (p *pika) moveSlot(ctx context.Context, c *client, args []string) error {
 		return err
 	}
 	if moved < 0 {
-		c.write(errorReply("ERR " + detail))
+		c.Write(fake.Error("ERR " + detail))
 		return nil
 	}
-	c.write(pairReply(moved, len(members)-moved))
+	c.Write(pairReply(moved, len(members)-moved))
 	return nil
 }
 
@@ -98,7 +100,7 @@ func (p *pika) lock(ctx context.Context) error {
 	case p.syncLock <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return errDead
+		return fake.ErrDead
 	}
 }
 
@@ -166,7 +168,7 @@ func (p *pika) moveMember(ctx context.Context, addr string, timeout time.Duratio
 	if err != nil {
 		return -1, "IOERR error or timeout connecting to the client", ctxDead(ctx)
 	}
-	if err := p.s.Faults.pass(ctx, SyncRead, ""); err != nil {
+	if err := p.s.Faults.Pass(ctx, SyncRead, ""); err != nil {
 		return 0, "", err
 	}
 	commands := p.syncCommands(member)
@@ -174,7 +176,7 @@ func (p *pika) moveMember(ctx context.Context, addr string, timeout time.Duratio
 		p.index.removeBoth(member)
 		return 0, "", nil
 	}
-	if err := p.s.Faults.pass(ctx, SyncSend, ""); err != nil {
+	if err := p.s.Faults.Pass(ctx, SyncSend, ""); err != nil {
 		return 0, "", err
 	}
 	if err := t.send(commands, timeout); err != nil {
@@ -192,7 +194,7 @@ func (p *pika) moveMember(ctx context.Context, addr string, timeout time.Duratio
 			return -1, "something wrong with slots migrate, reply: " + strings.ToLower(v.String()), nil
 		}
 	}
-	if err := p.s.Faults.pass(ctx, SyncDelete, ""); err != nil {
+	if err := p.s.Faults.Pass(ctx, SyncDelete, ""); err != nil {
 		return 0, "", err
 	}
 	p.cache.deleteBehind(key)

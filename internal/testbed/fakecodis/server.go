@@ -1,13 +1,15 @@
 package fakecodis
 
 import (
-	"net"
+	"fmt"
 	"strconv"
 	"sync"
 	"sync/atomic"
 
 	"github.com/alicebob/miniredis/v2"
 	"github.com/alicebob/miniredis/v2/server"
+
+	"sluice/internal/testbed/fake"
 )
 
 // Kind is what a fake behaves like.
@@ -74,13 +76,11 @@ type Server struct {
 	pika  *pika
 	turns chan struct{} // Has room for as many commands as run at once.
 	names commandTable
-	calls callCounts
+	host  *fake.Host
 
 	password atomic.Pointer[string] // Written by RequireAuth, read by every command.
 
 	mu       sync.Mutex
-	port     int
-	life     *life
 	replInfo string
 }
 
@@ -119,9 +119,13 @@ func Start(kind Kind, opts Options) (*Server, error) {
 	if opts.Threads == 0 {
 		opts.Threads = 12
 	}
-	s := &Server{kind: kind, slots: opts.Slots, port: opts.Port, data: miniredis.NewMiniRedis()}
+	s := &Server{kind: kind, slots: opts.Slots, data: miniredis.NewMiniRedis()}
 	s.password.Store(&opts.Password)
-	s.Faults = &Faults{server: s, answers: map[string]*answer{}, falseZero: map[string]bool{}}
+	s.host = fake.NewHost(1, s.handle)
+	s.host.Number(opts.Port)
+	s.host.After = release
+	s.host.HangUpAtEmpty = kind != CodisServer // As Pika does.
+	s.Faults = &Faults{Faults: s.host.Faults, server: s}
 	conn, err := s.data.Dial() // Makes it serve commands without a listener.
 	if err != nil {
 		return nil, err
@@ -146,15 +150,25 @@ func Start(kind Kind, opts Options) (*Server, error) {
 	return s, nil
 }
 
+// begin starts a life.
+func (s *Server) begin() error {
+	if s.pika != nil {
+		s.pika.forget()
+	}
+	if s.codis != nil {
+		s.codis.forget()
+	}
+	if err := s.host.Begin(); err != nil {
+		return fmt.Errorf("start %s: %w", s.kind, err)
+	}
+	return nil
+}
+
 // Addr is the host:port clients connect to.
-func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port())) }
+func (s *Server) Addr() string { return s.host.Addr(0) }
 
 // Port is the port of Addr.
-func (s *Server) Port() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.port
-}
+func (s *Server) Port() int { return s.host.Port(0) }
 
 // Kind is what it behaves like.
 func (s *Server) Kind() Kind { return s.kind }
@@ -166,10 +180,7 @@ func (s *Server) SlotOf(key string) int {
 }
 
 // Kill ends the server as SIGKILL does, and returns when nothing of it runs any more. Its data stays.
-func (s *Server) Kill() {
-	s.die()
-	s.lifetime().wg.Wait()
-}
+func (s *Server) Kill() { s.host.Kill() }
 
 // Restart starts the server again on its port with its data, after killing it if it runs. Pika has then forgotten
 // which slot it was moving.
@@ -177,6 +188,12 @@ func (s *Server) Restart() error {
 	s.Kill()
 	return s.begin()
 }
+
+// Calls counts one command.
+type Calls = fake.Calls
+
+// Calls returns the counts of a command. Commands of Do are not counted.
+func (s *Server) Calls(name string) Calls { return s.host.Calls(name) }
 
 // Close ends the server.
 func (s *Server) Close() error {

@@ -1,19 +1,23 @@
 package fakecodis
 
-import "sync"
+import "sluice/internal/testbed/fake"
 
 // Step is a place in the work of a fake where a fault can be put.
-type Step int
+type Step = fake.Step
 
-// The steps. A move goes through Read, Send and Delete, once per key: those of SLOTSMGRTTAGONE, -TAGSLOT and their
-// synonyms through the Sync ones, those of a batch or of Pika's background thread through the Async ones.
+// The steps of a command.
 const (
 	// Command is before a command runs, and before it has a thread or the turn of its server.
-	Command Step = iota
+	Command = fake.Command
 	// Reply is after a command has run, before its reply is written. The thread or turn is still held.
-	Reply
+	Reply = fake.Reply
+)
+
+// The steps of a move. It goes through Read, Send and Delete, once per key: those of SLOTSMGRTTAGONE, -TAGSLOT and
+// their synonyms through the Sync ones, those of a batch or of Pika's background thread through the Async ones.
+const (
 	// SyncRead is before a key is read.
-	SyncRead
+	SyncRead = fake.Own + iota
 	// SyncSend is after a key was read, before the target gets it.
 	SyncSend
 	// SyncDelete is after the target has answered, before the source deletes the key.
@@ -34,20 +38,4 @@ const (
 )
 
 // Hold stops what passes a step until it is released.
-type Hold struct {
-	faults   *Faults
-	rule     *rule
-	arriving sync.Once
-	arrived  chan struct{}
-	ending   sync.Once
-	released chan struct{}
-}
-
-// Arrived is closed when the first one waits at the step.
-func (h *Hold) Arrived() <-chan struct{} { return h.arrived }
-
-// Release lets all go on. It may be called more than once.
-func (h *Hold) Release() {
-	h.faults.remove(h.rule)
-	h.ending.Do(func() { close(h.released) })
-}
+type Hold = fake.Hold

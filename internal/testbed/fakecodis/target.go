@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/tidwall/resp"
+
+	"sluice/internal/testbed/fake"
 )
 
 // target is a connection to the server that keys move to. Owned by who holds the lock of its user.
@@ -38,7 +40,7 @@ func (t *target) close() {
 func (t *target) send(commands [][]string, timeout time.Duration) error {
 	var wire []byte
 	for _, args := range commands {
-		wire = append(wire, bulksReply(args)...)
+		wire = append(wire, fake.Bulks(args...)...)
 	}
 	if err := t.conn.SetWriteDeadline(time.Now().Add(timeout)); err != nil {
 		return err

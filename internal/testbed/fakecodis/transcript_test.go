@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"sluice/internal/testbed"
+	"sluice/internal/testbed/fake"
 )
 
 // A transcript is what clients of real servers saw. Each line does one thing on s, the source, or t, the target,
@@ -210,7 +211,7 @@ func dialRaw(t testbed.TB, addr string) *rawConn {
 }
 
 func (c *rawConn) send(args ...string) error {
-	_, err := c.conn.Write([]byte(bulksReply(args)))
+	_, err := c.conn.Write([]byte(fake.Bulks(args...)))
 	return err
 }
 
