@@ -22,6 +22,7 @@ func each(t *testing.T, f func(t *testing.T, s, target *Server)) {
 func TestRefuseConnections(t *testing.T) {
 	each(t, func(t *testing.T, s, _ *Server) {
 		c := connect(t, s)
+		c.expect(t, "+PONG\r\n", "PING") // So it is accepted, and does not go down with the listener.
 		if err := s.Faults.RefuseConnections(true); err != nil {
 			t.Fatal(err)
 		}
