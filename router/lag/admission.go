@@ -1,0 +1,202 @@
+package lag
+
+import "fmt"
+
+// judge computes the verdict on a replica from its last sample and the master's. The order of the questions is that
+// of the trust in the answers: what a replica says against itself always counts.
+func (g *Group) judge(r *member, now int64) Verdict {
+	s := &r.sample
+	reject := func(state State, format string, args ...any) Verdict {
+		r.good = 0
+		return Verdict{State: state, Reason: fmt.Sprintf(format, args...), CaughtUpTo: r.verdict.CaughtUpTo, Behind: g.behind(r)}
+	}
+	switch {
+	case !r.asked:
+		return reject(Unknown, "%s", r.silence(now))
+	case !r.answers(now, g.rules.MaxAge):
+		return reject(Broken, "%s", r.silence(now))
+	case s.Loading:
+		return reject(Syncing, "loads its data")
+	case s.Syncing:
+		return reject(Syncing, "gets a full copy of the master's data")
+	case s.Role == Master:
+		return reject(Diverged, "says that it is a master")
+	case s.Role != Replica:
+		return reject(Unknown, "does not say whether it is a replica")
+	case s.Unfit != "":
+		return reject(Broken, "%s", s.Unfit)
+	case s.MasterAddr == "":
+		return reject(Broken, "follows nobody")
+	}
+	if !g.master.answers(now, g.rules.MaxAge) {
+		return g.judgeOrphan(r, now)
+	}
+	m := &g.master.sample
+	switch {
+	case !s.LinkUp:
+		return reject(Broken, "its link to %s is down", s.MasterAddr)
+	case m.Role == Replica:
+		return reject(Unknown, "the master says that it is a replica of %s", m.MasterAddr)
+	case m.Loading:
+		return reject(CatchingUp, "the master loads its data")
+	case !g.sameHistory(s, m) && s.ID != "" && m.ID != "":
+		return reject(Diverged, "has replication id %.8s, the master has %.8s", s.ID, m.ID)
+	case !sameNode(s.MasterAddr, g.master.addr) && (s.ID == "" || m.ID == ""):
+		return reject(Broken, "follows %s", s.MasterAddr)
+	case g.beyond(r):
+		return reject(Diverged, "is at offset %d, beyond the master's %d", s.Offset, m.Offset)
+	case g.rules.OffsetsProve && s.Offset <= 0:
+		return reject(CatchingUp, "its link is up, and it has applied nothing (offset %d)", s.Offset)
+	}
+	if why := g.notListed(s, m); why != "" {
+		return reject(CatchingUp, "%s", why)
+	}
+	return g.judgeLag(r, now)
+}
+
+// sameHistory reports whether a replica's offsets count in the master's stream: both have the same replication id, or
+// the replica is still under the id that the master had before it was promoted, at a point before that.
+func (g *Group) sameHistory(s, m *Sample) bool {
+	return s.ID == m.ID || s.ID == m.ID2 && s.Offset >= 0 && s.Offset < m.SecondOffset
+}
+
+// beyond reports whether a replica claims more than its master had, asked later. Only a sample of the master that was
+// asked for after the replica's answer tells; until there is one the last finding stays.
+func (g *Group) beyond(r *member) bool {
+	m := &g.master.sample
+	if m.Offset < 0 || r.sample.Offset < 0 || !g.rules.OffsetsProve {
+		return false
+	}
+	if r.sample.Answered <= m.Asked || r.sample.Offset <= m.Offset {
+		r.beyond = r.sample.Offset > m.Offset
+	}
+	return r.beyond
+}
+
+// notListed says why the master does not know the replica as one that gets its stream, "" when it does. Replicas of
+// replicas are not in the master's list; the offset that they have reached speaks for them.
+func (g *Group) notListed(s, m *Sample) string {
+	if !sameNode(s.MasterAddr, g.master.addr) && g.isReplica(s.MasterAddr) {
+		return ""
+	}
+	var waiting string
+	for _, l := range m.Replicas {
+		if !sameNode(l.Addr, s.addrOf(g)) {
+			continue
+		}
+		if l.Online && l.Offset != 0 {
+			return ""
+		}
+		waiting = fmt.Sprintf("the master calls it %q at offset %d", l.State, l.Offset)
+	}
+	if waiting != "" {
+		return waiting
+	}
+	return "the master does not list it"
+}
+
+func (g *Group) isReplica(addr string) bool {
+	for _, r := range g.replicas {
+		if sameNode(r.addr, addr) {
+			return true
+		}
+	}
+	return false
+}
+
+// addrOf is the address of the member that gave the sample.
+func (s *Sample) addrOf(g *Group) string {
+	for _, r := range g.replicas {
+		if &r.sample == s {
+			return r.addr
+		}
+	}
+	return ""
+}
+
+// behind is how far a replica is behind in the unit of offsets, -1 when that is not known.
+func (g *Group) behind(r *member) int64 {
+	if g.master == nil || !g.master.seen || !r.seen || g.master.sample.Offset < 0 || r.sample.Offset < 0 {
+		return -1
+	}
+	return max(0, g.master.sample.Offset-r.sample.Offset)
+}
+
+// watermark is how far a replica is proven to be, and how far it is as far as anybody can tell, which is the same
+// where offsets prove something.
+func (g *Group) watermark(r *member) (proven, likely int64) {
+	if g.rules.OffsetsProve {
+		proven = g.history.Reached(r.sample.Offset)
+		return proven, proven
+	}
+	if g.rules.Heartbeats {
+		return r.sample.Heartbeat, r.sample.Heartbeat
+	}
+	if g.master.sample.Offset < 0 || r.sample.Offset < 0 {
+		return 0, r.sample.Answered
+	}
+	return 0, g.history.Reached(r.sample.Offset)
+}
+
+// judgeLag is the last question: how far behind is a replica that is all right otherwise?
+func (g *Group) judgeLag(r *member, now int64) Verdict {
+	proven, likely := g.watermark(r)
+	v := Verdict{CaughtUpTo: max(proven, r.verdict.CaughtUpTo), Behind: g.behind(r)}
+	likely = max(likely, v.CaughtUpTo)
+	r.likely = likely
+	if likely == 0 {
+		r.good = 0
+		v.State, v.Reason = CatchingUp, "has not reached what the master is known to have had"
+		return v
+	}
+	lag := r.sample.Answered - likely
+	far := lag > g.rules.MaxLag || g.rules.MaxBehind > 0 && v.Behind > g.rules.MaxBehind
+	near := lag <= g.rules.MaxLag/2 && (g.rules.MaxBehind == 0 || v.Behind <= g.rules.MaxBehind/2)
+	switch {
+	case far || !near && r.verdict.State != InSync:
+		r.good = 0
+	case r.fresh:
+		r.good++
+	}
+	was := r.verdict.State
+	switch {
+	case r.mismatch != "":
+		v.State, v.Reason = Diverged, r.mismatch
+	case far && (was == InSync || was == Lagging):
+		v.State, v.Reason = Lagging, "is "+short(lag)+" behind"
+	case far || was != InSync && was != Lagging && r.good == 0:
+		v.State, v.Reason = CatchingUp, "is "+short(lag)+" behind"
+	case !r.proven && !r.wasSeenToSync(g.rules):
+		v.State, v.Reason, v.Suspect = CatchingUp, "was never seen to sync; its data is compared with the master's", true
+	case was == Lagging && r.good < settle:
+		v.State, v.Reason = Lagging, "was behind until a moment ago"
+	default:
+		v.State, v.Reason, v.Readable = InSync, "follows its master", true
+		r.proven = true
+	}
+	return v
+}
+
+// wasSeenToSync reports whether a full sync of this life was seen that ended well: the link is up and offsets count.
+func (m *member) wasSeenToSync(rules Rules) bool { return m.synced && !rules.RelinkUnproven }
+
+// judgeOrphan is about a replica whose master does not answer. What it had is still what it had: it may be read as of
+// its watermark for as long as that is near enough and the replica itself says nothing else.
+func (g *Group) judgeOrphan(r *member, now int64) Verdict {
+	v := Verdict{
+		State: Broken, Reason: "the master does not answer, and nothing was proven before",
+		CaughtUpTo: r.verdict.CaughtUpTo, Behind: -1,
+	}
+	r.good = 0
+	lag := now - r.likely
+	switch {
+	case r.likely == 0 || !r.proven:
+	case lag > g.rules.MaxLag:
+		v.State, v.Reason = Lagging, "the master does not answer; the data is "+short(lag)+" old"
+	case r.sample.ID != g.lastID:
+		v.State, v.Reason = Diverged, fmt.Sprintf("has replication id %.8s, the master had %.8s", r.sample.ID, g.lastID)
+	default:
+		v.State, v.Reason, v.Readable = Lagging, "the master does not answer; the data is at most "+short(lag)+" old", true
+	}
+	return v
+}

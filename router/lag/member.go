@@ -1,0 +1,96 @@
+package lag
+
+import (
+	"fmt"
+	"net"
+	"time"
+)
+
+// member is a node of a group, with its last evidence.
+type member struct {
+	addr    string
+	sample  Sample
+	seen    bool   // sample counts: nothing has failed since
+	asked   bool   // there was an answer or a failure at least once
+	failure string // why the last question got no answer
+	down    int64  // since when it has not answered, 0 while it does
+
+	verdict Verdict
+	fresh   bool // the sample has not been judged yet
+	good    int  // samples in a row that were close enough
+
+	proven   bool   // its data is known to be the master's: it was seen to sync, or compared
+	synced   bool   // a full sync was seen
+	linked   bool   // the link was up in the last sample
+	mismatch string // what a comparison has found
+	id       string // replication id under which proven was decided
+	offset   int64  // highest offset seen under id
+	likely   int64  // as Verdict.CaughtUpTo, as far as anybody can tell where nothing is proven
+	beyond   bool   // it was further than the master could be
+}
+
+// observe takes a sample.
+func (m *member) observe(s Sample, relinkUnproven bool) {
+	restarted := m.sample.Life != s.Life || !m.asked
+	switch {
+	case restarted, s.ID != m.id, s.Syncing, s.Loading, s.LinkUp && s.Offset >= 0 && s.Offset < m.offset:
+		m.proven, m.synced, m.mismatch, m.offset, m.beyond = false, s.Syncing || s.Loading, "", 0, false
+		m.verdict.CaughtUpTo, m.likely = 0, 0
+	case relinkUnproven && s.LinkUp && !m.linked:
+		m.proven, m.mismatch = false, ""
+	}
+	m.id, m.linked = s.ID, s.LinkUp
+	m.offset = max(m.offset, s.Offset)
+	m.sample, m.seen, m.asked, m.failure, m.down, m.fresh = s, true, true, "", 0, true
+}
+
+// fail notes that a question got no answer. What was known counts no more.
+func (m *member) fail(at int64, why string) {
+	m.seen, m.asked, m.failure, m.good = false, true, why, 0
+	m.linked = false
+	if m.down == 0 {
+		m.down = at
+	}
+}
+
+// answers reports whether there is evidence that counts at now.
+func (m *member) answers(now, maxAge int64) bool { return m.seen && now-m.sample.Answered <= maxAge }
+
+// silence says why there is no evidence.
+func (m *member) silence(now int64) string {
+	switch {
+	case !m.asked:
+		return "has not been asked yet"
+	case m.failure != "":
+		return "does not answer: " + m.failure
+	}
+	return fmt.Sprintf("has not answered for %s", short(now-m.sample.Answered))
+}
+
+// short prints a span of time for people.
+func short(ns int64) string {
+	d := time.Duration(ns)
+	switch {
+	case d < 10*time.Millisecond:
+		return d.Round(100 * time.Microsecond).String()
+	case d < 10*time.Second:
+		return d.Round(10 * time.Millisecond).String()
+	}
+	return d.Round(time.Second).String()
+}
+
+// sameNode reports whether two addresses may be one node. Servers know each other by names of their own: an address
+// instead of a name, another interface. The port is what both sides must agree on.
+func sameNode(a, b string) bool {
+	if a == b {
+		return true
+	}
+	hostA, portA, errA := net.SplitHostPort(a)
+	hostB, portB, errB := net.SplitHostPort(b)
+	if errA != nil || errB != nil || portA != portB {
+		return false
+	}
+	ipA, ipB := net.ParseIP(hostA), net.ParseIP(hostB)
+	// Two addresses of the same kind that differ are two nodes, unless one of them is what a host calls itself.
+	return ipA == nil || ipB == nil || ipA.IsLoopback() || ipB.IsLoopback()
+}

@@ -1,0 +1,74 @@
+package lag
+
+import "fmt"
+
+// Successor names the replica that has taken the master's place, and why that is believed; "" when nothing proves it.
+// For sources of topology that don't see a failover themselves. All of this must hold:
+//
+//   - exactly one replica says that it is a master;
+//   - the master says that it is a replica, or does not answer;
+//   - no replica that answers still gets the stream of another node than the new master;
+//   - the new master's history descends from the old one's, or more than half of the group follow it.
+func (g *Group) Successor(now int64) (addr, why string) {
+	if g.master == nil {
+		return "", ""
+	}
+	heir := g.heir(now)
+	if heir == nil {
+		return "", ""
+	}
+	old := g.master
+	oldAnswers := old.answers(now, g.rules.MaxAge)
+	if !oldAnswers && old.down == 0 && !old.asked || oldAnswers && old.sample.Role != Replica {
+		return "", ""
+	}
+	votes := 1
+	for _, m := range g.members() {
+		if m == heir || !m.answers(now, g.rules.MaxAge) || m.sample.Role != Replica {
+			continue
+		}
+		switch {
+		case heir.leads(m):
+			votes++
+		case m.sample.LinkUp:
+			return "", "" // It hears from a master that lives.
+		}
+	}
+	descends := g.lastID != "" && (heir.sample.ID == g.lastID || heir.sample.ID2 == g.lastID)
+	agreed := 2*votes > len(g.members())
+	if !descends && !agreed {
+		return "", ""
+	}
+	reason := fmt.Sprintf("%d of %d nodes say so", votes, len(g.members()))
+	if descends {
+		reason += ", and its history continues that of the old master"
+	}
+	if oldAnswers {
+		return heir.addr, "the old master says that it is a replica; " + reason
+	}
+	return heir.addr, "the old master " + old.silence(now) + "; " + reason
+}
+
+// heir is the one replica that says that it is a master, nil when there is none or more than one.
+func (g *Group) heir(now int64) *member {
+	var heir *member
+	for _, r := range g.replicas {
+		if !r.answers(now, g.rules.MaxAge) || r.sample.Role != Master || r.sample.Loading {
+			continue
+		}
+		if heir != nil {
+			return nil
+		}
+		heir = r
+	}
+	return heir
+}
+
+// leads reports whether r follows m. Servers may know each other by other addresses than the topology does, so
+// replication ids count for more.
+func (m *member) leads(r *member) bool {
+	if m.sample.ID != "" && r.sample.ID != "" {
+		return m.sample.ID == r.sample.ID
+	}
+	return sameNode(r.sample.MasterAddr, m.addr)
+}
