@@ -63,7 +63,7 @@ func ParseListen(text string) (Listen, error) {
 func parseSocket(text string) (Listen, error) {
 	const hint = "the one parameter is ?mode=0660"
 	name, query, _ := strings.Cut(text, "?")
-	if !path.IsAbs(name) || strings.HasSuffix(name, "/") || strings.ContainsRune(name, 0) {
+	if !path.IsAbs(name) || strings.HasSuffix(name, "/") || path.Clean(name) == "/" || strings.ContainsRune(name, 0) {
 		return Listen{}, &badValue{
 			quote("unix://"+name) + " has no absolute path of a socket",
 			`three slashes: "unix:///run/sluice.sock"`,
