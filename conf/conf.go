@@ -90,6 +90,8 @@ type Pool struct {
 	Backend Backend `toml:"backend"`
 	// Hold is how long and how much requests may wait for their slot.
 	Hold Hold `toml:"hold"`
+	// Reads is which nodes answer reads, and how old what they answer may be.
+	Reads Reads `toml:"reads"`
 	// Auth is who may use the pool, and as whom it speaks to its backends.
 	Auth Auth `toml:"auth"`
 }
@@ -126,6 +128,9 @@ type Group struct {
 	Replicas []string `toml:"replicas" reload:"live"`
 	// Slots are the slots it serves; empty for a spare group. Reloadable.
 	Slots Slots `toml:"slots" reload:"live"`
+	// Zones are the zones of its nodes, for ReadNearest; a node that is not named has none.
+	// Reloadable.
+	Zones []NodeZone `toml:"zones,omitempty" reload:"live"`
 }
 
 // Backend is the table [pool.backend]. All are reloadable. Immutable after construction.
@@ -175,6 +180,33 @@ type Hold struct {
 	DryRun bool `toml:"dry_run" reload:"live"`
 }
 
+// Reads is the table [pool.reads]. All are reloadable. Immutable after construction.
+type Reads struct {
+	// Policy is which nodes answer reads. Default master.
+	Policy ReadPolicy `toml:"policy" reload:"live"`
+	// Consistency is what a connection may rely on when a replica answers. Default eventual.
+	Consistency Consistency `toml:"consistency" reload:"live"`
+	// MaxLag is how far behind its master a replica may be to be read, in time. Default 10s. It
+	// means nothing for a family without offsets while Heartbeat is off, and then is not printed.
+	MaxLag Duration `toml:"max_lag,omitempty" reload:"live" min:"1ms" max:"1h"`
+	// MaxLagBytes is the same in bytes of the replication stream; 0 is no limit. Default 0.
+	MaxLagBytes Bytes `toml:"max_lag_bytes" reload:"live" min:"0" max:"64gb"`
+	// ProbeInterval is the time between two questions to each node about its replication, while
+	// a policy other than master is in use. Default 100ms.
+	ProbeInterval Duration `toml:"probe_interval" reload:"live" min:"10ms" max:"10s"`
+	// Zone is the zone of this host, for ReadNearest. Default none.
+	Zone string `toml:"zone" reload:"live"`
+	// Weights are the shares of nodes among those that may be read; see Weight for the nodes that
+	// are not named. Default none.
+	Weights []Weight `toml:"weights" reload:"live"`
+	// Hedge sends a read that takes longer than 99 of 100 do to a second replica too. Default
+	// false.
+	Hedge bool `toml:"hedge" reload:"live"`
+	// Heartbeat writes a few small keys on the master every ProbeInterval and reads them on the
+	// replicas, for families whose offsets prove nothing. Default false.
+	Heartbeat bool `toml:"heartbeat" reload:"live"`
+}
+
 // Auth is the table [pool.auth]. All are reloadable. Immutable after construction.
 type Auth struct {
 	// BackendUser is the ACL user towards backends; empty sends AUTH with a password only.
@@ -197,6 +229,12 @@ type User struct {
 	Password Secret `toml:"password,omitempty" reload:"live"`
 	// PasswordFile names a file with the password, instead of Password.
 	PasswordFile string `toml:"password_file,omitempty" reload:"live"`
+	// The reads of this user, where they differ from those of the pool; Reads.For puts the two
+	// together. Empty and nil are not set.
+	ReadPolicy      ReadPolicy  `toml:"read_policy,omitempty" reload:"live"`
+	ReadConsistency Consistency `toml:"read_consistency,omitempty" reload:"live"`
+	ReadMaxLag      *Duration   `toml:"read_max_lag,omitempty" reload:"live" min:"1ms" max:"1h"`
+	ReadMaxLagBytes *Bytes      `toml:"read_max_lag_bytes,omitempty" reload:"live" min:"0" max:"64gb"`
 }
 
 // SlotModel names how a key becomes a slot.
@@ -229,6 +267,27 @@ const (
 	DialectPika      Dialect = "pika"
 	DialectDragonfly Dialect = "dragonfly"
 	DialectKvrocks   Dialect = "kvrocks"
+)
+
+// ReadPolicy names which nodes answer reads.
+type ReadPolicy string
+
+// The read policies.
+const (
+	ReadMaster        ReadPolicy = "master"         // the master, always
+	ReadPreferReplica ReadPolicy = "prefer-replica" // a fit replica, else the master
+	ReadReplica       ReadPolicy = "replica"        // a fit replica, else an error
+	ReadNearest       ReadPolicy = "nearest"        // of fit replicas and the master: own zone first, then latency
+)
+
+// Consistency names what a connection may rely on when replicas answer its reads.
+type Consistency string
+
+// The consistencies.
+const (
+	ConsistencyEventual       Consistency = "eventual"         // no more than MaxLag
+	ConsistencyMonotonic      Consistency = "monotonic"        // nothing older than it has read before
+	ConsistencyReadYourWrites Consistency = "read-your-writes" // nothing older than its own last write
 )
 
 // LogFormat is the form of a log line.

@@ -70,6 +70,12 @@ func (d *decoder) value(path string, in any, out reflect.Value) {
 		return
 	}
 	switch out.Kind() {
+	case reflect.Pointer: // a key that may be unset; empty text leaves it so
+		if in != "" {
+			out.Set(reflect.New(out.Type().Elem()))
+			d.value(path, in, out.Elem())
+		}
+		return
 	case reflect.Struct:
 		if m, ok := in.(map[string]any); ok {
 			d.table(path, m, out)

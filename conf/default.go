@@ -95,6 +95,16 @@ func DefaultPool() Pool {
 			ClientRequests: 1000,
 			ClientBytes:    64 << 20,
 		},
+		Reads: Reads{
+			// A site has to ask for it: what a replica answers can be old.
+			Policy:      ReadMaster,
+			Consistency: ConsistencyEventual,
+			// Long enough for a replica under load, short enough that one which is cut off is noticed.
+			MaxLag: Duration(10 * time.Second),
+			// What is not asked is not known: a replica is out of use for no longer than it takes a
+			// write to reach it and this.
+			ProbeInterval: Duration(100 * time.Millisecond),
+		},
 	}
 }
 

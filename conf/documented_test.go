@@ -137,7 +137,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 			t.Errorf("sluice.toml:%d: %s: the file says %q, the reload tag %q", d.line, path, facts[2], field.Tag.Get("reload"))
 		}
 		value := literal(t, path, d.value, field.Type)
-		if def.IsZero() && def.Kind() != reflect.Bool {
+		if isPlain := def.Kind() == reflect.Bool || def.CanInt(); def.IsZero() && !isPlain {
 			if !strings.HasPrefix(facts[1], "none") {
 				t.Errorf("sluice.toml:%d: %s: the file says the default is %s, there is none", d.line, path, facts[1])
 			}
@@ -165,6 +165,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 
 func TestEveryKeySaysWhetherAReloadAppliesIt(t *testing.T) {
 	restart := []string{}
+	fromZero := []string{"pool.hold.max_wait", "pool.reads.max_lag_bytes", "pool.auth.user.read_max_lag_bytes"}
 	eachKey(func(path string, field reflect.StructField, _ reflect.Value) {
 		switch tag := field.Tag.Get("reload"); tag {
 		case "live":
@@ -173,8 +174,13 @@ func TestEveryKeySaysWhetherAReloadAppliesIt(t *testing.T) {
 		default:
 			t.Errorf("%s: reload tag %q", path, tag)
 		}
-		if field.Type == reflect.TypeFor[Bytes]() || field.Type == reflect.TypeFor[Duration]() || field.Type.Kind() == reflect.Int {
-			if low, high := bound(field, "min"), bound(field, "max"); low.Int() < 0 || low.Int() == 0 && path != "pool.hold.max_wait" || low.Int() >= high.Int() {
+		typ := field.Type
+		if typ.Kind() == reflect.Pointer {
+			typ = typ.Elem()
+		}
+		if reflect.Zero(typ).CanInt() {
+			low, high := bound(field, "min"), bound(field, "max")
+			if low.Int() < 0 || low.Int() == 0 && !slices.Contains(fromZero, path) || low.Int() >= high.Int() {
 				t.Errorf("%s: from %v to %v", path, low, high)
 			}
 		}

@@ -30,6 +30,7 @@ func checkPool(r *report, path string, p *Pool) {
 	checkAdminPort(r, path+".discovery.admin_port", p.Discovery.AdminPort)
 	checkBackend(r, path, &p.Backend)
 	checkAuth(r, path, &p.Auth)
+	checkReads(r, path, p)
 }
 
 func checkDialect(r *report, path string, d Dialect) {
@@ -122,6 +123,7 @@ func checkAuth(r *report, path string, a *Auth) {
 		if r.isBad(user) {
 			continue
 		}
+		checkBounds(r, user, reflect.ValueOf(u))
 		checkSecret(r, join(user, "password"), u.Password)
 		if u.Password.Empty() && !r.isBad(join(user, "password")) {
 			r.add(join(user, "password"), "is missing",

@@ -17,6 +17,10 @@ import (
 func (c *Config) String() string {
 	shown := Config{Proxy: c.Proxy, Pools: slices.Clone(c.Pools)}
 	for i := range shown.Pools {
+		// Written out it would be asked for, and refused where it can't be had.
+		if p := &shown.Pools[i]; !provesLag(p) && !c.givenMaxLag(element("pool", i), p) {
+			p.Reads.MaxLag = 0
+		}
 		// A password that came from a file is shown as the name of the file.
 		a := &shown.Pools[i].Auth
 		if a.BackendPasswordFile != "" {

@@ -27,7 +27,7 @@ func (c Change) String() string {
 
 // Diff names the keys that differ: those that a reload can apply, and those that need a restart.
 // Pools, groups and users are matched by their names, so moving one within the file changes nothing;
-// neither does the order of listen addresses, replicas and seeds.
+// neither does the order of listen addresses, replicas, seeds, weights and zones.
 func Diff(old, new *Config) (apply, restart []Change) {
 	d := differ{}
 	d.table("", reflect.ValueOf(*old), reflect.ValueOf(*new))
@@ -119,6 +119,9 @@ func summary(v reflect.Value) string {
 
 // printed returns the text of a value as it may be shown.
 func printed(v reflect.Value) string {
+	if v.Kind() == reflect.Pointer && v.IsNil() {
+		return ""
+	}
 	if _, ok := v.Interface().(fmt.Stringer); !ok && v.Kind() == reflect.Slice {
 		return strings.Join(elements(v), ", ")
 	}

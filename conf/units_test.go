@@ -246,7 +246,7 @@ func TestNearest(t *testing.T) {
 }
 
 func FuzzUnits(f *testing.F) {
-	for _, s := range []string{"64mb", "1.5h", "0-511,600", "tcp://[::1]:6380", "unix:///run/s.sock?mode=0660", "10.0.0.5:6379"} {
+	for _, s := range []string{"64mb", "1.5h", "0-511,600", "tcp://[::1]:6380", "unix:///run/s.sock?mode=0660", "10.0.0.5:6379", "10.0.0.5:6379=2", "[fd00::5]:6379=eu-1a"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, s string) {
@@ -268,6 +268,16 @@ func FuzzUnits(f *testing.F) {
 		if l, err := ParseListen(s); err == nil {
 			if again, err := ParseListen(l.String()); err != nil || again != l {
 				t.Errorf("listen %q -> %q -> %q, %v", s, l, again, err)
+			}
+		}
+		if w, err := ParseWeight(s); err == nil {
+			if again, err := ParseWeight(w.String()); err != nil || again != w {
+				t.Errorf("weight %q -> %q -> %q, %v", s, w, again, err)
+			}
+		}
+		if z, err := ParseNodeZone(s); err == nil {
+			if again, err := ParseNodeZone(z.String()); err != nil || again != z {
+				t.Errorf("zone %q -> %q -> %q, %v", s, z, again, err)
 			}
 		}
 		if a, err := parseHostPort(s, forConnecting); err == nil {

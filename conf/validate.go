@@ -63,6 +63,12 @@ func checkBounds(r *report, path string, v reflect.Value) {
 		if f.Tag.Get("min") == "" || r.isBad(at) {
 			continue
 		}
+		if field.Kind() == reflect.Pointer {
+			if field.IsNil() {
+				continue
+			}
+			field = field.Elem()
+		}
 		low, high := bound(f, "min"), bound(f, "max")
 		if n := field.Int(); n >= low.Int() && n <= high.Int() {
 			continue
@@ -72,9 +78,13 @@ func checkBounds(r *report, path string, v reflect.Value) {
 	}
 }
 
-// bound returns the value of a min or max tag in the type of the field.
+// bound returns the value of a min or max tag in the type of the field, or of what it points to.
 func bound(f reflect.StructField, tag string) reflect.Value {
-	v := reflect.New(f.Type).Elem()
+	t := f.Type
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	v := reflect.New(t).Elem()
 	if bad := setText(v, f.Tag.Get(tag)); bad != nil {
 		panic("BUG: conf: " + tag + " of " + f.Name + ": " + bad.msg)
 	}
