@@ -22,8 +22,10 @@ type Node struct {
 // Group is a master and its replicas. Immutable.
 type Group struct {
 	ID       GroupID
+	Index    int   // in Table.Groups
 	Master   *Node // never nil in a Table
 	Replicas []*Node
+	Zones    map[string]string // where nodes are, by address, as far as that is known; shared, never changed
 }
 
 // Table maps every slot to its group. Immutable; shared by all loops through an atomic pointer.
@@ -89,6 +91,7 @@ type GroupSpec struct {
 	Master   string // host:port
 	Replicas []string
 	Slots    []Range
+	Zones    map[string]string // by address; nil when none is known
 }
 
 // Spec is what a Table is made from.
@@ -110,7 +113,7 @@ func (b *Builder) Build(spec Spec) (*Table, error) {
 		if t.group(spec.ID) != nil {
 			return nil, fmt.Errorf("group %s is listed twice", spec.ID)
 		}
-		g := &Group{ID: spec.ID, Master: b.node(spec.Master)}
+		g := &Group{ID: spec.ID, Master: b.node(spec.Master), Zones: spec.Zones}
 		for _, addr := range spec.Replicas {
 			g.Replicas = append(g.Replicas, b.node(addr))
 		}
@@ -129,6 +132,9 @@ func (b *Builder) Build(spec Spec) (*Table, error) {
 	moves, err := b.addMoves(t, spec.Moves)
 	if err != nil {
 		return nil, err
+	}
+	for i, g := range t.Groups {
+		g.Index = i
 	}
 	t.Nodes = t.collectNodes()
 	b.epoch++
