@@ -15,21 +15,22 @@ import (
 // discovery -> router. What is not listed here may import nothing of ours; a trailing "/" means everything
 // below.
 var allowed = map[string][]string{
-	"backend":                        {"internal/bufpool", "internal/clock", "proxy/resp"},
-	"backend/dialect":                {"proxy/resp", "router"},
+	"backend":                        {"internal/bufpool", "internal/clock", "proxy/resp", "router/lag"},
+	"backend/dialect":                {"proxy/resp", "router", "router/lag"},
 	"bench/":                         {"bench/"},
-	"cmd/sluice":                     {"backend", "backend/dialect", "conf", "discovery", "discovery/cluster", "discovery/codis", "discovery/migration", "discovery/static", "internal/testbed", "proxy", "proxy/admin", "proxy/command", "router"},
+	"cmd/sluice":                     {"backend", "backend/dialect", "conf", "discovery", "discovery/cluster", "discovery/codis", "discovery/migration", "discovery/replication", "discovery/static", "internal/testbed", "proxy", "proxy/admin", "proxy/command", "router"},
 	"discovery":                      {"router"},
 	"discovery/cluster":              {"discovery", "router"},
 	"discovery/codis":                {"discovery", "router"},
 	"discovery/migration":            {"router"},
+	"discovery/replication":          {"backend", "backend/dialect", "internal/clock", "router", "router/lag"},
 	"discovery/static":               {"discovery", "router"},
 	"internal/testbed/fake":          {"proxy/command", "router"},
 	"internal/testbed/fakecodis":     {"internal/testbed/fake"},
 	"internal/testbed/fakedragonfly": {"internal/testbed/fake"},
 	"internal/testbed/fakekvrocks":   {"internal/testbed/fake"},
 	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "proxy/command", "proxy/resp", "router"},
-	"proxy/admin":                    {"backend", "discovery/migration", "proxy", "proxy/command", "router"},
+	"proxy/admin":                    {"backend", "discovery/migration", "discovery/replication", "proxy", "proxy/command", "router"},
 }
 
 func TestImportDirection(t *testing.T) {

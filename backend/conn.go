@@ -36,7 +36,7 @@ type Failure struct {
 	Err     error
 	Sent    bool   // false proves that no byte of the request left
 	Cut     bool   // parts of the reply were delivered already
-	Request []byte // the request's bytes, valid during the call; nil after a timeout of a sent request
+	Request []byte // the request's bytes, valid during the call; nil after a timeout of a sent request, unless it read from a replica
 }
 
 // ErrTimeout is the Failure.Err of a request that was not answered within Options.RequestTimeout.
@@ -71,9 +71,10 @@ const (
 // Conn is one pipelined connection to a node, in one protocol version and one database. Owned by the event
 // loop that made it; no locking.
 type Conn struct {
-	Node  *Node
-	Proto int // RESP version
-	DB    int
+	Node    *Node
+	Proto   int // RESP version
+	DB      int
+	Replica bool // carries reads that were sent to a replica on purpose, and nothing else
 
 	// Dirty is the loop's mark that the Conn stands in its list of connections to flush.
 	Dirty bool
@@ -91,12 +92,14 @@ type Conn struct {
 	tail   []byte // start of a reply line that the last read cut
 	inPart bool   // a part of the oldest request's reply was delivered
 
-	expired   int   // oldest entries whose owners were told ErrTimeout
-	lastReply int64 // loop clock of the last bytes received
-	dials     int   // failed dials in a row
-	dialAt    int64 // loop clock of the next dial, 0 while none is due
-	failedAt  int64 // loop clock of the last failed dial
-	dialedAt  int64 // loop clock of the last dial
+	expired      int   // oldest entries whose owners were told ErrTimeout
+	expiredBytes int   // their size in the send log
+	lastReply    int64 // loop clock of the last bytes received
+	openedAt     int64 // loop clock at which it came up
+	dials        int   // failed dials in a row
+	dialAt       int64 // loop clock of the next dial, 0 while none is due
+	failedAt     int64 // loop clock of the last failed dial
+	dialedAt     int64 // loop clock of the last dial
 
 	buffered  int   // bytes that gnet had not written at the last tick
 	drainedAt int64 // loop clock of the last tick that found them fewer
@@ -123,6 +126,16 @@ func (c *Conn) Closed() bool { return c.state == stateClosed }
 
 // Up reports whether the Conn is connected.
 func (c *Conn) Up() bool { return c.state == stateUp }
+
+// Connect dials if that was not done yet.
+func (c *Conn) Connect() {
+	if c.state == stateNew {
+		c.dial()
+	}
+}
+
+// OpenedAt is the loop clock at which the Conn came up.
+func (c *Conn) OpenedAt() int64 { return c.openedAt }
 
 // InFlight is the number of requests that wait for a reply.
 func (c *Conn) InFlight() int { return c.fifo.len() - c.expired }
@@ -259,6 +272,7 @@ func (c *Conn) popOldest(e entry) {
 	c.fifo.pop()
 	if c.expired > 0 {
 		c.expired--
+		c.expiredBytes -= e.size
 	}
 }
 
@@ -317,13 +331,21 @@ func (c *Conn) expire(before int64) int {
 		owner, tag := e.owner, e.tag
 		e.owner = nil
 		f := Failure{Conn: c, Err: ErrTimeout, Sent: true, Cut: c.inPart && c.expired == 0}
+		if c.Replica {
+			f.Request = c.log.at(c.expiredBytes, e.size)
+		}
 		c.expired++
+		c.expiredBytes += e.size
 		if owner != nil {
 			owner.Fail(tag, f)
 		}
 	}
 	return late
 }
+
+// GiveUp fails the requests that were queued before the given time, as if their time was over: whoever asked knows a
+// better server. It returns how many.
+func (c *Conn) GiveUp(before int64) int { return c.expire(before) }
 
 // moving reports whether a long request or reply has made progress since the given time: then the requests
 // wait in line for it, and not for a server that does not answer.
@@ -344,7 +366,7 @@ func (c *Conn) Opened(gc gnet.Conn, now int64) bool {
 	if c.state != stateDialing {
 		return false
 	}
-	c.gc, c.state, c.dials, c.dialErr, c.lastReply = gc, stateUp, 0, nil, now
+	c.gc, c.state, c.dials, c.dialErr, c.lastReply, c.openedAt = gc, stateUp, 0, nil, now, now
 	c.Node.conns.Add(1)
 	c.Node.Report(nil)
 	return true
@@ -385,7 +407,7 @@ func (c *Conn) leave() {
 // sent is not known any more, so none may be sent again.
 func (c *Conn) Abandon(err error) {
 	c.leave()
-	c.expired, c.tail, c.gc, c.log = 0, nil, nil, sendLog{pool: c.log.pool}
+	c.expired, c.expiredBytes, c.tail, c.gc, c.log = 0, 0, nil, nil, sendLog{pool: c.log.pool}
 	for c.fifo.len() > 0 {
 		e := *c.fifo.at(0)
 		c.fifo.pop()
@@ -426,7 +448,7 @@ func (c *Conn) dial() {
 }
 
 func (c *Conn) connectAndEnroll() error {
-	nc, err := c.Node.connect(c.Node.ctx, c.Proto, c.DB)
+	nc, err := c.Node.connect(c.Node.ctx, purpose{proto: c.Proto, db: c.DB, replica: c.Replica})
 	if err != nil {
 		return err
 	}

@@ -21,9 +21,15 @@ var ErrGreeting = errors.New("greeting refused")
 // ErrNoRESP3 is returned by a dial for RESP3 when the server does not speak it.
 var ErrNoRESP3 = fmt.Errorf("%w: the server does not speak RESP3", ErrGreeting)
 
-// connect dials the node and greets it: HELLO 3 or AUTH, CLIENT SETNAME, SELECT. It blocks up to
+// purpose is what a connection is for.
+type purpose struct {
+	proto, db int
+	replica   bool // for reads from a replica
+}
+
+// connect dials the node and greets it: HELLO 3 or AUTH, CLIENT SETNAME, SELECT, READONLY. It blocks up to
 // Options.DialTimeout; never call it on a loop.
-func (n *Node) connect(ctx context.Context, proto, db int) (net.Conn, error) {
+func (n *Node) connect(ctx context.Context, use purpose) (net.Conn, error) {
 	opts := n.Options()
 	ctx, cancel := context.WithTimeout(ctx, opts.DialTimeout)
 	defer cancel()
@@ -36,7 +42,7 @@ func (n *Node) connect(ctx context.Context, proto, db int) (net.Conn, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := n.greet(nc, opts, proto, db); err != nil {
+	if err := n.greet(nc, opts, use); err != nil {
 		_ = nc.Close()
 		return nil, err
 	}
@@ -51,8 +57,9 @@ func (n *Node) connect(ctx context.Context, proto, db int) (net.Conn, error) {
 	return nc, nil
 }
 
-func (n *Node) greet(nc net.Conn, opts *Options, proto, db int) error {
-	g := greeter{conn: nc, addr: n.Addr}
+func (n *Node) greet(nc net.Conn, opts *Options, use purpose) error {
+	g := greeter{addr: n.Addr, replies: replyReader{conn: nc}}
+	proto, db := use.proto, use.db
 	user := opts.User
 	if user == "" {
 		user = "default"
@@ -73,6 +80,9 @@ func (n *Node) greet(nc net.Conn, opts *Options, proto, db int) error {
 	if db != 0 {
 		g.must("SELECT", strconv.Itoa(db))
 	}
+	if use.replica && opts.Cluster {
+		g.may("READONLY") // Dragonfly's replicas need none and take it; a refusal shows in the first MOVED.
+	}
 	if opts.Name != "" {
 		g.may("CLIENT", "SETNAME", opts.Name)
 	}
@@ -81,10 +91,9 @@ func (n *Node) greet(nc net.Conn, opts *Options, proto, db int) error {
 
 // greeter sends one command at a time and reads its reply. It stops at the first error.
 type greeter struct {
-	conn net.Conn
-	addr string
-	buf  []byte
-	err  error
+	addr    string
+	replies replyReader
+	err     error
 }
 
 // must runs a command that has to succeed.
@@ -101,33 +110,15 @@ func (g *greeter) may(args ...string) []byte {
 	if g.err != nil {
 		return nil
 	}
-	if _, err := g.conn.Write(resp.AppendCommand(nil, args...)); err != nil {
+	_, err := g.replies.conn.Write(resp.AppendCommand(nil, args...))
+	var reply []byte
+	if err == nil {
+		reply, err = g.replies.next()
+	}
+	if err != nil {
 		g.err = fmt.Errorf("dial %s: %s: %w", g.addr, args[0], err)
-		return nil
 	}
-	var (
-		framer resp.Framer
-		reply  []byte
-		chunk  [4096]byte
-	)
-	for {
-		n, err := g.conn.Read(chunk[:])
-		if err != nil {
-			g.err = fmt.Errorf("dial %s: %s: %w", g.addr, args[0], err)
-			return nil
-		}
-		g.buf = append(g.buf, chunk[:n]...)
-		n, done, err := framer.Next(g.buf)
-		if err != nil {
-			g.err = fmt.Errorf("dial %s: %s: %w", g.addr, args[0], err)
-			return nil
-		}
-		reply = append(reply, g.buf[:n]...)
-		g.buf = g.buf[n:]
-		if done {
-			return reply
-		}
-	}
+	return reply
 }
 
 // isLocal reports whether a dial failed for want of something on this machine.

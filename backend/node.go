@@ -11,6 +11,7 @@ import (
 	"github.com/sony/gobreaker/v2"
 
 	"sluice/internal/clock"
+	"sluice/router/lag"
 )
 
 // Node is one server as every loop of the process sees it. Safe for concurrent use.
@@ -23,6 +24,8 @@ type Node struct {
 	Addr string // host:port
 
 	trouble func()
+	observe func(Observation)
+	kicked  chan struct{} // capacity 1: that a probe is wanted
 	opts    atomic.Pointer[Options]
 	ctx     context.Context // ends when the Node is retired
 	retire  context.CancelFunc
@@ -37,6 +40,10 @@ type Node struct {
 	answeredAt atomic.Int64 // clock.Now of the last good probe
 	patient    atomic.Bool  // silence says nothing: the server may be paused
 	status     atomic.Pointer[Status]
+	heartbeat  atomic.Pointer[Heartbeat]
+	proof      atomic.Pointer[lag.Proof] // nil while the node may not be read as a replica
+	latency    atomic.Int64              // nanoseconds, smoothed
+	reads      atomic.Uint64             // reads that were sent to it by choice, see CountReads
 }
 
 // Status is what the probe knows of a node. Immutable.
@@ -61,7 +68,7 @@ const (
 
 // NewNode returns a Node for the server at addr. Run probes it; Retire ends Run and all dials.
 func NewNode(id int, addr string, opts *Options) *Node {
-	n := &Node{ID: id, Addr: addr}
+	n := &Node{ID: id, Addr: addr, kicked: make(chan struct{}, 1)}
 	n.opts.Store(opts)
 	n.status.Store(&Status{Since: time.Now()})
 	n.ctx, n.retire = context.WithCancel(context.Background())
@@ -100,6 +107,28 @@ func (n *Node) newBreaker(open time.Duration) *breaker {
 // OnFailure makes the Node call f for each failure that is reported to it, from any goroutine; f must not
 // block. It must be called before the Node is used.
 func (n *Node) OnFailure(f func()) { n.trouble = f }
+
+// OnProbe makes the Node call f with the outcome of every probe, from its own goroutine. It must be called before the
+// Node is used.
+func (n *Node) OnProbe(f func(Observation)) { n.observe = f }
+
+// SetHeartbeat makes probes write or read heartbeats; nil makes them stop.
+func (n *Node) SetHeartbeat(h *Heartbeat) { n.heartbeat.Store(h) }
+
+// SetProof says by what the node may be read as a replica; nil: it may not.
+func (n *Node) SetProof(p *lag.Proof) { n.proof.Store(p) }
+
+// Proof is what SetProof said last.
+func (n *Node) Proof() *lag.Proof { return n.proof.Load() }
+
+// CountReads counts reads that were sent to the node rather than to another one of its group.
+func (n *Node) CountReads(reads uint64) { n.reads.Add(reads) }
+
+// Reads is what CountReads has counted.
+func (n *Node) Reads() uint64 { return n.reads.Load() }
+
+// Latency is what a probe of the node takes, smoothed; 0 while that is not known.
+func (n *Node) Latency() time.Duration { return time.Duration(n.latency.Load()) }
 
 // Options are those in force.
 func (n *Node) Options() *Options { return n.opts.Load() }
@@ -158,19 +187,27 @@ func (n *Node) SetPatient(patient bool) { n.patient.Store(patient) }
 
 // Report feeds the breaker with the outcome of an event; nil is a success.
 func (n *Node) Report(err error) {
-	if err != nil && n.patient.Load() && isSilence(err) {
+	if n.isPause(err) {
 		return
 	}
-	n.failing.Store(err != nil)
 	if err != nil && n.trouble != nil {
 		n.trouble()
 	}
+	n.feed(err)
+}
+
+// feed is Report without a word to anybody.
+func (n *Node) feed(err error) {
+	n.failing.Store(err != nil)
 	done, denied := n.breaker.Load().Allow()
 	if denied != nil {
 		return // Open, or half open with a probe under way.
 	}
 	done(err)
 }
+
+// isPause reports whether err is to be expected of a server that is paused.
+func (n *Node) isPause(err error) bool { return err != nil && n.patient.Load() && isSilence(err) }
 
 // isSilence reports whether err says that nothing came, rather than that something went wrong.
 func isSilence(err error) bool {

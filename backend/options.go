@@ -7,6 +7,7 @@ type Options struct {
 	User     string // ACL user, "" for the default user
 	Password string // "" sends no AUTH
 	Name     string // CLIENT SETNAME on every connection
+	Cluster  bool   // replicas are read behind READONLY
 
 	DialTimeout    time.Duration // connect and greeting
 	RequestTimeout time.Duration // from queueing to the last byte of the reply

@@ -4,142 +4,221 @@ import (
 	"bytes"
 	"context"
 	"fmt"
-	"net"
+	"strconv"
 	"strings"
 	"time"
 
 	"sluice/internal/clock"
 )
 
-// Run probes the node every Options.ProbeInterval until the node is retired: PING on a connection of its own, which
-// also tells the server's version, role and protocol. The outcome feeds the breaker, so a server that
-// accepts connections but is frozen opens it, and one that comes back closes it.
+// Observation is the outcome of a probe.
+type Observation struct {
+	Asked, Answered int64  // clock.Now before the questions left, and when the answers had come
+	Life            uint64 // of the connection: answers with the same Life come from one process
+	Info            []byte // the reply to INFO replication, valid for ever; an error reply on servers without it
+	Loading         bool   // the server loads its data
+	Heartbeat       int64  // clock.Now of the oldest of the newest heartbeats found, 0 if one is missing
+	Err             error  // why there was no answer; then nothing else counts but Answered
+}
+
+// Heartbeat names the keys of a node's heartbeats. Immutable.
+type Heartbeat struct {
+	Keys  []string
+	Write bool // to a master, the others read
+}
+
+// heartbeatLife is how long a heartbeat is kept by a server after the last proxy that wrote it is gone.
+const heartbeatLife = "3600"
+
+// Run probes the node every Options.ProbeInterval, and when it is kicked, until the node is retired: PING and INFO
+// replication on a connection of its own, which also tell the server's version, role and protocol. The outcome feeds
+// the breaker, so a server that accepts connections but is frozen opens it, and one that comes back closes it.
 func (n *Node) Run() {
 	ctx := n.ctx
 	p := probe{node: n}
 	defer p.close()
 	for {
-		err := p.once(ctx)
+		o := p.once(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		n.Report(err)
-		p.publish(err)
+		p.report(o.Err)
+		p.publish(o.Err)
+		if n.observe != nil {
+			n.observe(o)
+		}
 		wait := time.NewTimer(n.probeWait())
 		select {
 		case <-ctx.Done():
 			wait.Stop()
 			return
+		case <-n.kicked:
+			wait.Stop()
 		case <-wait.C:
 		}
 	}
 }
 
-// probeWait is the time to the next probe: the probe is what closes an open breaker.
+// Kick asks for a probe now. Safe for concurrent use; it never blocks.
+func (n *Node) Kick() {
+	select {
+	case n.kicked <- struct{}{}:
+	default: // One is due already.
+	}
+}
+
+// probeWait is the time to the next probe: the probe is what closes an open breaker. Replicas leave a master the
+// time to be first, since they are kicked after it.
 func (n *Node) probeWait() time.Duration {
 	opts := n.Options()
-	if !n.Available() {
-		return min(opts.ProbeInterval, opts.BreakerOpen)
+	wait := opts.ProbeInterval
+	if n.Status().Role == "replica" {
+		wait += wait / 4
 	}
-	return opts.ProbeInterval
+	if !n.Available() {
+		return min(wait, opts.BreakerOpen)
+	}
+	return wait
 }
 
-// probe is the control connection of a node. It belongs to the goroutine of Run.
+// probe is what the goroutine of Run owns.
 type probe struct {
-	node   *Node
-	conn   net.Conn // nil while there is none
-	status Status
+	node    *Node
+	control *Control // nil while there is none
+	life    uint64
+	status  Status
 }
 
-func (p *probe) once(ctx context.Context) error {
-	if p.conn == nil {
+// once asks the node. Half an answer is none.
+func (p *probe) once(ctx context.Context) Observation {
+	o := Observation{Asked: clock.Now()}
+	o.Err = p.ask(ctx, &o)
+	o.Answered, o.Life = clock.Now(), p.life
+	if o.Err != nil {
+		p.close()
+	}
+	return o
+}
+
+func (p *probe) ask(ctx context.Context, o *Observation) error {
+	if p.control == nil {
 		if err := p.open(ctx); err != nil {
 			return err
 		}
 	}
-	start := time.Now()
-	reply, err := p.ask(ctx, "PING")
+	o.Asked = clock.Now()
+	questions := [][]string{{"PING"}, {"INFO", "replication"}}
+	beat := p.node.heartbeat.Load()
+	if beat != nil {
+		questions = append(questions, beat.commands(o.Asked)...)
+	}
+	replies, err := p.control.Do(ctx, questions...)
 	if err != nil {
-		p.close()
 		return err
 	}
-	p.status.RTT = time.Since(start)
+	p.status.RTT = time.Duration(clock.Now() - o.Asked)
+	p.node.smoothLatency(int64(p.status.RTT))
+	ping, info := replies[0], replies[1]
 	// A server that loads its data or that is a stale replica answers an error: it lives, and what the
 	// error means for requests shows in their replies.
-	if reply[0] == '-' && isAuthError(reply) {
-		p.close()
-		return fmt.Errorf("%w: PING: %s", ErrGreeting, bytes.TrimSpace(reply[1:]))
+	if ping[0] == '-' && isAuthError(ping) {
+		return fmt.Errorf("%w: PING: %s", ErrGreeting, bytes.TrimSpace(ping[1:]))
 	}
-	return p.askRole(ctx)
-}
-
-// askRole asks each time: a replica is promoted without a connection being lost.
-func (p *probe) askRole(ctx context.Context) error {
-	role, err := p.ask(ctx, "ROLE")
-	if err != nil {
-		p.close()
-		return err
-	}
-	switch {
-	case bytes.Contains(role, []byte("\r\nmaster\r\n")):
+	o.Info, o.Loading = info, bytes.HasPrefix(ping, []byte("-LOADING"))
+	switch role := infoField(info, "role"); {
+	case strings.HasPrefix(role, "master"):
 		p.status.Role = "master"
-	case bytes.Contains(role, []byte("\r\nslave\r\n")), bytes.Contains(role, []byte("\r\nreplica\r\n")):
+	case role == "slave", role == "replica":
 		p.status.Role = "replica"
+	}
+	if beat != nil && !beat.Write {
+		o.Heartbeat = oldestHeartbeat(replies[2:])
 	}
 	return nil
 }
 
+// commands write heartbeats, or read them.
+func (h *Heartbeat) commands(now int64) [][]string {
+	value := strconv.FormatInt(now, 10)
+	commands := make([][]string, len(h.Keys))
+	for i, key := range h.Keys {
+		if h.Write {
+			commands[i] = []string{"SET", key, value, "EX", heartbeatLife}
+		} else {
+			commands[i] = []string{"GET", key}
+		}
+	}
+	return commands
+}
+
+// oldestHeartbeat is when the oldest of the heartbeats in replies was written, 0 when one is missing.
+func oldestHeartbeat(replies [][]byte) int64 {
+	oldest := int64(0)
+	for _, reply := range replies {
+		_, value, _ := bytes.Cut(bytes.TrimSpace(reply), []byte("\r\n"))
+		at, err := strconv.ParseInt(string(value), 10, 64)
+		if err != nil || reply[0] != '$' {
+			return 0
+		}
+		if oldest == 0 || at < oldest {
+			oldest = at
+		}
+	}
+	return oldest
+}
+
 // open connects and learns what the server is.
 func (p *probe) open(ctx context.Context) error {
-	conn, err := p.node.connect(ctx, 2, 0)
+	control, err := p.node.OpenControl(ctx)
 	if err != nil {
 		return err
 	}
-	p.conn = conn
-	hello, err := p.ask(ctx, "HELLO", "3")
+	p.control = control
+	p.life++
+	replies, err := control.Do(ctx, []string{"HELLO", "3"})
 	if err != nil {
-		p.close()
 		return err
 	}
-	if hello[0] != '-' {
+	if hello := replies[0]; hello[0] != '-' {
 		p.status.RESP3 = Supported
 		p.status.Version = field(hello, "version")
 		p.status.Role = field(hello, "role")
 		return nil
 	}
 	p.status.RESP3 = Unsupported
-	info, err := p.ask(ctx, "INFO")
+	replies, err = control.Do(ctx, []string{"INFO"})
 	if err != nil {
-		p.close()
 		return err
 	}
-	p.status.Version = infoField(info, "redis_version")
-	p.status.Role = strings.Replace(infoField(info, "role"), "slave", "replica", 1)
+	p.status.Version = infoField(replies[0], "redis_version")
+	p.status.Role = strings.Replace(infoField(replies[0], "role"), "slave", "replica", 1)
 	return nil
-}
-
-// ask runs one command within the dial timeout.
-func (p *probe) ask(ctx context.Context, args ...string) ([]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.node.Options().DialTimeout)
-	defer cancel()
-	conn := p.conn
-	stop := context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	g := greeter{conn: conn, addr: p.node.Addr}
-	reply := g.may(args...)
-	return reply, g.err
 }
 
 // Ask runs one command on a connection of its own, for rare questions of the control side. It blocks up to twice
 // Options.DialTimeout; never call it on a loop.
 func (n *Node) Ask(ctx context.Context, args ...string) ([]byte, error) {
-	conn, err := n.connect(ctx, 2, 0)
+	control, err := n.OpenControl(ctx)
 	if err != nil {
 		return nil, err
 	}
-	p := probe{node: n, conn: conn}
-	defer p.close()
-	return p.ask(ctx, args...)
+	defer control.Close()
+	replies, err := control.Do(ctx, args)
+	if err != nil {
+		return nil, err
+	}
+	return replies[0], nil
+}
+
+// report feeds the breaker. That a server which was gone is still gone is no news to anybody else.
+func (p *probe) report(err error) {
+	n := p.node
+	switch {
+	case err == nil || p.status.Err == "":
+		n.Report(err)
+	case !n.isPause(err):
+		n.feed(err)
+	}
 }
 
 func (p *probe) publish(err error) {
@@ -153,10 +232,18 @@ func (p *probe) publish(err error) {
 }
 
 func (p *probe) close() {
-	if p.conn != nil {
-		_ = p.conn.Close()
-		p.conn = nil
+	if p.control != nil {
+		p.control.Close()
+		p.control = nil
 	}
+}
+
+// smoothLatency takes a probe's time in. One slow answer must not move reads to another node.
+func (n *Node) smoothLatency(took int64) {
+	if old := n.latency.Load(); old != 0 {
+		took = old + (took-old)/8
+	}
+	n.latency.Store(took)
 }
 
 func isAuthError(reply []byte) bool {

@@ -67,6 +67,18 @@ func (l *sendLog) markSent(n int) {
 // oldest is the oldest unanswered request, which is size bytes long. It is valid until pop.
 func (l *sendLog) oldest(size int) []byte { return l.chunks[0][l.off : l.off+size] }
 
+// at is the request of size bytes that starts skip bytes behind the oldest unanswered one. It is valid until pop.
+func (l *sendLog) at(skip, size int) []byte {
+	off := l.off + skip
+	for _, chunk := range l.chunks {
+		if off < len(chunk) {
+			return chunk[off : off+size]
+		}
+		off -= len(chunk)
+	}
+	panic("BUG: no such request in the send log")
+}
+
 // pop forgets the oldest request, of size bytes, sent or not.
 func (l *sendLog) pop(size int) {
 	l.off += size

@@ -2,7 +2,7 @@ package dialect
 
 // CodisServer is codis-server 3.2. While a slot moves its source runs a command in SLOTSMGRT-EXEC-WRAPPER, or
 // says that the key is gone or on its way.
-var CodisServer = register(&Family{Name: "codis", Judge: judgeCodis, MovesKeys: true, Wraps: true, Fences: true, OneAtATime: true})
+var CodisServer = register(&Family{Name: "codis", Judge: judgeCodis, MovesKeys: true, Wraps: true, Fences: true, OneAtATime: true, OffsetsProve: true})
 
 // judgeCodis knows no redirects: codis-server is a Redis 3.2 that is not a cluster.
 func judgeCodis(reply []byte, _ string) Verdict { return judge(reply, proven) }

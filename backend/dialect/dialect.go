@@ -35,6 +35,17 @@ type Family struct {
 	OneAtATime bool
 	// Background says that nothing does: keys whose slot is moved in the background are left to that.
 	Background bool
+
+	// OffsetsProve says that an offset which a replica reports as applied proves that all before it is applied, if its
+	// replication id is the master's. Pika counts what it has written to its log and not yet applied, and may have the
+	// master's offset without the data of a full sync; a master of Dragonfly has no offset to compare with.
+	OffsetsProve bool
+	// RelinkUnproven says that a link which comes back may lack data without INFO telling: a Pika whose full sync went
+	// wrong goes on with the increments, and Dragonfly says the same after a partial sync and after a full one.
+	RelinkUnproven bool
+	// NoDBSize says that DBSIZE must not be sent: with slotmigrate and a key in every slot Pika answers it twice, and
+	// every reply behind it on the connection is the one of the request before.
+	NoDBSize bool
 }
 
 // families by name. Immutable after construction.

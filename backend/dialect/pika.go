@@ -9,7 +9,7 @@ import "bytes"
 // still in the cache of its GET. And the background migration that the dashboard drives does not know of keys
 // that are moved on access: for such a key it sends an older value after a newer one, or a DEL. So with the dashboard's
 // method semi-async keys are left to it. What the server reports as its version makes no difference to any of this.
-var Pika = register(&Family{Name: "pika", Judge: judgePika, MovesKeys: true, ReadsAtSource: true, ProveMoved: true, Background: true})
+var Pika = register(&Family{Name: "pika", Judge: judgePika, MovesKeys: true, ReadsAtSource: true, ProveMoved: true, Background: true, RelinkUnproven: true, NoDBSize: true})
 
 // pikaProven has the spellings of Pika, which puts ERR in front.
 var pikaProven = []token{
