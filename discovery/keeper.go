@@ -76,16 +76,19 @@ type Keeper struct {
 	wake chan struct{} // Capacity 1: that there is something to do, not how much.
 
 	builder   *router.Builder
-	ground    Snapshot
+	said      Snapshot // by the source, the last good one
+	adoptions map[router.GroupID]adoption
+	ground    Snapshot // said, with the adoptions
 	owners    []string // By slot: the master in ground; nil before the first good snapshot.
 	known     map[string]bool
 	learnt    map[string]bool // Addresses that only MOVED has named, ever.
 	overrides map[router.Slot]override
 
 	mu        sync.Mutex
-	pending   map[router.Slot]string // MOVED since the last turn, the newest per slot; nil when none.
-	published *Snapshot              // The newest snapshot since the last turn.
-	waiting   []chan<- error         // Done of the snapshots since the last turn.
+	heirs     map[router.GroupID]string // what Adopt was told since the last turn; nil when nothing.
+	pending   map[router.Slot]string    // MOVED since the last turn, the newest per slot; nil when none.
+	published *Snapshot                 // The newest snapshot since the last turn.
+	waiting   []chan<- error            // Done of the snapshots since the last turn.
 	status    Status
 }
 
@@ -125,6 +128,7 @@ func NewKeeper(cfg Config) *Keeper {
 		builder:   router.NewBuilder(cfg.Model),
 		learnt:    make(map[string]bool),
 		overrides: make(map[router.Slot]override),
+		adoptions: make(map[router.GroupID]adoption),
 		status:    Status{Source: cfg.Name},
 	}
 }
@@ -224,14 +228,17 @@ func (k *Keeper) keep(ctx context.Context) {
 // due if nothing else comes.
 func (k *Keeper) turn(now time.Time) time.Time {
 	k.mu.Lock()
-	published, pending, waiting := k.published, k.pending, k.waiting
-	k.published, k.pending, k.waiting = nil, nil, nil
+	published, pending, waiting, heirs := k.published, k.pending, k.waiting, k.heirs
+	k.published, k.pending, k.waiting, k.heirs = nil, nil, nil, nil
 	k.mu.Unlock()
 
 	var refused error
 	news := false
 	if published != nil {
 		news, refused = k.judge(*published)
+	}
+	if k.takeHeirs(heirs) {
+		news = true
 	}
 	redirected := k.takeMoved(pending, now)
 	expired, next := k.expire(now)
@@ -257,10 +264,11 @@ func (k *Keeper) judge(s Snapshot) (bool, error) {
 		return false, err
 	}
 	k.setError(nil)
-	if k.owners != nil && s.Equal(k.ground) {
+	if k.owners != nil && s.Equal(k.said) {
 		return false, nil
 	}
-	k.ground, k.owners, k.known = s, s.owners(k.cfg.Model), make(map[string]bool)
+	k.said, k.known = s, make(map[string]bool)
+	k.setGround()
 	for _, g := range s.Groups {
 		k.known[g.Master] = true
 		for _, addr := range g.Replicas {

@@ -148,7 +148,7 @@ func (s Snapshot) checkSlots(model router.Model) []error {
 func (s Snapshot) Equal(o Snapshot) bool {
 	return slices.EqualFunc(s.canonical(), o.canonical(), func(a, b router.GroupSpec) bool {
 		return a.ID == b.ID && a.Master == b.Master &&
-			slices.Equal(a.Replicas, b.Replicas) && slices.Equal(a.Slots, b.Slots)
+			slices.Equal(a.Replicas, b.Replicas) && slices.Equal(a.Slots, b.Slots) && maps.Equal(a.Zones, b.Zones)
 	}) && maps.Equal(s.moves(), o.moves())
 }
 

@@ -19,12 +19,33 @@ func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.R
 	if verdict.Kind == dialect.Pass {
 		return false
 	}
+	if r.Conn.Replica && verdict.Kind != dialect.Moved && verdict.Kind != dialect.Ask {
+		unproven(r.Conn)
+		c.askMaster(to, tag, seq, slot, r.Request)
+		return true
+	}
 	d := c.detour(to, tag, seq, slot, r.Request)
 	if !d.obey(verdict, r) {
 		return true
 	}
 	c.addDetour(d)
 	return true
+}
+
+// askMaster sends a read again that a replica could not serve: to the master, or wherever its slot is by now.
+func (c *client) askMaster(to sink, tag, seq uint32, slot router.Slot, raw []byte) {
+	c.loop.stats.ReadsAgain++
+	c.strayed(seq)
+	c.addDetour(c.detour(to, tag, seq, slot, raw))
+}
+
+// strayed notes that a read is not answered by the replica that it was sent to.
+func (c *client) strayed(seq uint32) {
+	if p := c.pipe.at(seq); c.recent != nil && p.slot != anySlot {
+		c.recent.strayed(bucketOf(p.slot))
+	} else if c.recent != nil {
+		c.recent.strayed(1<<buckets - 1)
+	}
 }
 
 // judge reads an error reply. What can't be acted on is Pass: a redirect in a pool whose slots are not those of a
@@ -37,7 +58,7 @@ func (c *client) judge(cmd *command.Command, reply []byte, b *backend.Conn) dial
 			return dialect.Verdict{}
 		}
 	case dialect.InTransit, dialect.NoMaster:
-		if c.pool.Settings().Hold.MaxWait == 0 || isScript(cmd) && !dialect.Exact(reply) {
+		if c.pool.Settings().Hold.MaxWait == 0 && !b.Replica || isScript(cmd) && !dialect.Exact(reply) {
 			return dialect.Verdict{}
 		}
 	case dialect.Pass, dialect.Denied:
@@ -60,6 +81,7 @@ func (c *client) lost(to sink, tag, seq uint32, f backend.Failure) bool {
 		return false
 	}
 	c.loop.stats.Retries++
+	c.strayed(seq)
 	c.addDetour(c.detour(to, tag, seq, slot, f.Request))
 	return true
 }
@@ -75,7 +97,8 @@ func (c *client) maySendAgain(seq uint32, f backend.Failure) bool {
 	if f.Request == nil || c.loop.now-p.start >= int64(patience) {
 		return false
 	}
-	reads := p.cmd != nil && p.cmd.Is(command.ReadOnly) && !c.pipe.writesAfter(seq, p.slot)
+	// Behind a read at a replica there is no write of its keys, see recent.
+	reads := p.cmd != nil && p.cmd.Is(command.ReadOnly) && (f.Conn.Replica || !c.pipe.writesAfter(seq, p.slot))
 	return !f.Sent || reads
 }
 

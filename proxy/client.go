@@ -28,7 +28,8 @@ type client struct {
 	out      []byte       // replies of this turn
 	held     int          // bytes of replies that wait for older ones
 	pipe     pipeline
-	view     *view // topology under which the requests in flight were routed
+	view     *view   // topology under which the requests in flight were routed
+	recent   *recent // nil until the client may read from replicas
 	stall    stall
 	detours  []*detour      // oldest first
 	detoured map[string]int // how many of them have a key
@@ -66,6 +67,7 @@ func (c *client) opened(conn gnet.Conn) {
 	c.conn = conn
 	c.loop.clients[c.id] = c
 	c.loop.stats.ClientsOpened++
+	c.setReads()
 }
 
 // traffic takes what one read brought.

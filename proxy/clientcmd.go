@@ -35,6 +35,13 @@ func cmdClientGetName(c *client, _ [][]byte) bool {
 
 func cmdClientSetInfo(c *client, args [][]byte) bool {
 	attribute := strings.ToLower(string(args[2]))
+	if refusal, known := c.wish(attribute, strings.ToLower(string(args[3]))); known && refusal != "" {
+		c.replyError(refusal)
+		return true
+	} else if known {
+		c.replyOK()
+		return true
+	}
 	if attribute != "lib-name" && attribute != "lib-ver" {
 		c.replyError(fmt.Sprintf("ERR Unrecognized option '%s'", args[2]))
 		return true

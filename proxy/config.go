@@ -50,6 +50,9 @@ type PoolConfig struct {
 	// goroutine, event loops too, and must not block. May be nil.
 	Trouble func()
 
+	// Observe is told what every probe of a node found. It is called from the goroutine of the probe. May be nil.
+	Observe func(addr string, o backend.Observation)
+
 	PoolSettings
 }
 
@@ -59,6 +62,7 @@ type PoolSettings struct {
 	Users     []User
 	Backend   backend.Options
 	Hold      HoldSettings
+	Reads     PoolReads
 	// MoveParallel is how many SLOTSMGRTTAGONE one source gets at once from this process.
 	MoveParallel int
 }
@@ -77,4 +81,5 @@ func (l Listen) String() string { return l.Network + "://" + l.Address }
 type User struct {
 	Name     string // "default" is the user of AUTH with a password alone
 	Password string
+	Reads    *ReadRules // nil: those of the pool
 }

@@ -43,6 +43,8 @@ type detour struct {
 	after int64  // loop clock before which it is not sent
 	why   string // the last thing in the way, behind "slot 886"
 
+	masterOnly bool // a replica was asked and is not to be believed
+
 	behind uint32 // how many requests behind this one need no more waiting, see awaited
 
 	transit transit
@@ -151,6 +153,10 @@ func (d *detour) run() {
 	}
 	v := c.pool.view.Load()
 	if o, blocked := c.pool.obstacle(v, d.slot); blocked {
+		if b := d.reader(v); b != nil {
+			d.send(b)
+			return
+		}
 		d.waitFor(v, o)
 		return
 	}
@@ -165,6 +171,25 @@ func (d *detour) run() {
 		return
 	}
 	d.send(c.loop.link(v.master(d.slot), c.proto, c.db))
+}
+
+// reader is the connection to a replica that may serve the request while its master can't, nil when there is none.
+func (d *detour) reader(v *view) *backend.Conn {
+	c := d.client
+	if c.reads == nil || v == nil || d.wide || d.masterOnly || !c.mayReadReplica(d.cmd, len(d.keys) > 1) {
+		return nil
+	}
+	g := v.readableGroup(d.slot)
+	if g == nil {
+		return nil
+	}
+	b := c.chooseReader(v, g, need{bucketOf(d.slot), v.settledAt(d.slot)})
+	if b == nil || !b.Replica {
+		return nil
+	}
+	c.strayed(d.seq)
+	b.Node.CountReads(1)
+	return b
 }
 
 // followTo sends the request where a redirect points to.
@@ -334,6 +359,11 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 			}
 			return
 		}
+	}
+	if c.doubtful(r.Conn, r) {
+		d.masterOnly, d.state = true, detourIdle
+		c.runDetours()
+		return
 	}
 	d.pass(r.Data, r.First, r.Last)
 }

@@ -24,7 +24,7 @@ func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
 		return true
 	}
 	if cmd.KeyAt > 0 && cmd.ArityOK(len(args)) && c.plain() && plans[cmd.ID].kind == planForward {
-		return c.forward(v, cmd, c.pool.Model.Slot(args[cmd.KeyAt]), raw)
+		return c.forward(v, cmd, c.pool.Model.Slot(args[cmd.KeyAt]), raw, false)
 	}
 	return c.dispatchOther(v, cmd, args, raw)
 }
@@ -122,7 +122,7 @@ func (c *client) forwardKeys(v *view, cmd *command.Command, args [][]byte, raw [
 			return true
 		}
 	}
-	return c.forward(v, cmd, slot, raw)
+	return c.forward(v, cmd, slot, raw, len(keys) > 1)
 }
 
 // keysRefusal is the error for arguments in which the keys can't be found. The server would answer one of

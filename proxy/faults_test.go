@@ -171,9 +171,9 @@ func TestResetFailsExactlyTheRequestsOnTheConnection(t *testing.T) {
 	c.request("SET", kb[0], "x")
 	c.request("GET", ka[0])
 	c.request("GET", kb[1])
+	a.await(t, 1, "GET "+ka[0]) // What it holds up has to come behind it.
 	other.request("INCR", ka[1])
 	other.request("GET", kb[1])
-	a.await(t, 1, "GET "+ka[0])
 	a.await(t, 1, "INCR "+ka[1])
 	b.await(t, 2, "GET "+kb[1])
 	close(held)

@@ -14,7 +14,12 @@ func (c *client) begin(cmd *command.Command, slot router.Slot) uint32 {
 	if c.pipe.empty() {
 		c.loop.busy++
 	}
-	return c.pipe.push(cmd, slot, c.loop.now)
+	seq := c.pipe.push(cmd, slot, c.loop.now)
+	if c.recent != nil && slot != anySlot && !cmd.Is(command.ReadOnly) {
+		c.pipe.at(seq).flags |= countedWrite
+		c.recent.writes[slot%buckets]++
+	}
+	return seq
 }
 
 // mayRoute reports whether a command on slot may be routed by v now. While requests are in flight that were
@@ -28,11 +33,20 @@ func (c *client) mayRoute(v *view, slot router.Slot) bool {
 	return v == nil || c.view.table.SameOwner(v.table, slot)
 }
 
-// forward sends a request as it is to the master of slot. It returns false when the request has to wait.
-func (c *client) forward(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
+// forward sends a request as it is to a node that has slot. many says that it may have several keys. It returns false when
+// the request has to wait.
+func (c *client) forward(v *view, cmd *command.Command, slot router.Slot, raw []byte, many bool) bool {
 	if !c.mayRoute(v, slot) {
 		return false
 	}
+	if c.reads != nil && v != nil {
+		return c.forwardByPolicy(v, cmd, slot, raw, many)
+	}
+	return c.forwardToMaster(v, cmd, slot, raw)
+}
+
+// forwardToMaster sends a request as it is to the master of slot. It returns false when the request has to wait.
+func (c *client) forwardToMaster(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
 	node := v.straight(slot)
 	if node == nil {
 		return c.forwardUnsettled(v, cmd, slot, raw)
@@ -82,6 +96,10 @@ func (c *client) Reply(seq uint32, r backend.Reply) {
 		return
 	}
 	if r.First && r.Data[0] == '-' && c.bounced(c, seq, seq, c.pipe.at(seq).slot, r) {
+		return
+	}
+	if c.doubtful(r.Conn, r) {
+		c.askMaster(c, seq, seq, c.pipe.at(seq).slot, r.Request)
 		return
 	}
 	if r.First && len(c.detours) > 0 {
@@ -150,6 +168,9 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 	}
 	if last {
 		p.flags |= answered
+		if p.flags&(atReplica|countedWrite|countedRead) != 0 {
+			c.recent.answered(bucketOf(p.slot), p.flags)
+		}
 	}
 	if seq != c.pipe.head || !last && p.flags&passedPart == 0 && len(p.stored())+len(data) < streamFrom {
 		c.held += p.store(data, c.loop.pool)

@@ -215,6 +215,9 @@ func (l *loop) checkHeld() {
 		}
 		switch {
 		case blocked && l.now < h.deadline:
+			if h.cause == HoldNoMaster {
+				c.pool.askAround(l.now)
+			}
 			l.watchHold(h)
 			return false
 		case blocked:

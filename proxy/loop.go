@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
@@ -45,6 +46,10 @@ type loop struct {
 	stopping      bool // nothing is sent again any more
 	lanesFreed    bool // a lane was answered
 
+	turn   uint64   // counts turns
+	sticky []sticky // by node ID of a group's master
+	rng    *rand.Rand
+
 	lanes     map[*backend.Node]*lanes
 	nudged    map[*backend.Node]int64 // loop clock of the last nudge
 	arrivals  arrivals
@@ -80,6 +85,7 @@ func newLoop(s *Server, id int, el gnet.EventLoop) *loop {
 		pool:    bufpool.New(maxFree),
 		now:     clock.Now(),
 		clients: make(map[uint64]*client),
+		rng:     rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	}
 	l.flushTask = gnet.RunnableFunc(func(context.Context) error {
 		l.flush()
@@ -92,6 +98,7 @@ func newLoop(s *Server, id int, el gnet.EventLoop) *loop {
 func (l *loop) begin() {
 	if !l.scheduled {
 		l.now = clock.Now()
+		l.turn++
 	}
 	l.server.rouse(paceTimeouts)
 }
@@ -229,11 +236,20 @@ func (l *loop) rewatch(c *client) {
 
 // link returns the loop's connection to node for a protocol version and a database, making it if needed.
 func (l *loop) link(node *backend.Node, proto, db int) *backend.Conn {
+	return l.connTo(node, proto, db, false)
+}
+
+// replicaLink is link for reads that are sent to a replica on purpose.
+func (l *loop) replicaLink(node *backend.Node, proto, db int) *backend.Conn {
+	return l.connTo(node, proto, db, true)
+}
+
+func (l *loop) connTo(node *backend.Node, proto, db int, replica bool) *backend.Conn {
 	for node.ID >= len(l.links) {
 		l.links = append(l.links, nil)
 	}
 	for i, b := range l.links[node.ID] {
-		if b.Proto != proto || b.DB != db {
+		if b.Proto != proto || b.DB != db || b.Replica != replica {
 			continue
 		}
 		if !b.Closed() {
@@ -243,6 +259,7 @@ func (l *loop) link(node *backend.Node, proto, db int) *backend.Conn {
 		break
 	}
 	b := backend.NewConn(node, proto, db, l.el, l.pool, l)
+	b.Replica = replica
 	l.links[node.ID] = append(l.links[node.ID], b)
 	return b
 }
@@ -303,9 +320,15 @@ func (l *loop) tick() {
 	l.server.rouse(wants)
 }
 
+// patienceWithReplica is how long reads wait for a replica that is not proven to be fit any more.
+const patienceWithReplica = int64(20 * time.Millisecond)
+
 func (l *loop) tickBackend(b *backend.Conn) {
 	if !b.Node.Available() || !b.Node.Wanted() {
 		b.FailQueued() // Nothing of these requests has left: they may find another way.
+	}
+	if p := b.Node.Proof(); b.Replica && (p == nil || l.now > p.ValidUntil) {
+		b.GiveUp(l.now - patienceWithReplica) // The master will serve these reads.
 	}
 	if !b.Tick(l.now) {
 		l.closeBackend(b, fmt.Errorf("backend %s left a request unanswered", b.Node.Addr))

@@ -38,11 +38,14 @@ const anySlot = router.Slot(1<<16 - 1)
 type pendingFlags uint8
 
 const (
-	answered   pendingFlags = 1 << iota // the whole reply is here
-	failed                              // the reply is an error
-	sentTwice                           // it was retried after a lost connection
-	passedPart                          // a part of the reply went to the client
-	detoured                            // the request, or a part of it, is or was on a detour
+	answered     pendingFlags = 1 << iota // the whole reply is here
+	failed                                // the reply is an error
+	sentTwice                             // it was retried after a lost connection
+	passedPart                            // a part of the reply went to the client
+	detoured                              // the request, or a part of it, is or was on a detour
+	atReplica                             // a read, sent to a replica; counted in client.recent
+	countedWrite                          // counted in client.recent
+	countedRead                           // a read, sent to the master; counted in client.recent
 )
 
 const minPipeline = 4

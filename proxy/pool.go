@@ -24,6 +24,7 @@ type Pool struct {
 	moved  func(slot router.Slot, addr string)
 	// trouble is called when a node fails, from any goroutine.
 	trouble func()
+	observe func(addr string, o backend.Observation)
 	addrs   []net.Addr // guarded by Server.mu
 
 	mu     sync.Mutex // guards nodes and probes
@@ -33,7 +34,9 @@ type Pool struct {
 	holds holdBook
 
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
-	view     atomic.Pointer[view]         // written by SetTable, read by the loops once per batch
+	asked    atomic.Int64                 // loop clock of the last askAround
+	viewMu   sync.Mutex                   // held while view is replaced
+	view     atomic.Pointer[view]         // read by the loops once per batch
 }
 
 // view is a topology with the nodes it names. Immutable.
@@ -41,6 +44,47 @@ type view struct {
 	table *router.Table
 	nodes []*backend.Node // by router.Node.Index; nil for indexes that table does not use
 	since int64           // loop clock at which it came into force
+
+	readers [][]reader // by router.Group.Index; nil when nothing may be read from replicas
+	settled []int64    // by slot: loop clock at which it last changed hands, 0 for before base; nil when none did
+	base    int64      // since of the first view
+}
+
+// readableGroup is the group whose replicas may be asked for keys in slot, nil when none may: the slot moves, or nobody
+// owns it.
+func (v *view) readableGroup(slot router.Slot) *router.Group {
+	if v.readers == nil || v.table.Move(slot) != nil {
+		return nil
+	}
+	return v.table.Owner(slot)
+}
+
+// settledAt is when the slot came to its owner, as far as this proxy knows. A replica that has not got that far may lack
+// its keys.
+func (v *view) settledAt(slot router.Slot) int64 {
+	if v.settled == nil {
+		return v.base
+	}
+	return max(v.base, v.settled[slot])
+}
+
+// noteSettled finds the slots that change hands between two views.
+func (v *view) noteSettled(last *view) {
+	v.base = v.since
+	if last == nil {
+		return
+	}
+	v.base, v.settled = last.base, last.settled
+	for slot := range v.table.Model.Slots() {
+		if last.table.SameOwner(v.table, router.Slot(slot)) {
+			continue
+		}
+		if len(v.settled) == 0 || len(last.settled) > 0 && &v.settled[0] == &last.settled[0] {
+			v.settled = make([]int64, v.table.Model.Slots())
+			copy(v.settled, last.settled)
+		}
+		v.settled[slot] = v.since
+	}
 }
 
 // straight is the node that commands on slot are sent to as they are, nil when it is not that simple: the slot
@@ -66,7 +110,7 @@ func (v *view) master(slot router.Slot) *backend.Node {
 
 func newPool(s *Server, cfg PoolConfig) *Pool {
 	p := &Pool{
-		Name: cfg.Name, Model: cfg.Model, server: s, listen: cfg.Listen, moved: cfg.Moved,
+		Name: cfg.Name, Model: cfg.Model, server: s, listen: cfg.Listen, moved: cfg.Moved, observe: cfg.Observe,
 		nodes: make(map[string]*backend.Node),
 	}
 	if p.Family = cfg.Family; p.Family == nil {
@@ -105,7 +149,11 @@ func (p *Pool) SetTable(t *router.Table) {
 	for _, n := range t.Nodes {
 		v.nodes[n.Index] = p.node(n.Addr)
 	}
+	p.viewMu.Lock()
+	v.noteSettled(p.view.Load())
+	v.setReaders(p.settings.Load())
 	p.view.Store(v)
+	p.viewMu.Unlock()
 	p.markWanted(t)
 	p.onLoops((*loop).settle)
 }
@@ -114,11 +162,18 @@ func (p *Pool) SetTable(t *router.Table) {
 func (p *Pool) SetSettings(s PoolSettings) {
 	p.settings.Store(&s)
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	for _, n := range p.nodes {
 		n.SetOptions(&s.Backend)
 	}
-	p.onLoops((*loop).settle)
+	p.mu.Unlock()
+	p.viewMu.Lock()
+	if v := p.view.Load(); v != nil {
+		next := *v
+		next.setReaders(&s)
+		p.view.Store(&next)
+	}
+	p.viewMu.Unlock()
+	p.onLoops((*loop).renew)
 }
 
 // onLoops runs f on every loop, soon.
@@ -142,6 +197,13 @@ func (p *Pool) Nodes() []*backend.Node {
 	return nodes
 }
 
+// Node finds the node at addr, nil when the pool has none there.
+func (p *Pool) Node(addr string) *backend.Node {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.nodes[addr]
+}
+
 // node finds or makes the node at addr. A loop calls it when a redirect names an address.
 func (p *Pool) node(addr string) *backend.Node {
 	p.mu.Lock()
@@ -153,6 +215,9 @@ func (p *Pool) node(addr string) *backend.Node {
 	opts := p.settings.Load().Backend
 	n := backend.NewNode(p.server.nextNodeID(), addr, &opts)
 	n.OnFailure(p.trouble)
+	if p.observe != nil {
+		n.OnProbe(func(o backend.Observation) { p.observe(addr, o) })
+	}
 	p.nodes[addr] = n
 	p.probes.Go(n.Run)
 	return n
@@ -223,6 +288,16 @@ func (p *Pool) serverVersion() string {
 
 // fallbackVersion is the Redis whose command table Sluice carries.
 const fallbackVersion = "7.2.0"
+
+// askGap is how often, while requests wait for a master, everybody is asked who that is.
+const askGap = int64(50 * time.Millisecond)
+
+// askAround reports trouble at most every askGap.
+func (p *Pool) askAround(now int64) {
+	if last := p.asked.Load(); now-last >= askGap && p.asked.CompareAndSwap(last, now) {
+		p.trouble()
+	}
+}
 
 // masters is the number of masters and how many of them take requests.
 func (p *Pool) masters() (up, all int) {

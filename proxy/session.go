@@ -24,6 +24,8 @@ type session struct {
 	libVer        string
 	noEvict       bool
 	noTouch       bool
+	reads         *ReadRules // nil: all reads go to the master
+	wishes        readWishes // what the client has asked for itself
 	addr, laddr   string
 	created       time.Time
 }
@@ -92,6 +94,7 @@ func (c *client) login(user string, password []byte) bool {
 		return false
 	}
 	c.user, c.authenticated = user, true
+	c.setReads()
 	return true
 }
 
@@ -178,6 +181,7 @@ func cmdReset(c *client, _ [][]byte) bool {
 		return false
 	}
 	c.session = newSession(c.pool, c.addr, c.laddr)
+	c.setReads()
 	c.reply([]byte("+RESET\r\n"))
 	return true
 }

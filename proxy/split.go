@@ -22,8 +22,9 @@ type split struct {
 	kind   splitKind
 	cmd    *command.Command
 	parts  []splitPart
-	of     []int // MGET: the part of each key, in the order of the request
-	left   int   // parts not answered
+	of     []int  // MGET: the part of each key, in the order of the request
+	left   int    // parts not answered
+	writes uint64 // buckets counted in client.recent
 }
 
 type splitPart struct {
@@ -36,6 +37,9 @@ type splitPart struct {
 
 	moving   bool // its keys have to be found, see transit
 	atServer bool // sent and not answered
+
+	need  need         // of the keys
+	count pendingFlags // how it is counted in client.recent
 }
 
 // splitKind says how the replies become one.
@@ -64,23 +68,28 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 	}
 	first := c.pool.Model.Slot(args[1])
 	single := true
+	reads := c.reads != nil && cmd.Is(command.ReadOnly)
 	for i := 1; i < len(args); i += step {
 		slot := c.pool.Model.Slot(args[i])
 		if !c.mayRoute(v, slot) {
 			return false
 		}
-		if v.straight(slot) == nil {
+		if v.straight(slot) == nil && !(reads && c.hasReader(v, cmd, slot)) {
 			if o, blocked := c.pool.obstacle(v, slot); blocked {
 				return c.holdBack(v, o, len(raw))
 			}
 		}
+		if c.reads != nil && c.mustWait(v, cmd, slot) {
+			return false
+		}
 		single = single && slot == first
 	}
 	if single {
-		return c.forward(v, cmd, first, raw)
+		return c.forward(v, cmd, first, raw, len(args) > 1+step)
 	}
 	s := c.newSplit(v, cmd, kind, args)
 	s.seq = c.begin(cmd, anySlot)
+	s.countWrites()
 	c.splits = append(c.splits, s)
 	for i := range s.parts {
 		s.send(i)
@@ -107,6 +116,8 @@ func (c *client) newSplit(v *view, cmd *command.Command, kind splitKind, args []
 			s.parts = append(s.parts, splitPart{slot: slot, node: node, args: 1, moving: moving})
 		}
 		part := &s.parts[at]
+		part.need.buckets |= bucketOf(slot)
+		part.need.since = max(part.need.since, v.settledAt(slot))
 		for _, arg := range args[i : i+step] {
 			part.body = resp.AppendBulk(part.body, arg)
 		}
@@ -130,9 +141,13 @@ func (s *split) send(i int) {
 		c.addDetour(c.detour(s, uint32(i), s.seq, part.slot, l.scratch))
 		return
 	}
-	b := l.link(part.node, c.proto, c.db)
+	b, refusal := s.connFor(part)
+	if b == nil {
+		s.answer(i, appendErrorLine(nil, refusal))
+		return
+	}
 	if err := b.Send(l.scratch, s, uint32(i), l.now); err != nil {
-		s.answer(i, appendErrorLine(nil, sendError(part.node, err)))
+		s.answer(i, appendErrorLine(nil, sendError(b.Node, err)))
 		return
 	}
 	part.atServer = true
@@ -148,6 +163,10 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 	part := &s.parts[tag]
 	part.atServer = !r.Last
 	if r.First && r.Data[0] == '-' && c.bounced(s, tag, s.seq, part.slot, r) {
+		return
+	}
+	if c.doubtful(r.Conn, r) || s.counts(part, r) {
+		c.askMaster(s, tag, s.seq, part.slot, r.Request)
 		return
 	}
 	if r.First && len(c.detours) > 0 && c.overtook(s.seq, s.slots(part), s.cmd, r.Request, r.Last) {
@@ -191,6 +210,10 @@ func (s *split) deliver(tag uint32, data []byte, _, last bool) {
 	part.reply = append(part.reply, data...)
 	s.client.held += len(data)
 	if last {
+		if part.count != 0 {
+			s.client.recent.answered(part.need.buckets, part.count)
+			part.count = 0
+		}
 		s.answered()
 	}
 }
@@ -227,6 +250,9 @@ func (s *split) answered() {
 	}
 	for i := range s.parts {
 		s.client.held -= len(s.parts[i].reply)
+	}
+	if s.writes != 0 {
+		s.client.recent.answered(s.writes, countedWrite)
 	}
 	s.client.splits = slices.DeleteFunc(s.client.splits, func(o *split) bool { return o == s })
 	s.client.deliver(s.seq, s.merge(), true, true)

@@ -16,6 +16,7 @@ type Stats struct {
 	AuthFailures   uint64
 	Panics         uint64
 	Retries        uint64 // requests sent again after a lost connection
+	ReadsAgain     uint64 // reads sent again because a replica could not serve them
 	Redirects      [redirectKinds]uint64
 	Overflows      [overflowKinds]uint64
 	Moves          MoveStats
@@ -116,6 +117,7 @@ func (s *Stats) merge(o *Stats) {
 	s.AuthFailures += o.AuthFailures
 	s.Panics += o.Panics
 	s.Retries += o.Retries
+	s.ReadsAgain += o.ReadsAgain
 	for i := range o.Redirects {
 		s.Redirects[i] += o.Redirects[i]
 	}

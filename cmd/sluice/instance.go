@@ -18,6 +18,7 @@ import (
 	"sluice/discovery/cluster"
 	"sluice/discovery/codis"
 	moves "sluice/discovery/migration"
+	"sluice/discovery/replication"
 	"sluice/discovery/static"
 	"sluice/proxy"
 	"sluice/proxy/admin"
@@ -32,6 +33,7 @@ type instance struct {
 	load    func() (*conf.Config, error) // reads the configuration again
 	server  *proxy.Server
 	admin   *admin.Server
+	journal *replication.Journal
 	sources []*source
 	stop    context.CancelFunc
 	work    sync.WaitGroup
@@ -47,17 +49,18 @@ type instance struct {
 
 // source keeps one pool's topology up to date.
 type source struct {
-	pool    *proxy.Pool
-	keeper  *discovery.Keeper
-	static  *static.Source  // or
-	cluster *cluster.Source // or
-	codis   *codis.Source   // as the configuration says
-	watcher *moves.Watcher
+	pool     *proxy.Pool
+	keeper   *discovery.Keeper
+	static   *static.Source  // or
+	cluster  *cluster.Source // or
+	codis    *codis.Source   // as the configuration says
+	watcher  *moves.Watcher
+	replicas *replication.Watcher
 }
 
 // startInstance runs cfg. load is for reloads.
 func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slog.Logger, level *slog.LevelVar) (*instance, error) {
-	in := &instance{log: log, level: level, load: load, started: cfg, cfg: cfg, end: make(chan struct{})}
+	in := &instance{log: log, level: level, load: load, started: cfg, cfg: cfg, end: make(chan struct{}), journal: replication.NewJournal(0)}
 	id := newID()
 	in.server = proxy.New(proxy.Config{
 		ID: id, Version: version, Loops: cfg.Proxy.Loops, Log: log, Settings: proxySettings(cfg),
@@ -82,6 +85,7 @@ func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slo
 			}
 		})
 		in.work.Go(func() { s.watcher.Run(ctx) })
+		in.work.Go(func() { s.replicas.Run(ctx) })
 	}
 	in.awaitTopology(ctx)
 	if err := in.server.Start(); err != nil {
@@ -130,7 +134,8 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 		Listen:       listens(p.Listen),
 		PoolSettings: settings,
 		Moved:        func(slot router.Slot, addr string) { s.keeper.Moved(slot, addr) },
-		Trouble:      func() { s.keeper.Refresh() },
+		Trouble:      func() { s.trouble() },
+		Observe:      func(addr string, o backend.Observation) { s.replicas.Observe(addr, o) },
 	})
 	var src discovery.Source
 	switch p.Discovery.Kind {
@@ -145,10 +150,12 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 		src = s.static
 	}
 	s.watcher = in.newWatcher(p, s.pool)
+	s.replicas = in.newReplicaWatcher(p, s, id)
 	s.keeper = discovery.NewKeeper(discovery.Config{
 		Model: model, Source: src, Name: string(p.Discovery.Kind), Log: in.log.With("pool", p.Name), Reachable: reachable(p.Dialect, s.pool),
 		Apply: func(t *router.Table) {
 			s.pool.SetTable(t)
+			s.replicas.SetTable(t)
 			s.watcher.Look()
 		},
 	})
@@ -166,6 +173,7 @@ func (in *instance) openAdmin(addr string) error {
 	}
 	in.admin = admin.New(admin.Config{
 		Server: in.server, Version: version, Log: in.log, Reload: in.reload, Sources: in.statuses, Migrations: in.migrations,
+		Groups: in.groupStatuses, Events: in.journal.Since, Reads: in.nodeReads,
 	}, ln)
 	return nil
 }
@@ -244,8 +252,15 @@ func (in *instance) apply(next *conf.Config) {
 	}
 }
 
+// trouble is told that something went wrong with a node: what it is now, and what the topology says, is asked at once.
+func (s *source) trouble() {
+	s.keeper.Refresh()
+	s.replicas.Kick()
+}
+
 func (s *source) apply(p *conf.Pool, cfg *conf.Config, log *slog.Logger) {
 	s.pool.SetSettings(poolSettings(p, cfg, s.pool.Settings().Backend.Name[len(clientNamePrefix):]))
+	s.replicas.SetRules(replicaRules(p))
 	s.watcher.SetAccess(watcherAccess(p, s.pool.Settings().Backend.Name))
 	switch {
 	case s.static != nil && p.Discovery.Kind == conf.DiscoverStatic:
@@ -286,7 +301,8 @@ func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings 
 			User: p.Auth.BackendUser, Password: p.Auth.BackendPassword.Reveal(), Name: clientNamePrefix + id,
 			DialTimeout: b.DialTimeout.Std(), RequestTimeout: b.RequestTimeout.Std(),
 			KeepAlive: b.TCPKeepalive.Std(), UserTimeout: b.TCPUserTimeout.Std(),
-			ReconnectMin: b.ReconnectMin.Std(), ReconnectMax: b.ReconnectMax.Std(), ProbeInterval: b.ProbeInterval.Std(),
+			ReconnectMin: b.ReconnectMin.Std(), ReconnectMax: b.ReconnectMax.Std(), ProbeInterval: probeInterval(p),
+			Cluster:         p.SlotModel == conf.SlotCluster,
 			BreakerFailures: b.BreakerFailures, BreakerOpen: b.BreakerOpen.Std(),
 			MaxQueued: int(cfg.Proxy.Limits.BackendOutput),
 		},
@@ -297,9 +313,11 @@ func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings 
 			ClientRequests: p.Hold.ClientRequests, ClientBytes: int(p.Hold.ClientBytes),
 		},
 		MoveParallel: b.MoveParallel,
+		Reads:        poolReads(p),
 	}
-	for _, u := range p.Auth.Users {
-		s.Users = append(s.Users, proxy.User{Name: u.Name, Password: u.Password.Reveal()})
+	for i := range p.Auth.Users {
+		u := &p.Auth.Users[i]
+		s.Users = append(s.Users, proxy.User{Name: u.Name, Password: u.Password.Reveal(), Reads: userReads(p, u)})
 	}
 	return s
 }
@@ -315,7 +333,7 @@ func listens(list []conf.Listen) []proxy.Listen {
 func groupSpecs(groups []conf.Group) []router.GroupSpec {
 	specs := make([]router.GroupSpec, len(groups))
 	for i, g := range groups {
-		specs[i] = router.GroupSpec{ID: router.GroupID(g.ID), Master: g.Master, Replicas: g.Replicas}
+		specs[i] = router.GroupSpec{ID: router.GroupID(g.ID), Master: g.Master, Replicas: g.Replicas, Zones: zonesOf(&g)}
 		for _, r := range g.Slots {
 			specs[i].Slots = append(specs[i].Slots, router.Range{From: router.Slot(r.From), To: router.Slot(r.To)})
 		}

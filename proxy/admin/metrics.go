@@ -62,6 +62,8 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.holds(srv.Pools())
 	e.moves(&st.Moves)
 	e.migrations(srv.Pools(), s.cfg.Migrations())
+	statuses, reads := s.replicas()
+	e.replicas(srv.Pools(), statuses, reads)
 	metrics.WriteProcessMetrics(w)
 }
 

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"sluice/discovery/migration"
+	"sluice/discovery/replication"
 	"sluice/proxy"
 )
 
@@ -26,6 +27,12 @@ type Config struct {
 	Sources func() map[string]SourceStatus
 	// Migrations tells what is known of migrations between the masters of each pool, by pool.
 	Migrations func() map[string]migration.Status
+	// Groups tells what is known of the replication of each pool's groups, by pool. Optional.
+	Groups func() map[string]replication.Status
+	// Events returns the newest events with an id above since, at most limit of them, oldest first. Optional.
+	Events func(since uint64, limit int) []replication.Event
+	// Reads counts the reads that each node has served, by pool and address. Optional.
+	Reads func() map[string]map[string]uint64
 }
 
 // Server answers HTTP. Safe for concurrent use.
@@ -46,6 +53,8 @@ func New(cfg Config, ln net.Listener) *Server {
 	mux.HandleFunc("POST /-/reload", s.reload)
 	mux.HandleFunc("GET /api/v1/topology", s.topology)
 	mux.HandleFunc("GET /api/v1/migrations", s.migrations)
+	mux.HandleFunc("GET /api/v1/groups", s.groups)
+	mux.HandleFunc("GET /api/v1/events", s.events)
 	mux.HandleFunc("GET /api/v1/stats", s.stats)
 	if isLoopback(ln.Addr()) {
 		addProfiles(mux)

@@ -1,0 +1,77 @@
+package discovery
+
+import (
+	"slices"
+
+	"sluice/router"
+)
+
+// adoption is a master that has taken another one's place without the source knowing.
+type adoption struct {
+	addr    string
+	against router.GroupSpec // what the source said of the group then
+}
+
+// Adopt makes a replica of a group its master: evidence says that it is, and the source can't know. It holds until the
+// source says something else of the group than it says now. Safe for concurrent use; it never blocks on anything but a
+// short lock.
+func (k *Keeper) Adopt(group router.GroupID, addr string) {
+	k.mu.Lock()
+	if k.heirs == nil {
+		k.heirs = make(map[router.GroupID]string)
+	}
+	k.heirs[group] = addr
+	k.mu.Unlock()
+	k.signal()
+}
+
+// takeHeirs turns what Adopt was told into adoptions, and reports whether that changes anything.
+func (k *Keeper) takeHeirs(heirs map[router.GroupID]string) (changed bool) {
+	for id, addr := range heirs {
+		i := slices.IndexFunc(k.said.Groups, func(g router.GroupSpec) bool { return g.ID == id })
+		if i < 0 {
+			continue
+		}
+		g := k.said.Groups[i]
+		switch {
+		case addr == g.Master:
+			_, adopted := k.adoptions[id]
+			delete(k.adoptions, id) // It is the old one again.
+			changed = changed || adopted
+		case slices.Contains(g.Replicas, addr) && k.adoptions[id].addr != addr:
+			k.adoptions[id] = adoption{addr, g}
+			changed = true
+		}
+	}
+	if changed {
+		k.setGround()
+	}
+	return changed
+}
+
+// setGround computes what counts from what the source says and the adoptions.
+func (k *Keeper) setGround() {
+	k.ground = k.said
+	k.ground.Groups = slices.Clone(k.said.Groups)
+	for i, g := range k.ground.Groups {
+		a, ok := k.adoptions[g.ID]
+		if !ok {
+			continue
+		}
+		if !sameNodes(a.against, g) {
+			delete(k.adoptions, g.ID)
+			continue
+		}
+		g.Replicas = slices.DeleteFunc(slices.Clone(g.Replicas), func(addr string) bool { return addr == a.addr })
+		g.Replicas = append(g.Replicas, g.Master)
+		g.Master = a.addr
+		k.ground.Groups[i] = g
+	}
+	k.owners = k.ground.owners(k.cfg.Model)
+}
+
+// sameNodes reports whether a source says the same of the nodes of a group.
+func sameNodes(a, b router.GroupSpec) bool {
+	return a.Master == b.Master &&
+		slices.Equal(slices.Sorted(slices.Values(a.Replicas)), slices.Sorted(slices.Values(b.Replicas)))
+}

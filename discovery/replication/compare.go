@@ -1,0 +1,276 @@
+package replication
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"sluice/backend"
+	"sluice/internal/clock"
+	"sluice/router/lag"
+)
+
+// A suspect is a replica whose INFO is all right, and that was never seen to get a full copy of the master's data. It
+// is compared with the master before it is read: keys that the master picks at random, their types, lengths and, of
+// short strings, values. A key that is written meanwhile proves nothing, so a difference counts only if the
+// master says the same before and after, and the replica had reached the moment of the first question.
+const (
+	// sampleKeys is how many keys are compared.
+	sampleKeys = 256
+	// compareTries is how often differences are looked at again before they count.
+	compareTries = 5
+	// compareTime bounds a comparison.
+	compareTime = 10 * time.Second
+	// compareAgain is when a replica that differs is compared again: it may have been mended.
+	compareAgain = 5 * time.Second
+	// compareGap is the least time between two comparisons of one proxy.
+	compareGap = 50 * time.Millisecond
+	// namedKeys is how many keys that differ are named.
+	namedKeys = 3
+	// longestValue is how many bytes of a string are compared.
+	longestValue = 1024
+)
+
+// comparer is when each replica of a group was compared last.
+type comparer struct{ last map[string]int64 }
+
+// suspect is a comparison that is due.
+type suspect struct {
+	group           *group
+	master, replica string
+	life            uint64
+}
+
+// compareSuspects compares one suspect after the other.
+func (w *Watcher) compareSuspects(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-w.wake:
+		}
+		for s := w.nextSuspect(); s != nil && ctx.Err() == nil; s = w.nextSuspect() {
+			w.examine(ctx, s)
+			pause := time.NewTimer(compareGap)
+			select {
+			case <-ctx.Done():
+				pause.Stop()
+			case <-pause.C:
+			}
+		}
+	}
+}
+
+// nextSuspect finds a comparison that is due, nil when none is.
+func (w *Watcher) nextSuspect() *suspect {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := clock.Now()
+	for _, g := range w.sorted() {
+		for _, r := range g.spec.Replicas {
+			v, _ := g.Verdict(r.Addr)
+			sample, ok := g.Sample(r.Addr)
+			differs := v.State == lag.Diverged && sample.Role == lag.Replica
+			if !ok || !v.Suspect && !differs || now-g.comparer.last[r.Addr] < int64(compareAgain) && differs {
+				continue
+			}
+			if g.comparer.last == nil {
+				g.comparer.last = make(map[string]int64)
+			}
+			g.comparer.last[r.Addr] = now
+			return &suspect{group: g, master: g.spec.Master.Addr, replica: r.Addr, life: sample.Life}
+		}
+	}
+	return nil
+}
+
+// examine compares a suspect and tells the group what came of it. When the comparison itself fails nothing is told, and
+// it is tried again with the next evidence.
+func (w *Watcher) examine(ctx context.Context, s *suspect) {
+	ctx, cancel := context.WithTimeout(ctx, compareTime)
+	defer cancel()
+	mismatch, err := w.compare(ctx, s)
+	if err != nil {
+		if ctx.Err() == nil {
+			w.cfg.Log.Debug("replica not compared", "node", s.replica, "err", err)
+		}
+		return
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s.group.Compared(s.replica, s.life, mismatch)
+	w.judge(s.group, clock.Now())
+}
+
+func (w *Watcher) compare(ctx context.Context, s *suspect) (mismatch string, err error) {
+	master, replica := w.cfg.Node(s.master), w.cfg.Node(s.replica)
+	if master == nil || replica == nil {
+		return "", context.Canceled
+	}
+	m, err := master.OpenControl(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer m.Close()
+	r, err := replica.OpenControl(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	keys, err := randomKeys(ctx, m)
+	if err != nil {
+		return "", err
+	}
+	for try := 0; len(keys) > 0; try++ {
+		differs, err := w.differences(ctx, s, m, r, keys)
+		if err != nil {
+			return "", err
+		}
+		if keys = differs; try == compareTries {
+			break
+		}
+	}
+	if len(keys) == 0 {
+		return "", nil
+	}
+	named := make([]string, 0, namedKeys)
+	for _, key := range keys[:min(len(keys), namedKeys)] {
+		named = append(named, fmt.Sprintf("%.64q", key))
+	}
+	return fmt.Sprintf("its data is not the master's: %d of %d sampled keys differ, such as %s",
+		len(keys), sampleKeys, strings.Join(named, ", ")), nil
+}
+
+// randomKeys asks for keys of database 0; fewer when there are few.
+func randomKeys(ctx context.Context, c *backend.Control) ([]string, error) {
+	commands := slices.Repeat([][]string{{"RANDOMKEY"}}, sampleKeys)
+	replies, err := c.Do(ctx, commands...)
+	if err != nil {
+		return nil, err
+	}
+	keys := make(map[string]bool)
+	for _, reply := range replies {
+		// Pika shows keys of its own, which it does not replicate as they are.
+		if key, ok := bulk(reply); ok && !strings.HasPrefix(key, "_internal:") && !strings.HasPrefix(key, "sluice:heartbeat:") {
+			keys[key] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(keys)), nil
+}
+
+// differences returns those keys that the replica has otherwise than the master, though it should have reached it.
+func (w *Watcher) differences(ctx context.Context, s *suspect, m, r *backend.Control, keys []string) ([]string, error) {
+	asked := clock.Now()
+	before, err := describeKeys(ctx, m, keys)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.awaitWatermark(ctx, s, asked); err != nil {
+		return nil, err
+	}
+	there, err := describeKeys(ctx, r, keys)
+	if err != nil {
+		return nil, err
+	}
+	after, err := describeKeys(ctx, m, keys)
+	if err != nil {
+		return nil, err
+	}
+	var differs []string
+	for i, key := range keys {
+		if bytes.Equal(before[i], after[i]) && !bytes.Equal(there[i], before[i]) {
+			differs = append(differs, key)
+		}
+	}
+	return differs, nil
+}
+
+// awaitWatermark waits until the replica is proven to have what the master had at an instant, or, where nothing is
+// proven, for as long as replication usually takes.
+func (w *Watcher) awaitWatermark(ctx context.Context, s *suspect, instant int64) error {
+	patience := clock.Now() + int64(2*w.interval()) + int64(100*time.Millisecond)
+	proves := w.lagRulesNow()
+	for {
+		w.mu.Lock()
+		v, _ := s.group.Verdict(s.replica)
+		sample, ok := s.group.Sample(s.replica)
+		w.mu.Unlock()
+		switch {
+		case !ok || sample.Life != s.life:
+			return fmt.Errorf("%s was restarted meanwhile", s.replica)
+		case v.CaughtUpTo >= instant, !proves && clock.Now() >= patience:
+			return nil
+		}
+		pause := time.NewTimer(5 * time.Millisecond)
+		select {
+		case <-ctx.Done():
+			pause.Stop()
+			return ctx.Err()
+		case <-pause.C:
+		}
+	}
+}
+
+// lagRulesNow reports whether there is a watermark to wait for.
+func (w *Watcher) lagRulesNow() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	r := w.lagRules()
+	return r.OffsetsProve || r.Heartbeats
+}
+
+// lengths are the commands that tell how long a value is, by type.
+var lengths = map[string]string{
+	"string": "STRLEN", "list": "LLEN", "hash": "HLEN", "set": "SCARD", "zset": "ZCARD", "stream": "XLEN",
+}
+
+// describeKeys tells of each key what can be compared between two servers: type, length, and the beginning of a
+// string. Other values are in no order that two servers share.
+func describeKeys(ctx context.Context, c *backend.Control, keys []string) ([][]byte, error) {
+	commands := make([][]string, len(keys))
+	for i, key := range keys {
+		commands[i] = []string{"TYPE", key}
+	}
+	types, err := c.Do(ctx, commands...)
+	if err != nil || len(keys) == 0 {
+		return nil, err
+	}
+	commands = nil
+	for i, key := range keys {
+		name := strings.ToLower(strings.Trim(string(types[i]), "+\r\n"))
+		length, ok := lengths[name]
+		switch {
+		case name == "string":
+			commands = append(commands, []string{"STRLEN", key}, []string{"GETRANGE", key, "0", fmt.Sprint(longestValue - 1)})
+		case ok:
+			commands = append(commands, []string{length, key}, []string{"TYPE", key})
+		default:
+			commands = append(commands, []string{"TYPE", key}, []string{"TYPE", key})
+		}
+	}
+	replies, err := c.Do(ctx, commands...)
+	if err != nil {
+		return nil, err
+	}
+	out := make([][]byte, len(keys))
+	for i := range keys {
+		out[i] = bytes.Join([][]byte{types[i], replies[2*i], replies[2*i+1]}, nil)
+	}
+	return out, nil
+}
+
+// bulk reads a bulk string; ok is false for anything else.
+func bulk(reply []byte) (s string, ok bool) {
+	if len(reply) == 0 || reply[0] != '$' {
+		return "", false
+	}
+	_, rest, found := bytes.Cut(reply, []byte("\r\n"))
+	if !found || len(rest) < 2 {
+		return "", false
+	}
+	return string(rest[:len(rest)-2]), true
+}

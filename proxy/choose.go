@@ -1,0 +1,193 @@
+package proxy
+
+import (
+	"time"
+
+	"sluice/backend"
+	"sluice/router"
+)
+
+// need is what a read asks of the node that serves it.
+type need struct {
+	buckets uint64 // of the slots that its keys are in
+	since   int64  // all that was acknowledged before has to be there
+}
+
+// restTime is how long ago a slot must have changed hands before replicas without a watermark are read.
+const restTime = int64(10 * time.Second)
+
+// chooseReader finds the connection that a read on a group goes to; nil when none of its readers is fit.
+func (c *client) chooseReader(v *view, g *router.Group, n need) *backend.Conn {
+	l, r := c.loop, c.recent
+	if r.writing(n.buckets) {
+		return nil // The read has to come behind those writes, at the master.
+	}
+	if c.reads.Consistency == ReadYourWrites {
+		n.since = max(n.since, r.ackedIn(n.buckets))
+	}
+	readers := v.readers[g.Index]
+	if i := l.stickyReader(v, g); i >= 0 && i < len(readers) && c.mayUse(&readers[i]) {
+		if b := c.fitConn(&readers[i], n); b != nil {
+			return b
+		}
+	}
+	var found candidates
+	for i := range readers {
+		if c.mayUse(&readers[i]) {
+			if b := c.fitConn(&readers[i], n); b != nil {
+				found.add(i, &readers[i], b)
+			}
+		}
+	}
+	if found.n == 0 {
+		return nil
+	}
+	best := found.choose(l, c.reads.Policy == ReadNearest)
+	l.stick(v, g, best.index)
+	return best.conn
+}
+
+// mayUse reports whether the client's policy has the reader.
+func (c *client) mayUse(s *reader) bool {
+	return s.replica || c.reads.Policy != ReadReplica && (s.given || c.reads.Policy == ReadNearest)
+}
+
+// fitConn is the connection to a reader if that may serve a read now, else nil.
+func (c *client) fitConn(s *reader, n need) *backend.Conn {
+	l := c.loop
+	if !s.node.Available() {
+		return nil
+	}
+	if !s.replica {
+		if c.reads.Consistency == Monotonic && c.recent.readingElsewhere(n.buckets, s.node) {
+			return nil
+		}
+		return l.link(s.node, c.proto, c.db)
+	}
+	p := s.node.Proof()
+	if p == nil || l.now > p.ValidUntil || c.reads.MaxBehind > 0 && p.Behind > c.reads.MaxBehind {
+		return nil
+	}
+	switch {
+	case p.CaughtUpTo == 0:
+		// Nothing is proven about time: it will do for those who ask for nothing, once a slot has rested.
+		if c.reads.Consistency != Eventual || l.now-n.since < restTime {
+			return nil
+		}
+	case l.now-p.CaughtUpTo > int64(c.reads.MaxLag) || p.CaughtUpTo < n.since:
+		return nil
+	case c.reads.Consistency == Monotonic && !c.recent.mayGoOnAt(n.buckets, s.node, p.CaughtUpTo):
+		return nil
+	}
+	b := l.replicaLink(s.node, c.proto, c.db)
+	if !b.Up() {
+		b.Connect()
+		return nil
+	}
+	if b.OpenedAt() > p.Asked {
+		return nil // It may lead to a process that has given no evidence yet.
+	}
+	return b
+}
+
+// candidates are readers that are fit for a read.
+type candidates struct {
+	list [8]candidate // more than these are not looked at
+	n    int
+}
+
+type candidate struct {
+	index int // in view.readers
+	*reader
+	conn *backend.Conn
+}
+
+func (c *candidates) add(index int, s *reader, b *backend.Conn) {
+	if c.n < len(c.list) {
+		c.list[c.n] = candidate{index, s, b}
+		c.n++
+	}
+}
+
+// choose takes the one with less in flight, for its weight, of two that are drawn by weight.
+func (c *candidates) choose(l *loop, nearest bool) candidate {
+	if nearest {
+		c.keepNearest()
+	}
+	if c.n == 1 {
+		return c.list[0]
+	}
+	a, b := c.draw(l), c.draw(l)
+	if (a.conn.InFlight()+1)*b.weight <= (b.conn.InFlight()+1)*a.weight {
+		return a
+	}
+	return b
+}
+
+func (c *candidates) draw(l *loop) candidate {
+	total := 0
+	for i := range c.n {
+		total += c.list[i].weight
+	}
+	at := l.rng.IntN(total)
+	for i := range c.n {
+		if at -= c.list[i].weight; at < 0 {
+			return c.list[i]
+		}
+	}
+	panic("BUG: drawn beyond the total")
+}
+
+// keepNearest drops those that are in another zone, if any is in this one, and then those that are slower by more than
+// latency varies.
+func (c *candidates) keepNearest() {
+	near, best := false, time.Duration(1<<62)
+	for i := range c.n {
+		near = near || c.list[i].near
+	}
+	kept := 0
+	for i := range c.n {
+		if c.list[i].near == near {
+			c.list[kept] = c.list[i]
+			best = min(best, c.list[i].node.Latency())
+			kept++
+		}
+	}
+	c.n, kept = kept, 0
+	for i := range c.n {
+		if c.list[i].node.Latency() <= best+best/2+latencyNoise {
+			c.list[kept] = c.list[i]
+			kept++
+		}
+	}
+	c.n = kept
+}
+
+// latencyNoise is a difference of latencies that means nothing: within a zone two hosts differ by this much.
+const latencyNoise = 200 * time.Microsecond
+
+// sticky remembers which reader of a group was chosen in a turn. The reads of a turn go together, so that they leave in
+// one write.
+type sticky struct {
+	turn  uint64
+	view  *view
+	index int
+}
+
+// stickyReader is the index of the reader of g that was chosen in this turn, -1 when none was.
+func (l *loop) stickyReader(v *view, g *router.Group) int {
+	if id := v.nodes[g.Master.Index].ID; id < len(l.sticky) {
+		if s := &l.sticky[id]; s.turn == l.turn && s.view == v {
+			return s.index
+		}
+	}
+	return -1
+}
+
+func (l *loop) stick(v *view, g *router.Group, index int) {
+	id := v.nodes[g.Master.Index].ID
+	for id >= len(l.sticky) {
+		l.sticky = append(l.sticky, sticky{})
+	}
+	l.sticky[id] = sticky{l.turn, v, index}
+}

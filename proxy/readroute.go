@@ -1,0 +1,105 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+
+	"sluice/backend"
+	"sluice/proxy/command"
+	"sluice/router"
+)
+
+// forwardByPolicy is forward for a client whose reads may go to replicas. many says that the command may have several
+// keys.
+func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot, raw []byte, many bool) bool {
+	if !cmd.Is(command.ReadOnly) {
+		if c.recent.reading(bucketOf(slot)) {
+			return false
+		}
+		return c.forwardToMaster(v, cmd, slot, raw)
+	}
+	g := v.readableGroup(slot)
+	if g == nil || !c.mayReadReplica(cmd, many) {
+		return c.readMaster(v, cmd, slot, raw)
+	}
+	if b := c.chooseReader(v, g, need{bucketOf(slot), v.settledAt(slot)}); b != nil {
+		c.sendRead(b, cmd, slot, raw)
+		return true
+	}
+	if c.reads.Policy == ReadReplica {
+		c.replyError(noReader(g))
+		return true
+	}
+	return c.readMaster(v, cmd, slot, raw)
+}
+
+// noReader is the answer to a read that only a replica may serve while none is fit.
+func noReader(g *router.Group) string {
+	return fmt.Sprintf("ERR no replica of group %s may serve this read now; `sluice ctl groups` says why", g.ID)
+}
+
+// readMaster sends a read to the master.
+func (c *client) readMaster(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
+	node := v.straight(slot)
+	if node == nil {
+		return c.forwardToMaster(v, cmd, slot, raw)
+	}
+	if c.reads.Consistency == Monotonic && c.recent.readingElsewhere(bucketOf(slot), node) {
+		return false
+	}
+	c.sendRead(c.loop.link(node, c.proto, c.db), cmd, slot, raw)
+	return true
+}
+
+// sendRead sends a read to a node that was chosen for it.
+func (c *client) sendRead(b *backend.Conn, cmd *command.Command, slot router.Slot, raw []byte) {
+	l := c.loop
+	seq := c.begin(cmd, slot)
+	p := c.pipe.at(seq)
+	switch {
+	case b.Replica:
+		p.flags |= atReplica
+		c.recent.sent(bucketOf(slot), b.Node, true)
+	case c.reads.Consistency == Monotonic:
+		p.flags |= countedRead
+		c.recent.sent(bucketOf(slot), b.Node, false)
+	}
+	b.Node.CountReads(1)
+	if err := b.Send(raw, c, seq, l.now); err != nil {
+		c.deliverError(seq, sendError(b.Node, err))
+		return
+	}
+	l.sent(b)
+}
+
+// doubtful reports whether a replica's reply must not be believed. In a cluster the keys of a slot may be leaving for
+// another group without the proxy knowing yet; a replica follows its master in that, and says of them that they
+// don't exist. Their master would redirect.
+func (c *client) doubtful(b *backend.Conn, r backend.Reply) bool {
+	return b.Replica && r.First && r.Last && c.pool.Model.Cluster() && saysNothing(r.Data)
+}
+
+// saysNothing reports whether a reply may be about a key that does not exist, or has an element that may be.
+func saysNothing(reply []byte) bool {
+	switch string(reply[:min(len(reply), 8)]) {
+	case "*0\r\n", "%0\r\n", "~0\r\n", ":0\r\n", ":-1\r\n", ":-2\r\n", "$0\r\n\r\n", "+none\r\n":
+		return true
+	}
+	if reply[0] == '-' || reply[0] == '_' {
+		return true
+	}
+	for _, nothing := range [][]byte{[]byte("$-1\r\n"), []byte("*-1\r\n"), []byte("\n_\r\n"), []byte("\n:0\r\n"), []byte("\n*0\r\n")} {
+		if bytes.Contains(reply, nothing) {
+			return true
+		}
+	}
+	return false
+}
+
+// unproven drops the proof of a replica that has just shown that it is wrong.
+func unproven(b *backend.Conn) {
+	if b.Replica {
+		b.Node.SetProof(nil)
+		b.Node.Kick()
+	}
+}

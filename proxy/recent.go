@@ -1,0 +1,124 @@
+package proxy
+
+import (
+	"math/bits"
+
+	"sluice/backend"
+	"sluice/internal/clock"
+	"sluice/router"
+)
+
+// recent is what a client that may read from replicas has done lately, by bucket of slots. A command on one slot says
+// nothing about keys of another, so what is remembered by bucket keeps fewer reads at the master than what would be
+// remembered for the whole group.
+//
+// Two rules hold for every consistency, because commands of one connection on one key run in order: a read is not sent
+// to a replica while a write of its bucket is in flight, and a write waits while a read of its bucket is in flight at a
+// replica, which might see it.
+type recent struct {
+	writes [buckets]uint32 // in flight
+	reads  [buckets]uint32 // in flight at replicas
+
+	acked [buckets]int64 // when the last write was acknowledged; ReadYourWrites
+
+	// Monotonic.
+	others [buckets]uint32 // reads in flight at the master
+	readAt [buckets]int64  // when the last read was answered
+	from   [buckets]int32  // the node that the last read was sent to, its ID plus 1; 0 is unknown
+}
+
+// buckets is how many a recent tells apart; one bit each in a mask.
+const buckets = 64
+
+func bucketOf(slot router.Slot) uint64 { return 1 << (slot % buckets) }
+
+// each calls f with the number of every bucket in a mask.
+func each(mask uint64, f func(b int)) {
+	for ; mask != 0; mask &= mask - 1 {
+		f(bits.TrailingZeros64(mask))
+	}
+}
+
+// anyOf reports whether f holds for a bucket in a mask.
+func anyOf(mask uint64, f func(b int) bool) bool {
+	for ; mask != 0; mask &= mask - 1 {
+		if f(bits.TrailingZeros64(mask)) {
+			return true
+		}
+	}
+	return false
+}
+
+// writing reports whether a write is in flight.
+func (r *recent) writing(mask uint64) bool {
+	return anyOf(mask, func(b int) bool { return r.writes[b] > 0 })
+}
+
+// reading reports whether a read is in flight at a replica.
+func (r *recent) reading(mask uint64) bool {
+	return anyOf(mask, func(b int) bool { return r.reads[b] > 0 })
+}
+
+// ackedIn is when the last write was acknowledged.
+func (r *recent) ackedIn(mask uint64) int64 {
+	last := int64(0)
+	each(mask, func(b int) { last = max(last, r.acked[b]) })
+	return last
+}
+
+// readingElsewhere reports whether a read is in flight at another node than this one, which may see more than this one
+// does now.
+func (r *recent) readingElsewhere(mask uint64, n *backend.Node) bool {
+	return anyOf(mask, func(b int) bool { return r.reads[b]+r.others[b] > 0 && r.from[b] != int32(n.ID)+1 })
+}
+
+// mayGoOnAt reports whether a replica shows nothing older than what was read before: it was read from last, or has all
+// that was acknowledged when the last read was answered.
+func (r *recent) mayGoOnAt(mask uint64, n *backend.Node, caughtUpTo int64) bool {
+	if r.readingElsewhere(mask, n) {
+		return false
+	}
+	return !anyOf(mask, func(b int) bool { return r.from[b] != int32(n.ID)+1 && caughtUpTo < r.readAt[b] })
+}
+
+// sent notes a read that goes to a node.
+func (r *recent) sent(mask uint64, n *backend.Node, replica bool) {
+	each(mask, func(b int) {
+		r.from[b] = int32(n.ID) + 1
+		if replica {
+			r.reads[b]++
+		} else {
+			r.others[b]++
+		}
+	})
+}
+
+// strayed notes that a read was not answered where it was sent to.
+func (r *recent) strayed(mask uint64) { each(mask, func(b int) { r.from[b] = 0 }) }
+
+// answered notes the end of what was counted in flight.
+func (r *recent) answered(mask uint64, what pendingFlags) {
+	// Not the clock of the loop, which stands still during a turn: the write may have been run since it was read.
+	now := clock.Now()
+	each(mask, func(b int) {
+		switch {
+		case what&countedWrite != 0:
+			r.writes[b]--
+			r.acked[b] = now
+		case what&atReplica != 0:
+			r.reads[b]--
+			r.readAt[b] = now
+		case what&countedRead != 0:
+			r.others[b]--
+			r.readAt[b] = now
+		}
+	})
+}
+
+// renew makes everything that was done before count as done just now: another consistency has to start somewhere.
+func (r *recent) renew() {
+	now := clock.Now()
+	for b := range buckets {
+		r.acked[b], r.readAt[b], r.from[b] = now, now, 0
+	}
+}

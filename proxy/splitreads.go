@@ -1,0 +1,83 @@
+package proxy
+
+import (
+	"fmt"
+
+	"sluice/backend"
+	"sluice/proxy/command"
+	"sluice/router"
+)
+
+// How the parts of a split command go by the policy for reads. Each part has needs of its own, those of the strictest of
+// its keys.
+
+// mustWait reports whether a command on slot has to wait for reads in flight, see recent.
+func (c *client) mustWait(v *view, cmd *command.Command, slot router.Slot) bool {
+	if !cmd.Is(command.ReadOnly) {
+		return c.recent.reading(bucketOf(slot))
+	}
+	if c.reads.Consistency != Monotonic {
+		return false
+	}
+	node := v.straight(slot)
+	return node != nil && c.recent.readingElsewhere(bucketOf(slot), node)
+}
+
+// hasReader reports whether a replica may serve a read of keys in slot now.
+func (c *client) hasReader(v *view, cmd *command.Command, slot router.Slot) bool {
+	if v == nil || !fromReplicas[cmd.ID] {
+		return false
+	}
+	g := v.readableGroup(slot)
+	return g != nil && c.chooseReader(v, g, need{bucketOf(slot), v.settledAt(slot)}) != nil
+}
+
+// countWrites notes the writes of the parts.
+func (s *split) countWrites() {
+	r := s.client.recent
+	if r == nil || s.cmd.Is(command.ReadOnly) {
+		return
+	}
+	for i := range s.parts {
+		s.writes |= s.parts[i].need.buckets
+	}
+	each(s.writes, func(b int) { r.writes[b]++ })
+}
+
+// connFor is the connection that a part goes to; nil with the error to answer when no node may serve it.
+func (s *split) connFor(part *splitPart) (b *backend.Conn, refusal string) {
+	c := s.client
+	master := c.loop.link(part.node, c.proto, c.db)
+	if c.reads == nil || !s.cmd.Is(command.ReadOnly) {
+		return master, ""
+	}
+	v := c.pool.view.Load()
+	g := v.readableGroup(part.slot)
+	if g != nil && v.master(part.slot) == part.node && c.mayReadReplica(s.cmd, false) {
+		b = c.chooseReader(v, g, part.need)
+		if b == nil && c.reads.Policy == ReadReplica {
+			return nil, noReader(g)
+		}
+	}
+	if b == nil {
+		b = master
+	}
+	switch {
+	case b.Replica:
+		part.count = atReplica
+	case c.reads.Consistency == Monotonic:
+		part.count = countedRead
+	}
+	if part.count != 0 {
+		c.recent.sent(part.need.buckets, b.Node, b.Replica)
+	}
+	b.Node.CountReads(1)
+	return b, ""
+}
+
+// counts reports whether a part's reply is a number of keys that leaves some out, in a cluster, where those may have left
+// the replica for another group: see client.doubtful.
+func (s *split) counts(part *splitPart, r backend.Reply) bool {
+	return r.Conn.Replica && s.kind == splitCount && s.client.pool.Model.Cluster() &&
+		string(r.Data) != fmt.Sprintf(":%d\r\n", part.args-1)
+}
