@@ -36,13 +36,13 @@ func TestGroupsArePublishedAndReplaced(t *testing.T) {
 				t.Errorf("%d snapshots %v, want %d, the last %s", len(seen), seen, n, want)
 			}
 		}
-		f(1, "[{1 a:1 [r:1] [0-15]}]")
+		f(1, "[{1 a:1 [r:1] [0-15] map[]}]")
 		src.Refresh()
-		f(1, "[{1 a:1 [r:1] [0-15]}]")
+		f(1, "[{1 a:1 [r:1] [0-15] map[]}]")
 		given[0].Master, given[0].Replicas[0], given[0].Slots[0].To = "x:1", "x:1", 1
-		f(1, "[{1 a:1 [r:1] [0-15]}]") // The source has a copy.
+		f(1, "[{1 a:1 [r:1] [0-15] map[]}]") // The source has a copy.
 		src.Set(groups("b:1"))
-		f(2, "[{1 b:1 [r:1] [0-15]}]")
+		f(2, "[{1 b:1 [r:1] [0-15] map[]}]")
 		cancel()
 		if err := <-done; err != nil {
 			t.Errorf("Run: %v", err)
