@@ -26,6 +26,13 @@ type client struct {
 	texts    []*list
 	putAway  []*list // lists and texts no longer used
 
+	own, others readMeter
+	staleOwn    uint64
+	floors      []floor       // of reads of observed keys
+	session     int           // counts connections
+	repliedAt   time.Duration // of the reply under judgement
+	mixes       [2]Mix        // the reads and the writes of the mix
+
 	sharedVersion int
 	requests      uint64
 	meter         meter
@@ -35,6 +42,7 @@ type client struct {
 func newClient(id int, r *Run) *client {
 	return &client{
 		id: id, cfg: &r.cfg, run: r, rng: rand.New(rand.NewPCG(r.cfg.Seed, uint64(id)+1)), wire: wire{addr: r.cfg.Addr},
+		mixes: [2]Mix{r.cfg.Mix.only(false), r.cfg.Mix.only(true)},
 	}
 }
 
@@ -70,13 +78,32 @@ func (c *client) load(ctx context.Context) {
 	}
 }
 
+// draw makes the next request.
+func (c *client) draw() *request {
+	var o op
+	if c.cfg.WriteShare < 0 {
+		o = c.cfg.Mix.draw(c.rng)
+	} else {
+		writes := 0
+		if c.rng.Float64() < c.cfg.WriteShare {
+			writes = 1
+		}
+		o = c.mixes[writes].draw(c.rng)
+	}
+	if c.cfg.ObservedPercent > 0 && c.rng.IntN(100) < c.cfg.ObservedPercent {
+		if q := c.observedRequest(o); q != nil {
+			return q
+		}
+	}
+	shared := o.sharable() && c.rng.IntN(100) < c.cfg.SharedPercent
+	return c.request(o, shared)
+}
+
 // round sends n requests and takes their replies.
 func (c *client) round(ctx context.Context, n int) {
 	c.batch = c.batch[:0]
 	for range n {
-		o := c.cfg.Mix.draw(c.rng)
-		shared := o.sharable() && c.rng.IntN(100) < c.cfg.SharedPercent
-		c.batch = append(c.batch, c.request(o, shared))
+		c.batch = append(c.batch, c.draw())
 	}
 	c.wire.deadline(time.Now().Add(c.cfg.ReplyTimeout))
 	if ctx.Err() != nil { // The hook of load may have run before.
@@ -100,7 +127,7 @@ func (c *client) round(ctx context.Context, n int) {
 			c.lost(c.batch[i:], err)
 			return
 		}
-		c.meter.replied(now, phase, q.watched)
+		c.repliedAt = c.meter.replied(now, phase, q.watched)
 		c.settle(q, r)
 		c.wire.consume(n)
 	}
@@ -131,6 +158,7 @@ func (c *client) connect(ctx context.Context) bool {
 	for {
 		err := c.wire.dial(ctx)
 		if err == nil {
+			c.session++
 			return true
 		}
 		if ctx.Err() != nil {

@@ -3,6 +3,7 @@ package check
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -16,6 +17,8 @@ const (
 	maxDuration = time.Hour
 	// maxHistory is in operations of about 200 bytes.
 	maxHistory = 1_000_000
+	// maxWindows is in versions of 24 bytes, of which there may be twice as many.
+	maxWindows = 16_000_000
 )
 
 // Profile names a load. Its settings are those of Defaults.
@@ -31,6 +34,9 @@ const (
 	Hard Profile = "hard"
 	// Mixed is for correctness: every operation, own and shared keys.
 	Mixed Profile = "mixed"
+	// Reads is for reads that replicas may serve: few keys, nine reads for a write,
+	// a third of all on keys that another connection writes.
+	Reads Profile = "reads"
 )
 
 // Config describes one run. Start with Defaults. It is copied by Start and not
@@ -62,6 +68,23 @@ type Config struct {
 	SharedPercent int
 	// SharedKeys is the number of shared keys of each class.
 	SharedKeys int
+	// WriteShare makes this share (0..1) of the requests be writes of the mix, the
+	// others be its reads; negative takes the mix as it is.
+	WriteShare float64
+	// ObservedPercent of GET, MGET and SET go to keys that one client writes and the
+	// others read.
+	ObservedPercent int
+	// ObservedKeys is the number of these keys.
+	ObservedKeys int
+	// Consistency is what reads are judged by. Other than Linearizable it needs a mix of
+	// get, set, getset, mget, mset, strlen, incr, count, hset and hget, and no shared
+	// keys. The keys then have names that no other run has used.
+	Consistency Consistency
+	// MaxAge makes it a violation when a read had been out of date for longer when it
+	// was sent. 0: ages are only reported.
+	MaxAge time.Duration
+	// Window is the number of versions of a key whose ages are known.
+	Window int
 	// TagGroup is how many values have the same hash tag; 1 uses no tags for values.
 	TagGroup int
 	// Tagged keeps every multi-key command within one hash tag; otherwise half of
@@ -108,10 +131,15 @@ func Defaults(p Profile) Config {
 	c := Config{
 		Addr: "127.0.0.1:6380", Profile: p, Clients: 16, Rate: 4000, Pipeline: 1, Seed: 1,
 		Keys: 20_000, Mix: mustMix("incr=35,set=35,get=15,count=15"), TagGroup: 1, Prefix: "k", WatchShare: -1,
+		WriteShare: -1, Window: 256,
 		ReplyTimeout: time.Minute, EndLimit: 10 * time.Second, KeyHistory: 160, History: 200_000,
 	}
 	switch p {
 	case Baseline:
+	case Reads:
+		c.Rate, c.Pipeline, c.Keys, c.TagGroup = 10_000, 8, 400, 4
+		c.WriteShare, c.ObservedPercent, c.ObservedKeys = 0.1, 33, 64
+		c.Mix = mustMix("get=45,mget=10,strlen=5,count=20,set=15,incr=5")
 	case Hard:
 		c.Clients, c.Rate, c.Pipeline = 64, 0, 8
 	case Mixed:
@@ -130,7 +158,7 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(c.Profile == Baseline || c.Profile == Hard || c.Profile == Mixed, "profile %q: known are baseline, hard, mixed", c.Profile)
+	check(slices.Contains([]Profile{Baseline, Hard, Mixed, Reads}, c.Profile), "profile %q: known are baseline, hard, mixed, reads", c.Profile)
 	check(c.Clients >= 1 && c.Clients <= maxClients, "clients: %d is not in 1..%d", c.Clients, maxClients)
 	check(c.Pipeline >= 1 && c.Pipeline <= maxPipeline, "pipeline: %d is not in 1..%d", c.Pipeline, maxPipeline)
 	check(c.Rate >= 0 && c.Rate <= 1e7, "rate: %g is not in 0..1e7", c.Rate)
@@ -149,5 +177,32 @@ func (c *Config) Validate() error {
 	check(c.ReplyTimeout > 0 && c.EndLimit > 0, "reply timeout and end limit must be positive")
 	check(c.KeyHistory >= 8 && c.KeyHistory <= 2000, "key history: %d is not in 8..2000", c.KeyHistory)
 	check(c.History >= 0 && c.History <= maxHistory, "history: %d is not in 0..%d", c.History, maxHistory)
+	check(c.WriteShare <= 1, "write share: %g is above 1", c.WriteShare)
+	if c.WriteShare >= 0 {
+		check(c.WriteShare == 0 || c.Mix.only(true).total() > 0, "write share: the mix has no write")
+		check(c.WriteShare == 1 || c.Mix.only(false).total() > 0, "write share: the mix has no read")
+	}
+	check(c.ObservedPercent >= 0 && c.ObservedPercent <= 100, "observed: %d is not in 0..100 percent", c.ObservedPercent)
+	if c.ObservedPercent > 0 {
+		check(c.Clients >= 2, "observed: one connection has nobody to read its keys")
+		check(c.ObservedKeys >= 2 && c.ObservedKeys <= maxKeys, "observed keys: %d is not in 2..%d", c.ObservedKeys, maxKeys)
+	}
+	check(c.Consistency < consistencies, "consistency: %s", c.Consistency)
+	if c.Consistency != Linearizable {
+		check(c.SharedPercent == 0, "consistency: shared keys are only judged as %s", Linearizable)
+		for _, o := range []op{opSetNX, opDel, opMDel, opPush, opRange, opAppend, opText} {
+			check(c.Mix.weights[o] == 0, "consistency: %s in the mix is only judged as %s", o, Linearizable)
+		}
+	}
+	check(c.MaxAge >= 0, "max age: %s is negative", c.MaxAge)
+	if c.dates() {
+		check(c.Window >= 2 && c.Window*(c.Keys+c.ObservedKeys) <= maxWindows, "window: %d is not in 2..%d (for %d keys)",
+			c.Window, maxWindows/max(c.Keys+c.ObservedKeys, 1), c.Keys+c.ObservedKeys)
+	}
 	return errors.Join(errs...)
+}
+
+// dates reports whether the ages of reads are to be known.
+func (c *Config) dates() bool {
+	return c.Consistency != Linearizable || c.MaxAge > 0 || c.ObservedPercent > 0 || c.Profile == Reads
 }

@@ -1,5 +1,7 @@
 package check
 
+import "time"
+
 // counter is what may be stored under one own counter key. Owned by its client;
 // no locking.
 //
@@ -17,6 +19,8 @@ type counter struct {
 	refused int64
 
 	sent, acked, unknown, denied int64 // increments of the whole run, by outcome
+
+	track *track // nil: ages of reads are not asked for
 }
 
 // counterSpan is the distance between the starts of two counters: more than one
@@ -27,6 +31,23 @@ const counterSpan = 10_000_000
 func (c *counter) wrote(n int64) verdict {
 	c.acked++
 	return c.observe(n, 1)
+}
+
+// wroteAt is wrote, with the time of the reply.
+func (c *counter) wroteAt(n int64, at time.Duration, session int) verdict {
+	v := c.wrote(n)
+	if c.track != nil && v.text == "" {
+		c.track.acked(c.version(n), at, session)
+	}
+	return v
+}
+
+// version counts the values that the key has had, as a track does.
+func (c *counter) version(n int64) int64 {
+	if c.loaded {
+		return n - c.start + 1
+	}
+	return n - c.start
 }
 
 func (c *counter) maybe() { c.late++; c.unknown++ }

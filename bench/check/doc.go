@@ -1,11 +1,16 @@
 // Package check drives a RESP address with many clients and judges every reply,
 // while somebody else moves, locks and fails what lies behind that address.
 //
-// Two kinds of keys are used. An own key belongs to one connection, so that the
+// Three kinds of keys are used. An own key belongs to one connection, so that the
 // set of values it may have is known at every moment: order within the
 // connection, at-most-once and lost writes are checked exactly, reply by reply,
 // and again when the run has ended. A shared key is written by many clients; its
 // history is kept and searched for a linearization with porcupine at the end.
+//
+// Reads may be judged by less than that, for servers behind the address that lag:
+// see Consistency. An observed key is written by one client and read by the others.
+// Of own and observed keys it is known how long a version had been out of date when
+// it was read (track.go).
 //
 // A request that was answered `-ERR outcome unknown…`, or lost its connection,
 // may take effect at any time after it was sent, once, or never. A request that

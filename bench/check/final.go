@@ -2,6 +2,7 @@ package check
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -16,6 +17,7 @@ type finalRead struct {
 	key   string
 	args  []string
 	judge func(load.Reply) (verdict, error)
+	last  verdict // what a read found that was repeated
 }
 
 // finals lists the reads of a client's own keys.
@@ -39,6 +41,11 @@ func (c *client) finals() []finalRead {
 	for _, h := range c.hashes {
 		for _, r := range h.fields {
 			add(h.key, []string{"HGET", h.key, r.field}, register(r))
+		}
+	}
+	for _, o := range c.run.space.observed {
+		if o.writer == c.id {
+			add(o.key, []string{"GET", o.key}, register(o.reg))
 		}
 	}
 	for _, k := range c.counters {
@@ -110,7 +117,8 @@ func (r *Run) fillerFinals() []finalRead {
 }
 
 // read does final reads and repeats those with an error reply, and those that a
-// lost connection took along, until ctx ends. What is then left is Unread.
+// lost connection took along, until ctx ends. What is then left is Unread. What
+// replicas may serve is also repeated while it is too old.
 func (c *client) read(ctx context.Context, todo []finalRead) {
 	reason := "no connection"
 	for len(todo) > 0 && ctx.Err() == nil {
@@ -126,7 +134,10 @@ func (c *client) read(ctx context.Context, todo []finalRead) {
 		}
 	}
 	for _, f := range todo {
-		c.find(object(Unread, "%s", reason), f.key)
+		if f.last.text == "" {
+			f.last = object(Unread, "%s", reason)
+		}
+		c.find(f.last, f.key)
 	}
 }
 
@@ -149,6 +160,11 @@ func (c *client) readBatch(ctx context.Context, batch []finalRead) (again []fina
 		v, misfit := batch[i].judge(r)
 		if misfit != nil {
 			v = object(Wrong, "%s at the end answered with %v", commands[i][0], misfit)
+		}
+		if v.kind == Lost && v.text != "" && c.cfg.Consistency != Linearizable {
+			batch[i].last = v
+			again, err = append(again, batch[i]), errors.New(v.text)
+			return
 		}
 		c.find(v, batch[i].key)
 	})

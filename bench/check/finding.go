@@ -27,6 +27,10 @@ const (
 	Unordered
 	// Unread is a key whose state at the end could not be read.
 	Unread
+	// Back is a read older than an earlier one of its connection.
+	Back
+	// Old is a read older than Config.MaxAge.
+	Old
 	kinds
 )
 
@@ -47,6 +51,10 @@ func (k Kind) String() string {
 		return "not linearizable"
 	case Unread:
 		return "unread at the end"
+	case Back:
+		return "went back"
+	case Old:
+		return "too old"
 	case kinds:
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))

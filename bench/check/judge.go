@@ -23,8 +23,12 @@ func (c *client) settle(q *request, r load.Reply) {
 		c.refused(q)
 		return
 	}
-	if q.shared != nil {
+	switch {
+	case q.shared != nil:
 		c.settleShared(q, r)
+		return
+	case q.observed != nil:
+		c.settleObserved(q, r)
 		return
 	}
 	c.find(c.judge(q, r), q.key)
@@ -36,6 +40,8 @@ func (c *client) maybe(q *request) {
 	case q.shared != nil:
 		q.shared.add(sharedOp{client: c.id, op: q.op, arg: q.token, call: int64(q.call), unknown: true})
 	case !q.op.writes():
+	case q.observed != nil:
+		q.observed[0].maybe(q.values[0])
 	case q.counter != nil:
 		q.counter.maybe()
 	case q.list != nil:
@@ -54,6 +60,8 @@ func (c *client) refused(q *request) {
 	case q.shared != nil:
 		c.maybe(q)
 	case !q.op.writes():
+	case q.observed != nil:
+		c.find(q.observed[0].refuse(q.values[0]), q.key)
 	case q.counter != nil:
 		q.counter.refuse()
 	case q.list != nil:
@@ -61,7 +69,7 @@ func (c *client) refused(q *request) {
 	default:
 		for i, r := range q.regs {
 			if v := q.written(i); v != "" {
-				r.refuse(v)
+				c.find(r.refuse(v), r.key)
 			} else {
 				r.maybe(v) // Nothing marks a deletion as this one's.
 			}
@@ -96,22 +104,32 @@ func (c *client) judge(q *request, r load.Reply) verdict {
 		return c.judgeCounter(q, r)
 	case opPush, opAppend, opRange, opText:
 		return c.judgeList(q, r)
-	case opGet, opHGet, opGetSet:
+	case opGet, opHGet:
+		x, err := bulk(r)
+		if err != nil {
+			return c.misfit(q, err)
+		}
+		return c.readValue(q, q.regs[0], x)
+	case opGetSet:
 		x, err := bulk(r)
 		if err != nil {
 			return c.misfit(q, err)
 		}
 		v := q.regs[0].observe(x)
-		if q.op == opGetSet {
-			q.regs[0].wrote(q.values[0])
-		}
+		q.regs[0].wroteAt(q.values[0], c.repliedAt, c.session)
 		return v
+	case opStrLen:
+		n, err := integer(r, ':')
+		if err != nil {
+			return c.misfit(q, err)
+		}
+		return c.readLength(q, q.regs[0], n)
 	case opSet, opMSet:
 		if err := okay(r); err != nil {
 			return c.misfit(q, err)
 		}
 		for i, reg := range q.regs {
-			reg.wrote(q.values[i])
+			reg.wroteAt(q.values[i], c.repliedAt, c.session)
 		}
 		return verdict{}
 	case opSetNX, opHSet:
@@ -121,7 +139,7 @@ func (c *client) judge(q *request, r load.Reply) verdict {
 		}
 		v := q.regs[0].created(n == 1)
 		if n == 1 || q.op == opHSet {
-			q.regs[0].wrote(q.values[0])
+			q.regs[0].wroteAt(q.values[0], c.repliedAt, c.session)
 		}
 		return v
 	case opDel, opMDel:
@@ -172,7 +190,7 @@ func (c *client) judgeMGet(q *request, r load.Reply) verdict {
 		return object(Wrong, "MGET of %d keys answered with %d", len(q.regs), len(values))
 	}
 	for i, reg := range q.regs {
-		c.find(reg.observe(values[i]), reg.key)
+		c.find(c.readValue(q, reg, values[i]), reg.key)
 	}
 	return verdict{}
 }
@@ -183,16 +201,16 @@ func (c *client) judgeCounter(q *request, r load.Reply) verdict {
 		if err != nil {
 			return c.misfit(q, err)
 		}
-		return q.counter.wrote(n)
+		return q.counter.wroteAt(n, c.repliedAt, c.session)
 	}
 	if r.Kind == '$' && r.Null {
-		return q.counter.absent()
+		return c.readCounter(q, q.counter, 0, true)
 	}
 	n, err := integer(r, '$')
 	if err != nil {
 		return c.misfit(q, err)
 	}
-	return q.counter.observe(n, 0)
+	return c.readCounter(q, q.counter, n, false)
 }
 
 func (c *client) judgeList(q *request, r load.Reply) verdict {

@@ -27,8 +27,9 @@ type keyspace struct {
 	due float64 // how many watched keys are owed
 	id  int64
 
-	shared [classes][]*sharedKey
-	filler []string
+	shared   [classes][]*sharedKey
+	observed []*observed
+	filler   []string
 }
 
 var classNames = [classes]string{"val", "cnt", "hsh", "lst", "txt"}
@@ -118,6 +119,9 @@ func (k *keyspace) fill(clients []*client) error {
 			}
 		}
 	}
+	if err := k.fillObserved(len(clients)); err != nil {
+		return err
+	}
 	for range k.cfg.Filler {
 		name, err := k.findFiller()
 		if err != nil {
@@ -144,6 +148,9 @@ func (k *keyspace) give(c *client, class class) error {
 	k.id++
 	tag := fmt.Sprintf("c%dk%d", c.id, k.id)
 	stem := k.cfg.Prefix + ":" + classNames[class] + ":"
+	if k.cfg.Consistency != Linearizable {
+		stem += k.run + ":" // What an earlier run has left must not be read for this one's.
+	}
 	loaded := k.rng.IntN(10) != 0
 	switch class {
 	case classValue:
@@ -158,6 +165,9 @@ func (k *keyspace) give(c *client, class class) error {
 			counter.start = k.id * counterSpan
 			counter.base = counter.start
 		}
+		if k.cfg.dates() {
+			counter.track = newTrack(k.cfg.Window, loaded)
+		}
 		c.counters = append(c.counters, counter)
 	case classHash:
 		key, watched, err := k.find(class, stem+"%s")
@@ -167,6 +177,9 @@ func (k *keyspace) give(c *client, class class) error {
 		h := &hash{key: key, watched: watched}
 		for f := range hashFields {
 			r := &register{key: key, field: fmt.Sprintf("Field%d", f), watched: watched, tag: fmt.Sprintf("%sf%d", tag, f)}
+			if k.cfg.dates() {
+				r.track = newTrack(k.cfg.Window, false)
+			}
 			h.fields = append(h.fields, r)
 		}
 		c.hashes = append(c.hashes, h)
@@ -212,6 +225,9 @@ func (k *keyspace) giveValue(c *client, stem, tag string, loaded bool) error {
 	}
 	if loaded {
 		r.wrote(r.next())
+	}
+	if k.cfg.dates() {
+		r.track = newTrack(k.cfg.Window, loaded)
 	}
 	c.groups[group] = append(c.groups[group], r)
 	c.values = append(c.values, r)

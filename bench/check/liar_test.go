@@ -2,7 +2,9 @@ package check
 
 import (
 	"context"
+	"fmt"
 	"net"
+	"strings"
 	"sync"
 	"testing"
 
@@ -115,3 +117,90 @@ func (l *liar) answer(x *exchange) []string {
 }
 
 func (x *exchange) is(command string) bool { return x.args[0] == command }
+
+// memory is what a lying replica has to tell: the distinct replies that each read
+// has had, the oldest first.
+type memory map[string][]string
+
+// recall does a read and returns its replies so far.
+func (m memory) recall(x *exchange) []string {
+	now, key := x.do(x.args...), strings.Join(x.args, " ")
+	if past := m[key]; len(past) == 0 || past[len(past)-1] != now {
+		m[key] = append(past, now)
+	}
+	return m[key]
+}
+
+// perConn is the name of a read on one connection.
+func (x *exchange) perConn() string { return fmt.Sprint(x.conn, " ", strings.Join(x.args, " ")) }
+
+// lagging answers a read with the reply before the last, and after patience reads
+// that found nothing newer with the last one. It never goes back.
+func lagging(command string, patience int) func(*exchange) []string {
+	m, since, known := make(memory), make(map[string]int), make(map[string]int)
+	return func(x *exchange) []string {
+		if !x.is(command) {
+			return nil
+		}
+		past, key := m.recall(x), strings.Join(x.args, " ")
+		if since[key]++; len(past) > known[key] {
+			known[key], since[key] = len(past), 0
+		}
+		if len(past) < 2 || since[key] >= patience {
+			return []string{past[len(past)-1]}
+		}
+		return []string{past[len(past)-2]}
+	}
+}
+
+// goingBack answers every other read of a connection with the reply before the
+// last, after that connection has had the last one.
+func goingBack(command string) func(*exchange) []string {
+	m, had := make(memory), make(map[string]string)
+	return func(x *exchange) []string {
+		if !x.is(command) {
+			return nil
+		}
+		past := m.recall(x)
+		last := past[len(past)-1]
+		if len(past) < 2 || had[x.perConn()] != last {
+			had[x.perConn()] = last
+			return []string{last}
+		}
+		delete(had, x.perConn())
+		return []string{past[len(past)-2]}
+	}
+}
+
+// forgetful answers a read with nothing after the connection has written the key
+// and read it. A key that others write need only be read.
+func forgetful(command string, own bool) func(*exchange) []string {
+	wrote, read := make(map[string]bool), make(map[string]bool)
+	return func(x *exchange) []string {
+		key := fmt.Sprint(x.conn, " ", x.args[1])
+		if !x.is(command) {
+			wrote[key] = true
+			return nil
+		}
+		if own && !wrote[key] {
+			return nil
+		}
+		if !read[key] {
+			read[key] = true
+			return nil
+		}
+		delete(read, key)
+		return []string{"$-1\r\n"}
+	}
+}
+
+// frozen answers each read as it did the first time, for as many requests.
+func frozen(command string, requests int) func(*exchange) []string {
+	m := make(memory)
+	return func(x *exchange) []string {
+		if !x.is(command) || x.number >= requests {
+			return nil
+		}
+		return []string{m.recall(x)[0]}
+	}
+}

@@ -80,7 +80,7 @@ func step(s linState, o *linOp) (bool, linState) {
 	case opPush, opAppend:
 		s.value += o.arg
 		return o.unknown || int(o.number)*tokenBytes == len(s.value), s
-	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opKinds:
+	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opStrLen, opKinds:
 	}
 	panic("BUG: no model for " + o.op.String())
 }

@@ -79,8 +79,9 @@ func (m *meter) sent(now time.Duration) {
 	}
 }
 
-// replied notes the reply of a request sent in phase from at sentAt.
-func (m *meter) replied(sentAt time.Duration, from int, watched bool) {
+// replied notes the reply of a request sent in phase from at sentAt, and returns
+// the time.
+func (m *meter) replied(sentAt time.Duration, from int, watched bool) time.Duration {
 	now, to := m.line.now(), int(m.line.phase.Load())
 	i := 0
 	if watched {
@@ -92,6 +93,7 @@ func (m *meter) replied(sentAt time.Duration, from int, watched bool) {
 	m.stalled(now, to)
 	m.waitingSince, m.waitingPhase = now, to
 	m.line.count(now, watched)
+	return now
 }
 
 // stalled notes how long the connection has been waiting.

@@ -29,11 +29,12 @@ const (
 	opRange            // LRANGE of the whole list
 	opAppend           // APPEND of one token
 	opText             // GET of a text made by APPEND
+	opStrLen           // STRLEN of a versioned value
 	opKinds            // how many there are
 )
 
 var opNames = [opKinds]string{
-	"get", "set", "getset", "setnx", "del", "mget", "mset", "mdel", "incr", "count", "hset", "hget", "push", "range", "append", "text",
+	"get", "set", "getset", "setnx", "del", "mget", "mset", "mdel", "incr", "count", "hset", "hget", "push", "range", "append", "text", "strlen",
 }
 
 // String is the name that ParseMix reads.
@@ -47,7 +48,7 @@ func (o op) String() string {
 // writes reports whether the operation changes its key.
 func (o op) writes() bool {
 	switch o {
-	case opGet, opMGet, opCount, opHGet, opRange, opText, opKinds:
+	case opGet, opMGet, opCount, opHGet, opRange, opText, opStrLen, opKinds:
 		return false
 	case opSet, opGetSet, opSetNX, opDel, opMSet, opMDel, opIncr, opHSet, opPush, opAppend:
 		return true
@@ -77,7 +78,7 @@ func (o op) class() class {
 		return classList
 	case opAppend, opText:
 		return classText
-	case opGet, opSet, opGetSet, opSetNX, opDel, opMGet, opMSet, opMDel, opKinds:
+	case opGet, opSet, opGetSet, opSetNX, opDel, opMGet, opMSet, opMDel, opStrLen, opKinds:
 		return classValue
 	}
 	return classValue
@@ -88,7 +89,7 @@ func (o op) sharable() bool {
 	switch o {
 	case opGet, opSet, opGetSet, opIncr, opCount, opPush, opRange, opAppend, opText:
 		return true
-	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opKinds:
+	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opStrLen, opKinds:
 		return false
 	}
 	return false
@@ -97,7 +98,7 @@ func (o op) sharable() bool {
 // Mix says how often each operation is sent: a weight per operation.
 type Mix struct{ weights [opKinds]int }
 
-// ParseMix reads "set=3,get=1". Known are get, set, getset, setnx, del, mget, mset, mdel (values), incr, count
+// ParseMix reads "set=3,get=1". Known are get, set, getset, setnx, del, mget, mset, mdel, strlen (values), incr, count
 // (counters), hset, hget (hashes), push, range (lists), append, text (texts).
 func ParseMix(text string) (Mix, error) {
 	var m Mix
@@ -157,6 +158,16 @@ func (m Mix) uses(c class) bool {
 		}
 	}
 	return false
+}
+
+// only is the part of the mix that writes, or that does not.
+func (m Mix) only(writes bool) Mix {
+	for i := range m.weights {
+		if op(i).writes() != writes {
+			m.weights[i] = 0
+		}
+	}
+	return m
 }
 
 func (m Mix) draw(rng *rand.Rand) op {

@@ -82,6 +82,11 @@ func (r *Run) initial(add func(args ...string) error) error {
 			}
 		}
 	}
+	for _, o := range r.space.observed {
+		if err := add("SET", o.key, o.reg.base); err != nil {
+			return err
+		}
+	}
 	for _, key := range r.space.filler {
 		if err := add("SET", key, key); err != nil {
 			return err

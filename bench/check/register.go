@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // register is what may be stored under one own key (or one field of an own hash)
@@ -31,6 +32,9 @@ type register struct {
 	late    []string
 	refused []string
 	vague   bool // too many late writes to tell them apart
+
+	track   *track // nil: ages of reads are not asked for
+	stamped bool   // pad is a time, another one in each value
 }
 
 // maxLate bounds the writes with an unknown outcome that are kept by value.
@@ -47,7 +51,25 @@ func (r *register) mine(x string) bool { return strings.HasPrefix(x, r.tag+":") 
 
 func (r *register) wrote(v string) { r.base, r.acked = v, v }
 
+// wroteAt notes when the write of v was acknowledged.
+func (r *register) wroteAt(v string, at time.Duration, session int) {
+	r.wrote(v)
+	if r.track != nil {
+		n, _ := r.number(v)
+		r.track.settled = n
+		r.track.acked(n, at, session)
+	}
+}
+
 func (r *register) maybe(v string) {
+	if r.track != nil {
+		n, _ := r.number(v)
+		r.track.settled = n
+		if r.track.has(n) && n == r.track.newest() { // A read has seen it already.
+			r.wrote(v)
+			return
+		}
+	}
 	if len(r.late) == maxLate {
 		r.vague = true
 		return
@@ -55,11 +77,20 @@ func (r *register) maybe(v string) {
 	r.late = append(r.late, v)
 }
 
-func (r *register) refuse(v string) {
+func (r *register) refuse(v string) verdict {
+	if r.track != nil {
+		n, _ := r.number(v)
+		r.track.settled = n
+		if r.track.has(n) {
+			r.wrote(v)
+			return object(Ran, "refused %s, which a read had returned", show(v))
+		}
+	}
 	if len(r.refused) == maxLate {
 		r.refused = r.refused[1:]
 	}
 	r.refused = append(r.refused, v)
+	return verdict{}
 }
 
 // absent and present report whether the key may be so.

@@ -32,6 +32,17 @@ type Report struct {
 	// HistoryFull means that shared keys were not used until the end.
 	HistoryFull bool
 
+	// Consistency is what reads were judged by. Dated says that their ages are known:
+	// Own and Others are those of own keys, and of keys that another connection wrote.
+	Consistency Consistency
+	MaxAge      time.Duration
+	Dated       bool
+	Own, Others ReadStats
+	// StaleOwn is how many reads of own keys returned a version older than the last
+	// one acknowledged to their client when the reply came. It is above Own.Stale by
+	// reads sent in one pipeline with the write. The oldest is Own.Oldest.
+	StaleOwn uint64
+
 	Phases  []Phase
 	Windows []Window
 }
@@ -77,7 +88,11 @@ func newReport(r *Run, end time.Duration) *Report {
 	}
 	for _, c := range r.clients {
 		rep.Requests += c.requests
+		rep.StaleOwn += c.staleOwn
 	}
+	rep.Consistency, rep.MaxAge, rep.Dated = r.cfg.Consistency, r.cfg.MaxAge, r.cfg.dates()
+	rep.Own = newReadStats(r.clients, func(c *client) *readMeter { return &c.own })
+	rep.Others = newReadStats(r.clients, func(c *client) *readMeter { return &c.others })
 	for i := range min(int(end/windowLength)+1, len(r.line.windows)) {
 		w := &r.line.windows[i]
 		rep.Windows = append(rep.Windows, Window{Replies: w.all.Load(), Watched: w.watched.Load()})
@@ -187,6 +202,9 @@ func (rep *Report) String() string {
 		}
 	}
 	_ = tab.Flush() // A strings.Builder takes everything.
+	if rep.Dated {
+		rep.writeReads(&b)
+	}
 	l := rep.Linear
 	fmt.Fprintf(&b, "shared keys: %d with %d operations: %d linearizable, %d not, %d undecided in time\n",
 		l.Keys, l.Operations, l.Good, l.Bad, l.Unknown)
@@ -209,6 +227,18 @@ func (rep *Report) String() string {
 		fmt.Fprintln(&b, f)
 	}
 	return b.String()
+}
+
+func (rep *Report) writeReads(b *strings.Builder) {
+	bound := "no bound"
+	if rep.MaxAge > 0 {
+		bound = "over " + rep.MaxAge.String()
+	}
+	fmt.Fprintf(b, "reads are to be %s; %d own ones older than acknowledged\n", rep.Consistency, rep.StaleOwn)
+	tab := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintf(tab, "keys\treads\tstale\t%%\tage p99 ms\tof stale\toldest\tat s\t%s\twent back\tahead\tbeyond window\t\n", bound)
+	fmt.Fprint(tab, rep.Own.row("own"), rep.Others.row("others"))
+	_ = tab.Flush() // A strings.Builder takes everything.
 }
 
 func (l Latency) write(w io.Writer, name string) {

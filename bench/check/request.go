@@ -8,7 +8,7 @@ import (
 )
 
 // request is one request of a client, from its making to its reply. Which of the
-// pointers is set depends on the operation and on whether the key is shared.
+// pointers is set depends on the operation and on whose the key is.
 type request struct {
 	op      op
 	args    []string
@@ -21,6 +21,8 @@ type request struct {
 	list    *list
 	shared  *generation
 	token   string // written to a list or a shared key
+
+	observed []*observed
 
 	call time.Duration
 }
@@ -77,7 +79,7 @@ func (c *client) valueRequest(o op) *request {
 		}
 	default:
 	}
-	name := map[op]string{opGet: "GET", opSet: "SET", opGetSet: "GETSET", opSetNX: "SETNX", opDel: "DEL", opMGet: "MGET", opMSet: "MSET", opMDel: "DEL"}[o]
+	name := map[op]string{opGet: "GET", opSet: "SET", opGetSet: "GETSET", opSetNX: "SETNX", opDel: "DEL", opMGet: "MGET", opMSet: "MSET", opMDel: "DEL", opStrLen: "STRLEN"}[o]
 	q.args = append(q.args, name)
 	for i, r := range q.regs {
 		q.args = append(q.args, r.key)
@@ -210,7 +212,7 @@ func decodeShared(o op, r load.Reply) (text string, number int64, err error) {
 		}
 	case opSet:
 		err = okay(r)
-	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opKinds:
+	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opStrLen, opKinds:
 		panic("BUG: not sharable: " + o.String())
 	}
 	return text, number, err

@@ -62,7 +62,7 @@ func checkConfig(args []string) (cfg check.Config, marks bool, err error) {
 func parseCheck(cfg *check.Config, args []string) (marks bool, err error) {
 	fs := flag.NewFlagSet("check", flag.ContinueOnError)
 	fs.StringVar(&cfg.Addr, "addr", cfg.Addr, "loopback `address`: host:port or unix:/path")
-	profile := fs.String("profile", string(cfg.Profile), "baseline, hard or mixed; sets what other flags don't")
+	profile := fs.String("profile", string(cfg.Profile), "baseline, hard, mixed or reads; sets what other flags don't")
 	seconds := fs.Float64("seconds", 20, "`seconds` of load")
 	fs.IntVar(&cfg.Requests, "n", cfg.Requests, "`requests` of each connection, if that is sooner")
 	fs.IntVar(&cfg.Clients, "c", cfg.Clients, "`connections`")
@@ -74,6 +74,12 @@ func parseCheck(cfg *check.Config, args []string) (marks bool, err error) {
 	fs.IntVar(&cfg.ValueBytes, "d", cfg.ValueBytes, "least `bytes` of a value")
 	fs.StringVar(&cfg.Prefix, "prefix", cfg.Prefix, "`text` before every key")
 	fs.BoolVar(&cfg.Tagged, "tagged", cfg.Tagged, "keep multi-key commands within a hash tag")
+	consistency := fs.String("consistency", cfg.Consistency.String(), "what reads are `judged` by: linear, read-your-writes, monotonic or eventual")
+	fs.DurationVar(&cfg.MaxAge, "max-age", cfg.MaxAge, "`time` that a read may be out of date when it is sent; 0 is any")
+	fs.Float64Var(&cfg.WriteShare, "write-share", cfg.WriteShare, "make this `share` (0..1) of the requests be writes; -1 is as the mix says")
+	fs.IntVar(&cfg.ObservedPercent, "observed", cfg.ObservedPercent, "`percent` of GET, MGET, SET on keys that one connection writes and others read")
+	fs.IntVar(&cfg.ObservedKeys, "observed-keys", cfg.ObservedKeys, "`number` of these keys")
+	fs.IntVar(&cfg.Window, "window", cfg.Window, "`versions` of a key whose ages are known")
 	mix := fs.String("mix", cfg.Mix.String(), "`weights` of the operations")
 	model := fs.String("model", "codis", "how a key becomes a slot: codis (1024) or cluster")
 	slots := fs.String("slots", "", "watched `slots`, such as 0-255,300")
@@ -95,6 +101,9 @@ func parseCheck(cfg *check.Config, args []string) (marks bool, err error) {
 		return false, errors.New("check: -seconds must be positive")
 	}
 	if cfg.Mix, err = check.ParseMix(*mix); err != nil {
+		return false, err
+	}
+	if cfg.Consistency, err = check.ParseConsistency(*consistency); err != nil {
 		return false, err
 	}
 	switch *model {

@@ -70,6 +70,8 @@ func TestBadArgumentsAreRefused(t *testing.T) {
 	f(load.ErrNotLoopback, "check", "-addr", "192.0.2.1:6379")
 	f(nil, "check", "-profile", "soft")
 	f(nil, "check", "-slots", "9-1")
+	f(nil, "check", "-consistency", "strong")
+	f(nil, "check", "-profile", "mixed", "-consistency", "eventual")
 	f(nil, "check", "-model", "redis")
 	f(nil, "check", "-share", "0.5")
 	f(nil, "compare", "-rounds", "0")
@@ -123,6 +125,19 @@ func TestCheckPrintsAReport(t *testing.T) {
 		t.Fatalf("%v after\n%s", err, out.String())
 	}
 	for _, want := range []string{"mixed: 16 clients, pipeline 4", "640 requests", "watched", "0 violations"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("the report lacks %q:\n%s", want, out.String())
+		}
+	}
+	out.Reset()
+	err = runCheck(t.Context(), []string{
+		"-addr", server.Addr(), "-profile", "reads", "-consistency", "read-your-writes", "-max-age", "10s", "-write-share", "0.2",
+		"-observed", "50", "-observed-keys", "8", "-window", "16", "-n", "80", "-rate", "0", "-keys", "80",
+	}, nil, &out)
+	if err != nil {
+		t.Fatalf("%v after\n%s", err, out.String())
+	}
+	for _, want := range []string{"reads: 16 clients, pipeline 8", "1280 requests", "read-your-writes", "over 10s", "0 violations"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the report lacks %q:\n%s", want, out.String())
 		}
