@@ -36,7 +36,7 @@ type Failure struct {
 	Err     error
 	Sent    bool   // false proves that no byte of the request left
 	Cut     bool   // parts of the reply were delivered already
-	Request []byte // the request's bytes, valid during the call; nil after a timeout of a sent request, unless it read from a replica
+	Request []byte // the request's bytes, valid during the call; nil after a panic
 }
 
 // ErrTimeout is the Failure.Err of a request that was not answered within Options.RequestTimeout.
@@ -330,9 +330,9 @@ func (c *Conn) expire(before int64) int {
 		e := c.fifo.at(c.expired)
 		owner, tag := e.owner, e.tag
 		e.owner = nil
-		f := Failure{Conn: c, Err: ErrTimeout, Sent: true, Cut: c.inPart && c.expired == 0}
-		if c.Replica {
-			f.Request = c.log.at(c.expiredBytes, e.size)
+		f := Failure{
+			Conn: c, Err: ErrTimeout, Sent: true, Cut: c.inPart && c.expired == 0,
+			Request: c.log.at(c.expiredBytes, e.size),
 		}
 		c.expired++
 		c.expiredBytes += e.size
@@ -358,6 +358,21 @@ func (c *Conn) timeoutError() error {
 		return c.dialErr
 	}
 	return ErrTimeout
+}
+
+// TakeOver makes another owner that of a request that waits for its reply, and returns the request's bytes, valid until
+// the next call of the Conn; nil when it is not here any more.
+func (c *Conn) TakeOver(owner Owner, tag uint32, by Owner, byTag uint32) []byte {
+	skip := 0
+	for i := range c.fifo.len() {
+		e := c.fifo.at(i)
+		if e.owner == owner && e.tag == tag {
+			e.owner, e.tag = by, byTag
+			return c.log.at(skip, e.size)
+		}
+		skip += e.size
+	}
+	return nil
 }
 
 // Opened is called when gnet has the connection on the loop. It returns false when the Conn was given up

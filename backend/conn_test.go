@@ -205,7 +205,7 @@ func TestConnTimeouts(t *testing.T) {
 	if !c.Tick(3*second + 1) {
 		t.Error("given up")
 	}
-	r.want(t, `0: no reply in time sent=true cut=true ""`, `1: no reply in time sent=true cut=false ""`)
+	r.want(t, `0: no reply in time sent=true cut=true "req0"`, `1: no reply in time sent=true cut=false "req1"`)
 	if n := c.InFlight(); n != 1 {
 		t.Errorf("%d in flight, want 1", n)
 	}

@@ -127,6 +127,9 @@ func (n *Node) CountReads(reads uint64) { n.reads.Add(reads) }
 // Reads is what CountReads has counted.
 func (n *Node) Reads() uint64 { return n.reads.Load() }
 
+// AnsweredAt is the loop clock of the last probe that was answered.
+func (n *Node) AnsweredAt() int64 { return n.answeredAt.Load() }
+
 // Latency is what a probe of the node takes, smoothed; 0 while that is not known.
 func (n *Node) Latency() time.Duration { return time.Duration(n.latency.Load()) }
 

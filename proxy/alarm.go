@@ -30,6 +30,7 @@ func (l *loop) rang() {
 		c.delayed = false
 		c.runDetours()
 	}
+	l.runHedges()
 	l.checkHeld()
 }
 
@@ -47,6 +48,7 @@ func (l *loop) renew(p *Pool) {
 func (l *loop) settle(p *Pool) {
 	if v := p.view.Load(); v != nil {
 		l.arrivals.prune(p, v)
+		l.connectReaders(v)
 	}
 	l.checkHeld()
 	delayed := l.delayed

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -82,7 +83,11 @@ func (c *client) lost(to sink, tag, seq uint32, f backend.Failure) bool {
 	}
 	c.loop.stats.Retries++
 	c.strayed(seq)
-	c.addDetour(c.detour(to, tag, seq, slot, f.Request))
+	d := c.detour(to, tag, seq, slot, f.Request)
+	if errors.Is(f.Err, backend.ErrTimeout) && f.Sent {
+		d.silent, d.silentAt = f.Conn.Node, c.loop.now
+	}
+	c.addDetour(d)
 	return true
 }
 
@@ -90,9 +95,13 @@ func (c *client) lost(to sink, tag, seq uint32, f backend.Failure) bool {
 // left, or it only reads and the client has asked for no write behind it, which it would see.
 func (c *client) maySendAgain(seq uint32, f backend.Failure) bool {
 	p := c.pipe.at(seq)
+	maxWait := c.pool.Settings().Hold.MaxWait
 	patience := f.Conn.Node.Options().RequestTimeout
-	if !f.Sent {
-		patience = max(patience, c.pool.Settings().Hold.MaxWait)
+	switch {
+	case !f.Sent:
+		patience = max(patience, maxWait)
+	case errors.Is(f.Err, backend.ErrTimeout) && c.knowsBetter(f.Conn, p.slot):
+		patience += maxWait
 	}
 	if f.Request == nil || c.loop.now-p.start >= int64(patience) {
 		return false
@@ -100,6 +109,22 @@ func (c *client) maySendAgain(seq uint32, f backend.Failure) bool {
 	// Behind a read at a replica there is no write of its keys, see recent.
 	reads := p.cmd != nil && p.cmd.Is(command.ReadOnly) && (f.Conn.Replica || !c.pipe.writesAfter(seq, p.slot))
 	return !f.Sent || reads
+}
+
+// knowsBetter reports whether a read that a node has not answered in time had better be asked elsewhere, or later: the
+// node is more than slow, or another one may serve it.
+func (c *client) knowsBetter(b *backend.Conn, slot router.Slot) bool {
+	v := c.pool.view.Load()
+	switch {
+	case b.Replica || !b.Node.Available() || b.Node.Status().Err != "":
+		return true
+	case v == nil || slot == anySlot:
+		return false
+	case v.master(slot) != b.Node:
+		return true
+	}
+	g := v.readableGroup(slot)
+	return c.reads != nil && g != nil && c.chooseReader(v, g, need{bucketOf(slot), v.settledAt(slot)}) != nil
 }
 
 // onlyOnce reports whether a lost request may be sent again no more than once. What never left may be held.

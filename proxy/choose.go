@@ -90,6 +90,18 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 	return b
 }
 
+// connectReaders dials the replicas that may be read, in the version that most clients speak: evidence counts only for
+// connections that are older.
+func (l *loop) connectReaders(v *view) {
+	for _, readers := range v.readers {
+		for i := range readers {
+			if readers[i].replica {
+				l.replicaLink(readers[i].node, 2, 0).Connect()
+			}
+		}
+	}
+}
+
 // candidates are readers that are fit for a read.
 type candidates struct {
 	list [8]candidate // more than these are not looked at
@@ -109,7 +121,8 @@ func (c *candidates) add(index int, s *reader, b *backend.Conn) {
 	}
 }
 
-// choose takes the one with less in flight, for its weight, of two that are drawn by weight.
+// choose takes the one with less in flight, for its weight, of two that are drawn by weight. Of two that are idle it is the
+// first: the weight has counted in the draw.
 func (c *candidates) choose(l *loop, nearest bool) candidate {
 	if nearest {
 		c.keepNearest()
@@ -118,7 +131,7 @@ func (c *candidates) choose(l *loop, nearest bool) candidate {
 		return c.list[0]
 	}
 	a, b := c.draw(l), c.draw(l)
-	if (a.conn.InFlight()+1)*b.weight <= (b.conn.InFlight()+1)*a.weight {
+	if a.conn.InFlight()*b.weight <= b.conn.InFlight()*a.weight {
 		return a
 	}
 	return b

@@ -43,7 +43,9 @@ type detour struct {
 	after int64  // loop clock before which it is not sent
 	why   string // the last thing in the way, behind "slot 886"
 
-	masterOnly bool // a replica was asked and is not to be believed
+	masterOnly bool          // a replica was asked and is not to be believed
+	silent     *backend.Node // left it unanswered at silentAt, on the loop's clock
+	silentAt   int64
 
 	behind uint32 // how many requests behind this one need no more waiting, see awaited
 
@@ -152,7 +154,11 @@ func (d *detour) run() {
 		return
 	}
 	v := c.pool.view.Load()
-	if o, blocked := c.pool.obstacle(v, d.slot); blocked {
+	o, blocked := c.pool.obstacle(v, d.slot)
+	if !blocked && d.silent != nil && v.master(d.slot) == d.silent && d.silent.AnsweredAt() < d.silentAt {
+		o, blocked = obstacle{cause: HoldNoMaster, slot: d.slot, node: d.silent, since: d.silentAt}, true
+	}
+	if blocked {
 		if b := d.reader(v); b != nil {
 			d.send(b)
 			return

@@ -170,6 +170,9 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 		p.flags |= answered
 		if p.flags&(atReplica|countedWrite|countedRead) != 0 {
 			c.recent.answered(bucketOf(p.slot), p.flags)
+			if p.flags&atReplica != 0 && c.pool.Settings().Reads.Hedge {
+				c.loop.hedging.observe(c.loop.now - p.start)
+			}
 		}
 	}
 	if seq != c.pipe.head || !last && p.flags&passedPart == 0 && len(p.stored())+len(data) < streamFrom {

@@ -46,9 +46,10 @@ type loop struct {
 	stopping      bool // nothing is sent again any more
 	lanesFreed    bool // a lane was answered
 
-	turn   uint64   // counts turns
-	sticky []sticky // by node ID of a group's master
-	rng    *rand.Rand
+	hedging hedging
+	turn    uint64   // counts turns
+	sticky  []sticky // by node ID of a group's master
+	rng     *rand.Rand
 
 	lanes     map[*backend.Node]*lanes
 	nudged    map[*backend.Node]int64 // loop clock of the last nudge

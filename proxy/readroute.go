@@ -69,6 +69,9 @@ func (c *client) sendRead(b *backend.Conn, cmd *command.Command, slot router.Slo
 		c.deliverError(seq, sendError(b.Node, err))
 		return
 	}
+	if b.Replica && c.pool.Settings().Reads.Hedge {
+		l.await(c, b, seq)
+	}
 	l.sent(b)
 }
 

@@ -17,6 +17,8 @@ type Stats struct {
 	Panics         uint64
 	Retries        uint64 // requests sent again after a lost connection
 	ReadsAgain     uint64 // reads sent again because a replica could not serve them
+	Hedges         uint64 // reads sent to a second node because the first took long
+	HedgesWon      uint64 // those that the second answered first
 	Redirects      [redirectKinds]uint64
 	Overflows      [overflowKinds]uint64
 	Moves          MoveStats
@@ -118,6 +120,8 @@ func (s *Stats) merge(o *Stats) {
 	s.Panics += o.Panics
 	s.Retries += o.Retries
 	s.ReadsAgain += o.ReadsAgain
+	s.Hedges += o.Hedges
+	s.HedgesWon += o.HedgesWon
 	for i := range o.Redirects {
 		s.Redirects[i] += o.Redirects[i]
 	}

@@ -118,7 +118,7 @@ func (w *Watcher) lagRules() lag.Rules {
 	r := w.rules
 	return lag.Rules{
 		OffsetsProve: w.cfg.Family.OffsetsProve, Heartbeats: r.Heartbeat && !w.cfg.Family.OffsetsProve,
-		RelinkUnproven: w.cfg.Family.RelinkUnproven,
+		RelinkUnproven: w.cfg.Family.RelinkUnproven, Unread: !r.Enabled,
 		MaxLag:         int64(r.MaxLag), MaxBehind: r.MaxBehind, MaxAge: int64(3*r.Interval + 100*time.Millisecond),
 	}
 }

@@ -39,6 +39,8 @@ func (g *Group) judge(r *member, now int64) Verdict {
 		return reject(Unknown, "the master says that it is a replica of %s", m.MasterAddr)
 	case m.Loading:
 		return reject(CatchingUp, "the master loads its data")
+	case s.ID == "" && m.ID != "" && g.rules.OffsetsProve:
+		return reject(Broken, "has no replication id, so its offset says nothing")
 	case !g.sameHistory(s, m) && s.ID != "" && m.ID != "":
 		return reject(Diverged, "has replication id %.8s, the master has %.8s", s.ID, m.ID)
 	case !sameNode(s.MasterAddr, g.master.addr) && (s.ID == "" || m.ID == ""):
@@ -74,10 +76,13 @@ func (g *Group) beyond(r *member) bool {
 }
 
 // notListed says why the master does not know the replica as one that gets its stream, "" when it does. Replicas of
-// replicas are not in the master's list; the offset that they have reached speaks for them.
+// replicas are not in the master's list; the offset that they have reached speaks for them, or else that who is between
+// them and the master is a replica.
 func (g *Group) notListed(s, m *Sample) string {
-	if !sameNode(s.MasterAddr, g.master.addr) && g.isReplica(s.MasterAddr) {
-		return ""
+	if !sameNode(s.MasterAddr, g.master.addr) {
+		if parent := g.replica(s.MasterAddr); parent != nil && (g.rules.OffsetsProve || parent.seen && parent.sample.Role == Replica) {
+			return ""
+		}
 	}
 	var waiting string
 	for _, l := range m.Replicas {
@@ -95,13 +100,14 @@ func (g *Group) notListed(s, m *Sample) string {
 	return "the master does not list it"
 }
 
-func (g *Group) isReplica(addr string) bool {
+// replica finds a replica by the address that another node knows it by.
+func (g *Group) replica(addr string) *member {
 	for _, r := range g.replicas {
 		if sameNode(r.addr, addr) {
-			return true
+			return r
 		}
 	}
-	return false
+	return nil
 }
 
 // addrOf is the address of the member that gave the sample.
@@ -114,12 +120,16 @@ func (s *Sample) addrOf(g *Group) string {
 	return ""
 }
 
-// behind is how far a replica is behind in the unit of offsets, -1 when that is not known.
+// behind is how far a replica was behind when it was asked last, in the unit of offsets; -1 when that is not known. What
+// the master has written since then counts when the replica is asked again.
 func (g *Group) behind(r *member) int64 {
-	if g.master == nil || !g.master.seen || !r.seen || g.master.sample.Offset < 0 || r.sample.Offset < 0 {
-		return -1
+	switch {
+	case !g.master.seen || !r.seen || g.master.sample.Offset < 0 || r.sample.Offset < 0:
+		r.behind = -1
+	case r.fresh || r.behind < 0:
+		r.behind = max(0, g.master.sample.Offset-r.sample.Offset)
 	}
-	return max(0, g.master.sample.Offset-r.sample.Offset)
+	return r.behind
 }
 
 // watermark is how far a replica is proven to be, and how far it is as far as anybody can tell, which is the same
@@ -161,18 +171,18 @@ func (g *Group) judgeLag(r *member, now int64) Verdict {
 	was := r.verdict.State
 	switch {
 	case r.mismatch != "":
-		v.State, v.Reason = Diverged, r.mismatch
+		v.State, v.Reason, v.Suspect = Diverged, r.mismatch, true // It may have been mended.
 	case far && (was == InSync || was == Lagging):
 		v.State, v.Reason = Lagging, "is "+short(lag)+" behind"
 	case far || was != InSync && was != Lagging && r.good == 0:
 		v.State, v.Reason = CatchingUp, "is "+short(lag)+" behind"
-	case !r.proven && !r.wasSeenToSync(g.rules):
+	case !r.proven && !r.wasSeenToSync(g.rules) && !g.rules.Unread:
 		v.State, v.Reason, v.Suspect = CatchingUp, "was never seen to sync; its data is compared with the master's", true
 	case was == Lagging && r.good < settle:
 		v.State, v.Reason = Lagging, "was behind until a moment ago"
 	default:
-		v.State, v.Reason, v.Readable = InSync, "follows its master", true
-		r.proven = true
+		v.State, v.Reason, v.Readable = InSync, "follows its master", !g.rules.Unread
+		r.proven = !g.rules.Unread
 	}
 	return v
 }
@@ -190,11 +200,15 @@ func (g *Group) judgeOrphan(r *member, now int64) Verdict {
 	r.good = 0
 	lag := now - r.likely
 	switch {
+	case r.beyond:
+		v.State, v.Reason = Diverged, "was beyond the master's offset before the master fell silent"
 	case r.likely == 0 || !r.proven:
 	case lag > g.rules.MaxLag:
 		v.State, v.Reason = Lagging, "the master does not answer; the data is "+short(lag)+" old"
 	case r.sample.ID != g.lastID:
 		v.State, v.Reason = Diverged, fmt.Sprintf("has replication id %.8s, the master had %.8s", r.sample.ID, g.lastID)
+	case g.rules.MaxBehind > 0:
+		v.State, v.Reason = Lagging, "the master does not answer, so how far behind is not known"
 	default:
 		v.State, v.Reason, v.Readable = Lagging, "the master does not answer; the data is at most "+short(lag)+" old", true
 	}

@@ -2,6 +2,7 @@ package lag
 
 import (
 	"fmt"
+	"math"
 	"slices"
 )
 
@@ -13,6 +14,8 @@ type Rules struct {
 	Heartbeats   bool
 	// RelinkUnproven says that a replica whose link comes back may lack data without saying so.
 	RelinkUnproven bool
+	// Unread says that nobody reads from replicas: then their data needs no comparison.
+	Unread bool
 	// MaxLag is how far behind a replica may be.
 	MaxLag int64
 	// MaxBehind is the same in the unit of offsets; 0 is no limit.
@@ -50,11 +53,14 @@ func (g *Group) SetMembers(master string, replicas []string) {
 		if i := slices.IndexFunc(old, func(m *member) bool { return m.addr == addr }); i >= 0 {
 			return old[i]
 		}
-		return &member{addr: addr}
+		return &member{addr: addr, behind: -1}
 	}
 	if g.master == nil || g.master.addr != master {
 		g.dropEvidence()
 		g.lastID = ""
+		for _, m := range old {
+			m.followed = false
+		}
 	}
 	g.master, g.replicas = find(master), nil
 	for _, addr := range replicas {
@@ -74,7 +80,7 @@ func (g *Group) dropEvidence() {
 	g.history.Clear()
 	g.historyLife, g.historyID = 0, ""
 	for _, m := range g.members() {
-		m.verdict.CaughtUpTo, m.likely, m.good, m.beyond = 0, 0, 0, false
+		m.verdict.CaughtUpTo, m.likely, m.good, m.behind, m.beyond = 0, 0, 0, -1, false
 	}
 }
 
@@ -95,6 +101,9 @@ func (g *Group) Observe(addr string, s Sample) (dropped string) {
 		return ""
 	}
 	m.observe(s, g.rules.RelinkUnproven)
+	if s.Role == Replica && s.LinkUp && s.ID == g.lastID && sameNode(s.MasterAddr, g.master.addr) {
+		m.followed = true
+	}
 	if m == g.master && s.Role == Master {
 		return g.follow(s)
 	}
@@ -103,19 +112,24 @@ func (g *Group) Observe(addr string, s Sample) (dropped string) {
 
 // follow notes the master's stream.
 func (g *Group) follow(s Sample) (dropped string) {
-	known := g.historyLife != 0
+	known, back := g.historyLife != 0, s.Offset >= 0 && s.Offset < g.history.End()
 	switch {
 	case known && s.Life != g.historyLife:
 		dropped = "the master was restarted, or its connection was lost"
 	case known && s.ID != g.historyID:
 		dropped = fmt.Sprintf("the master's replication id changed from %.8s to %.8s", g.historyID, s.ID)
+	case back:
+		dropped = fmt.Sprintf("the master's offset went back to %d", s.Offset)
 	}
 	if dropped != "" {
 		g.dropEvidence()
 	}
-	if s.Offset >= 0 && !g.history.Add(s.Asked, s.Offset) {
-		dropped = fmt.Sprintf("the master's offset went back to %d", s.Offset)
-		g.dropEvidence()
+	if back { // What the replicas were compared with is gone.
+		for _, r := range g.replicas {
+			r.doubt()
+		}
+	}
+	if s.Offset >= 0 {
 		g.history.Add(s.Asked, s.Offset)
 	}
 	g.historyLife, g.historyID, g.lastID = s.Life, s.ID, s.ID
@@ -129,11 +143,23 @@ func (g *Group) Fail(addr string, at int64, why string) {
 	}
 }
 
+// Comparing notes that a comparison of a suspect's data with the master's begins.
+func (g *Group) Comparing(addr string) {
+	if m := g.member(addr); m != nil {
+		m.doubted = false
+	}
+}
+
 // Compared takes the outcome of comparing a suspect's data with the master's; life is that of the replica's evidence
-// when the comparison began. mismatch is "" when they are the same.
+// when the comparison began. mismatch is "" when they are the same. What was compared may have been replaced meanwhile:
+// an outcome does not count when new doubt has arisen since the last Comparing or Compared.
 func (g *Group) Compared(addr string, life uint64, mismatch string) {
 	m := g.member(addr)
 	if m == nil || !m.seen || m.sample.Life != life {
+		return
+	}
+	if m.doubted {
+		m.doubted = false
 		return
 	}
 	m.proven, m.mismatch = mismatch == "", mismatch
@@ -209,8 +235,12 @@ func (g *Group) Proof(addr string) *Proof {
 		return nil
 	}
 	v := m.verdict
+	behind := max(v.Behind, 0)
+	if v.State != InSync { // Nobody knows what its silent master has written.
+		behind = math.MaxInt64
+	}
 	return &Proof{
-		CaughtUpTo: v.CaughtUpTo, Behind: max(v.Behind, 0),
+		CaughtUpTo: v.CaughtUpTo, Behind: behind,
 		Asked: m.sample.Asked, ValidUntil: m.sample.Answered + g.rules.MaxAge,
 	}
 }

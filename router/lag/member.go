@@ -20,28 +20,37 @@ type member struct {
 	good    int  // samples in a row that were close enough
 
 	proven   bool   // its data is known to be the master's: it was seen to sync, or compared
+	doubted  bool   // it has lost proven since a comparison began, see Group.Comparing
 	synced   bool   // a full sync was seen
+	followed bool   // it was seen to follow the group's master of now
 	linked   bool   // the link was up in the last sample
 	mismatch string // what a comparison has found
 	id       string // replication id under which proven was decided
 	offset   int64  // highest offset seen under id
 	likely   int64  // as Verdict.CaughtUpTo, as far as anybody can tell where nothing is proven
+	behind   int64  // as Verdict.Behind
 	beyond   bool   // it was further than the master could be
 }
 
 // observe takes a sample.
 func (m *member) observe(s Sample, relinkUnproven bool) {
-	restarted := m.sample.Life != s.Life || !m.asked
+	other := m.sample.Life != s.Life || s.ID != m.id || s.MasterAddr != m.sample.MasterAddr
 	switch {
-	case restarted, s.ID != m.id, s.Syncing, s.Loading, s.LinkUp && s.Offset >= 0 && s.Offset < m.offset:
-		m.proven, m.synced, m.mismatch, m.offset, m.beyond = false, s.Syncing || s.Loading, "", 0, false
-		m.verdict.CaughtUpTo, m.likely = 0, 0
+	case !m.asked, other, s.Syncing, s.Loading, s.LinkUp && s.Offset >= 0 && s.Offset < m.offset:
+		m.doubt()
+		m.synced, m.offset, m.beyond = s.Syncing, 0, false
 	case relinkUnproven && s.LinkUp && !m.linked:
-		m.proven, m.mismatch = false, ""
+		m.doubt()
 	}
 	m.id, m.linked = s.ID, s.LinkUp
 	m.offset = max(m.offset, s.Offset)
 	m.sample, m.seen, m.asked, m.failure, m.down, m.fresh = s, true, true, "", 0, true
+}
+
+// doubt forgets what was known of its data, which may have been replaced.
+func (m *member) doubt() {
+	m.proven, m.doubted, m.mismatch = false, true, ""
+	m.verdict.CaughtUpTo, m.likely = 0, 0
 }
 
 // fail notes that a question got no answer. What was known counts no more.

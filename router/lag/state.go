@@ -37,7 +37,8 @@ type Verdict struct {
 
 	// Readable says that reads may go there, within their own limits.
 	Readable bool
-	// Suspect says that all that is missing is a comparison of its data with the master's: see Group.Compared.
+	// Suspect says that all that is missing is a comparison of its data with the master's, or that the last one has
+	// found a difference: see Group.Compared.
 	Suspect bool
 	// CaughtUpTo is the watermark; 0 when there is none.
 	CaughtUpTo int64

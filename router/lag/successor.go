@@ -28,13 +28,13 @@ func (g *Group) Successor(now int64) (addr, why string) {
 			continue
 		}
 		switch {
-		case heir.leads(m):
+		case g.leads(heir, m):
 			votes++
 		case m.sample.LinkUp:
 			return "", "" // It hears from a master that lives.
 		}
 	}
-	descends := g.lastID != "" && (heir.sample.ID == g.lastID || heir.sample.ID2 == g.lastID)
+	descends := g.lastID != "" && (heir.sample.ID2 == g.lastID || heir.sample.ID == g.lastID && heir.followed)
 	agreed := 2*votes > len(g.members())
 	if !descends && !agreed {
 		return "", ""
@@ -64,11 +64,12 @@ func (g *Group) heir(now int64) *member {
 	return heir
 }
 
-// leads reports whether r follows m. Servers may know each other by other addresses than the topology does, so
-// replication ids count for more.
-func (m *member) leads(r *member) bool {
-	if m.sample.ID != "" && r.sample.ID != "" {
-		return m.sample.ID == r.sample.ID
+// leads reports whether r follows the heir. Servers may know each other by other addresses than the topology does, so
+// replication ids count for more where they tell streams apart. All Pikas of a group have the same one for ever.
+func (g *Group) leads(heir, r *member) bool {
+	sameID := heir.sample.ID == r.sample.ID
+	if heir.sample.ID != "" && r.sample.ID != "" && (g.rules.OffsetsProve || !sameID) {
+		return sameID
 	}
-	return sameNode(r.sample.MasterAddr, m.addr)
+	return sameNode(r.sample.MasterAddr, heir.addr)
 }

@@ -35,6 +35,14 @@ func (h *History) Add(at, offset int64) bool {
 	return true
 }
 
+// End is the offset of the newest sample, -1 when there is none.
+func (h *History) End() int64 {
+	if len(h.points) == 0 {
+		return -1
+	}
+	return h.points[len(h.points)-1].offset
+}
+
 // thin forgets every second point of the older half. What is forgotten can only make a watermark later than it need
 // be, never too early.
 func (h *History) thin() {
