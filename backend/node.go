@@ -38,6 +38,7 @@ type Node struct {
 	downSince  atomic.Int64 // clock.Now since when the breaker has not been closed, 0 while it is
 	unwanted   atomic.Int64 // clock.Now since when no topology names the node, 0 while one does
 	answeredAt atomic.Int64 // clock.Now of the last good probe
+	kickedAt   atomic.Int64 // loop clock of the last KickSpaced that did something
 	patient    atomic.Bool  // silence says nothing: the server may be paused
 	status     atomic.Pointer[Status]
 	heartbeat  atomic.Pointer[Heartbeat]

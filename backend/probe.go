@@ -67,6 +67,13 @@ func (n *Node) Kick() {
 	}
 }
 
+// KickSpaced is Kick, at most once in gap nanoseconds for all who call it. now is the loop clock.
+func (n *Node) KickSpaced(now, gap int64) {
+	if last := n.kickedAt.Load(); now-last >= gap && n.kickedAt.CompareAndSwap(last, now) {
+		n.Kick()
+	}
+}
+
 // probeWait is the time to the next probe: the probe is what closes an open breaker. Replicas leave a master the
 // time to be first, since they are kicked after it.
 func (n *Node) probeWait() time.Duration {

@@ -25,6 +25,9 @@ func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.R
 		c.askMaster(to, tag, seq, slot, r.Request)
 		return true
 	}
+	if r.Conn.Replica {
+		c.strayed(seq) // Whoever answers in its place may see more.
+	}
 	d := c.detour(to, tag, seq, slot, r.Request)
 	if !d.obey(verdict, r) {
 		return true

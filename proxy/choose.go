@@ -16,11 +16,15 @@ type need struct {
 // restTime is how long ago a slot must have changed hands before replicas without a watermark are read.
 const restTime = int64(10 * time.Second)
 
+// evidencePace is how much faster than usual nodes are probed while reads have to go to the master for want of newer
+// evidence.
+const evidencePace = 5
+
 // chooseReader finds the connection that a read on a group goes to; nil when none of its readers is fit.
 func (c *client) chooseReader(v *view, g *router.Group, n need) *backend.Conn {
 	l, r := c.loop, c.recent
-	if r.writing(n.buckets) {
-		return nil // The read has to come behind those writes, at the master.
+	if c.reads.Policy == ReadMaster || r.writing(n.buckets) {
+		return nil // Behind those writes the read has to come at the master.
 	}
 	if c.reads.Consistency == ReadYourWrites {
 		n.since = max(n.since, r.ackedIn(n.buckets))
@@ -40,6 +44,10 @@ func (c *client) chooseReader(v *view, g *router.Group, n need) *backend.Conn {
 		}
 	}
 	if found.n == 0 {
+		if c.reads.Consistency != Eventual {
+			master := v.nodes[g.Master.Index]
+			master.KickSpaced(l.now, int64(master.Options().ProbeInterval/evidencePace))
+		}
 		return nil
 	}
 	best := found.choose(l, c.reads.Policy == ReadNearest)

@@ -360,6 +360,12 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 	}
 	if r.First && r.Data[0] == '-' {
 		if v := c.judge(d.cmd, r.Data, r.Conn); v.Kind != dialect.Pass {
+			if r.Conn.Replica && v.Kind != dialect.Moved && v.Kind != dialect.Ask {
+				unproven(r.Conn)
+				d.state = detourIdle
+				c.runDetours()
+				return
+			}
 			if d.obey(v, r) {
 				c.runDetours()
 			}

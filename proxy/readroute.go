@@ -42,12 +42,28 @@ func noReader(g *router.Group) string {
 func (c *client) readMaster(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
 	node := v.straight(slot)
 	if node == nil {
-		return c.forwardToMaster(v, cmd, slot, raw)
+		return c.readUnsettled(v, cmd, slot, raw)
 	}
 	if c.reads.Consistency == Monotonic && c.recent.readingElsewhere(bucketOf(slot), node) {
 		return false
 	}
 	c.sendRead(c.loop.link(node, c.proto, c.db), cmd, slot, raw)
+	return true
+}
+
+// readUnsettled is readMaster for a slot that is not simply served by its master.
+func (c *client) readUnsettled(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
+	seq := c.pipe.tail
+	if !c.forwardToMaster(v, cmd, slot, raw) {
+		return false
+	}
+	if c.closed || c.pipe.tail == seq || c.reads.Consistency != Monotonic {
+		return true
+	}
+	if p := c.pipe.at(seq); p.cmd == cmd && p.flags&answered == 0 {
+		p.flags |= countedRead
+		c.recent.sentSomewhere(bucketOf(slot))
+	}
 	return true
 }
 

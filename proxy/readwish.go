@@ -58,10 +58,11 @@ func (c *client) setReads() {
 	switch {
 	case c.reads != nil && *c.reads == rules, c.reads == nil && rules.Policy == ReadMaster:
 		return
-	case rules.Policy == ReadMaster:
+	case rules.Policy == ReadMaster && c.pipe.empty():
 		c.reads = nil
 		return
 	}
+	// With reads in flight at replicas the rules stay, for the master alone: what comes next has to be kept in order with them.
 	c.reads = &rules
 	if c.recent == nil {
 		c.recent = new(recent)
@@ -70,6 +71,9 @@ func (c *client) setReads() {
 		}
 		for seq := c.pipe.head; seq != c.pipe.tail; seq++ {
 			c.recent.adopt(c.pipe.at(seq))
+		}
+		for _, s := range c.splits {
+			s.countWrites()
 		}
 	}
 	c.recent.renew()

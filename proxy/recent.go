@@ -81,15 +81,29 @@ func (r *recent) mayGoOnAt(mask uint64, n *backend.Node, caughtUpTo int64) bool 
 	return !anyOf(mask, func(b int) bool { return r.from[b] != int32(n.ID)+1 && caughtUpTo < r.readAt[b] })
 }
 
-// sent notes a read that goes to a node.
+// sent notes a read that goes to a node. Parts of one command may go to two nodes at once; then it is not known which of
+// the two sees more.
 func (r *recent) sent(mask uint64, n *backend.Node, replica bool) {
+	id := int32(n.ID) + 1
 	each(mask, func(b int) {
-		r.from[b] = int32(n.ID) + 1
+		if r.from[b] == id || r.reads[b]+r.others[b] == 0 {
+			r.from[b] = id
+		} else {
+			r.from[b] = 0
+		}
 		if replica {
 			r.reads[b]++
 		} else {
 			r.others[b]++
 		}
+	})
+}
+
+// sentSomewhere notes a read that goes to a master, which one is not known yet.
+func (r *recent) sentSomewhere(mask uint64) {
+	each(mask, func(b int) {
+		r.from[b] = 0
+		r.others[b]++
 	})
 }
 

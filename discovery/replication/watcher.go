@@ -170,6 +170,12 @@ func (w *Watcher) Observe(addr string, o backend.Observation) {
 		return
 	}
 	if o.Err != nil {
+		if _, ok := g.Sample(addr); ok {
+			// A connection that is lost may mean that the server was restarted, and serves again with other data.
+			if n := w.cfg.Node(addr); n != nil {
+				n.Kick()
+			}
+		}
 		g.Fail(addr, o.Answered, o.Err.Error())
 	} else {
 		dropped := g.Observe(addr, lag.Sample{
@@ -184,15 +190,23 @@ func (w *Watcher) Observe(addr string, o backend.Observation) {
 		}
 	}
 	w.judge(g, clock.Now())
-	if w.rules.Enabled && addr == g.spec.Master.Addr && len(g.spec.Replicas) > 0 {
-		w.kickReplicas(g.spec.Replicas)
+	switch isMaster := addr == g.spec.Master.Addr; {
+	case !w.rules.Enabled || o.Err != nil:
+	case isMaster:
+		w.kickLater(kickDelay, addrsOf(g.spec.Replicas)...)
+	case g.OnItsWay(addr):
+		w.kickLater(w.rules.Interval/4, addr)
 	}
 }
 
-func (w *Watcher) kickReplicas(replicas []*router.Node) {
-	time.AfterFunc(kickDelay, func() {
-		for _, r := range replicas {
-			if n := w.cfg.Node(r.Addr); n != nil {
+// kickLater asks for evidence of nodes after a while.
+func (w *Watcher) kickLater(d time.Duration, addrs ...string) {
+	if len(addrs) == 0 {
+		return
+	}
+	time.AfterFunc(d, func() {
+		for _, addr := range addrs {
+			if n := w.cfg.Node(addr); n != nil {
 				n.Kick()
 			}
 		}
@@ -257,7 +271,7 @@ func (w *Watcher) judge(g *group, now int64) {
 			proof = g.Proof(r.Addr)
 		}
 		n.SetProof(proof)
-		if v, _ := g.Verdict(r.Addr); w.rules.Enabled && (v.Suspect || v.State == lag.Diverged) {
+		if v, _ := g.Verdict(r.Addr); w.rules.Enabled && v.Suspect {
 			w.signal()
 		}
 	}

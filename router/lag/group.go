@@ -228,6 +228,14 @@ func (g *Group) Sample(addr string) (s Sample, ok bool) {
 	return m.sample, true
 }
 
+// OnItsWay reports whether a replica follows its master and had not reached the master's last known offset when it was
+// asked, so that it is worth asking again before the next round.
+func (g *Group) OnItsWay(addr string) bool {
+	m := g.member(addr)
+	return m != nil && g.master != nil && m != g.master && m.seen && g.master.seen && g.rules.OffsetsProve &&
+		m.sample.LinkUp && m.sample.Offset > 0 && m.sample.Offset < g.master.sample.Offset
+}
+
 // Proof is what a replica may be read by, nil when it may not be read.
 func (g *Group) Proof(addr string) *Proof {
 	m := g.member(addr)

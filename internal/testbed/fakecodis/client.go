@@ -21,6 +21,7 @@ type client struct {
 	authed  bool
 	queued  [][]string // The commands between MULTI and EXEC; nil outside.
 	hasTurn bool
+	applies bool // What its master has sent a replica.
 }
 
 // take waits for a thread of Pika, or the turn of codis-server, which runs one command at a time.
@@ -108,7 +109,7 @@ func (c *client) refusal(e *entry, args []string) string {
 	if s.kind == CodisServer && s.Faults.loading.Load() {
 		return "-LOADING Redis is loading the dataset in memory\r\n"
 	}
-	if e.writes && s.Faults.readonly.Load() {
+	if e.writes && (s.Faults.readonly.Load() || s.pika != nil && s.pika.repl.slave.Load()) {
 		if s.kind == CodisServer {
 			return "-READONLY You can't write against a read only slave.\r\n"
 		}
@@ -133,8 +134,15 @@ func (c *client) redis(e *entry, args []string) error {
 		c.Write(wrongArity(e.name))
 		return nil
 	}
-	s.srv.Dispatch(c.Peer, args)
-	c.follow(e, args)
+	run := func() {
+		s.srv.Dispatch(c.Peer, args)
+		c.follow(e, args)
+	}
+	if s.pika != nil && !c.applies {
+		s.pika.repl.around(c, e, args, run)
+	} else {
+		run()
+	}
 	return nil
 }
 

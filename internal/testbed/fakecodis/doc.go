@@ -6,7 +6,10 @@
 // Its replies are those recorded of real servers; testdata has the recordings, and the tests of this package
 // replay them. Time to live does not run: a key keeps what it was given until it is overwritten.
 //
-// What is not modelled: replication, MULTI around slot commands, pub/sub, the messages of the restore protocol
+// A Pika can follow another Pika of the same process (SLAVEOF, Server.ReplicaOf); see replication. A codis-server can't:
+// a real redis-server replicates as it does.
+//
+// What is not modelled: MULTI around slot commands, pub/sub, the messages of the restore protocol
 // between two codis-servers (a key travels as plain commands, in one transaction), one Pika 3.5 key with several
 // types, and HyperLogLogs, which miniredis keeps as a type of their own.
 package fakecodis

@@ -17,6 +17,8 @@ type Faults struct {
 	loading  atomic.Bool
 	readonly atomic.Bool
 
+	skipFull, cutFull, refuseIncr atomic.Bool
+
 	mu           sync.Mutex
 	falseZero    map[string]bool
 	minusOneTill time.Time
@@ -62,6 +64,18 @@ func (f *Faults) Loading(on bool) { f.loading.Store(on) }
 
 // Readonly makes the server a replica: it refuses writes with its family's error, and its INFO says slave.
 func (f *Faults) Readonly(on bool) { f.readonly.Store(on) }
+
+// SkipFullSync makes a Pika that needs a full sync go on with the increments from the master's offset: its link is up, it
+// says that it is eligible, and the data from before is missing (clients see it in the data alone).
+func (f *Faults) SkipFullSync(on bool) { f.skipFull.Store(on) }
+
+// CutFullSync makes every full sync of a Pika end before its copy is there. It goes on with the increments all the same
+// and says that it is not eligible, until a full sync succeeds.
+func (f *Faults) CutFullSync(on bool) { f.cutFull.Store(on) }
+
+// RefuseIncrements makes a Pika end in error when its master has its offset, as after a failover with other writes on
+// both sides. Only SLAVEOF leads out of it.
+func (f *Faults) RefuseIncrements(on bool) { f.refuseIncr.Store(on) }
 
 // wrapper returns what the wrapper of Pika is made to answer for a key.
 func (f *Faults) wrapper(key string) (int, bool) {

@@ -253,10 +253,10 @@ func TestInfo(t *testing.T) {
 	f(CodisServer, "", "redis_version:3.2.11\r\n")
 	f(CodisServer, "replication", "# Replication\r\nrole:slave\r\nmaster_link_status:down\r\n")
 	f(CodisServer, "nosuch", "$0\r\n\r\n")
-	f(Pika35, "server", "pika_version:3.5.5\n")
-	f(Pika40, "", "pika_version:4.0.0\n")
-	f(Pika40, "REPLICATION", "# Replication(MASTER)\nrole:slave\nmaster_link_status:down\n")
-	f(PikaFixed, "stats", "is_slots_migrating:No, , 0\n")
+	f(Pika35, "server", "pika_version:3.5.5\r\n")
+	f(Pika40, "", "pika_version:4.0.0\r\n")
+	f(Pika40, "REPLICATION", "# Replication(MASTER)\r\nrole:slave\r\nmaster_link_status:down\r\n")
+	f(PikaFixed, "stats", "is_slots_migrating:No, , 0\r\n")
 }
 
 // TestPipelineKeepsOrder: replies come in order, and an inline command is one.

@@ -63,14 +63,6 @@ used_cpu_sys_children:0.00
 used_cpu_user_children:0.00
 `
 
-const pikaMasterInfo = `role:master
-ReplicationID:
-connected_slaves:0
-is_eligible_for_master_election:true
-db0:binlog_offset=0 133,safety_purge=none
-slave_repl_offset:133
-`
-
 const pikaSlaveInfo = `role:slave
 ReplicationID:
 master_host:127.0.0.1
@@ -90,12 +82,13 @@ func (p *pika) info(_ context.Context, c *client, args []string) error {
 		c.Write(replySyntax)
 		return nil
 	}
-	version, role, repl := "4.0.0", "MASTER", pikaMasterInfo
+	version := "4.0.0"
+	heading, repl := p.repl.section()
 	if p.version == Pika35 {
 		version = "3.5.5"
 	}
 	if p.s.Faults.readonly.Load() {
-		role, repl = "SLAVE", pikaSlaveInfo
+		heading, repl = "Replication(SLAVE)", pikaSlaveInfo
 	}
 	writeInfo(c, []section{
 		{"server", "Server", fmt.Sprintf(pikaServerInfo, version, p.s.Port())},
@@ -103,9 +96,9 @@ func (p *pika) info(_ context.Context, c *client, args []string) error {
 		{"clients", "Clients", "connected_clients:1\n"},
 		{"stats", "Stats", fmt.Sprintf(pikaStatsInfo, p.mover.infoLine())},
 		{"cpu", "CPU", cpuInfo},
-		{"replication", "Replication(" + role + ")", p.s.replicationInfo(repl)},
+		{"replication", heading, p.s.replicationInfo(repl)},
 		{"keyspace", "Keyspace", "# Use \"info keyspace 1\" to do async statistics\n"},
-	}, args, "\n")
+	}, args)
 	return nil
 }
 
@@ -172,7 +165,7 @@ func (k *codis) info(_ context.Context, c *client, args []string) error {
 		{"cpu", "CPU", cpuInfo},
 		{"cluster", "Cluster", "cluster_enabled:0\n"},
 		{"keyspace", "Keyspace", keyspace},
-	}, args, "\r\n")
+	}, args)
 	return nil
 }
 
@@ -186,7 +179,8 @@ func (s *Server) replicationInfo(own string) string {
 }
 
 // writeInfo answers INFO [section]: all sections without an argument, an empty text for an unknown one.
-func writeInfo(c *client, sections []section, args []string, newline string) {
+func writeInfo(c *client, sections []section, args []string) {
+	const newline = "\r\n"
 	wanted := "all"
 	if len(args) > 0 {
 		wanted = strings.ToLower(args[0])

@@ -32,6 +32,7 @@ type pika struct {
 	index       pikaIndex
 	cache       pikaCache
 	mover       mover
+	repl        replication
 
 	syncLock chan struct{}      // Holds one while a synchronous move runs.
 	targets  map[string]*target // By address. Owned by who has syncLock.
@@ -42,6 +43,7 @@ func newPika(s *Server, slotmigrate bool) *pika {
 	p.index.init(p)
 	p.cache.init(s)
 	p.mover.p = p
+	p.repl.init(p)
 	p.slotmigrate.Store(slotmigrate)
 	return p
 }
@@ -72,7 +74,7 @@ func (p *pika) commands() map[string]*command {
 		"INFO":    {arity: -1, run: p.info},
 		"DBSIZE":  {arity: 1, run: p.dbsize},
 		"CONFIG":  {arity: -2, run: p.config},
-		"SLAVEOF": {arity: -3, run: say(fake.OK)},
+		"SLAVEOF": {arity: -3, run: p.slaveof},
 
 		"SLOTSINFO":       {arity: -1, run: p.slotsInfo},
 		"SLOTSSCAN":       {arity: -3, run: p.slotsScan},

@@ -94,10 +94,12 @@ func (m *mover) sendMember(ctx context.Context, dest *target, member string) (in
 // delete takes a key that was copied out of the storage and of the set of its slot. The set of its tag keeps it.
 func (m *mover) delete(member string) {
 	m.p.index.removeSlot(member)
-	if m.p.version == Pika35 {
-		m.p.cache.deleteBehind(member[1:])
-		return
-	}
-	m.p.s.data.DB(0).Del(member[1:])
-	m.p.cache.written(member[1:])
+	m.p.repl.logged(func() {
+		if m.p.version == Pika35 {
+			m.p.cache.deleteBehind(member[1:])
+			return
+		}
+		m.p.s.data.DB(0).Del(member[1:])
+		m.p.cache.written(member[1:])
+	}, "DEL", member[1:])
 }

@@ -136,7 +136,7 @@ func (p *pika) slotsCleanup(_ context.Context, c *client, args []string) error {
 			continue
 		}
 		for _, member := range p.index.members(slot) {
-			p.s.data.DB(0).Del(member[1:])
+			p.repl.logged(func() { p.s.data.DB(0).Del(member[1:]) }, "DEL", member[1:])
 			p.cache.written(member[1:])
 			p.index.removeBoth(member)
 		}

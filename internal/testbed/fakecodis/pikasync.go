@@ -197,7 +197,7 @@ func (p *pika) moveMember(ctx context.Context, addr string, timeout time.Duratio
 	if err := p.s.Faults.Pass(ctx, SyncDelete, ""); err != nil {
 		return 0, "", err
 	}
-	p.cache.deleteBehind(key)
+	p.repl.logged(func() { p.cache.deleteBehind(key) }, "DEL", key)
 	p.index.removeBoth(member)
 	return 1, "", nil
 }

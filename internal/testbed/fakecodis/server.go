@@ -161,6 +161,9 @@ func (s *Server) begin() error {
 	if err := s.host.Begin(); err != nil {
 		return fmt.Errorf("start %s: %w", s.kind, err)
 	}
+	if s.pika != nil {
+		s.pika.repl.beginLife()
+	}
 	return nil
 }
 
@@ -198,6 +201,9 @@ func (s *Server) Calls(name string) Calls { return s.host.Calls(name) }
 // Close ends the server.
 func (s *Server) Close() error {
 	s.Kill()
+	if s.pika != nil {
+		s.pika.repl.close()
+	}
 	s.data.Close()
 	return nil
 }

@@ -37,5 +37,26 @@ const (
 	Teardown
 )
 
+// The steps of the replication of a Pika. All but the last are on the replica, and keep it in the state that they
+// follow.
+const (
+	// SlaveConnect is before the master is asked: no_connect.
+	SlaveConnect = Teardown + 1 + iota
+	// SlaveFullSync is before a full sync begins: try_to_full_sync.
+	SlaveFullSync
+	// SlaveCopy is when the copy is made, before it replaces the data: syncing_full.
+	SlaveCopy
+	// SlaveIncr is before the increments are asked for: try_to_incr_sync.
+	SlaveIncr
+	// SlaveReply is before the answer to that: connecting.
+	SlaveReply
+	// SlaveReceive is before each record is received: up and behind, which the offsets and the lag show.
+	SlaveReceive
+	// SlaveApply is before each record is applied: up and behind, which nothing shows.
+	SlaveApply
+	// MasterServe is before a master answers a replica.
+	MasterServe
+)
+
 // Hold stops what passes a step until it is released.
 type Hold = fake.Hold

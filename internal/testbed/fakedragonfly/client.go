@@ -20,6 +20,7 @@ type conn struct {
 	refused  bool // A queued command was answered with an error.
 	crosses  bool
 	txSlots  []int
+	txKeys   []string
 	txWrites bool
 }
 
@@ -109,13 +110,15 @@ func (s *Server) local(c *fake.Client, name string, args []string) (done bool) {
 	case "HELLO":
 		s.hello(c, args[1:])
 	case "INFO":
-		c.Write(s.info())
+		c.Write(s.info(args[1:]))
 	case "ROLE":
 		if s.takenOver.Load() {
 			c.Write(loading)
 			break
 		}
-		c.Write("*2\r\n$6\r\nmaster\r\n*0\r\n")
+		c.Write(s.repl.role())
+	case "REPLICAOF", "SLAVEOF":
+		c.Write(s.replicaOf(args[1:]))
 	default:
 		return false
 	}
@@ -146,16 +149,24 @@ func (s *Server) hello(c *fake.Client, args []string) {
 		fake.Bulk("id") + fake.Int(1) + fake.Bulk("mode") + fake.Bulk("cluster") + fake.Bulk("role") + fake.Bulk("master"))
 }
 
-func (s *Server) info() string {
+// info is INFO with a section or all of them.
+func (s *Server) info(args []string) string {
 	if s.takenOver.Load() {
 		return loading
 	}
-	role := "master"
-	if o := s.slots.Load(); o != nil && o.replica {
-		role = "slave"
+	o := s.slots.Load()
+	sections := []struct{ name, text string }{
+		{"server", "# Server\r\nredis_version:7.4.0\r\ndragonfly_version:df-dev\r\n"},
+		{"replication", s.repl.info(o != nil && o.replica)},
+		{"cluster", "# Cluster\r\ncluster_enabled:1\r\n"},
 	}
-	return fake.Bulk("# Server\r\nredis_version:7.4.0\r\ndragonfly_version:df-dev\r\n\r\n# Replication\r\nrole:" + role +
-		"\r\nconnected_slaves:0\r\n\r\n# Cluster\r\ncluster_enabled:1\r\n")
+	var texts []string
+	for _, sec := range sections {
+		if len(args) == 0 || strings.EqualFold(args[0], sec.name) || strings.EqualFold(args[0], "all") {
+			texts = append(texts, sec.text)
+		}
+	}
+	return fake.Bulk(strings.Join(texts, "\r\n"))
 }
 
 // keyed runs a command on the data. It reports true when the clients were paused before it could.
@@ -173,6 +184,9 @@ func (s *Server) keyed(ctx context.Context, c *fake.Client, k *conn, name string
 		c.Flush()
 		s.data.Note(m.Keys)
 		s.data.Run(c.Peer, args)
+		if m.Writes {
+			s.repl.write(m.Keys, func() {})
+		}
 		return false, nil
 	}
 	if len(m.Keys) == 0 && !m.Writes && !k.multi {
@@ -215,7 +229,15 @@ func (s *Server) run(c *fake.Client, k *conn, m fake.Meaning, name string, args 
 	if m.Writes {
 		s.data.Note(m.Keys)
 	}
-	s.data.Run(c.Peer, args)
+	switch {
+	case name == "FLUSHALL" || name == "FLUSHDB":
+		s.data.Run(c.Peer, args)
+		s.repl.flush(func(int) bool { return true })
+	case m.Writes && len(m.Keys) > 0:
+		s.repl.write(m.Keys, func() { s.data.Run(c.Peer, args) })
+	default:
+		s.data.Run(c.Peer, args)
+	}
 	if m.Writes && len(m.Keys) > 0 {
 		s.dirty(fake.SlotOf(m.Keys[0]))
 	}
@@ -235,6 +257,7 @@ func (s *Server) queue(c *fake.Client, k *conn, m fake.Meaning, args []string) {
 	}
 	if m.Writes {
 		k.txWrites = true
+		k.txKeys = append(k.txKeys, m.Keys...)
 		s.data.Note(m.Keys)
 	}
 	s.data.Run(c.Peer, args)
@@ -252,7 +275,11 @@ func (s *Server) exec(c *fake.Client, k *conn, args []string) {
 		c.Write(crossSlot)
 		return
 	}
-	s.data.Run(c.Peer, args)
+	if !k.txWrites {
+		s.data.Run(c.Peer, args)
+	} else {
+		s.repl.write(k.txKeys, func() { s.data.Run(c.Peer, args) })
+	}
 	if k.txWrites {
 		for _, slot := range k.txSlots {
 			s.dirty(slot)
@@ -276,7 +303,11 @@ func (s *Server) refuse(m fake.Meaning) string {
 	if o == nil {
 		return notConfigured
 	}
-	if o.replica && m.Writes {
+	following, loads := s.repl.following()
+	if loads {
+		return loading
+	}
+	if (o.replica || following) && m.Writes {
 		return "-READONLY You can't write against a read only replica.\r\n"
 	}
 	slot := fake.SlotOf(m.Keys[0])
@@ -316,6 +347,6 @@ func (s *Server) receive(c *fake.Client, k *conn, args []string) error {
 		return errors.New("a flow with an unknown command")
 	}
 	s.data.Note(m.Keys)
-	s.data.Run(c.Peer, args)
+	s.repl.write(m.Keys, func() { s.data.Run(c.Peer, args) })
 	return nil
 }

@@ -197,7 +197,7 @@ func (s *Server) slotInfo(args []string) string {
 // flushRanges deletes the keys of slots: first, last, first, last. What is no number flushes nothing.
 func (s *Server) flushRanges(bounds []string) {
 	ranges := parseRanges(bounds)
-	s.data.Flush(func(slot int) bool { return contains(ranges, slot) })
+	s.repl.flush(func(slot int) bool { return contains(ranges, slot) })
 }
 
 func parseRanges(bounds []string) []Range {

@@ -125,7 +125,7 @@ func (s *Server) recompute() {
 // source keeps its copy of what has moved until the configuration takes the slots from it. mu and the gate are held.
 func (s *Server) flushLost(config []Shard) {
 	shard, _ := shardOf(config, s.opts.ID)
-	s.data.Flush(func(slot int) bool {
+	s.repl.flush(func(slot int) bool {
 		if shard != nil && contains(shard.Slots, slot) {
 			return false
 		}

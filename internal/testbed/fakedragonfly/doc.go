@@ -20,7 +20,7 @@
 //
 // Its replies are those recorded of Dragonfly 1.36; testdata has them, and the tests of this package replay them.
 //
-// What is not modelled: replication (a node that its configuration calls a replica serves what it holds), pub/sub,
+// What is not modelled: what a hung replica does to its master, REPLTAKEOVER but for TakenOver, pub/sub,
 // blocking commands that are interrupted by a finalisation, the messages between two Dragonflies (a key travels as
 // plain commands), and the 29 s in which a target that came back during a finalisation is deaf.
 package fakedragonfly

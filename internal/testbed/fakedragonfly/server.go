@@ -29,6 +29,18 @@ const (
 	Acknowledged
 )
 
+// The steps of replication. All but the last are on the replica.
+const (
+	// ReplicaConnect is before the master is asked: connecting.
+	ReplicaConnect = Acknowledged + 1 + iota
+	// ReplicaSync is when the data is copied and has not replaced that of the replica: full_sync.
+	ReplicaSync
+	// ReplicaApply is before each record is applied; the master's lag counts those that wait.
+	ReplicaApply
+	// MasterServe is before a master answers a replica.
+	MasterServe
+)
+
 // StatusForm is the form of SLOT-MIGRATION-STATUS.
 type StatusForm int
 
@@ -76,6 +88,7 @@ type Server struct {
 	opts Options
 	host *fake.Host
 	data *fake.Data
+	repl replication
 
 	oom       atomic.Bool
 	takenOver atomic.Bool
@@ -111,6 +124,7 @@ func Start(t TB, opts Options) *Server {
 	}
 	t.Cleanup(func() {
 		s.Kill()
+		s.repl.close()
 		s.data.Close()
 	})
 	return s
@@ -130,12 +144,14 @@ func newServer(opts Options) (*Server, error) {
 		return nil, err
 	}
 	s := &Server{opts: opts, data: data}
+	s.repl.init(s)
 	s.host = fake.NewHost(doors, s.handle)
 	s.Faults = s.host.Faults
 	if err := s.host.Begin(); err != nil {
 		data.Close()
 		return nil, err
 	}
+	s.repl.beginLife()
 	return s, nil
 }
 
@@ -174,7 +190,11 @@ func (s *Server) Restart() error {
 	s.mu.Unlock()
 	s.slots.Store(nil)
 	s.takenOver.Store(false)
-	return s.host.Begin()
+	if err := s.host.Begin(); err != nil {
+		return err
+	}
+	s.repl.beginLife()
+	return nil
 }
 
 // OutOfMemory makes the server, as a target, refuse what it is sent; the migration is FATAL then on both sides.
@@ -185,7 +205,15 @@ func (s *Server) OutOfMemory(on bool) { s.oom.Store(on) }
 func (s *Server) TakenOver() { s.takenOver.Store(true) }
 
 // Do runs a command on the data past all faults and pauses, whoever owns the slot.
-func (s *Server) Do(args ...string) resp.Value { return s.data.Do(args...) }
+func (s *Server) Do(args ...string) resp.Value {
+	m := s.data.Mean(args)
+	if !m.Writes || len(m.Keys) == 0 {
+		return s.data.Do(args...)
+	}
+	var reply resp.Value
+	s.repl.write(m.Keys, func() { reply = s.data.Do(args...) })
+	return reply
+}
 
 // Finished is how many migrations from here have ended well.
 func (s *Server) Finished() int {
