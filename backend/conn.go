@@ -92,14 +92,15 @@ type Conn struct {
 	tail   []byte // start of a reply line that the last read cut
 	inPart bool   // a part of the oldest request's reply was delivered
 
-	expired      int   // oldest entries whose owners were told ErrTimeout
-	expiredBytes int   // their size in the send log
-	lastReply    int64 // loop clock of the last bytes received
-	openedAt     int64 // loop clock at which it came up
-	dials        int   // failed dials in a row
-	dialAt       int64 // loop clock of the next dial, 0 while none is due
-	failedAt     int64 // loop clock of the last failed dial
-	dialedAt     int64 // loop clock of the last dial
+	expired      int    // oldest entries whose owners were told ErrTimeout
+	expiredBytes int    // their size in the send log
+	lastReply    int64  // loop clock of the last bytes received
+	openedAt     int64  // loop clock at which it came up
+	reads        uint64 // counted and not published yet
+	dials        int    // failed dials in a row
+	dialAt       int64  // loop clock of the next dial, 0 while none is due
+	failedAt     int64  // loop clock of the last failed dial
+	dialedAt     int64  // loop clock of the last dial
 
 	buffered  int   // bytes that gnet had not written at the last tick
 	drainedAt int64 // loop clock of the last tick that found them fewer
@@ -281,6 +282,7 @@ func (c *Conn) popOldest(e entry) {
 // must be closed.
 func (c *Conn) Tick(now int64) bool {
 	opts := c.Node.Options()
+	c.publishReads()
 	if c.state == stateDialing && c.dialAt == 0 && now-c.dialedAt > int64(opts.DialTimeout)+enrollSlack {
 		c.dialFailed(errLostDial, now)
 	}
@@ -375,6 +377,9 @@ func (c *Conn) TakeOver(owner Owner, tag uint32, by Owner, byTag uint32) []byte 
 	return nil
 }
 
+// CountRead counts a read that was sent to the node rather than to another one of its group.
+func (c *Conn) CountRead() { c.reads++ }
+
 // Opened is called when gnet has the connection on the loop. It returns false when the Conn was given up
 // in the meantime and gc has to be closed.
 func (c *Conn) Opened(gc gnet.Conn, now int64) bool {
@@ -405,11 +410,17 @@ func (c *Conn) failAll(err error) {
 	c.log.idle()
 }
 
+func (c *Conn) publishReads() {
+	c.Node.reads.Add(c.reads)
+	c.reads = 0
+}
+
 // leave ends the life of the Conn as far as the node counts it.
 func (c *Conn) leave() {
 	if c.state == stateClosed {
 		return
 	}
+	c.publishReads()
 	if c.state == stateUp {
 		c.Node.conns.Add(-1)
 	}

@@ -44,7 +44,7 @@ type Node struct {
 	heartbeat  atomic.Pointer[Heartbeat]
 	proof      atomic.Pointer[lag.Proof] // nil while the node may not be read as a replica
 	latency    atomic.Int64              // nanoseconds, smoothed
-	reads      atomic.Uint64             // reads that were sent to it by choice, see CountReads
+	reads      atomic.Uint64             // reads that were sent to it by choice, see Conn.CountRead
 }
 
 // Status is what the probe knows of a node. Immutable.
@@ -122,10 +122,7 @@ func (n *Node) SetProof(p *lag.Proof) { n.proof.Store(p) }
 // Proof is what SetProof said last.
 func (n *Node) Proof() *lag.Proof { return n.proof.Load() }
 
-// CountReads counts reads that were sent to the node rather than to another one of its group.
-func (n *Node) CountReads(reads uint64) { n.reads.Add(reads) }
-
-// Reads is what CountReads has counted.
+// Reads is how many reads were sent to the node rather than to another one of its group, see Conn.CountRead.
 func (n *Node) Reads() uint64 { return n.reads.Load() }
 
 // AnsweredAt is the loop clock of the last probe that was answered.

@@ -1,6 +1,7 @@
 package discovery
 
 import (
+	"maps"
 	"slices"
 
 	"sluice/router"
@@ -45,21 +46,32 @@ func (k *Keeper) takeHeirs(heirs map[router.GroupID]string) (changed bool) {
 	}
 	if changed {
 		k.setGround()
+		k.rebase()
 	}
 	return changed
 }
 
-// setGround computes what counts from what the source says and the adoptions.
+// rebase makes overrides contradict the owners that adoptions have made. The source has said nothing new of their slots.
+func (k *Keeper) rebase() {
+	for slot, o := range k.overrides {
+		if o.against = k.owners[slot]; o.against == o.addr {
+			delete(k.overrides, slot)
+			continue
+		}
+		k.overrides[slot] = o
+	}
+}
+
+// setGround computes what counts from what the source says and the adoptions, and forgets those that have ended.
 func (k *Keeper) setGround() {
+	maps.DeleteFunc(k.adoptions, func(id router.GroupID, a adoption) bool {
+		return !slices.ContainsFunc(k.said.Groups, func(g router.GroupSpec) bool { return g.ID == id && sameNodes(a.against, g) })
+	})
 	k.ground = k.said
 	k.ground.Groups = slices.Clone(k.said.Groups)
 	for i, g := range k.ground.Groups {
 		a, ok := k.adoptions[g.ID]
 		if !ok {
-			continue
-		}
-		if !sameNodes(a.against, g) {
-			delete(k.adoptions, g.ID)
 			continue
 		}
 		g.Replicas = slices.DeleteFunc(slices.Clone(g.Replicas), func(addr string) bool { return addr == a.addr })

@@ -30,8 +30,9 @@ func (c *client) chooseReader(v *view, g *router.Group, n need) *backend.Conn {
 		n.since = max(n.since, r.ackedIn(n.buckets))
 	}
 	readers := v.readers[g.Index]
-	if i := l.stickyReader(v, g); i >= 0 && i < len(readers) && c.mayUse(&readers[i]) {
+	if i := l.stickyIndex(v, g); i >= 0 && c.mayUse(&readers[i]) {
 		if b := c.fitConn(&readers[i], n); b != nil {
+			l.stick(v, g, i, c, b)
 			return b
 		}
 	}
@@ -51,7 +52,7 @@ func (c *client) chooseReader(v *view, g *router.Group, n need) *backend.Conn {
 		return nil
 	}
 	best := found.choose(l, c.reads.Policy == ReadNearest)
-	l.stick(v, g, best.index)
+	l.stick(v, g, best.index, c, best.conn)
 	return best.conn
 }
 
@@ -187,28 +188,64 @@ func (c *candidates) keepNearest() {
 // latencyNoise is a difference of latencies that means nothing: within a zone two hosts differ by this much.
 const latencyNoise = 200 * time.Microsecond
 
-// sticky remembers which reader of a group was chosen in a turn. The reads of a turn go together, so that they leave in
-// one write.
+// sticky is the reader of a group that was chosen last in a turn. The reads of a turn go together, so that they leave in
+// one write, and what was found about the reader need not be looked at again.
 type sticky struct {
 	turn  uint64
 	view  *view
-	index int
+	index int // in view.readers
+
+	// For whom conn was found fit, and how far its node is.
+	conn       *backend.Conn
+	rules      *ReadRules
+	proto, db  int
+	caughtUpTo int64
 }
 
-// stickyReader is the index of the reader of g that was chosen in this turn, -1 when none was.
-func (l *loop) stickyReader(v *view, g *router.Group) int {
-	if id := v.nodes[g.Master.Index].ID; id < len(l.sticky) {
-		if s := &l.sticky[id]; s.turn == l.turn && s.view == v {
+// sameReader is the connection that was found fit in this turn for a read by the same rules, if it is for this one too.
+func (c *client) sameReader(v *view, g *router.Group, slot router.Slot) *backend.Conn {
+	l := c.loop
+	if g.Index >= len(l.sticky) {
+		return nil
+	}
+	s := &l.sticky[g.Index]
+	if s.turn != l.turn || s.view != v || s.rules != c.reads || s.proto != c.proto || s.db != c.db || !s.conn.Up() {
+		return nil
+	}
+	b := slot % buckets
+	since := v.settledAt(slot)
+	switch c.reads.Consistency {
+	case Eventual:
+	case ReadYourWrites:
+		since = max(since, c.recent.acked[b])
+	case Monotonic:
+		return nil
+	}
+	if s.caughtUpTo < since || c.recent.writes[b] != 0 {
+		return nil
+	}
+	return s.conn
+}
+
+// stickyIndex is the reader of g that was chosen in this turn, -1 when none was.
+func (l *loop) stickyIndex(v *view, g *router.Group) int {
+	if g.Index < len(l.sticky) {
+		if s := &l.sticky[g.Index]; s.turn == l.turn && s.view == v {
 			return s.index
 		}
 	}
 	return -1
 }
 
-func (l *loop) stick(v *view, g *router.Group, index int) {
-	id := v.nodes[g.Master.Index].ID
-	for id >= len(l.sticky) {
+func (l *loop) stick(v *view, g *router.Group, index int, c *client, b *backend.Conn) {
+	for g.Index >= len(l.sticky) {
 		l.sticky = append(l.sticky, sticky{})
 	}
-	l.sticky[id] = sticky{l.turn, v, index}
+	s := sticky{turn: l.turn, view: v, index: index, conn: b, rules: c.reads, proto: c.proto, db: c.db}
+	if p := b.Node.Proof(); b.Replica && p != nil {
+		s.caughtUpTo = p.CaughtUpTo
+	} else if !b.Replica {
+		s.caughtUpTo = 1<<63 - 1
+	}
+	l.sticky[g.Index] = s
 }

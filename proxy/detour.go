@@ -189,12 +189,16 @@ func (d *detour) reader(v *view) *backend.Conn {
 	if g == nil {
 		return nil
 	}
+	// The request itself is nowhere now, and not in its own way.
+	counted := c.pipe.at(d.seq).flags & (atReplica | countedRead)
+	c.recent.count(bucketOf(d.slot), counted, -1)
 	b := c.chooseReader(v, g, need{bucketOf(d.slot), v.settledAt(d.slot)})
+	c.recent.count(bucketOf(d.slot), counted, 1)
 	if b == nil || !b.Replica {
 		return nil
 	}
 	c.strayed(d.seq)
-	b.Node.CountReads(1)
+	b.CountRead()
 	return b
 }
 

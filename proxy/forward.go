@@ -169,8 +169,8 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 	if last {
 		p.flags |= answered
 		if p.flags&(atReplica|countedWrite|countedRead) != 0 {
-			c.recent.answered(bucketOf(p.slot), p.flags)
-			if p.flags&atReplica != 0 && c.pool.Settings().Reads.Hedge {
+			c.recent.answeredOne(p.slot%buckets, p.flags)
+			if p.flags&atReplica != 0 && c.reads != nil && c.reads.Hedge {
 				c.loop.hedging.observe(c.loop.now - p.start)
 			}
 		}

@@ -48,7 +48,7 @@ type loop struct {
 
 	hedging hedging
 	turn    uint64   // counts turns
-	sticky  []sticky // by node ID of a group's master
+	sticky  []sticky // by router.Group.Index; each says of which view
 	rng     *rand.Rand
 
 	lanes     map[*backend.Node]*lanes
@@ -161,6 +161,7 @@ func (l *loop) execute(f func()) bool {
 	return l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
 		l.guard("task", func() {
 			l.now = clock.Now()
+			l.turn++ // What was chosen by an older clock is chosen again.
 			f()
 			l.schedule()
 		})

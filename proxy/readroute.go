@@ -22,6 +22,10 @@ func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot
 	if g == nil || !c.mayReadReplica(cmd, many) {
 		return c.readMaster(v, cmd, slot, raw)
 	}
+	if b := c.sameReader(v, g, slot); b != nil {
+		c.sendRead(b, cmd, slot, raw)
+		return true
+	}
 	if b := c.chooseReader(v, g, need{bucketOf(slot), v.settledAt(slot)}); b != nil {
 		c.sendRead(b, cmd, slot, raw)
 		return true
@@ -73,6 +77,9 @@ func (c *client) sendRead(b *backend.Conn, cmd *command.Command, slot router.Slo
 	seq := c.begin(cmd, slot)
 	p := c.pipe.at(seq)
 	switch {
+	case b.Replica && c.reads.Consistency != Monotonic:
+		p.flags |= atReplica
+		c.recent.reads[slot%buckets]++
 	case b.Replica:
 		p.flags |= atReplica
 		c.recent.sent(bucketOf(slot), b.Node, true)
@@ -80,12 +87,12 @@ func (c *client) sendRead(b *backend.Conn, cmd *command.Command, slot router.Slo
 		p.flags |= countedRead
 		c.recent.sent(bucketOf(slot), b.Node, false)
 	}
-	b.Node.CountReads(1)
+	b.CountRead()
 	if err := b.Send(raw, c, seq, l.now); err != nil {
 		c.deliverError(seq, sendError(b.Node, err))
 		return
 	}
-	if b.Replica && c.pool.Settings().Reads.Hedge {
+	if b.Replica && c.reads.Hedge {
 		l.await(c, b, seq)
 	}
 	l.sent(b)

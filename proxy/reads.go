@@ -35,6 +35,7 @@ type ReadRules struct {
 	Consistency Consistency
 	MaxLag      time.Duration // how old the data of a replica may be, above 0
 	MaxBehind   int64         // how far it may be behind in the unit of the family's offsets; 0 is no limit
+	Hedge       bool          // ask a second node when the first takes unusually long
 }
 
 // PoolReads are the rules of a pool, and what they need to know of its nodes. Immutable.
@@ -42,7 +43,6 @@ type PoolReads struct {
 	ReadRules
 	Zone    string         // of this host
 	Weights map[string]int // share of a node among those that are fit, by address; others have 1
-	Hedge   bool           // ask a second node when the first takes unusually long
 }
 
 // reader is a node that reads of a group may go to.

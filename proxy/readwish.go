@@ -40,12 +40,13 @@ func ParseConsistency(name string) (c Consistency, ok bool) {
 // setReads finds the rules for the reads of the client: those of its connection, its user, its pool.
 func (c *client) setReads() {
 	s := c.pool.Settings()
-	rules := s.Reads.ReadRules
+	shared := &s.Reads.ReadRules // Clients that share their rules can share a choice, see sticky.
 	for _, u := range s.Users {
 		if u.Name == c.user && c.authenticated && u.Reads != nil {
-			rules = *u.Reads
+			shared = u.Reads
 		}
 	}
+	rules := *shared
 	if c.wishes.policy != nil {
 		rules.Policy = *c.wishes.policy
 	}
@@ -64,6 +65,10 @@ func (c *client) setReads() {
 	}
 	// With reads in flight at replicas the rules stay, for the master alone: what comes next has to be kept in order with them.
 	c.reads = &rules
+	if rules == *shared {
+		c.reads = shared
+	}
+	defer func() { c.recent.kept = rules.Consistency }()
 	if c.recent == nil {
 		c.recent = new(recent)
 		if c.pipe.tail == 0 {

@@ -16,6 +16,8 @@ import (
 // to a replica while a write of its bucket is in flight, and a write waits while a read of its bucket is in flight at a
 // replica, which might see it.
 type recent struct {
+	kept Consistency // says which of the instants below are kept
+
 	writes [buckets]uint32 // in flight
 	reads  [buckets]uint32 // in flight at replicas
 
@@ -107,26 +109,45 @@ func (r *recent) sentSomewhere(mask uint64) {
 	})
 }
 
+// count adds n to what is in flight of a kind.
+func (r *recent) count(mask uint64, what pendingFlags, n int32) {
+	each(mask, func(b int) {
+		switch {
+		case what&atReplica != 0:
+			r.reads[b] += uint32(n)
+		case what&countedRead != 0:
+			r.others[b] += uint32(n)
+		}
+	})
+}
+
 // strayed notes that a read was not answered where it was sent to.
 func (r *recent) strayed(mask uint64) { each(mask, func(b int) { r.from[b] = 0 }) }
 
 // answered notes the end of what was counted in flight.
 func (r *recent) answered(mask uint64, what pendingFlags) {
-	// Not the clock of the loop, which stands still during a turn: the write may have been run since it was read.
-	now := clock.Now()
-	each(mask, func(b int) {
-		switch {
-		case what&countedWrite != 0:
-			r.writes[b]--
-			r.acked[b] = now
-		case what&atReplica != 0:
-			r.reads[b]--
-			r.readAt[b] = now
-		case what&countedRead != 0:
-			r.others[b]--
-			r.readAt[b] = now
+	each(mask, func(b int) { r.answeredOne(router.Slot(b), what) })
+}
+
+// answeredOne is answered for one bucket.
+func (r *recent) answeredOne(b router.Slot, what pendingFlags) {
+	// The instants are not of the loop's clock, which stands still during a turn: a write may have been run since that
+	// was read.
+	switch {
+	case what&countedWrite != 0:
+		r.writes[b]--
+		if r.kept == ReadYourWrites {
+			r.acked[b] = clock.Now()
 		}
-	})
+		return
+	case what&atReplica != 0:
+		r.reads[b]--
+	default:
+		r.others[b]--
+	}
+	if r.kept == Monotonic {
+		r.readAt[b] = clock.Now()
+	}
 }
 
 // renew makes everything that was done before count as done just now: another consistency has to start somewhere.

@@ -71,7 +71,7 @@ func (s *split) connFor(part *splitPart) (b *backend.Conn, refusal string) {
 	if part.count != 0 {
 		c.recent.sent(part.need.buckets, b.Node, b.Replica)
 	}
-	b.Node.CountReads(1)
+	b.CountRead()
 	return b, ""
 }
 

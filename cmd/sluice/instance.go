@@ -149,7 +149,7 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 		s.static = static.New(groupSpecs(p.Groups))
 		src = s.static
 	}
-	s.watcher = in.newWatcher(p, s.pool)
+	s.watcher = in.newWatcher(p, s)
 	s.replicas = in.newReplicaWatcher(p, s, id)
 	s.keeper = discovery.NewKeeper(discovery.Config{
 		Model: model, Source: src, Name: string(p.Discovery.Kind), Log: in.log.With("pool", p.Name), Reachable: reachable(p.Dialect, s.pool),

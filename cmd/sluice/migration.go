@@ -2,6 +2,7 @@ package main
 
 import (
 	"slices"
+	"time"
 
 	"sluice/backend"
 	"sluice/conf"
@@ -10,8 +11,14 @@ import (
 )
 
 // newWatcher watches the migrations between the masters of a pool.
-func (in *instance) newWatcher(p *conf.Pool, pool *proxy.Pool) *moves.Watcher {
+func (in *instance) newWatcher(p *conf.Pool, s *source) *moves.Watcher {
+	pool := s.pool
+	var busy, idle time.Duration // 0 is the usual rhythm
+	if readsReplicas(p) {
+		busy, idle = 250*time.Millisecond, time.Second
+	}
 	return moves.NewWatcher(moves.Config{
+		Busy: busy, Idle: idle, Involved: func(addrs []string) { s.replicas.SetMoving(addrs) },
 		Family: string(p.Dialect), Table: pool.Table, Access: watcherAccess(p, pool.Settings().Backend.Name),
 		Log: in.log.With("pool", p.Name),
 		Patience: func(addr string, patient bool) {

@@ -60,7 +60,7 @@ func readsReplicas(p *conf.Pool) bool {
 
 // poolReads are the rules for the reads of a pool.
 func poolReads(p *conf.Pool) proxy.PoolReads {
-	reads := proxy.PoolReads{ReadRules: readRules(p.Reads), Zone: p.Reads.Zone, Hedge: p.Reads.Hedge}
+	reads := proxy.PoolReads{ReadRules: readRules(p.Reads), Zone: p.Reads.Zone}
 	if len(p.Reads.Weights) > 0 {
 		reads.Weights = make(map[string]int, len(p.Reads.Weights))
 		for _, w := range p.Reads.Weights {
@@ -75,6 +75,7 @@ func readRules(r conf.Reads) proxy.ReadRules {
 	consistency, _ := proxy.ParseConsistency(string(r.Consistency))
 	return proxy.ReadRules{
 		Policy: policy, Consistency: consistency, MaxLag: r.MaxLag.Std(), MaxBehind: int64(r.MaxLagBytes),
+		Hedge: r.Hedge,
 	}
 }
 

@@ -35,6 +35,9 @@ type Config struct {
 	// Patience, unless nil, is told in every look which nodes take part in a migration that is under way and give a
 	// sign of life, and once when that is over. It is called from Run's goroutine and must not block.
 	Patience func(addr string, patient bool)
+	// Involved, unless nil, is told in every look which nodes have a migration that is not over: under way, or finished
+	// and not closed yet. It is called from Run's goroutine and must not block.
+	Involved func(addrs []string)
 	// Access is how the nodes are asked, until SetAccess.
 	Access Access
 	// Busy and Idle are the times between looks; 0 is 1 s and 5 s.
@@ -163,6 +166,7 @@ func (w *Watcher) look(ctx context.Context) (busy bool) {
 	w.ledger.look(answers, now)
 	list := w.ledger.list()
 	w.keepPatience(list, answers, now)
+	w.tellInvolved(list)
 	moving := w.inspect(ctx, table)
 	w.publish(list, answers)
 	return moving || slices.ContainsFunc(list, func(m Migration) bool { return m.State.active() })
@@ -283,6 +287,21 @@ func (w *Watcher) keepPatience(list []Migration, answers []answer, now time.Time
 		w.cfg.Patience(addr, true) // Each time: the pool may have made a node for it only now.
 	}
 	w.patient = next
+}
+
+// tellInvolved names the nodes whose slots are on the move.
+func (w *Watcher) tellInvolved(list []Migration) {
+	if w.cfg.Involved == nil {
+		return
+	}
+	var addrs []string
+	for _, m := range list {
+		if m.Ended.IsZero() {
+			addrs = append(addrs, m.Source, m.Target)
+		}
+	}
+	slices.Sort(addrs)
+	w.cfg.Involved(slices.Compact(addrs))
 }
 
 // publish makes what is known the Status, and logs what ended or went wrong.

@@ -5,7 +5,9 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,12 +23,18 @@ import (
 const (
 	// sampleKeys is how many keys are compared.
 	sampleKeys = 256
+	// scanSlots is how many slots they are from, where keys at random can't be had otherwise.
+	scanSlots = 64
 	// compareTries is how often differences are looked at again before they count.
 	compareTries = 5
 	// compareTime bounds a comparison.
 	compareTime = 10 * time.Second
 	// compareAgain is when a replica that differs is compared again: it may have been mended.
 	compareAgain = 5 * time.Second
+	// comparePatience is how long a replica is left to catch up where nothing tells that it has.
+	comparePatience = 300 * time.Millisecond
+	// compareKick is the time between two questions to the nodes while a comparison waits for their evidence.
+	compareKick = 20 * time.Millisecond
 	// compareGap is the least time between two comparisons of one proxy.
 	compareGap = 50 * time.Millisecond
 	// namedKeys is how many keys that differ are named.
@@ -74,14 +82,14 @@ func (w *Watcher) nextSuspect() *suspect {
 		for _, r := range g.spec.Replicas {
 			v, _ := g.Verdict(r.Addr)
 			sample, ok := g.Sample(r.Addr)
-			differs := v.State == lag.Diverged && sample.Role == lag.Replica
-			if !ok || !v.Suspect && !differs || now-g.comparer.last[r.Addr] < int64(compareAgain) && differs {
+			if !ok || !v.Suspect || v.State == lag.Diverged && now-g.comparer.last[r.Addr] < int64(compareAgain) {
 				continue
 			}
 			if g.comparer.last == nil {
 				g.comparer.last = make(map[string]int64)
 			}
 			g.comparer.last[r.Addr] = now
+			g.Comparing(r.Addr)
 			return &suspect{group: g, master: g.spec.Master.Addr, replica: r.Addr, life: sample.Life}
 		}
 	}
@@ -121,10 +129,11 @@ func (w *Watcher) compare(ctx context.Context, s *suspect) (mismatch string, err
 		return "", err
 	}
 	defer r.Close()
-	keys, err := randomKeys(ctx, m)
+	sampled, err := w.sample(ctx, m)
 	if err != nil {
 		return "", err
 	}
+	keys := sampled
 	for try := 0; len(keys) > 0; try++ {
 		differs, err := w.differences(ctx, s, m, r, keys)
 		if err != nil {
@@ -142,24 +151,69 @@ func (w *Watcher) compare(ctx context.Context, s *suspect) (mismatch string, err
 		named = append(named, fmt.Sprintf("%.64q", key))
 	}
 	return fmt.Sprintf("its data is not the master's: %d of %d sampled keys differ, such as %s",
-		len(keys), sampleKeys, strings.Join(named, ", ")), nil
+		len(keys), len(sampled), strings.Join(named, ", ")), nil
 }
 
-// randomKeys asks for keys of database 0; fewer when there are few.
-func randomKeys(ctx context.Context, c *backend.Control) ([]string, error) {
-	commands := slices.Repeat([][]string{{"RANDOMKEY"}}, sampleKeys)
-	replies, err := c.Do(ctx, commands...)
+// sample asks a master for keys of database 0; fewer when there are few.
+func (w *Watcher) sample(ctx context.Context, c *backend.Control) ([]string, error) {
+	replies, err := c.Do(ctx, slices.Repeat([][]string{{"RANDOMKEY"}}, sampleKeys)...)
 	if err != nil {
 		return nil, err
 	}
-	keys := make(map[string]bool)
+	var picked []string
 	for _, reply := range replies {
+		picked = append(picked, bulks(reply)...)
+	}
+	if replies[0][0] == '-' {
+		if picked, err = w.scan(ctx, c); err != nil {
+			return nil, err
+		}
+	}
+	keys := make(map[string]bool)
+	for _, key := range picked {
 		// Pika shows keys of its own, which it does not replicate as they are.
-		if key, ok := bulk(reply); ok && !strings.HasPrefix(key, "_internal:") && !strings.HasPrefix(key, "sluice:heartbeat:") {
+		if len(keys) < sampleKeys && !strings.HasPrefix(key, "_internal:") && !strings.HasPrefix(key, "sluice:heartbeat:") {
 			keys[key] = true
 		}
 	}
 	return slices.Sorted(maps.Keys(keys)), nil
+}
+
+// scan asks for keys where there is no RANDOMKEY, which is so on Pika: those of slots at random, if it has an index of its
+// slots, and those that come first.
+func (w *Watcher) scan(ctx context.Context, c *backend.Control) ([]string, error) {
+	var commands [][]string
+	for _, slot := range rand.Perm(w.slots())[:min(scanSlots, w.slots())] {
+		commands = append(commands, []string{"SLOTSSCAN", strconv.Itoa(slot), "0", "COUNT", strconv.Itoa(sampleKeys / scanSlots)})
+	}
+	replies, err := c.Do(ctx, append(commands, []string{"SCAN", "0", "COUNT", strconv.Itoa(sampleKeys)})...)
+	if err != nil {
+		return nil, err
+	}
+	var keys []string
+	for i, reply := range replies {
+		found := bulks(reply) // The first is the cursor.
+		switch {
+		case i < len(commands) && len(found) == 0: // No index.
+		case i < len(commands):
+			for _, member := range found[1:] {
+				keys = append(keys, member[min(1, len(member)):]) // Before the key is a letter for its type.
+			}
+		case len(found) == 0:
+			return nil, fmt.Errorf("neither RANDOMKEY nor SCAN: %q", reply)
+		default:
+			keys = append(keys, found[1:]...)
+		}
+	}
+	rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
+	return keys, nil
+}
+
+// slots is how many there are.
+func (w *Watcher) slots() int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.table.Model.Slots()
 }
 
 // differences returns those keys that the replica has otherwise than the master, though it should have reached it.
@@ -190,11 +244,18 @@ func (w *Watcher) differences(ctx context.Context, s *suspect, m, r *backend.Con
 }
 
 // awaitWatermark waits until the replica is proven to have what the master had at an instant, or, where nothing is
-// proven, for as long as replication usually takes.
+// proven, for as long as replication usually takes. It gives up when there is more against the replica than that it has
+// not been compared, so that others need not wait.
 func (w *Watcher) awaitWatermark(ctx context.Context, s *suspect, instant int64) error {
-	patience := clock.Now() + int64(2*w.interval()) + int64(100*time.Millisecond)
+	patience := clock.Now() + int64(comparePatience)
 	proves := w.lagRulesNow()
-	for {
+	for kicked := int64(0); ; {
+		if now := clock.Now(); proves && now-kicked >= int64(compareKick) {
+			kicked = now
+			if n := w.cfg.Node(s.master); n != nil {
+				n.Kick() // And its replicas after it, see Observe.
+			}
+		}
 		w.mu.Lock()
 		v, _ := s.group.Verdict(s.replica)
 		sample, ok := s.group.Sample(s.replica)
@@ -202,6 +263,8 @@ func (w *Watcher) awaitWatermark(ctx context.Context, s *suspect, instant int64)
 		switch {
 		case !ok || sample.Life != s.life:
 			return fmt.Errorf("%s was restarted meanwhile", s.replica)
+		case !v.Suspect:
+			return fmt.Errorf("%s %s", s.replica, v.Reason)
 		case v.CaughtUpTo >= instant, !proves && clock.Now() >= patience:
 			return nil
 		}
@@ -263,14 +326,15 @@ func describeKeys(ctx context.Context, c *backend.Control, keys []string) ([][]b
 	return out, nil
 }
 
-// bulk reads a bulk string; ok is false for anything else.
-func bulk(reply []byte) (s string, ok bool) {
-	if len(reply) == 0 || reply[0] != '$' {
-		return "", false
+// bulks are the bulk strings in a reply, in arrays too.
+func bulks(reply []byte) []string {
+	var found []string
+	for len(reply) > 0 {
+		line, rest, _ := bytes.Cut(reply, []byte("\r\n"))
+		reply = rest
+		if n, err := strconv.Atoi(string(line[min(1, len(line)):])); err == nil && line[0] == '$' && n >= 0 && n+2 <= len(rest) {
+			found, reply = append(found, string(rest[:n])), rest[n+2:]
+		}
 	}
-	_, rest, found := bytes.Cut(reply, []byte("\r\n"))
-	if !found || len(rest) < 2 {
-		return "", false
-	}
-	return string(rest[:len(rest)-2]), true
+	return found
 }

@@ -38,6 +38,9 @@ func (w *Watcher) beat(addr string, keys []string, write bool) {
 // keysOf finds keys of this proxy in slots that the group has, and that do not move.
 func (w *Watcher) keysOf(spec *router.Group) []string {
 	keys := make([]string, 0, heartbeatKeys)
+	if !w.settled(spec) {
+		return keys
+	}
 	for i := 0; len(keys) < heartbeatKeys && i < 100*w.table.Model.Slots(); i++ {
 		key := fmt.Sprintf("sluice:heartbeat:%.8s:%d", w.cfg.ID, i)
 		slot := w.table.Model.Slot([]byte(key))
@@ -46,4 +49,14 @@ func (w *Watcher) keysOf(spec *router.Group) []string {
 		}
 	}
 	return keys
+}
+
+// settled reports whether a group has a slot that does not move.
+func (w *Watcher) settled(spec *router.Group) bool {
+	for slot := range router.Slot(w.table.Model.Slots()) {
+		if w.table.Owner(slot) == spec && w.table.Move(slot) == nil {
+			return true
+		}
+	}
+	return false
 }

@@ -57,6 +57,7 @@ type Watcher struct {
 type group struct {
 	*lag.Group
 	spec     *router.Group
+	moving   bool // slots are leaving it or coming to it
 	comparer comparer
 	adopted  string // the last master that was proposed for it
 }
@@ -119,7 +120,7 @@ func (w *Watcher) lagRules() lag.Rules {
 	return lag.Rules{
 		OffsetsProve: w.cfg.Family.OffsetsProve, Heartbeats: r.Heartbeat && !w.cfg.Family.OffsetsProve,
 		RelinkUnproven: w.cfg.Family.RelinkUnproven, Unread: !r.Enabled,
-		MaxLag:         int64(r.MaxLag), MaxBehind: r.MaxBehind, MaxAge: int64(3*r.Interval + 100*time.Millisecond),
+		MaxLag: int64(r.MaxLag), MaxBehind: r.MaxBehind, MaxAge: int64(3*r.Interval + 100*time.Millisecond),
 	}
 }
 
@@ -129,6 +130,7 @@ func (w *Watcher) SetTable(t *router.Table) {
 	defer w.mu.Unlock()
 	w.table = t
 	groups := make(map[router.GroupID]*group, len(t.Groups))
+	before := w.byAddr
 	w.byAddr = make(map[string]*group)
 	for _, spec := range t.Groups {
 		g := w.groups[spec.ID]
@@ -151,6 +153,12 @@ func (w *Watcher) SetTable(t *router.Table) {
 		w.judge(g, clock.Now())
 	}
 	w.groups = groups
+	for addr := range before {
+		if n := w.cfg.Node(addr); n != nil && w.byAddr[addr] == nil { // It is none of ours any more, and is probed on.
+			n.SetHeartbeat(nil)
+			n.SetProof(nil)
+		}
+	}
 }
 
 func addrsOf(nodes []*router.Node) []string {
@@ -237,6 +245,20 @@ func (w *Watcher) Kick() {
 	}
 }
 
+// SetMoving names masters that take part in a migration which the topology does not show. A replica is not told what
+// leaves its master before it has left, so the replicas of these are not read.
+func (w *Watcher) SetMoving(addrs []string) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	now := clock.Now()
+	for _, g := range w.groups {
+		if moving := slices.Contains(addrs, g.spec.Master.Addr); moving != g.moving {
+			g.moving = moving
+			w.judge(g, now)
+		}
+	}
+}
+
 // judgeAll lets evidence grow old.
 func (w *Watcher) judgeAll() {
 	w.mu.Lock()
@@ -267,7 +289,7 @@ func (w *Watcher) judge(g *group, now int64) {
 			continue
 		}
 		var proof *lag.Proof
-		if w.rules.Enabled {
+		if w.rules.Enabled && !g.moving {
 			proof = g.Proof(r.Addr)
 		}
 		n.SetProof(proof)
@@ -346,6 +368,9 @@ func describe(g *group, addr string, now int64, wall time.Time) NodeStatus {
 		st.EvidenceAge, st.Offset, st.ReplID = time.Duration(now-s.Answered), s.Offset, s.ID
 	}
 	st.State = g.stateName(addr, v.State)
+	if g.moving && v.Readable {
+		st.Readable, st.Reason = false, v.Reason+"; not read while slots of the group move"
+	}
 	switch isMaster := addr == g.spec.Master.Addr; {
 	case isMaster && v.State == lag.InSync:
 		st.Lag = 0

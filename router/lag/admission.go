@@ -159,7 +159,7 @@ func (g *Group) judgeLag(r *member, now int64) Verdict {
 		v.State, v.Reason = CatchingUp, "has not reached what the master is known to have had"
 		return v
 	}
-	lag := r.sample.Answered - likely
+	lag := max(0, r.sample.Answered-likely)
 	far := lag > g.rules.MaxLag || g.rules.MaxBehind > 0 && v.Behind > g.rules.MaxBehind
 	near := lag <= g.rules.MaxLag/2 && (g.rules.MaxBehind == 0 || v.Behind <= g.rules.MaxBehind/2)
 	switch {

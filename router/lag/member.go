@@ -36,7 +36,7 @@ type member struct {
 func (m *member) observe(s Sample, relinkUnproven bool) {
 	other := m.sample.Life != s.Life || s.ID != m.id || s.MasterAddr != m.sample.MasterAddr
 	switch {
-	case !m.asked, other, s.Syncing, s.Loading, s.LinkUp && s.Offset >= 0 && s.Offset < m.offset:
+	case !m.asked, other, s.Syncing, s.Loading, s.LinkUp && m.offset > 0 && s.Offset < m.offset:
 		m.doubt()
 		m.synced, m.offset, m.beyond = s.Syncing, 0, false
 	case relinkUnproven && s.LinkUp && !m.linked:
