@@ -25,7 +25,7 @@ type Owner interface {
 type Reply struct {
 	Conn    *Conn
 	Data    []byte // whole lines at the start of a reply; valid during the call
-	Request []byte // the request's bytes, at the first part; valid during the call
+	Request []byte // the request's bytes, at the first part and at the last; valid during the call
 	First   bool
 	Last    bool
 }
@@ -128,9 +128,10 @@ func (c *Conn) Closed() bool { return c.state == stateClosed }
 // Up reports whether the Conn is connected.
 func (c *Conn) Up() bool { return c.state == stateUp }
 
-// Connect dials if that was not done yet.
+// Connect dials if that was not done yet, or again if it has failed and the time for the next try has come.
 func (c *Conn) Connect() {
-	if c.state == stateNew {
+	again := c.state == stateDialing && c.dialAt != 0 && clock.Now() >= c.dialAt
+	if c.state == stateNew || again {
 		c.dial()
 	}
 }
@@ -149,7 +150,11 @@ func (c *Conn) Position() uint64 { return c.log.end }
 
 // Answered reports whether everything queued before a Position was answered, or can't be any more.
 func (c *Conn) Answered(position uint64) bool {
-	return c.state == stateClosed || c.log.consumed >= position
+	reached := c.log.consumed
+	if c.Replica {
+		reached += uint64(c.expiredBytes) // Whoever asked was told, and nobody waits for what a read may still answer.
+	}
+	return c.state == stateClosed || reached >= position
 }
 
 // Waiting reports whether requests wait on the Conn, so that it needs Tick.
@@ -252,7 +257,7 @@ func (c *Conn) deliver(data []byte, last bool) error {
 		return errors.New("reply before its request was sent")
 	}
 	r := Reply{Conn: c, Data: data, First: !c.inPart, Last: last}
-	if r.First {
+	if r.First || r.Last {
 		r.Request = c.log.oldest(e.size)
 	}
 	c.inPart = !last
@@ -361,6 +366,9 @@ func (c *Conn) timeoutError() error {
 	}
 	return ErrTimeout
 }
+
+// Disown drops what is still to come of the reply at hand, of which the owner was given a part.
+func (c *Conn) Disown() { c.fifo.at(0).owner = nil }
 
 // TakeOver makes another owner that of a request that waits for its reply, and returns the request's bytes, valid until
 // the next call of the Conn; nil when it is not here any more.

@@ -90,6 +90,14 @@ func (l *loop) barrier(nodes []*backend.Node) []barrierMark {
 			}
 		}
 	}
+	// And reads at replicas: one that is answered after its key has left would say that there is none.
+	for _, conns := range l.links {
+		for _, b := range conns {
+			if b.Replica {
+				marks = append(marks, barrierMark{l, b, b.Position()})
+			}
+		}
+	}
 	return unanswered(l, marks)
 }
 

@@ -30,7 +30,7 @@ func (c *client) chooseReader(v *view, g *router.Group, n need) *backend.Conn {
 		n.since = max(n.since, r.ackedIn(n.buckets))
 	}
 	readers := v.readers[g.Index]
-	if i := l.stickyIndex(v, g); i >= 0 && c.mayUse(&readers[i]) {
+	if i := l.stickyIndex(v, g, c.reads); i >= 0 && c.mayUse(&readers[i]) {
 		if b := c.fitConn(&readers[i], n); b != nil {
 			l.stick(v, g, i, c, b)
 			return b
@@ -171,18 +171,26 @@ func (c *candidates) keepNearest() {
 	for i := range c.n {
 		if c.list[i].near == near {
 			c.list[kept] = c.list[i]
-			best = min(best, c.list[i].node.Latency())
+			best = min(best, c.list[i].latency())
 			kept++
 		}
 	}
 	c.n, kept = kept, 0
 	for i := range c.n {
-		if c.list[i].node.Latency() <= best+best/2+latencyNoise {
+		if c.list[i].latency() <= best+best/2+latencyNoise {
 			c.list[kept] = c.list[i]
 			kept++
 		}
 	}
 	c.n = kept
+}
+
+// latency is that of the node's probes. One that was not probed yet is not the nearest.
+func (c *candidate) latency() time.Duration {
+	if d := c.node.Latency(); d > 0 {
+		return d
+	}
+	return time.Hour
 }
 
 // latencyNoise is a difference of latencies that means nothing: within a zone two hosts differ by this much.
@@ -227,10 +235,10 @@ func (c *client) sameReader(v *view, g *router.Group, slot router.Slot) *backend
 	return s.conn
 }
 
-// stickyIndex is the reader of g that was chosen in this turn, -1 when none was.
-func (l *loop) stickyIndex(v *view, g *router.Group) int {
+// stickyIndex is the reader of g that was chosen in this turn by the same policy, -1 when none was.
+func (l *loop) stickyIndex(v *view, g *router.Group, by *ReadRules) int {
 	if g.Index < len(l.sticky) {
-		if s := &l.sticky[g.Index]; s.turn == l.turn && s.view == v {
+		if s := &l.sticky[g.Index]; s.turn == l.turn && s.view == v && s.rules.Policy == by.Policy {
 			return s.index
 		}
 	}

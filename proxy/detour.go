@@ -376,7 +376,8 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 			return
 		}
 	}
-	if c.doubtful(r.Conn, r) {
+	if c.doubtful(r) {
+		r.Conn.Disown()
 		d.masterOnly, d.state = true, detourIdle
 		c.runDetours()
 		return

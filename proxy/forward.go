@@ -98,7 +98,8 @@ func (c *client) Reply(seq uint32, r backend.Reply) {
 	if r.First && r.Data[0] == '-' && c.bounced(c, seq, seq, c.pipe.at(seq).slot, r) {
 		return
 	}
-	if c.doubtful(r.Conn, r) {
+	if c.doubtful(r) {
+		r.Conn.Disown()
 		c.askMaster(c, seq, seq, c.pipe.at(seq).slot, r.Request)
 		return
 	}

@@ -113,7 +113,7 @@ func (a *awaited) hedge(l *loop) {
 
 // otherReader is the connection to a node that may serve a read as well as that one, the master in the end.
 func (c *client) otherReader(v *view, slot router.Slot, not *backend.Node) *backend.Conn {
-	if v == nil {
+	if v == nil || c.reads.Policy == ReadMaster {
 		return nil
 	}
 	g := v.readableGroup(slot)

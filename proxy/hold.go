@@ -214,6 +214,8 @@ func (l *loop) checkHeld() {
 			c.renewHold(h, o)
 		}
 		switch {
+		case blocked && l.now < h.deadline && h.cause == HoldNoMaster && c.reads != nil:
+			c.pool.askAround(l.now) // And a replica may have become fit for it.
 		case blocked && l.now < h.deadline:
 			if h.cause == HoldNoMaster {
 				c.pool.askAround(l.now)

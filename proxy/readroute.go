@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"fmt"
+	"strings"
 
 	"sluice/backend"
 	"sluice/proxy/command"
@@ -100,13 +101,21 @@ func (c *client) sendRead(b *backend.Conn, cmd *command.Command, slot router.Slo
 
 // doubtful reports whether a replica's reply must not be believed. In a cluster the keys of a slot may be leaving for
 // another group without the proxy knowing yet; a replica follows its master in that, and says of them that they
-// don't exist. Their master would redirect.
-func (c *client) doubtful(b *backend.Conn, r backend.Reply) bool {
-	return b.Replica && r.First && r.Last && c.pool.Model.Cluster() && saysNothing(r.Data)
+// don't exist. Their master would redirect. A command here has one key, so that what its reply begins with tells.
+func (c *client) doubtful(r backend.Reply) bool {
+	return r.Conn.Replica && r.First && c.pool.Model.Cluster() && (saysNothing(r.Data) || !r.Last && isHeader(r.Data))
+}
+
+// isHeader reports whether a part of a reply is only how long it is.
+func isHeader(part []byte) bool {
+	return strings.IndexByte("*%~", part[0]) >= 0 && bytes.IndexByte(part, '\n') == len(part)-1
 }
 
 // saysNothing reports whether a reply may be about a key that does not exist, or has an element that may be.
 func saysNothing(reply []byte) bool {
+	if len(reply) == 0 {
+		return false
+	}
 	switch string(reply[:min(len(reply), 8)]) {
 	case "*0\r\n", "%0\r\n", "~0\r\n", ":0\r\n", ":-1\r\n", ":-2\r\n", "$0\r\n\r\n", "+none\r\n":
 		return true

@@ -126,5 +126,5 @@ func makeFromReplicas() (table [command.Count]bool) {
 // proxy knowing yet; then some keys of a command may be gone from a replica and others not, which its reply shows only
 // where each key has a part of it.
 func (c *client) mayReadReplica(cmd *command.Command, many bool) bool {
-	return fromReplicas[cmd.ID] && (!many || !c.pool.Model.Cluster() || cmd.Name == "mget")
+	return fromReplicas[cmd.ID] && (!many || !c.pool.Model.Cluster())
 }

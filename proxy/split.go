@@ -165,7 +165,9 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 	if r.First && r.Data[0] == '-' && c.bounced(s, tag, s.seq, part.slot, r) {
 		return
 	}
-	if c.doubtful(r.Conn, r) || s.counts(part, r) {
+	if s.doubtful(part, r) {
+		c.held -= len(part.reply)
+		part.reply = nil
 		c.askMaster(s, tag, s.seq, part.slot, r.Request)
 		return
 	}

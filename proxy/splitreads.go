@@ -75,9 +75,14 @@ func (s *split) connFor(part *splitPart) (b *backend.Conn, refusal string) {
 	return b, ""
 }
 
-// counts reports whether a part's reply is a number of keys that leaves some out, in a cluster, where those may have left
-// the replica for another group: see client.doubtful.
-func (s *split) counts(part *splitPart, r backend.Reply) bool {
-	return r.Conn.Replica && s.kind == splitCount && s.client.pool.Model.Cluster() &&
-		string(r.Data) != fmt.Sprintf(":%d\r\n", part.args-1)
+// doubtful is client.doubtful for a part, which may have several keys: it is judged when all of its reply is there. A number
+// of keys that leaves some out counts, too.
+func (s *split) doubtful(part *splitPart, r backend.Reply) bool {
+	if !r.Conn.Replica || !r.Last || !s.client.pool.Model.Cluster() {
+		return false
+	}
+	if s.kind == splitCount {
+		return string(r.Data) != fmt.Sprintf(":%d\r\n", part.args-1)
+	}
+	return saysNothing(part.reply) || saysNothing(r.Data)
 }
