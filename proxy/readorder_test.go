@@ -273,8 +273,9 @@ func TestMonotonicReadWaitsForThoseElsewhere(t *testing.T) {
 		// The other way round: while one is at the master none goes to a replica.
 		thaw = m.freeze()
 		x.disprove(b)
+		before := m.count("GET " + k)
 		c.request("GET", k)
-		m.await(t, 1, "GET "+k)
+		m.await(t, before+1, "GET "+k)
 		x.prove(a, b)
 		c.request("GET", k)
 		c.request("GET", other)
