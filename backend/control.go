@@ -17,9 +17,9 @@ type Control struct {
 	replies replyReader
 }
 
-// OpenControl connects. It blocks up to Options.DialTimeout.
-func (n *Node) OpenControl(ctx context.Context) (*Control, error) {
-	conn, err := n.connect(ctx, purpose{proto: 2})
+// OpenControl connects, to a replica that keys are to be read from with replica set. It blocks up to Options.DialTimeout.
+func (n *Node) OpenControl(ctx context.Context, replica bool) (*Control, error) {
+	conn, err := n.connect(ctx, purpose{proto: 2, replica: replica})
 	if err != nil {
 		return nil, err
 	}

@@ -23,7 +23,7 @@ type Node struct {
 	ID   int    // dense, unique in the process
 	Addr string // host:port
 
-	trouble func()
+	trouble func(addr string)
 	observe func(Observation)
 	kicked  chan struct{} // capacity 1: that a probe is wanted
 	opts    atomic.Pointer[Options]
@@ -107,7 +107,7 @@ func (n *Node) newBreaker(open time.Duration) *breaker {
 
 // OnFailure makes the Node call f for each failure that is reported to it, from any goroutine; f must not
 // block. It must be called before the Node is used.
-func (n *Node) OnFailure(f func()) { n.trouble = f }
+func (n *Node) OnFailure(f func(addr string)) { n.trouble = f }
 
 // OnProbe makes the Node call f with the outcome of every probe, from its own goroutine. It must be called before the
 // Node is used.
@@ -192,7 +192,7 @@ func (n *Node) Report(err error) {
 		return
 	}
 	if err != nil && n.trouble != nil {
-		n.trouble()
+		n.trouble(n.Addr)
 	}
 	n.feed(err)
 }

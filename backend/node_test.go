@@ -102,7 +102,7 @@ func TestPatientNode(t *testing.T) {
 	n, _ := breakerNode()
 	defer n.Retire()
 	troubles := 0
-	n.OnFailure(func() { troubles++ })
+	n.OnFailure(func(string) { troubles++ })
 	n.SetPatient(true)
 	report(n, ErrTimeout, ErrTimeout, ErrTimeout, ErrTimeout)
 	n.SetPatient(false)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"time"
@@ -14,6 +15,7 @@ import (
 // Observation is the outcome of a probe.
 type Observation struct {
 	Asked, Answered int64  // clock.Now before the questions left, and when the answers had come
+	IP              string // of the server, as far as the connection tells
 	Life            uint64 // of the connection: answers with the same Life come from one process
 	Info            []byte // the reply to INFO replication, valid for ever; an error reply on servers without it
 	Loading         bool   // the server loads its data
@@ -131,6 +133,9 @@ func (p *probe) ask(ctx context.Context, o *Observation) error {
 	if ping[0] == '-' && isAuthError(ping) {
 		return fmt.Errorf("%w: PING: %s", ErrGreeting, bytes.TrimSpace(ping[1:]))
 	}
+	if addr, ok := p.control.conn.RemoteAddr().(*net.TCPAddr); ok {
+		o.IP = addr.IP.String()
+	}
 	o.Info, o.Loading = info, bytes.HasPrefix(ping, []byte("-LOADING"))
 	switch role := infoField(info, "role"); {
 	case strings.HasPrefix(role, "master"):
@@ -176,7 +181,7 @@ func oldestHeartbeat(replies [][]byte) int64 {
 
 // open connects and learns what the server is.
 func (p *probe) open(ctx context.Context) error {
-	control, err := p.node.OpenControl(ctx)
+	control, err := p.node.OpenControl(ctx, false)
 	if err != nil {
 		return err
 	}
@@ -205,7 +210,7 @@ func (p *probe) open(ctx context.Context) error {
 // Ask runs one command on a connection of its own, for rare questions of the control side. It blocks up to twice
 // Options.DialTimeout; never call it on a loop.
 func (n *Node) Ask(ctx context.Context, args ...string) ([]byte, error) {
-	control, err := n.OpenControl(ctx)
+	control, err := n.OpenControl(ctx, false)
 	if err != nil {
 		return nil, err
 	}

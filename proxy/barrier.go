@@ -46,7 +46,7 @@ func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
 		}
 		marks = next
 	}
-	onLoops(func(l *loop) []barrierMark { return l.barrier(nodes) })
+	onLoops(func(l *loop) []barrierMark { return l.barrier(p, nodes) })
 	check := time.NewTicker(barrierCheck)
 	defer check.Stop()
 	for len(marks) > 0 {
@@ -75,7 +75,7 @@ type barrierMark struct {
 }
 
 // barrier marks what is in flight to nodes.
-func (l *loop) barrier(nodes []*backend.Node) []barrierMark {
+func (l *loop) barrier(p *Pool, nodes []*backend.Node) []barrierMark {
 	var marks []barrierMark
 	for _, node := range nodes {
 		conns := l.lanes[node]
@@ -93,7 +93,7 @@ func (l *loop) barrier(nodes []*backend.Node) []barrierMark {
 	// And reads at replicas: one that is answered after its key has left would say that there is none.
 	for _, conns := range l.links {
 		for _, b := range conns {
-			if b.Replica {
+			if b.Replica && p.Node(b.Node.Addr) == b.Node {
 				marks = append(marks, barrierMark{l, b, b.Position()})
 			}
 		}

@@ -182,7 +182,7 @@ func (d *detour) obey(v dialect.Verdict, r backend.Reply) bool {
 		cause := HoldMoving
 		if v.Kind == dialect.NoMaster {
 			cause = HoldNoMaster
-			c.pool.trouble()
+			c.pool.trouble(r.Conn.Node.Addr)
 		}
 		d.addr, d.ask = "", false
 		return d.wait(cause, answeredWith(r), false)
@@ -200,7 +200,7 @@ func (d *detour) follow(v dialect.Verdict, r backend.Reply) bool {
 	d.hops++
 	if v.Addr == r.Conn.Node.Addr && v.Kind == dialect.Moved {
 		// A node that points to itself knows that it is not the owner, and not yet who is.
-		c.pool.trouble()
+		c.pool.trouble(r.Conn.Node.Addr)
 		d.addr, d.ask = "", false
 		return d.wait(HoldMoving, answeredWith(r), d.hops <= maxHops)
 	}

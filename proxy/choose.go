@@ -85,10 +85,11 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 		}
 	case l.now-p.CaughtUpTo > int64(c.reads.MaxLag) || p.CaughtUpTo < n.since:
 		return nil
-	case c.reads.Consistency == Monotonic && !c.recent.mayGoOnAt(n.buckets, s.node, p.CaughtUpTo):
-		return nil
 	}
 	b := l.replicaLink(s.node, c.proto, c.db)
+	if c.reads.Consistency == Monotonic && !c.recent.mayGoOnAt(n.buckets, b, p.CaughtUpTo) {
+		return nil
+	}
 	if !b.Up() {
 		b.Connect()
 		return nil

@@ -46,9 +46,9 @@ type PoolConfig struct {
 	// Moved is told about every MOVED reply. It is called on an event loop and must not block. May be nil.
 	Moved func(slot router.Slot, addr string)
 
-	// Trouble is told when a node fails, so that the topology is looked at again. It is called from any
+	// Trouble is told when the node at addr fails, so that the topology is looked at again. It is called from any
 	// goroutine, event loops too, and must not block. May be nil.
-	Trouble func()
+	Trouble func(addr string)
 
 	// Observe is told what every probe of a node found. It is called from the goroutine of the probe. May be nil.
 	Observe func(addr string, o backend.Observation)

@@ -215,10 +215,10 @@ func (l *loop) checkHeld() {
 		}
 		switch {
 		case blocked && l.now < h.deadline && h.cause == HoldNoMaster && c.reads != nil:
-			c.pool.askAround(l.now) // And a replica may have become fit for it.
+			c.pool.askAround(l.now, o.node.Addr) // And a replica may have become fit for it.
 		case blocked && l.now < h.deadline:
 			if h.cause == HoldNoMaster {
-				c.pool.askAround(l.now)
+				c.pool.askAround(l.now, o.node.Addr)
 			}
 			l.watchHold(h)
 			return false

@@ -170,7 +170,7 @@ func (d *detour) moveProof(backend.Reply) {
 func (d *detour) moveFailed() {
 	c, t := d.client, &d.transit
 	if v := c.pool.Family.Judge([]byte(t.failure), ""); v.Kind == dialect.NoMaster {
-		c.pool.trouble()
+		c.pool.trouble(t.source.Addr)
 	}
 	d.retryMove(fmt.Sprintf("is %s, and %s answered %.120q", t.move, t.source.Addr, t.failure))
 }

@@ -23,7 +23,7 @@ type Pool struct {
 	listen []Listen
 	moved  func(slot router.Slot, addr string)
 	// trouble is called when a node fails, from any goroutine.
-	trouble func()
+	trouble func(addr string)
 	observe func(addr string, o backend.Observation)
 	addrs   []net.Addr // guarded by Server.mu
 
@@ -117,7 +117,7 @@ func newPool(s *Server, cfg PoolConfig) *Pool {
 		p.Family = dialect.Redis
 	}
 	if p.trouble = cfg.Trouble; p.trouble == nil {
-		p.trouble = func() {}
+		p.trouble = func(string) {}
 	}
 	if p.moved == nil {
 		p.moved = func(router.Slot, string) {}
@@ -292,10 +292,10 @@ const fallbackVersion = "7.2.0"
 // askGap is how often, while requests wait for a master, everybody is asked who that is.
 const askGap = int64(50 * time.Millisecond)
 
-// askAround reports trouble at most every askGap.
-func (p *Pool) askAround(now int64) {
+// askAround reports trouble with the master at addr, at most every askGap.
+func (p *Pool) askAround(now int64, addr string) {
 	if last := p.asked.Load(); now-last >= askGap && p.asked.CompareAndSwap(last, now) {
-		p.trouble()
+		p.trouble(addr)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"testing"
 
+	"sluice/backend"
 	"sluice/internal/clock"
 	"sluice/internal/testbed"
 	"sluice/router/lag"
@@ -313,7 +314,7 @@ func TestReadsOfABucketAtTwoNodes(t *testing.T) {
 	if r.readingElsewhere(1, a) || r.readingElsewhere(1, b) {
 		t.Error("no reads")
 	}
-	if now := clock.Now(); r.mayGoOnAt(1, a, r.readAt[0]-1) || r.mayGoOnAt(1, b, r.readAt[0]-1) || !r.mayGoOnAt(1, a, now) {
+	if now := clock.Now(); r.mayGoOnAt(1, &backend.Conn{Node: a}, r.readAt[0]-1) || r.mayGoOnAt(1, &backend.Conn{Node: b}, r.readAt[0]-1) || !r.mayGoOnAt(1, &backend.Conn{Node: a}, now) {
 		t.Error("who saw the most is not known")
 	}
 }

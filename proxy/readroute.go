@@ -106,9 +106,11 @@ func (c *client) doubtful(r backend.Reply) bool {
 	return r.Conn.Replica && r.First && c.pool.Model.Cluster() && (saysNothing(r.Data) || !r.Last && isHeader(r.Data))
 }
 
-// isHeader reports whether a part of a reply is only how long it is.
+// isHeader reports whether a part of a reply is only how long it is, or the beginning of what a scan answers that finds
+// nothing.
 func isHeader(part []byte) bool {
-	return strings.IndexByte("*%~", part[0]) >= 0 && bytes.IndexByte(part, '\n') == len(part)-1
+	return strings.IndexByte("*%~", part[0]) >= 0 && bytes.IndexByte(part, '\n') == len(part)-1 ||
+		strings.HasPrefix("*2\r\n$1\r\n0\r\n*0\r\n", string(part))
 }
 
 // saysNothing reports whether a reply may be about a key that does not exist, or has an element that may be.
@@ -120,8 +122,14 @@ func saysNothing(reply []byte) bool {
 	case "*0\r\n", "%0\r\n", "~0\r\n", ":0\r\n", ":-1\r\n", ":-2\r\n", "$0\r\n\r\n", "+none\r\n":
 		return true
 	}
-	if reply[0] == '-' || reply[0] == '_' {
+	switch reply[0] {
+	case '-', '_':
 		return true
+	case '*', '%', '~':
+	case '$':
+		return bytes.HasPrefix(reply, []byte("$-1"))
+	default:
+		return false
 	}
 	for _, nothing := range [][]byte{[]byte("$-1\r\n"), []byte("*-1\r\n"), []byte("\n_\r\n"), []byte("\n:0\r\n"), []byte("\n*0\r\n")} {
 		if bytes.Contains(reply, nothing) {

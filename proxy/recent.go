@@ -76,11 +76,15 @@ func (r *recent) readingElsewhere(mask uint64, n *backend.Node) bool {
 
 // mayGoOnAt reports whether a replica shows nothing older than what was read before: it was read from last, or has all
 // that was acknowledged when the last read was answered.
-func (r *recent) mayGoOnAt(mask uint64, n *backend.Node, caughtUpTo int64) bool {
-	if r.readingElsewhere(mask, n) {
+func (r *recent) mayGoOnAt(mask uint64, conn *backend.Conn, caughtUpTo int64) bool {
+	if r.readingElsewhere(mask, conn.Node) {
 		return false
 	}
-	return !anyOf(mask, func(b int) bool { return r.from[b] != int32(n.ID)+1 && caughtUpTo < r.readAt[b] })
+	// A connection that is younger than the last read may lead to another process there.
+	return !anyOf(mask, func(b int) bool {
+		same := r.from[b] == int32(conn.Node.ID)+1 && conn.OpenedAt() <= r.readAt[b]
+		return !same && caughtUpTo < r.readAt[b]
+	})
 }
 
 // sent notes a read that goes to a node. Parts of one command may go to two nodes at once; then it is not known which of

@@ -324,6 +324,12 @@ func TestReadsWithoutMasterUnderLoad(t *testing.T) {
 func TestClusterFailoverUnderLoad(t *testing.T) {
 	cluster := testbed.Cluster(t, 3, 1, "--repl-diskless-sync-delay", "0")
 	nodes := cluster.Nodes()
+	for i := range 300 { // So that there is something to compare the replicas by.
+		key := fmt.Sprint("before:", i)
+		if v := cluster.NodeOf(check.ClusterSlot([]byte(key))).Do("SET", key, "x"); v.Error() != nil {
+			t.Fatal(v.Error())
+		}
+	}
 	s := serve(t, fmt.Sprintf(`[proxy]
 admin = "127.0.0.1:0"
 log_format = "text"

@@ -134,7 +134,7 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 		Listen:       listens(p.Listen),
 		PoolSettings: settings,
 		Moved:        func(slot router.Slot, addr string) { s.keeper.Moved(slot, addr) },
-		Trouble:      func() { s.trouble() },
+		Trouble:      func(addr string) { s.trouble(addr) },
 		Observe:      func(addr string, o backend.Observation) { s.replicas.Observe(addr, o) },
 	})
 	var src discovery.Source
@@ -253,14 +253,15 @@ func (in *instance) apply(next *conf.Config) {
 }
 
 // trouble is told that something went wrong with a node: what it is now, and what the topology says, is asked at once.
-func (s *source) trouble() {
+func (s *source) trouble(addr string) {
 	s.keeper.Refresh()
-	s.replicas.Kick()
+	s.replicas.Kick(addr)
 }
 
 func (s *source) apply(p *conf.Pool, cfg *conf.Config, log *slog.Logger) {
 	s.pool.SetSettings(poolSettings(p, cfg, s.pool.Settings().Backend.Name[len(clientNamePrefix):]))
 	s.replicas.SetRules(replicaRules(p))
+	s.watcher.SetRhythm(watchRhythm(p))
 	s.watcher.SetAccess(watcherAccess(p, s.pool.Settings().Backend.Name))
 	switch {
 	case s.static != nil && p.Discovery.Kind == conf.DiscoverStatic:

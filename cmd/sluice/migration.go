@@ -13,10 +13,7 @@ import (
 // newWatcher watches the migrations between the masters of a pool.
 func (in *instance) newWatcher(p *conf.Pool, s *source) *moves.Watcher {
 	pool := s.pool
-	var busy, idle time.Duration // 0 is the usual rhythm
-	if readsReplicas(p) {
-		busy, idle = 250*time.Millisecond, time.Second
-	}
+	busy, idle := watchRhythm(p)
 	return moves.NewWatcher(moves.Config{
 		Busy: busy, Idle: idle, Involved: func(addrs []string) { s.replicas.SetMoving(addrs) },
 		Family: string(p.Dialect), Table: pool.Table, Access: watcherAccess(p, pool.Settings().Backend.Name),
@@ -27,6 +24,15 @@ func (in *instance) newWatcher(p *conf.Pool, s *source) *moves.Watcher {
 			}
 		},
 	})
+}
+
+// watchRhythm is how often migrations are looked for; 0 is the usual rhythm. Replicas of a group with slots on the move must
+// not be read.
+func watchRhythm(p *conf.Pool) (busy, idle time.Duration) {
+	if readsReplicas(p) {
+		return 250 * time.Millisecond, time.Second
+	}
+	return 0, 0
 }
 
 func watcherAccess(p *conf.Pool, name string) moves.Access {

@@ -1,6 +1,7 @@
 package migration
 
 import (
+	"cmp"
 	"context"
 	"log/slog"
 	"maps"
@@ -40,7 +41,7 @@ type Config struct {
 	Involved func(addrs []string)
 	// Access is how the nodes are asked, until SetAccess.
 	Access Access
-	// Busy and Idle are the times between looks; 0 is 1 s and 5 s.
+	// Busy and Idle are the times between looks, until SetRhythm.
 	Busy, Idle time.Duration
 	// Dial opens a connection. Default: that of net.Dialer.
 	Dial func(ctx context.Context, network, addr string) (net.Conn, error)
@@ -67,6 +68,7 @@ type Watcher struct {
 	family family
 	wake   chan struct{} // Capacity 1: that somebody asked for a look.
 	access atomic.Pointer[Access]
+	rhythm atomic.Pointer[rhythm]
 
 	ledger  *ledger
 	unknown map[string]time.Time // Nodes that know no question, and when they are asked again.
@@ -79,12 +81,6 @@ type Watcher struct {
 
 // NewWatcher returns a Watcher that does nothing until Run.
 func NewWatcher(cfg Config) *Watcher {
-	if cfg.Busy == 0 {
-		cfg.Busy = time.Second
-	}
-	if cfg.Idle == 0 {
-		cfg.Idle = 5 * time.Second
-	}
 	if cfg.Dial == nil {
 		cfg.Dial = new(net.Dialer).DialContext
 	}
@@ -100,8 +96,16 @@ func NewWatcher(cfg Config) *Watcher {
 		lossy: inspection{seen: make(map[moveKey]bool), found: make(map[string]uint64)},
 	}
 	w.access.Store(&cfg.Access)
+	w.SetRhythm(cfg.Busy, cfg.Idle)
 	return w
 }
+
+// SetRhythm changes the times between looks, from the next one on; 0 is 1 s and 5 s. Safe for concurrent use.
+func (w *Watcher) SetRhythm(busy, idle time.Duration) {
+	w.rhythm.Store(&rhythm{cmp.Or(busy, time.Second), cmp.Or(idle, 5*time.Second)})
+}
+
+type rhythm struct{ busy, idle time.Duration }
 
 // SetAccess changes how nodes are asked, from the next look on. Safe for concurrent use.
 func (w *Watcher) SetAccess(a Access) { w.access.Store(&a) }
@@ -141,11 +145,12 @@ func (w *Watcher) Run(ctx context.Context) {
 		if ctx.Err() != nil {
 			return
 		}
-		wait := w.cfg.Idle
+		beat := w.rhythm.Load()
+		wait := beat.idle
 		if busy {
-			wait = w.cfg.Busy
+			wait = beat.busy
 		}
-		earliest = time.Now().Add(w.cfg.Busy)
+		earliest = time.Now().Add(beat.busy)
 		timer.Reset(wait)
 	}
 }

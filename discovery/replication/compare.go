@@ -3,6 +3,7 @@ package replication
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"math/rand/v2"
@@ -35,6 +36,8 @@ const (
 	comparePatience = 300 * time.Millisecond
 	// compareKick is the time between two questions to the nodes while a comparison waits for their evidence.
 	compareKick = 20 * time.Millisecond
+	// compareRetry is when a comparison that could not be made is tried again.
+	compareRetry = 500 * time.Millisecond
 	// compareGap is the least time between two comparisons of one proxy.
 	compareGap = 50 * time.Millisecond
 	// namedKeys is how many keys that differ are named.
@@ -55,11 +58,14 @@ type suspect struct {
 
 // compareSuspects compares one suspect after the other.
 func (w *Watcher) compareSuspects(ctx context.Context) {
+	again := time.NewTicker(compareRetry)
+	defer again.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-w.wake:
+		case <-again.C: // A comparison could not be made.
 		}
 		for s := w.nextSuspect(); s != nil && ctx.Err() == nil; s = w.nextSuspect() {
 			w.examine(ctx, s)
@@ -73,27 +79,44 @@ func (w *Watcher) compareSuspects(ctx context.Context) {
 	}
 }
 
-// nextSuspect finds a comparison that is due, nil when none is.
+// nextSuspect finds a comparison that is due, the one that has waited longest; nil when none is.
 func (w *Watcher) nextSuspect() *suspect {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := clock.Now()
+	var next *suspect
+	oldest := now
 	for _, g := range w.sorted() {
 		for _, r := range g.spec.Replicas {
 			v, _ := g.Verdict(r.Addr)
 			sample, ok := g.Sample(r.Addr)
-			if !ok || !v.Suspect || v.State == lag.Diverged && now-g.comparer.last[r.Addr] < int64(compareAgain) {
+			wait := compareRetry
+			if v.State == lag.Diverged {
+				wait = compareAgain
+			}
+			last := g.comparer.last[r.Addr]
+			if !ok || !v.Suspect || last != 0 && now-last < int64(wait) || last >= oldest {
 				continue
 			}
-			if g.comparer.last == nil {
-				g.comparer.last = make(map[string]int64)
-			}
-			g.comparer.last[r.Addr] = now
-			g.Comparing(r.Addr)
-			return &suspect{group: g, master: g.spec.Master.Addr, replica: r.Addr, life: sample.Life}
+			oldest = last
+			next = &suspect{group: g, master: g.spec.Master.Addr, replica: r.Addr, life: sample.Life}
 		}
 	}
-	return nil
+	if next == nil {
+		return nil
+	}
+	if next.group.comparer.last == nil {
+		next.group.comparer.last = make(map[string]int64)
+	}
+	next.group.comparer.last[next.replica] = now
+	next.group.Comparing(next.replica)
+	return next
+}
+
+// current reports whether what a comparison finds still says something. The caller holds mu.
+func (w *Watcher) current(s *suspect) bool {
+	spec := s.group.spec
+	return w.groups[spec.ID] == s.group && spec.Master.Addr == s.master
 }
 
 // examine compares a suspect and tells the group what came of it. When the comparison itself fails nothing is told, and
@@ -110,6 +133,9 @@ func (w *Watcher) examine(ctx context.Context, s *suspect) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if !w.current(s) {
+		return
+	}
 	s.group.Compared(s.replica, s.life, mismatch)
 	w.judge(s.group, clock.Now())
 }
@@ -119,12 +145,12 @@ func (w *Watcher) compare(ctx context.Context, s *suspect) (mismatch string, err
 	if master == nil || replica == nil {
 		return "", context.Canceled
 	}
-	m, err := master.OpenControl(ctx)
+	m, err := master.OpenControl(ctx, false)
 	if err != nil {
 		return "", err
 	}
 	defer m.Close()
-	r, err := replica.OpenControl(ctx)
+	r, err := replica.OpenControl(ctx, true)
 	if err != nil {
 		return "", err
 	}
@@ -235,10 +261,21 @@ func (w *Watcher) differences(ctx context.Context, s *suspect, m, r *backend.Con
 		return nil, err
 	}
 	var differs []string
+	still := 0
 	for i, key := range keys {
-		if bytes.Equal(before[i], after[i]) && !bytes.Equal(there[i], before[i]) {
+		if !bytes.Equal(before[i], after[i]) || before[i][0] == '-' {
+			continue // It changes, or has left.
+		}
+		if there[i][0] == '-' {
+			return nil, fmt.Errorf("%s answered %.100q about a key", s.replica, there[i])
+		}
+		still++
+		if !bytes.Equal(there[i], before[i]) {
 			differs = append(differs, key)
 		}
+	}
+	if still == 0 {
+		return nil, errors.New("no sampled key stood still")
 	}
 	return differs, nil
 }
@@ -259,8 +296,11 @@ func (w *Watcher) awaitWatermark(ctx context.Context, s *suspect, instant int64)
 		w.mu.Lock()
 		v, _ := s.group.Verdict(s.replica)
 		sample, ok := s.group.Sample(s.replica)
+		current := w.current(s)
 		w.mu.Unlock()
 		switch {
+		case !current:
+			return fmt.Errorf("%s is not a replica of %s any more", s.replica, s.master)
 		case !ok || sample.Life != s.life:
 			return fmt.Errorf("%s was restarted meanwhile", s.replica)
 		case !v.Suspect:

@@ -12,15 +12,17 @@ import (
 // and one of four once in 25 million times.
 const heartbeatKeys = 64
 
-// setHeartbeats makes the master write heartbeats and the replicas read them, or stops that. The caller holds mu.
-func (w *Watcher) setHeartbeats(g *group) {
-	var keys []string
-	if w.rules.Enabled && w.rules.Heartbeat && !w.cfg.Family.OffsetsProve {
-		keys = w.keysOf(g.spec)
+// setHeartbeats makes masters write heartbeats and their replicas read them, or stops that. The caller holds mu.
+func (w *Watcher) setHeartbeats() {
+	var keys map[*router.Group][]string
+	if w.rules.Enabled && w.rules.Heartbeat && !w.cfg.Family.OffsetsProve && w.table != nil {
+		keys = w.keysByGroup()
 	}
-	w.beat(g.spec.Master.Addr, keys, true)
-	for _, r := range g.spec.Replicas {
-		w.beat(r.Addr, keys, false)
+	for _, g := range w.groups {
+		w.beat(g.spec.Master.Addr, keys[g.spec], true)
+		for _, r := range g.spec.Replicas {
+			w.beat(r.Addr, keys[g.spec], false)
+		}
 	}
 }
 
@@ -35,28 +37,33 @@ func (w *Watcher) beat(addr string, keys []string, write bool) {
 	}
 }
 
-// keysOf finds keys of this proxy in slots that the group has, and that do not move.
-func (w *Watcher) keysOf(spec *router.Group) []string {
-	keys := make([]string, 0, heartbeatKeys)
-	if !w.settled(spec) {
-		return keys
-	}
-	for i := 0; len(keys) < heartbeatKeys && i < 100*w.table.Model.Slots(); i++ {
-		key := fmt.Sprintf("sluice:heartbeat:%.8s:%d", w.cfg.ID, i)
-		slot := w.table.Model.Slot([]byte(key))
-		if w.table.Owner(slot) == spec && w.table.Move(slot) == nil {
-			keys = append(keys, key)
+// keysByGroup finds keys of this proxy for every group, in slots that it has and that do not move.
+func (w *Watcher) keysByGroup() map[*router.Group][]string {
+	keys := make(map[*router.Group][]string, len(w.table.Groups))
+	for slot, names := range w.heartbeatNames() {
+		g := w.table.Owner(router.Slot(slot))
+		if g == nil || w.table.Move(router.Slot(slot)) != nil {
+			continue
+		}
+		if free := heartbeatKeys - len(keys[g]); free > 0 {
+			keys[g] = append(keys[g], names[:min(free, len(names))]...)
 		}
 	}
 	return keys
 }
 
-// settled reports whether a group has a slot that does not move.
-func (w *Watcher) settled(spec *router.Group) bool {
-	for slot := range router.Slot(w.table.Model.Slots()) {
-		if w.table.Owner(slot) == spec && w.table.Move(slot) == nil {
-			return true
+// heartbeatNames lists names of heartbeats by slot, some for nearly every slot. It is computed once: that takes a while.
+func (w *Watcher) heartbeatNames() [][]string {
+	if len(w.names) == 0 {
+		slots := w.table.Model.Slots()
+		w.names = make([][]string, slots)
+		for i := range 10*slots + 1000 {
+			name := fmt.Sprintf("sluice:heartbeat:%.8s:%d", w.cfg.ID, i)
+			slot := w.table.Model.Slot([]byte(name))
+			if len(w.names[slot]) < heartbeatKeys {
+				w.names[slot] = append(w.names[slot], name)
+			}
 		}
 	}
-	return false
+	return w.names
 }

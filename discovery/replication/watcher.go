@@ -1,10 +1,13 @@
 package replication
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"sluice/backend"
@@ -45,12 +48,14 @@ type Watcher struct {
 	cfg  Config
 	wake chan struct{} // capacity 1: that there is something to compare
 
+	kickers atomic.Pointer[map[string]*kicker] // by address; replaced, never changed
+
 	mu     sync.Mutex
 	rules  Rules
 	table  *router.Table
 	groups map[router.GroupID]*group
 	byAddr map[string]*group
-	kicked int64 // when all nodes were kicked last
+	names  [][]string // of heartbeats, by slot; nil until they are needed
 }
 
 // group is a group and what is being done about it.
@@ -74,10 +79,12 @@ func New(cfg Config) *Watcher {
 	if cfg.Journal == nil {
 		cfg.Journal = NewJournal(0)
 	}
-	return &Watcher{
+	w := &Watcher{
 		cfg: cfg, wake: make(chan struct{}, 1), rules: cfg.Rules,
 		groups: make(map[router.GroupID]*group), byAddr: make(map[string]*group),
 	}
+	w.kickers.Store(new(map[string]*kicker))
+	return w
 }
 
 // Run compares suspects and looks for silent nodes until ctx ends.
@@ -110,8 +117,8 @@ func (w *Watcher) SetRules(r Rules) {
 	w.rules = r
 	for _, g := range w.groups {
 		g.SetRules(w.lagRules())
-		w.setHeartbeats(g)
 	}
+	w.setHeartbeats()
 }
 
 // lagRules are the rules as package lag wants them.
@@ -149,10 +156,11 @@ func (w *Watcher) SetTable(t *router.Table) {
 		for _, n := range append([]*router.Node{spec.Master}, spec.Replicas...) {
 			w.byAddr[n.Addr] = g
 		}
-		w.setHeartbeats(g)
 		w.judge(g, clock.Now())
 	}
 	w.groups = groups
+	w.setKickers()
+	w.setHeartbeats()
 	for addr := range before {
 		if n := w.cfg.Node(addr); n != nil && w.byAddr[addr] == nil { // It is none of ours any more, and is probed on.
 			n.SetHeartbeat(nil)
@@ -177,6 +185,9 @@ func (w *Watcher) Observe(addr string, o backend.Observation) {
 	if g == nil {
 		return
 	}
+	if len(o.Info) > 0 && o.Info[0] == '-' && !o.Loading && o.Err == nil {
+		o.Err = fmt.Errorf("INFO: %s", bytes.TrimSpace(o.Info[1:])) // BUSY and the like: half an answer is none.
+	}
 	if o.Err != nil {
 		if _, ok := g.Sample(addr); ok {
 			// A connection that is lost may mean that the server was restarted, and serves again with other data.
@@ -188,7 +199,7 @@ func (w *Watcher) Observe(addr string, o backend.Observation) {
 	} else {
 		dropped := g.Observe(addr, lag.Sample{
 			Replication: dialect.ParseReplication(o.Info), Asked: o.Asked, Answered: o.Answered,
-			Life: o.Life, Loading: o.Loading, Heartbeat: o.Heartbeat,
+			Life: o.Life, IP: o.IP, Loading: o.Loading, Heartbeat: o.Heartbeat,
 		})
 		if dropped != "" {
 			w.cfg.Log.Warn("evidence of a group dropped", "group", g.spec.ID, "master", addr, "why", dropped)
@@ -221,28 +232,38 @@ func (w *Watcher) kickLater(d time.Duration, addrs ...string) {
 	})
 }
 
-// kickGap is the least time between two kicks of all nodes: who is in trouble asks often.
+// kickGap is the least time between two kicks of a group: who is in trouble asks often.
 const kickGap = int64(50 * time.Millisecond)
 
-// Kick asks for evidence of all nodes of a pool now: something went wrong with one of them.
-func (w *Watcher) Kick() {
-	now := clock.Now()
-	w.mu.Lock()
-	if now-w.kicked < kickGap {
-		w.mu.Unlock()
+// Kick asks for evidence of all nodes of a group now: something went wrong with the one at addr. Loops call it, so it takes
+// no lock of the Watcher.
+func (w *Watcher) Kick(addr string) {
+	k := (*w.kickers.Load())[addr]
+	if k == nil {
 		return
 	}
-	w.kicked = now
-	addrs := make([]string, 0, len(w.byAddr))
-	for addr := range w.byAddr {
-		addrs = append(addrs, addr)
+	now := clock.Now()
+	if last := k.at.Load(); now-last >= kickGap && k.at.CompareAndSwap(last, now) {
+		w.kickLater(0, k.addrs...)
 	}
-	w.mu.Unlock()
-	for _, addr := range addrs {
-		if n := w.cfg.Node(addr); n != nil {
-			n.Kick()
+}
+
+// kicker is a group as Kick needs it.
+type kicker struct {
+	addrs []string
+	at    atomic.Int64 // when it was kicked last
+}
+
+// setKickers publishes the groups for Kick.
+func (w *Watcher) setKickers() {
+	byAddr := make(map[string]*kicker, len(w.byAddr))
+	for _, g := range w.groups {
+		k := &kicker{addrs: append(addrsOf(g.spec.Replicas), g.spec.Master.Addr)}
+		for _, addr := range k.addrs {
+			byAddr[addr] = k
 		}
 	}
+	w.kickers.Store(&byAddr)
 }
 
 // SetMoving names masters that take part in a migration which the topology does not show. A replica is not told what

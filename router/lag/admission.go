@@ -43,17 +43,17 @@ func (g *Group) judge(r *member, now int64) Verdict {
 		return reject(Broken, "has no replication id, so its offset says nothing")
 	case !g.sameHistory(s, m) && s.ID != "" && m.ID != "":
 		return reject(Diverged, "has replication id %.8s, the master has %.8s", s.ID, m.ID)
-	case !sameNode(s.MasterAddr, g.master.addr) && (s.ID == "" || m.ID == ""):
+	case !g.maybeAt(g.master, s.MasterAddr) && (s.ID == "" || m.ID == ""):
 		return reject(Broken, "follows %s", s.MasterAddr)
 	case g.beyond(r):
 		return reject(Diverged, "is at offset %d, beyond the master's %d", s.Offset, m.Offset)
 	case g.rules.OffsetsProve && s.Offset <= 0:
 		return reject(CatchingUp, "its link is up, and it has applied nothing (offset %d)", s.Offset)
 	}
-	if why := g.notListed(s, m); why != "" {
+	if why := g.notListed(r, m); why != "" {
 		return reject(CatchingUp, "%s", why)
 	}
-	return g.judgeLag(r, now)
+	return g.judgeLag(r)
 }
 
 // sameHistory reports whether a replica's offsets count in the master's stream: both have the same replication id, or
@@ -78,15 +78,15 @@ func (g *Group) beyond(r *member) bool {
 // notListed says why the master does not know the replica as one that gets its stream, "" when it does. Replicas of
 // replicas are not in the master's list; the offset that they have reached speaks for them, or else that who is between
 // them and the master is a replica.
-func (g *Group) notListed(s, m *Sample) string {
-	if !sameNode(s.MasterAddr, g.master.addr) {
-		if parent := g.replica(s.MasterAddr); parent != nil && (g.rules.OffsetsProve || parent.seen && parent.sample.Role == Replica) {
+func (g *Group) notListed(r *member, m *Sample) string {
+	if addr := r.sample.MasterAddr; !g.maybeAt(g.master, addr) {
+		if parent := g.replica(addr); parent != nil && (g.rules.OffsetsProve || parent.seen && parent.sample.Role == Replica) {
 			return ""
 		}
 	}
 	var waiting string
 	for _, l := range m.Replicas {
-		if !sameNode(l.Addr, s.addrOf(g)) {
+		if !g.maybeAt(r, l.Addr) {
 			continue
 		}
 		if l.Online && l.Offset != 0 {
@@ -103,21 +103,11 @@ func (g *Group) notListed(s, m *Sample) string {
 // replica finds a replica by the address that another node knows it by.
 func (g *Group) replica(addr string) *member {
 	for _, r := range g.replicas {
-		if sameNode(r.addr, addr) {
+		if g.maybeAt(r, addr) {
 			return r
 		}
 	}
 	return nil
-}
-
-// addrOf is the address of the member that gave the sample.
-func (s *Sample) addrOf(g *Group) string {
-	for _, r := range g.replicas {
-		if &r.sample == s {
-			return r.addr
-		}
-	}
-	return ""
 }
 
 // behind is how far a replica was behind when it was asked last, in the unit of offsets; -1 when that is not known. What
@@ -149,7 +139,7 @@ func (g *Group) watermark(r *member) (proven, likely int64) {
 }
 
 // judgeLag is the last question: how far behind is a replica that is all right otherwise?
-func (g *Group) judgeLag(r *member, now int64) Verdict {
+func (g *Group) judgeLag(r *member) Verdict {
 	proven, likely := g.watermark(r)
 	v := Verdict{CaughtUpTo: max(proven, r.verdict.CaughtUpTo), Behind: g.behind(r)}
 	likely = max(likely, v.CaughtUpTo)

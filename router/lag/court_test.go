@@ -59,6 +59,13 @@ func (c *court) say(addr string, changes ...func(*Sample)) (dropped string) {
 
 // silent makes a node fail to answer.
 func (c *court) silent(addr string) {
+	c.miss(addr)
+	c.Fail(addr, c.now, "connection refused")
+	c.judge()
+}
+
+// miss is one question without an answer.
+func (c *court) miss(addr string) {
 	c.now += 10 * ms
 	c.Fail(addr, c.now, "connection refused")
 	c.judge()

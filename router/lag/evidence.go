@@ -67,6 +67,8 @@ type Sample struct {
 	// Life numbers the connection that was asked. A process that is restarted can't keep it, so two samples of one
 	// life come from one process.
 	Life uint64
+	// IP is where the connection that was asked leads to; "" when that is not known.
+	IP string
 	// Loading says that the node is not ready to serve: it loads its data.
 	Loading bool
 	// Heartbeat is, of a replica, when the newest heartbeats that it has all applied were sent; 0 when it has none.

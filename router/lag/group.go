@@ -36,6 +36,7 @@ type Group struct {
 	history     History
 	historyLife uint64
 	historyID   string
+	ruledAt     int64  // when the master last said that it is one
 	lastID      string // the newest replication id that the master was known by
 }
 
@@ -57,7 +58,7 @@ func (g *Group) SetMembers(master string, replicas []string) {
 	}
 	if g.master == nil || g.master.addr != master {
 		g.dropEvidence()
-		g.lastID = ""
+		g.lastID, g.ruledAt = "", 0
 		for _, m := range old {
 			m.followed = false
 		}
@@ -101,10 +102,11 @@ func (g *Group) Observe(addr string, s Sample) (dropped string) {
 		return ""
 	}
 	m.observe(s, g.rules.RelinkUnproven)
-	if s.Role == Replica && s.LinkUp && s.ID == g.lastID && sameNode(s.MasterAddr, g.master.addr) {
+	if s.Role == Replica && s.LinkUp && s.ID == g.lastID && g.maybeAt(g.master, s.MasterAddr) {
 		m.followed = true
 	}
 	if m == g.master && s.Role == Master {
+		g.ruledAt = s.Answered
 		return g.follow(s)
 	}
 	return ""

@@ -2,7 +2,6 @@ package lag
 
 import (
 	"fmt"
-	"net"
 	"time"
 )
 
@@ -14,6 +13,8 @@ type member struct {
 	asked   bool   // there was an answer or a failure at least once
 	failure string // why the last question got no answer
 	down    int64  // since when it has not answered, 0 while it does
+	misses  int    // questions in a row without an answer
+	ruled   int64  // since when it has said that it is a master, 0 while it does not
 
 	verdict Verdict
 	fresh   bool // the sample has not been judged yet
@@ -44,7 +45,13 @@ func (m *member) observe(s Sample, relinkUnproven bool) {
 	}
 	m.id, m.linked = s.ID, s.LinkUp
 	m.offset = max(m.offset, s.Offset)
-	m.sample, m.seen, m.asked, m.failure, m.down, m.fresh = s, true, true, "", 0, true
+	switch {
+	case s.Role != Master:
+		m.ruled = 0
+	case m.ruled == 0:
+		m.ruled = s.Asked
+	}
+	m.sample, m.seen, m.asked, m.failure, m.down, m.misses, m.fresh = s, true, true, "", 0, 0, true
 }
 
 // doubt forgets what was known of its data, which may have been replaced.
@@ -57,6 +64,7 @@ func (m *member) doubt() {
 func (m *member) fail(at int64, why string) {
 	m.seen, m.asked, m.failure, m.good = false, true, why, 0
 	m.linked = false
+	m.misses++
 	if m.down == 0 {
 		m.down = at
 	}
@@ -64,6 +72,11 @@ func (m *member) fail(at int64, why string) {
 
 // answers reports whether there is evidence that counts at now.
 func (m *member) answers(now, maxAge int64) bool { return m.seen && now-m.sample.Answered <= maxAge }
+
+// gone reports whether the silence of a node is more than an accident.
+func (m *member) gone(now, patience int64) bool {
+	return m.misses >= minMisses || m.sample.Answered != 0 && now-m.sample.Answered > patience
+}
 
 // silence says why there is no evidence.
 func (m *member) silence(now int64) string {
@@ -86,20 +99,4 @@ func short(ns int64) string {
 		return d.Round(10 * time.Millisecond).String()
 	}
 	return d.Round(time.Second).String()
-}
-
-// sameNode reports whether two addresses may be one node. Servers know each other by names of their own: an address
-// instead of a name, another interface. The port is what both sides must agree on.
-func sameNode(a, b string) bool {
-	if a == b {
-		return true
-	}
-	hostA, portA, errA := net.SplitHostPort(a)
-	hostB, portB, errB := net.SplitHostPort(b)
-	if errA != nil || errB != nil || portA != portB {
-		return false
-	}
-	ipA, ipB := net.ParseIP(hostA), net.ParseIP(hostB)
-	// Two addresses of the same kind that differ are two nodes, unless one of them is what a host calls itself.
-	return ipA == nil || ipB == nil || ipA.IsLoopback() || ipB.IsLoopback()
 }

@@ -2,13 +2,18 @@ package lag
 
 import "fmt"
 
+// minMisses is how many questions a master has to leave unanswered before another one may take its place.
+const minMisses = 2
+
 // Successor names the replica that has taken the master's place, and why that is believed; "" when nothing proves it.
 // For sources of topology that don't see a failover themselves. All of this must hold:
 //
 //   - exactly one replica says that it is a master;
-//   - the master says that it is a replica, or does not answer;
+//   - the master says that it is a replica, or has left more than one question unanswered, or one for long;
 //   - no replica that answers still gets the stream of another node than the new master;
-//   - the new master's history descends from the old one's, or more than half of the group follow it.
+//   - the new master's history descends from the old one's and it has not been a master beside the old one, or more than
+//     half of the group follow it. (Somebody may have detached a replica on purpose; that it says so while the master
+//     happens to be silent means nothing.)
 func (g *Group) Successor(now int64) (addr, why string) {
 	if g.master == nil {
 		return "", ""
@@ -19,7 +24,7 @@ func (g *Group) Successor(now int64) (addr, why string) {
 	}
 	old := g.master
 	oldAnswers := old.answers(now, g.rules.MaxAge)
-	if !oldAnswers && old.down == 0 && !old.asked || oldAnswers && old.sample.Role != Replica {
+	if !oldAnswers && !old.gone(now, 2*g.rules.MaxAge) || oldAnswers && old.sample.Role != Replica {
 		return "", ""
 	}
 	votes := 1
@@ -34,7 +39,8 @@ func (g *Group) Successor(now int64) (addr, why string) {
 			return "", "" // It hears from a master that lives.
 		}
 	}
-	descends := g.lastID != "" && (heir.sample.ID2 == g.lastID || heir.sample.ID == g.lastID && heir.followed)
+	beside := g.ruledAt > heir.ruled+g.rules.MaxAge
+	descends := !beside && g.lastID != "" && (heir.sample.ID2 == g.lastID || heir.sample.ID == g.lastID && heir.followed)
 	agreed := 2*votes > len(g.members())
 	if !descends && !agreed {
 		return "", ""
@@ -71,5 +77,6 @@ func (g *Group) leads(heir, r *member) bool {
 	if heir.sample.ID != "" && r.sample.ID != "" && (g.rules.OffsetsProve || !sameID) {
 		return sameID
 	}
-	return sameNode(r.sample.MasterAddr, heir.addr)
+	at, sure := g.isAt(heir, r.sample.MasterAddr)
+	return at && sure
 }

@@ -50,9 +50,26 @@ func TestSuccessor(t *testing.T) {
 		c.silent("m:1")
 		c.say("s:3", linkDown) // It looks for the old one.
 	})
-	f("r:2", "the old master has not answered for 380ms; 1 of 3 nodes say so"+descends, func(c *court) {
+	f("r:2", "the old master has not answered for 680ms; 1 of 3 nodes say so"+descends, func(c *court) {
+		c.wait(650 * ms)
+		c.say("r:2", promoted)
+	})
+	nobody(func(c *court) { // That may be an accident.
 		c.wait(350 * ms)
 		c.say("r:2", promoted)
+	})
+	nobody(func(c *court) {
+		c.say("r:2", promoted)
+		c.miss("m:1")
+	})
+	// A replica that somebody has detached is no heir because the master is silent some time later.
+	nobody(func(c *court) {
+		c.say("r:2", promoted)
+		for range 50 {
+			c.say("m:1")
+			c.say("r:2", promoted)
+		}
+		c.silent("m:1")
 	})
 	// It is dead, and more than half follow the new one.
 	f("r:2", dead+"2 of 3 nodes say so", func(c *court) {
@@ -164,19 +181,26 @@ func TestHalfIsNoMajority(t *testing.T) {
 }
 
 func TestNamesOfANode(t *testing.T) {
-	f := func(a, b string, want bool) {
+	f := func(ours, ip, named string, at, sure bool, others ...string) {
 		t.Helper()
-		if sameNode(a, b) != want || sameNode(b, a) != want {
-			t.Errorf("%s and %s: want %t", a, b, want)
+		g := NewGroup(Rules{})
+		g.SetMembers(ours, others)
+		g.master.sample.IP = ip
+		if gotAt, gotSure := g.isAt(g.master, named); gotAt != at || gotAt && gotSure != sure {
+			t.Errorf("%s with address %q, named %s: %t, sure %t", ours, ip, named, gotAt, gotSure)
 		}
 	}
-	f("10.0.0.1:1", "10.0.0.1:1", true)
-	f("10.0.0.1:1", "10.0.0.1:2", false)
-	f("10.0.0.1:1", "10.0.0.2:1", false)
-	f("db:1", "10.0.0.2:1", true)
-	f("db:1", "db2:2", false)
-	f("127.0.0.1:1", "10.0.0.2:1", true)
-	f("[::1]:1", "10.0.0.2:1", true)
-	f("", "10.0.0.2:1", false)
-	f("x", "10.0.0.2:1", false)
+	f("10.0.0.1:1", "", "10.0.0.1:1", true, true)
+	f("10.0.0.1:1", "", "10.0.0.1:2", false, false)
+	f("10.0.0.1:1", "", "10.0.0.2:1", false, false)
+	f("pika-1:1", "10.0.0.1", "10.0.0.1:1", true, true)
+	f("pika-1:1", "10.0.0.1", "10.0.0.2:1", false, false)
+	f("pika-1:1", "", "10.0.0.2:1", true, false)
+	f("pika-1:1", "", "10.0.0.2:1", false, false, "pika-2:1")
+	f("pika-1:1", "", "10.0.0.2:1", true, false, "pika-2:2")
+	f("127.0.0.1:1", "127.0.0.1", "10.0.0.2:1", true, false, "127.0.0.1:2") // What a host calls itself.
+	f("10.0.0.1:1", "10.0.0.1", "redis-1:1", true, false)
+	f("10.0.0.1:1", "10.0.0.1", "redis-1:1", false, false, "10.0.0.2:1")
+	f("[::1]:1", "::1", "[::1]:1", true, true)
+	f("a:1", "", "nonsense", false, false)
 }
