@@ -7,6 +7,7 @@ TOOLS := $(CURDIR)/.tools
 GOLANGCI_VERSION := v2.7.2
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+CONSUL := $(TOOLS)/consul-1.9.17
 FUZZTIME ?= 20s
 BENCHFLAGS ?=
 
@@ -24,7 +25,7 @@ run: build ## Build and start a local playground: servers and Sluice in front of
 	bin/sluice dev
 
 .PHONY: test
-test: redis ## Install what the tests need and run all of them: unit, race, integration with real servers
+test: redis consul ## Install what the tests need and run all of them: unit, race, integration with real servers
 	go vet ./...
 	go test -race -shuffle=on -timeout 10m ./...
 
@@ -75,3 +76,14 @@ endef
 .PHONY: redis
 redis:
 	@command -v redis-server >/dev/null || $(call install,$(if $(shell command -v brew),redis,redis-server))
+
+.PHONY: consul
+consul: ## Build the Consul that tests run against, unless SLUICE_CONSUL or PATH has one; a minute or two, once
+	@test -n "$${SLUICE_CONSUL:-}" || command -v consul >/dev/null || $(MAKE) --no-print-directory $(CONSUL)
+
+# A module of its own: what it needs is none of ours. The linker flag is for its x/net, which is older than the rule.
+$(CONSUL):
+	@echo 'building Consul for the tests; its modules are about 100 MB'
+	cd tools/consul && GOWORK=off CGO_ENABLED=0 nice -n 19 go build -trimpath -ldflags '-checklinkname=0 -s -w' \
+	  -o $@.new github.com/hashicorp/consul
+	mv $@.new $@

@@ -1,6 +1,7 @@
 package testbed
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -65,6 +66,22 @@ func (p *process) signal(sig syscall.Signal) error {
 		return fmt.Errorf("signal %s to process %d: %w", sig, p.pid(), err)
 	}
 	return nil
+}
+
+// freeze sends SIGSTOP and returns when it has taken effect.
+func (p *process) freeze() error {
+	if err := p.signal(syscall.SIGSTOP); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), controlTimeout)
+	defer cancel()
+	return poll(ctx, func() error {
+		ok, err := stopped(p.pid())
+		if err == nil && !ok {
+			err = fmt.Errorf("process %d has not stopped yet", p.pid())
+		}
+		return err
+	})
 }
 
 // kill ends the child, stopped or not, and waits until it is gone.

@@ -82,8 +82,15 @@ func FreePort(t TB) int {
 	return port
 }
 
+// server is what ends with a test.
+type server interface {
+	Addr() string
+	Log() string
+	Close() error
+}
+
 // endWithTest closes a server when the test ends, and shows its output when the test has failed.
-func endWithTest(t TB, s *Server) {
+func endWithTest(t TB, s server) {
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Errorf("close %s: %v", s.Addr(), err)
