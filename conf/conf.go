@@ -14,6 +14,8 @@ import "log/slog"
 type Config struct {
 	// Proxy is what the process as a whole does.
 	Proxy Proxy `toml:"proxy"`
+	// Consul is how Consul is reached, for pools whose topology is there.
+	Consul Consul `toml:"consul"`
 	// Pools are the key spaces served, at least one. Adding or removing a pool needs a restart,
 	// since it opens or closes listeners.
 	Pools []Pool `toml:"pool" reload:"restart"`
@@ -21,6 +23,8 @@ type Config struct {
 	// origins maps the path of a key ("pool[0].group[1].slots") to where its value was given.
 	// Paths that are absent have their default.
 	origins map[string]Origin
+	// dir is the directory of the configuration file, for Beside; "" for a Config built in code.
+	dir string
 }
 
 // Proxy is the table [proxy]. Immutable after construction.
@@ -115,6 +119,22 @@ type Discovery struct {
 	Product string `toml:"product,omitempty" reload:"restart"`
 	// ProductAuth is the product_auth of dashboard and proxies; codis only. Restart.
 	ProductAuth Secret `toml:"product_auth,omitempty" reload:"restart"`
+	// Root begins the keys of the pool in Consul and ends with a slash; consul only. Default ConsulRoot(Pool.Name),
+	// which loading fills in. Restart.
+	Root string `toml:"root,omitempty" reload:"restart"`
+	// Service is the name under which the nodes are services of Consul, for groups whose nodes are not written down;
+	// consul only. Default redis. Restart.
+	Service string `toml:"service" reload:"restart"`
+	// StateFile names a file that keeps the last good topology for a start without Consul; consul only. Default
+	// none. Config.Beside finds it. Restart.
+	StateFile string `toml:"state_file,omitempty" reload:"restart"`
+	// MaxStateAge is how old what StateFile keeps may be to start from it; consul only. Default 24h. Restart.
+	MaxStateAge Duration `toml:"max_state_age" reload:"restart" min:"1s" max:"8760h"`
+	// RequireConsul makes a start wait for Consul; consul only. Default false. Restart.
+	RequireConsul bool `toml:"require_consul" reload:"restart"`
+	// Flap is for how long a node may be gone from the services without being taken out; consul only. Default 3s.
+	// Restart.
+	Flap Duration `toml:"flap" reload:"restart" min:"100ms" max:"5m"`
 }
 
 // Group is one element of [[pool.group]]: a master, its replicas and the slots it serves.
@@ -249,7 +269,7 @@ const (
 // DiscoveryKind names a source of topology.
 type DiscoveryKind string
 
-// The sources of topology. Consul is a known name that this version refuses.
+// The sources of topology.
 const (
 	DiscoverStatic  DiscoveryKind = "static"
 	DiscoverCluster DiscoveryKind = "cluster"

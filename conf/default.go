@@ -51,6 +51,17 @@ func Default() Config {
 				BackendOutput: 256 << 20,
 			},
 		},
+		Consul: Consul{
+			Register:    true,
+			ServiceName: "sluice",
+			// Consul takes no less than 10 s, and itself waits for up to twice as long.
+			SessionTTL: Duration(15 * time.Second),
+			CheckTTL:   Duration(10 * time.Second),
+			// Longer than any outage from which the process comes back by itself.
+			DeregisterAfter: Duration(30 * time.Minute),
+			// Stopping every proxy because Consul is away would turn its outage into one of the applications.
+			OnLoss: OnLossServe,
+		},
 	}
 }
 
@@ -66,6 +77,11 @@ func DefaultPool() Pool {
 			Kind: DiscoverStatic,
 			// A move that matters shows itself earlier, through MOVED.
 			Refresh: Duration(10 * time.Second),
+			Service: "redis",
+			// A day without Consul is somebody's incident; what was true before it may be so no more.
+			MaxStateAge: Duration(24 * time.Hour),
+			// Longer than a check that failed once, shorter than the patience of applications.
+			Flap: Duration(3 * time.Second),
 		},
 		Backend: Backend{
 			DialTimeout: Duration(time.Second),

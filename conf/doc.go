@@ -1,7 +1,7 @@
 // Package conf holds the configuration of Sluice: its types, its defaults, how it is read from a
 // TOML file, the environment and flags, how it is checked, and which keys a reload can apply.
 //
-// It opens the configuration file and the password files named in it, and nothing else: it dials
+// It opens the configuration file and the files with passwords and tokens named in it, and nothing else: it dials
 // no address, resolves no name and binds no socket. It imports no other package of the module.
 //
 // A *Config is plain data. Load, LoadWith and Parse return one that has passed Validate and that

@@ -25,7 +25,7 @@ func TestDocumentedFileIsValid(t *testing.T) {
 	p.Name, p.Listen, p.SlotModel, p.Groups = "", nil, "", nil
 	want := Default()
 	want.Pools = []Pool{DefaultPool()}
-	got := Config{Proxy: c.Proxy, Pools: []Pool{p}}
+	got := Config{Proxy: c.Proxy, Consul: c.Consul, Pools: []Pool{p}}
 	if diff := cmp.Diff(want, got, cmpopts.IgnoreUnexported(Config{}), cmp.AllowUnexported(Secret{}), cmpopts.EquateEmpty()); diff != "" {
 		t.Errorf("values of the documented file are not the defaults (-default +file):\n%s", diff)
 	}
@@ -186,8 +186,13 @@ func TestEveryKeySaysWhetherAReloadAppliesIt(t *testing.T) {
 		}
 	})
 	want := []string{
-		"pool.dialect", "pool.discovery.admin", "pool.discovery.kind", "pool.discovery.product",
-		"pool.discovery.product_auth", "pool.listen", "pool.name", "pool.slot_model", "pool.slots",
+		"consul.address", "consul.ca_file", "consul.cert_file", "consul.check_ttl", "consul.datacenter",
+		"consul.deregister_after", "consul.key_file", "consul.namespace", "consul.on_loss", "consul.register",
+		"consul.service_name", "consul.session_ttl", "consul.tls_server_name", "consul.token", "consul.token_file",
+		"pool.dialect", "pool.discovery.admin", "pool.discovery.flap", "pool.discovery.kind",
+		"pool.discovery.max_state_age", "pool.discovery.product", "pool.discovery.product_auth",
+		"pool.discovery.require_consul", "pool.discovery.root", "pool.discovery.service",
+		"pool.discovery.state_file", "pool.listen", "pool.name", "pool.slot_model", "pool.slots",
 		"proxy.admin", "proxy.log_format", "proxy.loops",
 	}
 	if slices.Sort(restart); !slices.Equal(restart, want) {

@@ -24,9 +24,9 @@ type Overrides struct {
 }
 
 // foreignVariable matches variables that start with our prefix and are no keys: the one that names
-// the file, those of tests and benchmarks, and those that Kubernetes puts into every pod beside a
+// the file, the one that names a consul for tests, those of tests and benchmarks, and those that Kubernetes puts into every pod beside a
 // service whose name is sluice or starts with sluice-.
-var foreignVariable = regexp.MustCompile(`^SLUICE_(CONFIG$|TEST_|BENCH_|` +
+var foreignVariable = regexp.MustCompile(`^SLUICE_(CONFIG$|CONSUL$|TEST_|BENCH_|` +
 	`(.+_)?SERVICE_(HOST|PORT)(_|$)|(.+_)?PORT(_\d+_(TCP|UDP|SCTP)(_|$)|$))`)
 
 // setting is a key that can be overridden.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 
@@ -46,12 +47,13 @@ func ParseWith(name string, data []byte, over Overrides) (*Config, error) {
 		return nil, Problems{syntaxProblem(name, err)}
 	}
 	c := Default()
-	c.origins = places(name, doc)
+	c.origins, c.dir = places(name, doc), filepath.Dir(name)
 	r := newReport(&c)
 	d := decoder{r: r}
 	d.table("", tree, reflect.ValueOf(&c).Elem())
 	over.apply(r)
 	complete(r, name)
+	completeConsul(r)
 	validate(r)
 	if err := r.err(); err != nil {
 		return nil, err

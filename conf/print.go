@@ -15,7 +15,7 @@ import (
 // The TOML library is not used for it: it asks named strings, numbers and slices for no text form,
 // and would print sizes as numbers and durations as nanoseconds.
 func (c *Config) String() string {
-	shown := Config{Proxy: c.Proxy, Pools: slices.Clone(c.Pools)}
+	shown := Config{Proxy: c.Proxy, Consul: c.Consul, Pools: slices.Clone(c.Pools)}
 	for i := range shown.Pools {
 		// Written out it would be asked for, and refused where it can't be had.
 		if p := &shown.Pools[i]; !provesLag(p) && !c.givenMaxLag(element("pool", i), p) {

@@ -17,13 +17,12 @@ func checkDiscovery(r *report, path string, p *Pool) {
 	case DiscoverCodis:
 		checkCodis(r, path, p)
 	case DiscoverConsul:
-		if !r.isBad(kind) {
-			r.add(kind, quote(string(p.Discovery.Kind))+" is a known source of topology, but not in this version",
-				`use "static" with [[pool.group]], "cluster" with seeds, or "codis"`)
-		}
+		checkConsulPool(r, path, p)
 	default:
-		checkOneOf(r, kind, p.Discovery.Kind, DiscoverStatic, DiscoverCluster, DiscoverCodis)
+		checkOneOf(r, kind, p.Discovery.Kind, DiscoverStatic, DiscoverCluster, DiscoverCodis, DiscoverConsul)
+		return
 	}
+	checkNoConsul(r, path, p)
 }
 
 func checkCluster(r *report, path string, p *Pool) {

@@ -21,6 +21,8 @@ func validate(r *report) {
 	c := r.cfg
 	checkBounds(r, "proxy", reflect.ValueOf(c.Proxy))
 	checkProxy(r, &c.Proxy)
+	checkBounds(r, "consul", reflect.ValueOf(c.Consul))
+	checkConsul(r, &c.Consul)
 	if len(c.Pools) == 0 && !r.isBad("pool") {
 		r.add("pool", "there is no pool",
 			"add [[pool]] with name, listen, slot_model and its groups; `sluice config default` prints an example")
