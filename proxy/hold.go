@@ -38,6 +38,9 @@ func (p *Pool) obstacle(v *view, slot router.Slot) (o obstacle, blocked bool) {
 	if v == nil {
 		return obstacle{cause: HoldNoTopology, slot: slot}, true
 	}
+	if v.fence != "" {
+		return obstacle{cause: HoldNoTopology, slot: slot, since: 1}, true // Since ever: it is not waited for.
+	}
 	if m := v.table.Move(slot); m != nil && m.Phase == router.Locked {
 		return obstacle{cause: HoldLocked, slot: slot, move: m}, true
 	} else if m != nil && !p.Family.MovesKeys {
@@ -68,6 +71,8 @@ func (o obstacle) String() string {
 // refusal is the answer when there is no holding.
 func (o obstacle) refusal(v *view) string {
 	switch {
+	case v != nil && v.fence != "":
+		return v.fence
 	case o.cause == HoldNoMaster:
 		return unavailable(o.node)
 	case o.cause == HoldNoTopology && v == nil:

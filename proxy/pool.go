@@ -48,12 +48,14 @@ type view struct {
 	readers [][]reader // by router.Group.Index; nil when nothing may be read from replicas
 	settled []int64    // by slot: loop clock at which it last changed hands, 0 for before base; nil when none did
 	base    int64      // since of the first view
+
+	fence string // why nothing is served, "" when all is well
 }
 
 // readableGroup is the group whose replicas may be asked for keys in slot, nil when none may: the slot moves, or nobody
 // owns it.
 func (v *view) readableGroup(slot router.Slot) *router.Group {
-	if v.readers == nil || v.table.Move(slot) != nil {
+	if v.readers == nil || v.fence != "" || v.table.Move(slot) != nil {
 		return nil
 	}
 	return v.table.Owner(slot)
@@ -74,7 +76,7 @@ func (v *view) noteSettled(last *view) {
 	if last == nil {
 		return
 	}
-	v.base, v.settled = last.base, last.settled
+	v.base, v.settled, v.fence = last.base, last.settled, last.fence
 	for slot := range v.table.Model.Slots() {
 		if last.table.SameOwner(v.table, router.Slot(slot)) {
 			continue
@@ -90,7 +92,7 @@ func (v *view) noteSettled(last *view) {
 // straight is the node that commands on slot are sent to as they are, nil when it is not that simple: the slot
 // is locked or moving, or has no master that serves.
 func (v *view) straight(slot router.Slot) *backend.Node {
-	if v == nil || v.table.Move(slot) != nil {
+	if v == nil || v.fence != "" || v.table.Move(slot) != nil {
 		return nil
 	}
 	if node := v.master(slot); node != nil && node.Available() {
@@ -174,6 +176,22 @@ func (p *Pool) SetSettings(s PoolSettings) {
 	}
 	p.viewMu.Unlock()
 	p.onLoops((*loop).renew)
+}
+
+// Fence makes the pool refuse every command on keys, or ends that: it has lost its lease, and somebody may believe that it
+// is gone.
+func (p *Pool) Fence(on bool) {
+	p.viewMu.Lock()
+	if v := p.view.Load(); v != nil {
+		next := *v
+		next.fence = ""
+		if on {
+			next.fence = errFenced
+		}
+		p.view.Store(&next)
+	}
+	p.viewMu.Unlock()
+	p.onLoops((*loop).settle)
 }
 
 // onLoops runs f on every loop, soon.

@@ -158,8 +158,11 @@ func findLoops(engine *gnet.Client, n int) ([]gnet.EventLoop, error) {
 }
 
 // onEachLoop runs f on every loop, one after the other. It returns when all are done, or false when ctx ends
-// before that. Not to be called on a loop.
+// before that or there are none yet. Not to be called on a loop.
 func (s *Server) onEachLoop(ctx context.Context, f func(l *loop)) bool {
+	if !s.running.Load() {
+		return false
+	}
 	for _, l := range s.loops {
 		done := make(chan struct{})
 		if !l.execute(func() { defer close(done); f(l) }) {
@@ -186,7 +189,7 @@ func (s *Server) Stats() *Stats {
 	return sum
 }
 
-// Responsive reports whether every loop answers.
+// Responsive reports whether every loop answers; not before Start.
 func (s *Server) Responsive() bool {
 	_, ok := s.statsWithin(loopWait)
 	return ok

@@ -264,13 +264,16 @@ func (s *Server) index(w http.ResponseWriter, _ *http.Request) {
 <h1>Sluice</h1><p>%s</p><ul>
 <li><a href="/-/ready">/-/ready</a>: are clients welcome, and if not, why
 <li><a href="/-/healthy">/-/healthy</a>: does the process answer
+<li><a href="/api/v1/status">/api/v1/status</a>: is it well, and if not, what and where
 <li><a href="/api/v1/topology">/api/v1/topology</a>: pools, groups, nodes and what is known of them
 <li><a href="/api/v1/migrations">/api/v1/migrations</a>: slots that move, how far they are and what is wrong
 <li><a href="/api/v1/groups">/api/v1/groups</a>: the lag of each replica, and who serves the reads
 <li><a href="/api/v1/events">/api/v1/events</a>: what happened to replicas and masters
+<li><a href="/api/v1/proxies">/api/v1/proxies</a>: the proxies that share a topology in Consul
 <li><a href="/api/v1/stats">/api/v1/stats</a>: counters
 <li><a href="/metrics">/metrics</a>: the same for Prometheus
 <li><code>POST /-/reload</code>: read the configuration again
+<li><code>POST /api/v1/topology/accept?pool=NAME</code>: apply the older topology that Consul has
 </ul></html>
 `, s.cfg.Version)
 }

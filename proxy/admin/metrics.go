@@ -3,6 +3,7 @@ package admin
 import (
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/VictoriaMetrics/metrics"
 
@@ -62,6 +63,10 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.family("sluice_free_buffer_bytes", "gauge", "Buffers kept for reuse.")
 	e.value("sluice_free_buffer_bytes", float64(st.FreeBuffers))
 	e.pools(srv.Pools())
+	consul := s.consulStatuses()
+	now := time.Now() // Not before what is compared with it.
+	e.topologyAges(srv.Pools(), s.cfg.Sources(), consul, now)
+	e.consul(srv.Pools(), consul, now)
 	e.holds(srv.Pools())
 	e.moves(&st.Moves)
 	e.migrations(srv.Pools(), s.cfg.Migrations())

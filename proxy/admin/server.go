@@ -33,6 +33,12 @@ type Config struct {
 	Events func(since uint64, limit int) []replication.Event
 	// Reads counts the reads that each node has served, by pool and address. Optional.
 	Reads func() map[string]map[string]uint64
+	// Consul tells what pools whose topology is in Consul know of it, by pool; others are not in it. Optional.
+	Consul func() map[string]ConsulStatus
+	// Proxies asks Consul for the proxies of these pools, by pool, within ctx. Optional.
+	Proxies func(ctx context.Context) map[string]PoolProxies
+	// Accept lets the topology that Consul has for a pool replace a newer one, once. Optional; needs Consul.
+	Accept func(pool string)
 }
 
 // Server answers HTTP. Safe for concurrent use.
@@ -56,6 +62,10 @@ func New(cfg Config, ln net.Listener) *Server {
 	mux.HandleFunc("GET /api/v1/groups", s.groups)
 	mux.HandleFunc("GET /api/v1/events", s.events)
 	mux.HandleFunc("GET /api/v1/stats", s.stats)
+	mux.HandleFunc("GET /api/v1/status", s.status)
+	mux.HandleFunc("GET /api/v1/proxies", s.proxies)
+	// A page on another site must not be able to do it through the browser of somebody who can reach this one.
+	mux.Handle("POST /api/v1/topology/accept", http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.accept)))
 	if isLoopback(ln.Addr()) {
 		addProfiles(mux)
 	}
