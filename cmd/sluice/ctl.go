@@ -40,13 +40,17 @@ const (
 	ctlMaxAnswer = 64 << 20
 )
 
-func ctlCommand() *cobra.Command {
-	c := &ctl{client: http.Client{
+func newCtl() *ctl {
+	return &ctl{client: http.Client{
 		Timeout: ctlTimeout,
 		// Neither HTTP_PROXY nor a redirect leads to an admin server, and nothing is kept open between questions.
 		Transport:     &http.Transport{DisableKeepAlives: true},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
+}
+
+func ctlCommand() *cobra.Command {
+	c := newCtl()
 	cmd := &cobra.Command{
 		Use:   "ctl",
 		Short: "Ask a running Sluice what it knows",
@@ -66,7 +70,7 @@ func ctlCommand() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&c.admin, "admin", cmp.Or(os.Getenv("SLUICE_PROXY_ADMIN"), conf.Default().Proxy.Admin),
 		"HOST:PORT of the admin server (or SLUICE_PROXY_ADMIN)")
 	cmd.PersistentFlags().StringVarP(&c.output, "output", "o", ctlOutputs[0], "table for people, json for programs")
-	cmd.AddCommand(c.groupsCommand(), c.eventsCommand())
+	cmd.AddCommand(c.statusCommand(), c.groupsCommand(), c.eventsCommand(), c.proxiesCommand(), c.topologyCommand())
 	return cmd
 }
 
@@ -88,35 +92,40 @@ func (c *ctl) addr() (string, error) {
 
 // get asks for a path of the admin server and reads the answer into v. It returns the answer as it came.
 func (c *ctl) get(ctx context.Context, path string, query url.Values, v any) ([]byte, error) {
+	return c.ask(ctx, http.MethodGet, path, query, v)
+}
+
+// ask is get with any method.
+func (c *ctl) ask(ctx context.Context, method, path string, query url.Values, v any) ([]byte, error) {
 	addr, err := c.addr()
 	if err != nil {
 		return nil, err
 	}
 	at := url.URL{Scheme: "http", Host: addr, Path: path, RawQuery: query.Encode()}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.String(), nil)
+	req, err := http.NewRequestWithContext(ctx, method, at.String(), nil)
 	if err != nil {
 		return nil, fmt.Errorf("--admin %q: %w", c.admin, err)
 	}
 	resp, err := c.client.Do(req)
 	if err != nil {
-		return nil, unanswered(&at, err)
+		return nil, unanswered(method, &at, err)
 	}
 	defer resp.Body.Close()
 	body, err := io.ReadAll(io.LimitReader(resp.Body, ctlMaxAnswer+1))
 	if err != nil {
-		return nil, unanswered(&at, err)
+		return nil, unanswered(method, &at, err)
 	}
 	if err := checkAnswer(resp, body); err != nil {
-		return nil, fmt.Errorf("GET %s: %w", &at, err)
+		return nil, fmt.Errorf("%s %s: %w", method, &at, err)
 	}
 	if err := json.Unmarshal(body, v); err != nil {
-		return nil, fmt.Errorf("GET %s: the answer can't be read: %w; %s", &at, err, notSluice)
+		return nil, fmt.Errorf("%s %s: the answer can't be read: %w; %s", method, &at, err, notSluice)
 	}
 	return body, nil
 }
 
 // unanswered says what was tried, why there is no answer, and what to do.
-func unanswered(at *url.URL, err error) error {
+func unanswered(method string, at *url.URL, err error) error {
 	var timeout net.Error
 	var outer *url.Error
 	switch {
@@ -127,15 +136,15 @@ func unanswered(at *url.URL, err error) error {
 	case errors.As(err, &outer):
 		err = outer.Err // Without the method and the address once more.
 	}
-	return fmt.Errorf("GET %s: %w; is Sluice running, and is its [proxy] admin address %s? Name another with --admin",
-		at, err, at.Host)
+	return fmt.Errorf("%s %s: %w; is Sluice running, and is its [proxy] admin address %s? Name another with --admin",
+		method, at, err, at.Host)
 }
 
 // checkAnswer refuses what an admin server would not send, and says why one refused the request.
 func checkAnswer(resp *http.Response, body []byte) error {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
-	case resp.StatusCode == http.StatusBadRequest && kind == "text/plain":
+	case (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusConflict) && kind == "text/plain":
 		return errors.New(firstLine(body))
 	case resp.StatusCode == http.StatusNotFound:
 		return errors.New("404: it does not know this; " + orOlder)

@@ -53,7 +53,8 @@ type source struct {
 	keeper   *discovery.Keeper
 	static   *static.Source  // or
 	cluster  *cluster.Source // or
-	codis    *codis.Source   // as the configuration says
+	codis    *codis.Source   // or
+	consul   *inConsul       // as the configuration says
 	watcher  *moves.Watcher
 	replicas *replication.Watcher
 }
@@ -65,15 +66,11 @@ func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slo
 	in.server = proxy.New(proxy.Config{
 		ID: id, Version: version, Loops: cfg.Proxy.Loops, Log: log, Settings: proxySettings(cfg),
 	})
-	codisAPIs, err := listenForDashboards(cfg)
-	if err != nil {
+	if err := in.openAdmin(cfg.Proxy.Admin); err != nil {
 		return nil, err
 	}
-	for i := range cfg.Pools {
-		in.addPool(&cfg.Pools[i], cfg, id, codisAPIs[i])
-	}
-	if err := in.openAdmin(cfg.Proxy.Admin); err != nil {
-		closeAll(codisAPIs)
+	if err := in.addPools(cfg, id); err != nil {
+		in.closeAdmin()
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
@@ -84,6 +81,9 @@ func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slo
 				log.Error("the source of the topology ended", "pool", s.pool.Name, "err", err)
 			}
 		})
+		if s.consul != nil {
+			in.work.Go(func() { s.consul.member.Run(ctx) })
+		}
 		in.work.Go(func() { s.watcher.Run(ctx) })
 		in.work.Go(func() { s.replicas.Run(ctx) })
 	}
@@ -119,8 +119,23 @@ func (in *instance) awaitTopology(ctx context.Context) {
 	}
 }
 
+// addPools adds the pools.
+func (in *instance) addPools(cfg *conf.Config, id string) error {
+	codisAPIs, err := listenForDashboards(cfg)
+	if err != nil {
+		return err
+	}
+	for i := range cfg.Pools {
+		if err := in.addPool(&cfg.Pools[i], cfg, id, codisAPIs[i]); err != nil {
+			closeAll(codisAPIs)
+			return fmt.Errorf("pool %s: %w", cfg.Pools[i].Name, err)
+		}
+	}
+	return nil
+}
+
 // addPool adds a pool and its source of topology. codisAPI is where its dashboard reaches it, nil for other sources.
-func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI net.Listener) {
+func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI net.Listener) error {
 	s := &source{}
 	model := router.ClusterModel()
 	if p.SlotModel == conf.SlotCodis {
@@ -145,7 +160,13 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 	case conf.DiscoverCodis:
 		s.codis = codis.New(in.codisConfig(p, s.pool), codisAPI)
 		src = s.codis
-	case conf.DiscoverStatic, conf.DiscoverConsul:
+	case conf.DiscoverConsul:
+		c, err := in.newConsul(p, cfg, s.pool, id)
+		if err != nil {
+			return err
+		}
+		s.consul, src = c, c.source
+	case conf.DiscoverStatic:
 		s.static = static.New(groupSpecs(p.Groups))
 		src = s.static
 	}
@@ -160,6 +181,14 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 		},
 	})
 	in.sources = append(in.sources, s)
+	return nil
+}
+
+// closeAdmin gives the address of an admin server back that was not started.
+func (in *instance) closeAdmin() {
+	if in.admin != nil {
+		in.admin.Close()
+	}
 }
 
 // openAdmin takes the address of the admin server, so that it is known to be free before anything is started.
@@ -174,6 +203,7 @@ func (in *instance) openAdmin(addr string) error {
 	in.admin = admin.New(admin.Config{
 		Server: in.server, Version: version, Log: in.log, Reload: in.reload, Sources: in.statuses, Migrations: in.migrations,
 		Groups: in.groupStatuses, Events: in.journal.Since, Reads: in.nodeReads,
+		Consul: in.consulStatuses, Proxies: in.consulProxies, Accept: in.acceptTopology,
 	}, ln)
 	return nil
 }
@@ -202,13 +232,24 @@ func (in *instance) statuses() map[string]admin.SourceStatus {
 
 // shutdown drains the clients and stops everything.
 func (in *instance) shutdown(ctx context.Context) {
+	for _, s := range in.sources {
+		if s.consul != nil {
+			s.consul.member.Drain(ctx)
+		}
+	}
 	if left := in.server.Shutdown(ctx); left > 0 {
 		in.log.Warn("requests were cut off at the end of drain_timeout", "requests", left)
 	}
-	in.stop()
-	if in.admin != nil {
-		in.admin.Close()
+	for _, s := range in.sources {
+		if s.consul == nil {
+			continue
+		}
+		if err := s.consul.leave(ctx); err != nil {
+			in.log.Warn("Consul was not told that this proxy leaves; its members key stays", "pool", s.pool.Name, "err", err)
+		}
 	}
+	in.stop()
+	in.closeAdmin()
 	in.work.Wait()
 }
 

@@ -19,13 +19,22 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), devCommand(), ctlCommand(), configCommand(), versionCommand())
+	root.AddCommand(serveCommand(), devCommand(), ctlCommand(), doctorCommand(), configCommand(), versionCommand())
 	if err := root.Execute(); err != nil {
 		if !errors.Is(err, errReported) {
 			fmt.Fprintln(os.Stderr, "sluice: "+err.Error())
 		}
-		os.Exit(1)
+		os.Exit(exitCode(err))
 	}
+}
+
+// exitCode is 1, unless the error says another one.
+func exitCode(err error) int {
+	var other interface{ ExitCode() int }
+	if errors.As(err, &other) {
+		return other.ExitCode()
+	}
+	return 1
 }
 
 // errReported ends the process with exit code 1 after the problem was printed already.

@@ -18,8 +18,12 @@ func (in *instance) newReplicaWatcher(p *conf.Pool, s *source, id string) *repli
 		Rules: replicaRules(p), Journal: in.journal, Log: in.log.With("pool", p.Name),
 		Trouble: func() { s.keeper.Refresh() },
 	}
-	if p.Discovery.Kind == conf.DiscoverStatic {
+	switch p.Discovery.Kind {
+	case conf.DiscoverStatic:
 		cfg.Adopt = func(group router.GroupID, addr string) { s.keeper.Adopt(group, addr) }
+	case conf.DiscoverConsul:
+		cfg.Adopt = s.consul.source.SetMaster
+	case conf.DiscoverCluster, conf.DiscoverCodis:
 	}
 	return replication.New(cfg)
 }
