@@ -24,6 +24,10 @@ run: build ## Build and start a local playground: servers and Sluice in front of
 	@$(MAKE) --no-print-directory redis || echo 'no redis-server to be had, using the embedded store'
 	bin/sluice dev
 
+.PHONY: dev-consul
+dev-consul: build redis consul ## Build and start a playground with Consul: two groups of real servers, two sidecars
+	bin/sluice dev --consul
+
 .PHONY: test
 test: redis consul ## Install what the tests need and run all of them: unit, race, integration with real servers
 	go vet ./...

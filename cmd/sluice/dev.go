@@ -35,10 +35,15 @@ func devCommand() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			ctx, stop := signal.NotifyContext(cmd.Context(), syscall.SIGINT, syscall.SIGTERM)
 			defer stop()
+			if d.consul {
+				c := consulPlayground{listen: d.listen, admin: d.admin}
+				return c.run(ctx, cmd.OutOrStdout())
+			}
 			return d.run(ctx, cmd.OutOrStdout())
 		},
 	}
 	cmd.Flags().BoolVar(&d.embedded, "embedded", false, "use the embedded store even if there is a redis-server")
+	cmd.Flags().BoolVar(&d.consul, "consul", false, "start a Consul and two sidecars that find everything there (needs redis-server and make consul)")
 	cmd.Flags().StringVar(&d.listen, "listen", devListen, "address for clients; port 0 picks a free one")
 	cmd.Flags().StringVar(&d.admin, "admin", devAdmin, "address of the admin HTTP server; port 0 picks a free one")
 	return cmd
@@ -47,6 +52,7 @@ func devCommand() *cobra.Command {
 // playground is what sluice dev runs.
 type playground struct {
 	embedded      bool
+	consul        bool
 	listen, admin string
 }
 

@@ -1,0 +1,172 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"strconv"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+
+	"sluice/conf"
+	"sluice/discovery/consul"
+	"sluice/internal/testbed"
+	"sluice/router"
+)
+
+// devSidecars is the number of sidecars of the playground with Consul.
+const devSidecars = 2
+
+// consulPlayground is what sluice dev --consul runs: a Consul, groups of real servers that are services of it, and sidecars
+// that find everything there. Each sidecar is an instance of its own in this process.
+type consulPlayground struct {
+	listen, admin string // of the first sidecar; the next ones have the next ports
+
+	consul   *testbed.ConsulServer
+	servers  stores
+	sidecars []*instance
+}
+
+func (d *consulPlayground) run(ctx context.Context, out io.Writer) (err error) {
+	defer func() { err = errors.Join(err, d.close()) }()
+	if d.servers, err = startRedisStores(ctx); err != nil {
+		return err
+	}
+	if d.consul, err = testbed.StartConsul(ctx, testbed.ConsulOptions{InMemory: true}); err != nil {
+		return err
+	}
+	client, err := consul.NewClient(consul.ClientConfig{Address: d.consul.Addr()})
+	if err != nil {
+		return err
+	}
+	if err := d.publish(ctx, client); err != nil {
+		return err
+	}
+	for i := range devSidecars {
+		if err := d.startSidecar(i); err != nil {
+			return err
+		}
+	}
+	d.greet(out)
+	<-ctx.Done()
+	fmt.Fprintln(out, "\nstopping …")
+	return nil
+}
+
+// publish makes the servers services and divides the slots among the groups.
+func (d *consulPlayground) publish(ctx context.Context, client *api.Client) error {
+	doc := &consul.Document{
+		Format: consul.FormatOf(router.CodisModel(router.CodisSlots)), Epoch: consul.Epoch{Change: "playground"},
+	}
+	groups := d.servers.groups()
+	for i, group := range groups {
+		id := strconv.Itoa(i + 1)
+		for _, addr := range group {
+			host, port, _ := net.SplitHostPort(addr)
+			n, _ := strconv.Atoi(port)
+			err := client.Agent().ServiceRegister(&api.AgentServiceRegistration{
+				ID: "redis-" + port, Name: "redis", Address: host, Port: n, Meta: map[string]string{"pool": "dev", "group": id},
+				Check: &api.AgentServiceCheck{TCP: addr, Interval: "1s", Timeout: "1s", Status: api.HealthPassing},
+			})
+			if err != nil {
+				return err
+			}
+		}
+		per := router.CodisSlots / len(groups)
+		doc.Groups = append(doc.Groups, consul.Group{ID: id})
+		doc.Slots = append(doc.Slots, consul.SlotRange{
+			Slots: fmt.Sprintf("%d-%d", i*per, (i+1)*per-1), Group: id, State: consul.Stable,
+		})
+	}
+	return consul.WriteDocument(ctx, client.KV(), conf.ConsulRoot("dev"), 0, doc)
+}
+
+func (d *consulPlayground) startSidecar(i int) error {
+	cfg := conf.Default()
+	cfg.Consul.Address = d.consul.Addr()
+	admin, err := nextPort(d.admin, i)
+	if err != nil {
+		return err
+	}
+	addr, err := nextPort(d.listen, i)
+	if err != nil {
+		return err
+	}
+	listen, err := conf.ParseListen("tcp://" + addr)
+	if err != nil {
+		return err
+	}
+	cfg.Proxy.Admin = admin
+	pool := conf.DefaultPool()
+	pool.Name, pool.SlotModel, pool.Listen = "dev", conf.SlotCodis, []conf.Listen{listen}
+	pool.Discovery.Kind, pool.Discovery.Root = conf.DiscoverConsul, conf.ConsulRoot("dev")
+	pool.Reads.Policy, pool.Reads.Consistency = conf.ReadPreferReplica, conf.ConsistencyReadYourWrites
+	cfg.Pools = []conf.Pool{pool}
+	if err := cfg.Validate(); err != nil {
+		return err
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+	in, err := startInstance(&cfg, nil, log, new(slog.LevelVar))
+	if err != nil {
+		return err
+	}
+	d.sidecars = append(d.sidecars, in)
+	return nil
+}
+
+// nextPort adds to the port of an address; 0 stays 0.
+func nextPort(addr string, add int) (string, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return "", err
+	}
+	n, err := strconv.Atoi(port)
+	if err != nil {
+		return "", fmt.Errorf("address %q: the port is no number", addr)
+	}
+	if n > 0 {
+		n += 10 * add
+	}
+	next := net.JoinHostPort(host, strconv.Itoa(n))
+	return next, checkFree(next)
+}
+
+func (d *consulPlayground) greet(out io.Writer) {
+	fmt.Fprintf(out, "Sluice %s, a playground with Consul. Ctrl-C ends everything.\n\n%s", version, d.servers.describe())
+	fmt.Fprintf(out, "  Consul              %s (pid %d)\n", d.consul.URL(), d.consul.PID())
+	for i, in := range d.sidecars {
+		fmt.Fprintf(out, "  sidecar %d           clients %s, admin http://%s\n", i+1, in.server.Pools()[0].Addrs()[0], in.adminAddr())
+	}
+	first, last := d.sidecars[0], d.sidecars[len(d.sidecars)-1]
+	_, a, _ := net.SplitHostPort(first.server.Pools()[0].Addrs()[0].String())
+	_, b, _ := net.SplitHostPort(last.server.Pools()[0].Addrs()[0].String())
+	fmt.Fprintf(out, `
+Some things to try in another terminal:
+  redis-cli -p %s set hello world; redis-cli -p %s get hello     written through one, read through the other
+  bin/sluice ctl status --admin %s
+  bin/sluice ctl proxies --admin %s
+  CONSUL_HTTP_ADDR=%s consul kv get -recurse sluice/dev/
+`, a, b, first.adminAddr(), first.adminAddr(), d.consul.Addr())
+}
+
+func (d *consulPlayground) close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	for _, in := range d.sidecars {
+		in.shutdown(ctx)
+	}
+
+	var errs []error
+	if d.consul != nil {
+		errs = append(errs, d.consul.Close())
+	}
+	if d.servers != nil {
+		errs = append(errs, d.servers.close())
+	}
+	return errors.Join(errs...)
+}
