@@ -16,7 +16,30 @@ import (
 func TestDevEndsEverythingItStarted(t *testing.T) {
 	r := start(t, "dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	r.waitFor(t, "Three things to try")
-	conn := connect(t, devAddr(t, r))
+	endsAll(t, r, devAddr(t, r), 4)
+}
+
+// Two sidecars that find everything in a Consul.
+func TestDevWithConsul(t *testing.T) {
+	r := start(t, "dev", "--consul", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	r.waitFor(t, "Some things to try")
+	sidecars := regexp.MustCompile(`clients (\S+), admin`).FindAllStringSubmatch(r.out.String(), -1)
+	if len(sidecars) != devSidecars {
+		t.Fatalf("%d sidecars", len(sidecars))
+	}
+	if got := do(t, connect(t, sidecars[0][1]), "SET hello world"); got != "+OK" {
+		t.Errorf("SET: %q", got)
+	}
+	if got := do(t, connect(t, sidecars[1][1]), "GET hello"); got != "world" {
+		t.Errorf("GET through the other: %q", got)
+	}
+	endsAll(t, r, sidecars[0][1], 5)
+}
+
+// endsAll uses the playground, interrupts it and sees that none of the servers is left.
+func endsAll(t *testing.T, r *running, addr string, servers int) {
+	t.Helper()
+	conn := connect(t, addr)
 	if got := do(t, conn, "MSET a 1 b 2 c 3"); got != "+OK" {
 		t.Errorf("MSET: %q", got)
 	}
@@ -24,8 +47,8 @@ func TestDevEndsEverythingItStarted(t *testing.T) {
 		t.Errorf("EXISTS: %q", got)
 	}
 	pids := regexp.MustCompile(`pid (\d+)`).FindAllStringSubmatch(r.out.String(), -1)
-	if len(pids) != 4 {
-		t.Fatalf("started %d servers, want 4", len(pids))
+	if len(pids) != servers {
+		t.Fatalf("started %d servers, want %d", len(pids), servers)
 	}
 	if err := r.end(t, syscall.SIGINT); err != nil {
 		t.Errorf("exit: %v", err)

@@ -119,7 +119,7 @@ func (d *consulPlayground) startSidecar(i int) error {
 	return nil
 }
 
-// nextPort adds to the port of an address; 0 stays 0.
+// nextPort adds to the port of an address; 0 becomes a free one, since a service needs to know its own.
 func nextPort(addr string, add int) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
@@ -130,10 +130,14 @@ func nextPort(addr string, add int) (string, error) {
 		return "", fmt.Errorf("address %q: the port is no number", addr)
 	}
 	if n > 0 {
-		n += 10 * add
+		next := net.JoinHostPort(host, strconv.Itoa(n+10*add))
+		return next, checkFree(next)
 	}
-	next := net.JoinHostPort(host, strconv.Itoa(n))
-	return next, checkFree(next)
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return "", err
+	}
+	return ln.Addr().String(), ln.Close()
 }
 
 func (d *consulPlayground) greet(out io.Writer) {
