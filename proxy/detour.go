@@ -205,6 +205,12 @@ func (d *detour) reader(v *view) *backend.Conn {
 // followTo sends the request where a redirect points to.
 func (d *detour) followTo() {
 	c := d.client
+	if v := c.pool.view.Load(); v != nil { // A lock counts for whoever is redirected, too.
+		if o, blocked := c.pool.obstacle(v, d.slot); blocked && (o.cause == HoldLocked || o.fence != "") {
+			d.waitFor(v, o)
+			return
+		}
+	}
 	node := c.pool.node(d.addr)
 	if node.Available() {
 		d.send(c.loop.link(node, c.proto, c.db))
@@ -296,6 +302,10 @@ func (d *detour) overdue() bool {
 // waitFor is wait for an obstacle; then the detour is run again.
 func (d *detour) waitFor(v *view, o obstacle) {
 	c := d.client
+	if o.fence != "" {
+		d.give(o.fence)
+		return
+	}
 	s := &c.pool.Settings().Hold
 	since := c.loop.now
 	if d.hold.active {

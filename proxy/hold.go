@@ -31,6 +31,7 @@ type obstacle struct {
 	move  *router.Move  // HoldLocked, HoldMoving
 	node  *backend.Node // HoldNoMaster
 	since int64         // loop clock at which it began, 0 when that is not known
+	fence string        // the answer, when it is not waited for at all
 }
 
 // obstacle finds what keeps commands on slot from being sent to its master, if anything.
@@ -39,7 +40,7 @@ func (p *Pool) obstacle(v *view, slot router.Slot) (o obstacle, blocked bool) {
 		return obstacle{cause: HoldNoTopology, slot: slot}, true
 	}
 	if v.fence != "" {
-		return obstacle{cause: HoldNoTopology, slot: slot, since: 1}, true // Since ever: it is not waited for.
+		return obstacle{cause: HoldNoTopology, slot: slot, fence: v.fence}, true
 	}
 	if m := v.table.Move(slot); m != nil && m.Phase == router.Locked {
 		return obstacle{cause: HoldLocked, slot: slot, move: m}, true
@@ -71,8 +72,8 @@ func (o obstacle) String() string {
 // refusal is the answer when there is no holding.
 func (o obstacle) refusal(v *view) string {
 	switch {
-	case v != nil && v.fence != "":
-		return v.fence
+	case o.fence != "":
+		return o.fence
 	case o.cause == HoldNoMaster:
 		return unavailable(o.node)
 	case o.cause == HoldNoTopology && v == nil:
@@ -107,6 +108,11 @@ func (c *client) holdBack(v *view, o obstacle, size int) bool {
 	if h.over {
 		c.replyError(h.text)
 		c.endHold(h, h.end)
+		return true
+	}
+	if o.fence != "" {
+		c.replyError(o.fence)
+		c.endHold(h, HoldReleased)
 		return true
 	}
 	s := &c.pool.Settings().Hold
@@ -219,6 +225,7 @@ func (l *loop) checkHeld() {
 			c.renewHold(h, o)
 		}
 		switch {
+		case blocked && o.fence != "":
 		case blocked && l.now < h.deadline && h.cause == HoldNoMaster && c.reads != nil:
 			c.pool.askAround(l.now, o.node.Addr) // And a replica may have become fit for it.
 		case blocked && l.now < h.deadline:

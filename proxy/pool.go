@@ -35,7 +35,8 @@ type Pool struct {
 
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
 	asked    atomic.Int64                 // loop clock of the last askAround
-	viewMu   sync.Mutex                   // held while view is replaced
+	viewMu   sync.Mutex                   // held while view is replaced; guards fence
+	fence    string                       // of views to come
 	view     atomic.Pointer[view]         // read by the loops once per batch
 }
 
@@ -76,7 +77,7 @@ func (v *view) noteSettled(last *view) {
 	if last == nil {
 		return
 	}
-	v.base, v.settled, v.fence = last.base, last.settled, last.fence
+	v.base, v.settled = last.base, last.settled
 	for slot := range v.table.Model.Slots() {
 		if last.table.SameOwner(v.table, router.Slot(slot)) {
 			continue
@@ -152,6 +153,7 @@ func (p *Pool) SetTable(t *router.Table) {
 		v.nodes[n.Index] = p.node(n.Addr)
 	}
 	p.viewMu.Lock()
+	v.fence = p.fence
 	v.noteSettled(p.view.Load())
 	v.setReaders(p.settings.Load())
 	p.view.Store(v)
@@ -182,12 +184,13 @@ func (p *Pool) SetSettings(s PoolSettings) {
 // is gone.
 func (p *Pool) Fence(on bool) {
 	p.viewMu.Lock()
+	p.fence = ""
+	if on {
+		p.fence = errFenced
+	}
 	if v := p.view.Load(); v != nil {
 		next := *v
-		next.fence = ""
-		if on {
-			next.fence = errFenced
-		}
+		next.fence = p.fence
 		p.view.Store(&next)
 	}
 	p.viewMu.Unlock()
@@ -332,8 +335,11 @@ func (p *Pool) masters() (up, all int) {
 	return up, all
 }
 
-// Ready reports whether the pool has a topology and at least one master answers.
+// Ready reports whether the pool has a topology and is not fenced, and at least one master answers.
 func (p *Pool) Ready() bool {
+	if v := p.view.Load(); v == nil || v.fence != "" {
+		return false
+	}
 	up, _ := p.masters()
 	return up > 0
 }

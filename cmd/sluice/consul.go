@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -65,10 +66,14 @@ func listensAt(p *conf.Pool) string {
 // leaveTime bounds what is told to Consul at the end.
 const leaveTime = 5 * time.Second
 
-// leave takes the process out of Consul, after its clients have gone.
-func (c *inConsul) leave(ctx context.Context) error {
+// leave takes the process out of Consul, after its clients have gone. If requests were cut off, they may still run at a
+// server that is frozen now: then the proxy stays a member, and whoever moves slots has to look.
+func (c *inConsul) leave(ctx context.Context, cutOff bool) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), leaveTime)
 	defer cancel()
+	if cutOff {
+		return errors.Join(errors.New("requests were cut off, their outcome is not known"), c.member.LeaveService(ctx))
+	}
 	return c.member.Leave(ctx)
 }
 

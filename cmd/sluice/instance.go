@@ -232,25 +232,30 @@ func (in *instance) statuses() map[string]admin.SourceStatus {
 
 // shutdown drains the clients and stops everything.
 func (in *instance) shutdown(ctx context.Context) {
-	for _, s := range in.sources {
-		if s.consul != nil {
-			s.consul.member.Drain(ctx)
-		}
-	}
-	if left := in.server.Shutdown(ctx); left > 0 {
+	in.inConsuls(func(_ *source, c *inConsul) { c.member.Drain(ctx) })
+	left := in.server.Shutdown(ctx)
+	if left > 0 {
 		in.log.Warn("requests were cut off at the end of drain_timeout", "requests", left)
 	}
-	for _, s := range in.sources {
-		if s.consul == nil {
-			continue
-		}
-		if err := s.consul.leave(ctx); err != nil {
+	in.inConsuls(func(s *source, c *inConsul) {
+		if err := c.leave(ctx, left > 0); err != nil {
 			in.log.Warn("Consul was not told that this proxy leaves; its members key stays", "pool", s.pool.Name, "err", err)
 		}
-	}
+	})
 	in.stop()
 	in.closeAdmin()
 	in.work.Wait()
+}
+
+// inConsuls calls f for every pool that is in Consul, all at once, and waits for them.
+func (in *instance) inConsuls(f func(s *source, c *inConsul)) {
+	var work sync.WaitGroup
+	for _, s := range in.sources {
+		if s.consul != nil {
+			work.Go(func() { f(s, s.consul) })
+		}
+	}
+	work.Wait()
 }
 
 // reload reads the configuration again and applies what can be applied. On an error nothing changes. It

@@ -225,6 +225,17 @@ func (m *Member) Drain(ctx context.Context) {
 	notify(m.keysNews)
 }
 
+// LeaveService takes back the service alone, and ends Run: the proxy stays a member.
+func (m *Member) LeaveService(ctx context.Context) error {
+	m.leaveOnce.Do(func() { close(m.leaving) })
+	if m.cfg.Unregistered {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, leaveBudget)
+	defer cancel()
+	return m.withdrawService(ctx)
+}
+
 // Leave takes everything back that the member has in Consul, in this order: the service, so that nobody is sent here; its
 // keys in one transaction, which says that this proxy talks to no server any more, so call it when that is true; the
 // session, which takes back what was still on its way. It takes at most 5 s, and ends Run.
