@@ -102,7 +102,7 @@ func poolLines(p *admin.PoolStatus, now time.Time) []string {
 	lines := []string{
 		"pool " + cell(p.Name),
 		topology,
-		fmt.Sprintf("  groups     %d of %d serving, %d of %d replicas readable", p.GroupsServing, p.Groups, p.ReplicasReadable, p.Replicas),
+		fmt.Sprintf("  groups     %d of %d serving, %d of %d replicas in sync", p.GroupsServing, p.Groups, p.ReplicasGood, p.Replicas),
 		fmt.Sprintf("  slots      %d: %d uncovered, %d locked, %d moving; %d request(s) held",
 			p.Slots, p.SlotsUncovered, p.SlotsLocked, p.SlotsMoving, p.RequestsHeld),
 	}

@@ -33,7 +33,7 @@ func listProxiesOf(t *testing.T, server *testbed.ConsulServer) admin.PoolProxies
 func someStatus() *admin.Status {
 	age := 61.0
 	return &admin.Status{Well: true, Problems: []string{}, Version: "1.2", UptimeSeconds: 7200, Clients: 3, Pools: []admin.PoolStatus{{
-		Name: "main", Source: "consul", Epoch: 1842, AgeSeconds: &age, Groups: 2, GroupsServing: 2, Replicas: 3, ReplicasReadable: 3,
+		Name: "main", Source: "consul", Epoch: 1842, AgeSeconds: &age, Groups: 2, GroupsServing: 2, Replicas: 3, ReplicasGood: 3,
 		Slots: 1024, SlotsLocked: 2, SlotsMoving: 30, RequestsHeld: 1,
 		Consul: &admin.ConsulStatus{Up: true, LeaseSeconds: 12.5, LeaseSure: true, Register: true, Registered: true},
 	}}}
@@ -48,7 +48,7 @@ func TestCtlStatusSaysWellInFewLines(t *testing.T) {
 	want := `well   sluice 1.2, up 2h00m, 3 client(s)
 pool main
   topology   consul, epoch 1842, applied 1m01s ago
-  groups     2 of 2 serving, 3 of 3 replicas readable
+  groups     2 of 2 serving, 3 of 3 replicas in sync
   slots      1024: 0 uncovered, 2 locked, 30 moving; 1 request(s) held
   consul     reachable, never seen, lease 12.5s, registered
 `

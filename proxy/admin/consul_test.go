@@ -122,7 +122,7 @@ func TestStatusSaysWhatIsWrongAndWhere(t *testing.T) {
 		return nil
 	}, 10*time.Second)
 	want := []string{
-		"pool main: group 1: replica " + f.replica + " is not readable: unknown, it has not answered yet",
+		"pool main: group 1: replica " + f.replica + " is unknown: it has not answered yet",
 		"pool main: 511 slots belong to no group: 512-599,601-1023",
 		"pool main: topology_regressed, epoch 1842 stays in force: epoch 12 is older; sluice ctl topology accept lets it in",
 		"pool main: Consul has not answered for 90s: connection refused",

@@ -30,15 +30,15 @@ type PoolStatus struct {
 	Alarm      string   `json:"alarm,omitempty"` // the kind of the first alarm of Consul
 	Error      string   `json:"error,omitempty"` // what else its source says
 
-	Groups           int `json:"groups"`
-	GroupsServing    int `json:"groups_serving"` // their master answers
-	Replicas         int `json:"replicas"`
-	ReplicasReadable int `json:"replicas_readable"`
-	Slots            int `json:"slots"`
-	SlotsUncovered   int `json:"slots_uncovered"`
-	SlotsLocked      int `json:"slots_locked"`
-	SlotsMoving      int `json:"slots_moving"`
-	RequestsHeld     int `json:"requests_held"`
+	Groups         int `json:"groups"`
+	GroupsServing  int `json:"groups_serving"` // their master answers
+	Replicas       int `json:"replicas"`
+	ReplicasGood   int `json:"replicas_good"` // in sync, or readable otherwise
+	Slots          int `json:"slots"`
+	SlotsUncovered int `json:"slots_uncovered"`
+	SlotsLocked    int `json:"slots_locked"`
+	SlotsMoving    int `json:"slots_moving"`
+	RequestsHeld   int `json:"requests_held"`
 
 	Consul *ConsulStatus `json:"consul,omitempty"`
 }
@@ -142,10 +142,10 @@ func (j *judge) groups(out *PoolStatus, p *proxy.Pool, t *router.Table, replicas
 		for _, n := range g.Nodes {
 			switch {
 			case n.Role != "replica":
-			case n.Readable:
-				out.ReplicasReadable++
+			case n.Readable || n.State == "in sync": // Nobody may want to read there.
+				out.ReplicasGood++
 			default:
-				j.problem("group %s: replica %s is not readable: %s, %s", g.ID, n.Addr, n.State, n.Reason)
+				j.problem("group %s: replica %s is %s: %s", g.ID, n.Addr, n.State, n.Reason)
 			}
 		}
 	}
