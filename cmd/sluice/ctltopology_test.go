@@ -244,6 +244,39 @@ func TestCtlTopologyThatWasLostIsNotBegunAnew(t *testing.T) {
 	}
 }
 
+func TestCtlTopologyImportMends(t *testing.T) {
+	server := testbed.Consul(t)
+	file := configured(t, server, consulPool)
+	do := func(method, key, value string) {
+		t.Helper()
+		if code, body, err := server.Do(method, "/v1/kv/sluice/main/"+key, value); err != nil || code != 200 {
+			t.Fatalf("%d %s %v", code, body, err)
+		}
+	}
+	doc := filepath.Join(t.TempDir(), "topology.toml")
+	imports := func(slots, want string) {
+		t.Helper()
+		write(t, doc, "groups = [{id = \"1\"}, {id = \"2\"}, {id = \"3\"}]\nslots = ["+slots+"]\n")
+		out, notes, err := askCtl(t, "", "topology", "import", doc, "-c", file, "--yes")
+		if err != nil || !strings.Contains(out, want) {
+			t.Errorf("%s: %v %s\n%s\nwant %s", slots, err, notes, out, want)
+		}
+		if _, _, err := askCtl(t, "", "topology", "show", "-c", file); err != nil {
+			t.Error(err)
+		}
+	}
+	const stable, lost = `{slots = "0-1023", group = "1", state = "stable"}`, "slot(s) change their group"
+	imports(stable, "wrote epoch 1 ")
+	do("PUT", "members/a", `{"id":"a","name":"sluice:a","last_seen_epoch":7}`)
+	do("DELETE", "topology/epoch", "")
+	imports(stable, "wrote epoch 8 ")
+	do("PUT", "topology/epoch", `{"epoch":50,"change":"x","barrier":false,"digest":"bad"}`)
+	imports(stable, "wrote epoch 51 ")
+	imports(`{slots = "0-1023", group = "1", state = "moving", to = "2"}`, "wrote epoch 52 ")
+	imports(`{slots = "0-9", group = "1", state = "stable"}, {slots = "10-1023", group = "1", state = "moving", to = "2"}`, "10 "+lost)
+	imports(`{slots = "0-9", group = "1", state = "stable"}, {slots = "10-1023", group = "1", state = "moving", to = "3"}`, "1014 "+lost)
+}
+
 func TestCtlTopologyWithoutConsulIsOneLine(t *testing.T) {
 	addr := freeAddr(t)
 	file := filepath.Join(t.TempDir(), "sluice.toml")

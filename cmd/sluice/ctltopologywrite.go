@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -171,7 +172,7 @@ func (t *topologyTarget) importFile(cmd *cobra.Command, name string, yes, dryRun
 	}
 	old, index, err := t.read(cmd.Context())
 	missing := errors.Is(err, consul.ErrNoTopology)
-	if err != nil && !missing && index == 0 {
+	if err != nil && !consul.IsContent(err) {
 		return err
 	}
 	d := file.document(t.format(old))
@@ -203,11 +204,11 @@ func (t *topologyTarget) importFile(cmd *cobra.Command, name string, yes, dryRun
 		}
 	}
 	// A number that proxies know already would be refused by them.
-	seen, _, err := lastSeenEpoch(cmd.Context(), t.kv, t.root)
+	known, err := t.knownEpoch(cmd.Context())
 	if err != nil {
 		return err
 	}
-	d.Epoch.Epoch = max(d.Epoch.Epoch, seen)
+	d.Epoch.Epoch = max(d.Epoch.Epoch, known)
 	d.Epoch.Change = "import of " + name + " by " + whoami()
 	if !dryRun && !yes {
 		if err := confirm(cmd, "write it?"); err != nil {
@@ -215,6 +216,44 @@ func (t *topologyTarget) importFile(cmd *cobra.Command, name string, yes, dryRun
 		}
 	}
 	return t.write(cmd, index, d, dryRun)
+}
+
+// knownEpoch is the highest epoch that a proxy may have seen: that of Consul, even if the rest of what is there is broken,
+// and those that proxies have said. The leader is asked, since a number that is too low is refused by the proxies.
+func (t *topologyTarget) knownEpoch(ctx context.Context) (uint64, error) {
+	opts, cancel := t.options(ctx)
+	defer cancel()
+	opts.RequireConsistent = true
+	pair, _, err := t.kv.Get(t.root+"topology/epoch", opts)
+	if err != nil {
+		return 0, reached(fmt.Errorf("consul: read %stopology/epoch: %w", t.root, err))
+	}
+	var epoch consul.Epoch
+	if pair != nil {
+		_ = json.Unmarshal(pair.Value, &epoch) // What can be read of it.
+	}
+	highest := epoch.Epoch
+	for _, part := range []struct {
+		dir  string
+		read func(p *admin.Proxy, pair *api.KVPair) error
+	}{{"members/", readMember}, {"acks/", readAck}} {
+		pairs, _, err := t.kv.List(t.root+part.dir, opts)
+		if err != nil {
+			return 0, reached(fmt.Errorf("consul: list %s%s: %w", t.root, part.dir, err))
+		}
+		for _, pair := range pairs {
+			id := strings.TrimPrefix(pair.Key, t.root+part.dir)
+			if id == "" || strings.HasPrefix(id, doctorKeyPrefix) {
+				continue
+			}
+			var p admin.Proxy
+			if err := part.read(&p, pair); err != nil {
+				return 0, fmt.Errorf("consul: %s: %w", pair.Key, err)
+			}
+			highest = max(highest, p.Seen, p.Acked)
+		}
+	}
+	return highest, nil
 }
 
 // format is that of a document that has none.
@@ -228,7 +267,8 @@ func (t *topologyTarget) format(old *consul.Document) consul.Format {
 	return consul.Format{} // Validate says that it is missing.
 }
 
-// handedOver counts the slots that a change gives to a group which neither has them nor is being given them.
+// handedOver counts the slots that a change gives to another group, or takes from the one that they were moving to: keys
+// that have moved already are there.
 func handedOver(old, d *consul.Document) int {
 	model, err := d.Format.Model()
 	if err != nil {
@@ -238,7 +278,8 @@ func handedOver(old, d *consul.Document) int {
 	is, _ := d.Assignments(model)
 	n := 0
 	for i := range was {
-		if was[i].Group != is[i].Group && was[i].Group != "" {
+		was, is := was[i], is[i]
+		if was.Group != is.Group && was.Group != "" || was.State == consul.Moving && is.To != was.To && is.Group != was.To {
 			n++
 		}
 	}

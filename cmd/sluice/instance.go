@@ -310,6 +310,8 @@ func (s *source) apply(p *conf.Pool, cfg *conf.Config, log *slog.Logger) {
 	s.watcher.SetRhythm(watchRhythm(p))
 	s.watcher.SetAccess(watcherAccess(p, s.pool.Settings().Backend.Name))
 	switch {
+	case s.consul != nil:
+		s.consul.source.SetAccess(p.Auth.BackendUser, p.Auth.BackendPassword.Reveal())
 	case s.static != nil && p.Discovery.Kind == conf.DiscoverStatic:
 		s.static.Set(groupSpecs(p.Groups))
 	case s.cluster != nil && p.Discovery.Kind == conf.DiscoverCluster:

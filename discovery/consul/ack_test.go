@@ -78,7 +78,7 @@ func followEpoch(ctx context.Context, client *api.Client, m *Member) {
 			continue
 		}
 		if _, err := fmt.Sscan(string(pair.Value), &epoch); err == nil {
-			m.Applied(epoch, true, 0)
+			m.Applied(epoch, "", true, 0)
 		}
 	}
 }

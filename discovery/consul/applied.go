@@ -2,6 +2,7 @@ package consul
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
@@ -19,7 +20,8 @@ const awaitPause = 200 * time.Millisecond
 // have been answered: until then somebody may still be writing where slots have left. mu guards the fields below it.
 type acker struct {
 	await   func(ctx context.Context, addrs []string) error
-	applied func(epoch uint64, barrier bool, took time.Duration)
+	applied func(epoch uint64, digest string, barrier bool, took time.Duration)
+	mayMove func() bool // while it says no, no barrier is told; nil: always
 	log     *slog.Logger
 	wake    chan struct{} // capacity 1
 
@@ -32,6 +34,7 @@ type acker struct {
 // inForce is an epoch that is in force.
 type inForce struct {
 	epoch   uint64
+	digest  string
 	barrier bool
 	begun   time.Time // when it was seen
 }
@@ -72,17 +75,16 @@ func (a *acker) tell(ctx context.Context) (again bool) {
 	if e == nil {
 		return false
 	}
-	if e.barrier && a.await != nil && len(owing) > 0 {
-		ctx, cancel := context.WithTimeout(ctx, awaitTime)
-		defer cancel()
-		if err := a.await(ctx, owing); err != nil {
-			err = fmt.Errorf("epoch %d is in force and not acknowledged: commands sent before are not answered: %w", e.epoch, err)
+	if err := a.pass(ctx, e, owing); err != nil {
+		err = fmt.Errorf("epoch %d is in force and not acknowledged: %w", e.epoch, err)
+		a.mu.Lock()
+		logged := a.err != nil && a.err.Error() == err.Error()
+		a.err = err
+		a.mu.Unlock()
+		if !logged {
 			a.log.Warn("epoch not acknowledged", "epoch", e.epoch, "err", err)
-			a.mu.Lock()
-			a.err = err
-			a.mu.Unlock()
-			return true
 		}
+		return true
 	}
 	a.mu.Lock()
 	a.err = nil
@@ -95,10 +97,35 @@ func (a *acker) tell(ctx context.Context) (again bool) {
 	again = a.next != nil
 	a.mu.Unlock()
 	if a.applied != nil {
-		a.applied(e.epoch, e.barrier, time.Since(e.begun))
+		a.applied(e.epoch, e.digest, e.barrier, time.Since(e.begun))
 	}
 	return again
 }
+
+// pass waits until a barrier may be told.
+func (a *acker) pass(ctx context.Context, e *inForce, owing []string) error {
+	if !e.barrier {
+		return nil
+	}
+	if !a.sure() {
+		return errUnsure
+	}
+	if a.await != nil && len(owing) > 0 {
+		ctx, cancel := context.WithTimeout(ctx, awaitTime)
+		defer cancel()
+		if err := a.await(ctx, owing); err != nil {
+			return fmt.Errorf("commands sent before are not answered: %w", err)
+		}
+		if !a.sure() { // It may have taken long.
+			return errUnsure
+		}
+	}
+	return nil
+}
+
+var errUnsure = errors.New("this proxy is not sure of its membership")
+
+func (a *acker) sure() bool { return a.mayMove == nil || a.mayMove() }
 
 func (a *acker) lastErr() error {
 	a.mu.Lock()

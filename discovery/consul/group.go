@@ -23,9 +23,15 @@ import (
 // says, and stop being ones with the epoch that leaves them out. A master is never dropped while no other node of the group
 // has become one: without it the group could do nothing, with it perhaps it can.
 //
-// The master is the node that says so. Of several it is the one that most of the others follow, else the present one. One
-// that says so while the present master is silent has to show that it descends from it: we have seen it as a replica, it
-// remembers having been one, or others follow it. An empty server that was put into a group by mistake shows none of that.
+// The master is the node that says so. Of several it is the one that most of the others follow, else the present one. Each
+// proxy decides alone, so a late answer or two must not move the master: the present one stays until it says that it is a
+// replica, or was silent for lostProbes questions and Flap. One that says that it is the master then has to show that it
+// descends from it: we have seen it as a replica, it remembers having been one, or others follow it. An empty server that
+// was put into a group by mistake shows none of that. One that was a master beside the present one already shows it by a
+// majority only: what was written to the present one since, it does not have.
+
+// lostProbes is how many questions in a row a master leaves unanswered before another one may take its place.
+const lostProbes = 3
 
 // group is the nodes of a group over time. Owned by Source.Run.
 type group struct {
@@ -33,6 +39,7 @@ type group struct {
 	members map[string]*member
 	master  string
 	proven  bool // the master has said that it is one
+	lost    bool // the master is silent for so long that another one may take its place
 	order   order
 	warning string
 }
@@ -46,7 +53,9 @@ type member struct {
 	absent     bool   // it is not registered any more
 	failing    bool   // its checks fail
 	out        time.Time
-	replica    bool // it has been seen as one
+	replica    bool      // it has been seen as one
+	promoted   time.Time // when it was first seen as a master, zero when it was not since it was a replica
+	beside     bool      // the present master was one still after that
 	warning    string
 }
 
@@ -71,7 +80,7 @@ func (g *group) clone() *group {
 // not seen; ask returns what a node has answered last.
 func (g *group) settle(fixed []Node, listed []instance, ask func(string) probe, flap time.Duration, now time.Time) {
 	g.admit(fixed, listed)
-	g.elect(ask)
+	g.elect(ask, flap, now)
 	for addr, m := range g.members {
 		switch {
 		case m.judge(ask(addr), flap, now):
@@ -142,15 +151,28 @@ func (m *member) judge(p probe, flap time.Duration, now time.Time) bool {
 }
 
 // elect finds the master.
-func (g *group) elect(ask func(string) probe) {
+func (g *group) elect(ask func(string) probe, flap time.Duration, now time.Time) {
 	g.warning = ""
 	for addr, m := range g.members {
 		p := ask(addr)
 		if !p.asked {
 			return // Whoever was not asked yet may be the master.
 		}
-		m.replica = m.replica || p.answers() && p.repl.Role == lag.Replica
+		m.replica = m.replica || p.isA(lag.Replica)
+		switch {
+		case p.isA(lag.Replica) || addr == g.master:
+			m.promoted, m.beside = time.Time{}, false
+		case p.isA(lag.Master):
+			if m.promoted.IsZero() {
+				m.promoted = p.answered
+			}
+			// The last answer of a master that has died does not count: it was asked before.
+			present := ask(g.master)
+			m.beside = m.beside || g.members[g.master] != nil && present.isA(lag.Master) && present.begun.After(m.promoted)
+		}
 	}
+	p := ask(g.master)
+	g.lost = p.err != nil && p.failures >= lostProbes && now.Sub(p.failing) >= flap
 	found := g.choose(ask)
 	if g.order.addr != "" {
 		switch {
@@ -164,9 +186,7 @@ func (g *group) elect(ask func(string) probe) {
 	if found == "" {
 		return
 	}
-	p := ask(found)
-	says := p.answers() && p.repl.Role == lag.Master
-	g.proven = says || g.proven && found == g.master
+	g.proven = ask(found).isA(lag.Master) || g.proven && found == g.master
 	g.master = found
 }
 
@@ -174,7 +194,7 @@ func (g *group) elect(ask func(string) probe) {
 func (g *group) choose(ask func(string) probe) string {
 	var masters []string
 	for _, addr := range slices.Sorted(maps.Keys(g.members)) {
-		if p := ask(addr); p.answers() && p.repl.Role == lag.Master {
+		if ask(addr).isA(lag.Master) {
 			masters = append(masters, addr)
 		}
 	}
@@ -186,8 +206,18 @@ func (g *group) choose(ask func(string) probe) string {
 		masters = staying
 	}
 	if !slices.Contains(masters, g.master) {
+		if present := g.members[g.master]; present != nil && !present.leaving && !g.lost && !ask(g.master).isA(lag.Replica) {
+			g.warning = fmt.Sprintf("%s says that it is the master, and %s, which was, does not say that it is none: it stays for now",
+				strings.Join(masters, ", "), g.master)
+			return g.master
+		}
 		strangers := slices.Clone(masters)
 		masters = slices.DeleteFunc(masters, func(addr string) bool { return !g.descends(addr, ask) })
+		if of := g.followed(ask); len(masters) == 0 && of != "" && g.anew(ask) {
+			g.warning = fmt.Sprintf("%s says that it is the master, and the replicas that answer follow %s, which does not say it: make them follow one of them",
+				strings.Join(strangers, ", "), of)
+			return g.master
+		}
 		if len(masters) == 0 {
 			g.warning = fmt.Sprintf("%s says that it is the master, and nothing shows that it has the data of %s, which is silent: make it a replica, or take %s out of the group",
 				strings.Join(strangers, ", "), g.master, g.master)
@@ -216,14 +246,32 @@ func (g *group) choose(ask func(string) probe) string {
 // descends reports whether a node that says it is the master may take the place of the present one, which does not.
 func (g *group) descends(addr string, ask func(string) probe) bool {
 	present := g.members[g.master]
-	if !g.proven || present == nil || present.leaving {
+	n := g.followers(addr, ask)
+	switch {
+	case present != nil && present.leaving:
 		return true
+	case g.anew(ask):
+		return n > 0 || g.followed(ask) == ""
+	case g.members[addr].beside:
+		return (n+1)*2 > len(g.members) // So the present one has fewer, whoever is silent now.
 	}
-	p := ask(g.master)
-	if p.answers() && p.repl.Role == lag.Replica {
-		return true // It has given way itself.
+	return g.members[addr].replica || ask(addr).repl.ID2 != "" || n > 0
+}
+
+// anew reports whether there is no master to descend from: none was ever seen, or it has given way itself.
+func (g *group) anew(ask func(string) probe) bool {
+	return !g.proven || g.members[g.master] == nil || ask(g.master).isA(lag.Replica)
+}
+
+// followed is a member that another one names as its master; "" when there is none.
+func (g *group) followed(ask func(string) probe) string {
+	for _, addr := range slices.Sorted(maps.Keys(g.members)) {
+		p := ask(addr)
+		if of := p.repl.MasterAddr; p.isA(lag.Replica) && of != addr && g.members[of] != nil {
+			return of
+		}
 	}
-	return g.members[addr].replica || ask(addr).repl.ID2 != "" || g.followers(addr, ask) > 0
+	return ""
 }
 
 // followers counts the nodes of the group that are replicas of the one at addr: they say its address or its history, or it

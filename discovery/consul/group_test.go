@@ -52,7 +52,22 @@ func (w *world) replica(addr, of string) {
 	w.probes[addr] = probe{asked: true, repl: lag.Replication{Role: lag.Replica, MasterAddr: of, ID: "id of " + of}}
 }
 
-func (w *world) silent(addr string) { w.probes[addr] = probe{asked: true, err: errors.New("refused")} }
+// silent makes a node one that has not answered for long.
+func (w *world) silent(addr string) {
+	w.probes[addr] = probe{asked: true, err: errors.New("refused"), failures: lostProbes, failing: w.now.Add(-flap)}
+}
+
+// missed adds a question without an answer.
+func (w *world) missed(addr string) {
+	w.probes[addr] = probe{asked: true, err: errors.New("late"), answered: w.now}.after(w.probes[addr])
+}
+
+// at says when the answer of now was asked for and given.
+func (w *world) at(addr string, begun, answered time.Time) {
+	p := w.probes[addr]
+	p.begun, p.answered = begun, answered
+	w.probes[addr] = p
+}
 
 func (w *world) settle() {
 	w.g.settle(nil, w.listed, func(addr string) probe { return w.probes[addr] }, flap, w.now)
@@ -149,6 +164,87 @@ func TestMasterByWhatTheNodesSay(t *testing.T) {
 	f("somebody was not asked", "a", func(w *world) { w.list("s", "passing"); w.silent("a"); w.master("b") })
 	f("the master leaves, and nobody is one", "a", func(w *world) { w.list("a", ""); w.silent("a"); w.after(flap) })
 	f("the master leaves, and has an heir", "b", func(w *world) { w.list("a", ""); w.master("b") })
+}
+
+// warns checks that the group has a warning with that text.
+func (w *world) warns(text string) {
+	w.t.Helper()
+	if !strings.Contains(w.g.warning, text) || text == "" && w.g.warning != "" {
+		w.t.Errorf("warning %q, want %q", w.g.warning, text)
+	}
+}
+
+func TestMasterStaysWhenItIsLate(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	w.master("b")
+	w.missed("a")
+	w.wants("a: a b c")
+	w.warns("stays for now")
+	w.now = w.now.Add(flap)
+	w.wants("a: a b c") // Once is not often enough.
+	w.master("a")
+	w.wants("a: a b c")
+	w.missed("a")
+	w.missed("a")
+	w.missed("a")
+	w.wants("a: a b c")
+	w.after(flap - time.Millisecond)
+	w.wants("a: a b c") // Not for long enough.
+	w.after(time.Millisecond)
+	w.wants("b: a b c")
+
+	w = newWorld(t, "a", "b") // It says itself that it is none.
+	w.master("b")
+	w.missed("a")
+	w.wants("a: a b")
+	w.replica("a", "b")
+	w.wants("b: a b")
+}
+
+func TestMasterBesideALivingOneNeedsAMajority(t *testing.T) {
+	w := newWorld(t, "a", "b", "c")
+	w.master("b") // Detached by hand.
+	w.at("b", w.now, w.now)
+	w.at("a", w.now.Add(time.Second), w.now.Add(time.Second))
+	w.wants("a: a b c")
+	w.silent("a")
+	w.wants("a: a b c")
+	w.warns("nothing shows that it has the data")
+	w.replica("c", "b")
+	w.wants("b: a b c")
+	w.master("a")
+	w.wants("b: a b c")
+
+	w = newWorld(t, "a", "b", "c") // Promoted after the death of a, whose last answer is from before.
+	w.master("b")
+	w.at("b", w.now, w.now)
+	w.at("a", w.now.Add(-time.Second), w.now.Add(-time.Second))
+	w.wants("a: a b c")
+	w.silent("a")
+	w.wants("b: a b c")
+}
+
+func TestFirstElectionWhileTheMasterIsAway(t *testing.T) {
+	f := func(want, warning string, change func(w *world)) {
+		t.Helper()
+		w := &world{t: t, g: &group{id: "1", members: make(map[string]*member)}, now: time.Unix(1e9, 0), probes: make(map[string]probe)}
+		for _, addr := range []string{"a", "b", "c"} {
+			w.list(addr, "passing")
+		}
+		w.missed("a")
+		w.replica("b", "a")
+		w.master("c") // Empty.
+		change(w)
+		w.settle()
+		w.wants(want)
+		w.warns(warning)
+	}
+	f(": a b c", "follow a", func(*world) {})
+	f("a: a b c", "", func(w *world) { w.settle(); w.master("a") })
+	f("c: a b c", "", func(w *world) { w.replica("b", "c") })
+	f("c: a b c", "", func(w *world) { w.replica("b", "10.9.9.9:1") })
+	f("c: a b c", "", func(w *world) { w.missed("b"); w.replica("a", "c") })
+	f("a: a b c", "follow a", func(w *world) { w.settle(); w.g.master = "a"; w.silent("a") }) // From the last good file.
 }
 
 func TestEmptyGroupTakesTheFirstMasterWhenAllWereAsked(t *testing.T) {

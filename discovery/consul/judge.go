@@ -20,6 +20,7 @@ func (s *Source) judge(n news) {
 			kind = AlarmMissing
 		}
 		s.alarm(kind, n.err)
+		s.dropOld()
 		return
 	}
 	s.refused = nil
@@ -28,25 +29,32 @@ func (s *Source) judge(n news) {
 			delete(s.alarms, AlarmRegressed)
 		}
 	}()
-	if s.current == nil {
-		s.propose(n.doc)
-		return
+	was, whose := s.floor, "what was in force here last"
+	if s.current != nil {
+		was, whose = &s.current.doc.Epoch, "what is in force"
 	}
-	switch is, was := n.doc.Epoch, s.current.doc.Epoch; {
-	case is.Epoch > was.Epoch || is == s.accepted && is != was:
+	switch is := n.doc.Epoch; {
+	case was == nil || is.Epoch > was.Epoch || is == s.accepted && is != *was:
 		s.propose(n.doc)
-	case is == was:
+	case is == *was && s.current == nil:
+		s.propose(n.doc)
+	case is == *was:
 		s.drop()
 		if s.fromFile {
 			s.fromFile = false
-			s.acks.add(inForce{epoch: is.Epoch, barrier: is.Barrier, begun: time.Now()}, nil)
+			s.acks.add(inForce{epoch: is.Epoch, digest: is.Digest, barrier: is.Barrier, begun: time.Now()}, nil)
 		}
 	default:
-		s.drop()
+		if s.current != nil {
+			s.drop()
+		} else if s.next == nil || !s.next.saved {
+			s.drop()
+			s.takeFile(time.Now())
+		}
 		s.refused = n.doc
-		what := "is older than what is in force"
+		what := "is older than " + whose
 		if is.Epoch == was.Epoch {
-			what = "is another one than what is in force under that number"
+			what = "is another one than " + whose + " under that number"
 		}
 		s.alarm(AlarmRegressed, fmt.Errorf("epoch %d in Consul %s (%d): was a snapshot restored? `sluice ctl topology accept` takes it",
 			is.Epoch, what, was.Epoch))
@@ -67,6 +75,13 @@ func (s *Source) drop() {
 	s.next = nil
 	delete(s.alarms, AlarmWaiting)
 	delete(s.alarms, AlarmRefused)
+}
+
+// dropOld forgets the next topology if it would be a regress that nobody has accepted.
+func (s *Source) dropOld() {
+	if s.current != nil && s.next != nil && s.next.doc.Epoch.Epoch <= s.current.doc.Epoch.Epoch && s.next.doc.Epoch != s.accepted {
+		s.drop()
+	}
 }
 
 // list takes what the catalog says, unless it says that all nodes are gone: a source that lost its sight looks like that.

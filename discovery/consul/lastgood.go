@@ -101,7 +101,8 @@ func writeSaved(path string, s saved) (err error) {
 	return errors.Join(dir.Sync(), dir.Close())
 }
 
-// readSaved reads the file of a pool. What it returns is fit for the model, and not older than maxAge.
+// readSaved reads the file of a pool. What it returns is fit for the model. With one that is older than maxAge it returns an
+// error too: only its epoch counts.
 func readSaved(path, root, pool string, model router.Model, maxAge time.Duration, now time.Time) (*topology, time.Time, error) {
 	complain := func(format string, args ...any) (*topology, time.Time, error) {
 		return nil, time.Time{}, fmt.Errorf("saved topology %s: "+format, append([]any{path}, args...)...)
@@ -121,16 +122,11 @@ func readSaved(path, root, pool string, model router.Model, maxAge time.Duration
 	if err := json.Unmarshal(file.State, &s); err != nil {
 		return complain("it is damaged: %w", err)
 	}
-	age := now.Sub(s.Seen)
 	switch {
 	case s.Version != savedVersion:
 		return complain("it has version %d, known is %d", s.Version, savedVersion)
 	case s.Root != root || s.Pool != pool:
 		return complain("it is of pool %q at %s, not of %q at %s", s.Pool, s.Root, pool, root)
-	case age > maxAge:
-		return complain("Consul confirmed it %s ago, and max_state_age is %s: it is not used", age.Round(time.Second), maxAge)
-	case age < -maxAge:
-		return complain("it is from the future (%s): a clock is wrong", s.Seen.Format(time.RFC3339))
 	}
 	doc := &Document{Format: s.Format, Epoch: s.Epoch, Groups: s.Groups, Slots: s.Slots}
 	if err := doc.Validate(model); err != nil {
@@ -150,5 +146,11 @@ func readSaved(path, root, pool string, model router.Model, maxAge time.Duration
 			g.master = sg.Master
 		}
 	}
-	return t, s.Seen, nil
+	switch age := now.Sub(s.Seen); {
+	case age > maxAge:
+		_, _, err = complain("Consul confirmed it %s ago, and max_state_age is %s: it is not used", age.Round(time.Second), maxAge)
+	case age < -maxAge:
+		_, _, err = complain("it is from the future (%s): a clock is wrong", s.Seen.Format(time.RFC3339))
+	}
+	return t, s.Seen, err
 }

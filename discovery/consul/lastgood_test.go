@@ -99,9 +99,12 @@ func TestColdStartWithoutConsul(t *testing.T) {
 		}
 	})
 	p.wants("%s", good)
-	if st := p.Status(); !st.FromFile || st.Epoch != 1 {
-		t.Errorf("status %+v", st)
-	}
+	p.eventually(func() error { // The Source hears of it after the table is there.
+		if st := p.Status(); !st.FromFile || st.Epoch != 1 {
+			return errors.New("not from the file")
+		}
+		return nil
+	})
 	if got := p.said()[before:]; len(got) > 0 {
 		t.Errorf("acknowledged from the file: %q", got)
 	}
@@ -146,6 +149,31 @@ func TestOlderConsulDoesNotReplaceTheFile(t *testing.T) {
 	if err := p.server.Restart(); err != nil {
 		t.Fatal(err)
 	}
+	p.raises(AlarmRegressed, "epoch 1 in Consul is older than what is in force (9)")
+	p.wants("1:%s 0-15", a.Addr())
+	p.stop()
+	again := func(change func(*Config)) {
+		t.Helper()
+		p.mu.Lock()
+		p.tables = nil
+		p.mu.Unlock()
+		cfg := p.cfg
+		change(&p.cfg)
+		p.start()
+		p.cfg = cfg
+	}
+	for _, unused := range []func(*Config){
+		func(cfg *Config) { cfg.RequireConsul = true },
+		func(cfg *Config) { cfg.MaxStateAge = time.Nanosecond },
+	} {
+		again(unused) // The file is only a floor.
+		p.raises(AlarmRegressed, "epoch 1 in Consul is older than what was in force here last (9)")
+		if got := p.routes(); got != "" {
+			t.Errorf("routes %q", got)
+		}
+		p.stop()
+	}
+	again(func(*Config) {}) // Consul is there from the start.
 	p.raises(AlarmRegressed, "epoch 1 in Consul is older than what is in force (9)")
 	p.wants("1:%s 0-15", a.Addr())
 	p.Accept()

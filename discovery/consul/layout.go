@@ -166,6 +166,9 @@ type contentError struct{ error }
 
 func (e contentError) Unwrap() error { return e.error }
 
+// IsContent reports whether an error of ReadDocument is about what Consul has, not about reaching it: writing mends it.
+func IsContent(err error) bool { return errors.As(err, new(contentError)) }
+
 // decode makes a Document of the values of the keys below the root.
 func decode(values map[string][]byte) (*Document, error) {
 	d := new(Document)

@@ -42,14 +42,14 @@ func TestMemberFencesWhileItsLeaseIsLost(t *testing.T) {
 			return nil
 		}
 	})
-	m.Applied(1, true, 0)
+	m.Applied(1, "", true, 0)
 	eventually(t, func() error { return memberHas(client, m, StateServing, 1) })
 	if err := c.Stop(); err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, func() error { return fencedIs(m, true) })
 	for epoch := range uint64(1000) { // None blocks.
-		m.Applied(2+epoch, true, 0)
+		m.Applied(2+epoch, "", true, 0)
 	}
 	if err := c.Cont(); err != nil {
 		t.Fatal(err)

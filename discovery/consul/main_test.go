@@ -91,7 +91,7 @@ func newPool(t *testing.T, server *testbed.ConsulServer, change ...func(*Config)
 	p.cfg = Config{
 		Client: newClient(t, ClientConfig{Address: server.URL(), Token: server.Token()}), Pool: p.name, Service: "redis-" + p.name,
 		Model: router.CodisModel(slots), RoleInterval: 100 * time.Millisecond,
-		Applied: func(epoch uint64, barrier bool, _ time.Duration) {
+		Applied: func(epoch uint64, _ string, barrier bool, _ time.Duration) {
 			p.mu.Lock()
 			defer p.mu.Unlock()
 			p.acks = append(p.acks, epoch)

@@ -225,17 +225,17 @@ func TestMemberKeysAreThereWhenJoinReturns(t *testing.T) {
 func TestMemberAcksBarriersOnly(t *testing.T) {
 	client := memberClient(t, testbed.Consul(t), "")
 	m := startMember(t, client, nil)
-	m.Applied(1, false, time.Millisecond)
+	m.Applied(1, "", false, time.Millisecond)
 	eventually(t, func() error { return memberHas(client, m, StateServing, 0) })
-	m.Applied(2, true, 12*time.Millisecond)
+	m.Applied(2, "", true, 12*time.Millisecond)
 	eventually(t, func() error { return memberHas(client, m, StateServing, 2) })
 	var ack AckRecord
 	readKey(client, "acks/p1", &ack)
 	if ack != (AckRecord{Epoch: 2, TookMS: 12}) {
 		t.Errorf("ack %+v", ack)
 	}
-	m.Applied(2, true, time.Second) // Published again.
-	m.Applied(3, false, time.Millisecond)
+	m.Applied(2, "", true, time.Second) // Published again.
+	m.Applied(3, "", false, time.Millisecond)
 	m.Drain(t.Context())
 	eventually(t, func() error { return memberHas(client, m, StateDraining, 2) }) // Acks are written before states.
 	if s := m.Status(); s.Counts.Acks != 1 || s.Epoch != 3 || s.Acked != 2 {
@@ -246,7 +246,7 @@ func TestMemberAcksBarriersOnly(t *testing.T) {
 func TestMemberMakesALostSessionAnew(t *testing.T) {
 	client := memberClient(t, testbed.Consul(t), "")
 	m := startMember(t, client, func(c *MemberConfig) { c.TTL = 3 * time.Second }) // A third is how soon it finds out.
-	m.Applied(7, true, 0)
+	m.Applied(7, "", true, 0)
 	eventually(t, func() error { return memberHas(client, m, StateServing, 7) })
 	first := m.Status().Session
 	if _, err := client.Session().Destroy(first, nil); err != nil {
@@ -280,7 +280,7 @@ func TestMemberComesBackAfterAKilledAgent(t *testing.T) {
 	c := testbed.Consul(t)
 	client := memberClient(t, c, "")
 	m := startMember(t, client, shortTTL)
-	m.Applied(7, true, 0)
+	m.Applied(7, "", true, 0)
 	back := func() error { return errors.Join(memberHas(client, m, StateServing, 7), checkIs(client, m, "passing")) }
 	eventually(t, back)
 	for _, restart := range []func() error{c.Restart, c.RestartEmpty} {
@@ -333,7 +333,7 @@ func TestMemberDoesNotShareItsID(t *testing.T) {
 func TestMemberLeavesNothingBehind(t *testing.T) {
 	client := memberClient(t, testbed.Consul(t), "")
 	m := startMember(t, client, nil)
-	m.Applied(7, true, 0)
+	m.Applied(7, "", true, 0)
 	eventually(t, func() error {
 		return errors.Join(memberHas(client, m, StateServing, 7), checkIs(client, m, "passing"))
 	})
@@ -414,7 +414,7 @@ func TestMemberWithoutRightsSaysWhatItNeeds(t *testing.T) {
 		t.Errorf("Join: %v", err)
 	}
 	m.run(t)
-	m.Applied(1, true, 0)
+	m.Applied(1, "", true, 0)
 	eventually(t, func() error {
 		s := m.Status()
 		said := strings.Contains(s.Err, "sluice/main/members/") && strings.Contains(s.Err, `service "sluice"`)

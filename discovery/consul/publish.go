@@ -3,6 +3,7 @@ package consul
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"sluice/discovery"
@@ -21,9 +22,6 @@ func (s *Source) publish(publish func(discovery.Snapshot)) {
 		return
 	}
 	p := &publication{topology: t, snapshot: snap, done: make(chan error, 1)}
-	if s.current != nil {
-		p.left = s.current.left(t)
-	}
 	s.inflight = p
 	snap.Done = p.done
 	publish(snap)
@@ -37,8 +35,8 @@ func (s *Source) ready() (*topology, discovery.Snapshot, error) {
 		switch {
 		case err != nil:
 			why = fmt.Errorf("epoch %d: %w", s.next.doc.Epoch.Epoch, err)
-		case s.cfg.MayMove != nil && s.current != nil && s.current.locks(s.next) && !s.cfg.MayMove():
-			why = fmt.Errorf("epoch %d locks slots, and this proxy is not sure of its membership", s.next.doc.Epoch.Epoch)
+		case s.cfg.MayMove != nil && s.current != nil && s.current.onlyLocks(s.next) && !s.cfg.MayMove():
+			why = fmt.Errorf("epoch %d locks slots: %w", s.next.doc.Epoch.Epoch, errUnsure)
 		case s.next.rejects(snap): // It has an alarm of its own.
 		default:
 			return s.next, snap, nil
@@ -64,17 +62,24 @@ func (s *Source) answered(err error) {
 		return
 	}
 	s.published, p.topology.rejected = p.snapshot, discovery.Snapshot{}
+	s.masters = addMasters(s.masters, p.snapshot)
 	if p.topology != s.current {
+		owing := s.masters // Any of them may be working for an older table.
+		if s.current == nil {
+			owing = nil // There was no table.
+		}
+		s.masters = addMasters(nil, p.snapshot)
 		s.current, s.since = p.topology, time.Now()
 		if p.topology == s.next {
 			s.drop()
 		}
 		epoch := s.current.doc.Epoch
-		if epoch != s.accepted {
+		if epoch != s.accepted && (s.next == nil || s.next.doc.Epoch != s.accepted) {
 			s.accepted = Epoch{}
 		}
+		s.dropOld()
 		if s.fromFile = s.current.saved; !s.fromFile {
-			s.acks.add(inForce{epoch: epoch.Epoch, barrier: epoch.Barrier, begun: s.nextSeen}, p.left)
+			s.acks.add(inForce{epoch: epoch.Epoch, digest: epoch.Digest, barrier: epoch.Barrier, begun: s.nextSeen}, owing)
 		}
 		s.log.Info("consul topology in force", "epoch", epoch.Epoch, "change", epoch.Change, "from_file", s.fromFile)
 		if s.consul != nil { // It may have changed since.
@@ -82,4 +87,14 @@ func (s *Source) answered(err error) {
 		}
 	}
 	s.save()
+}
+
+// addMasters adds the masters of a snapshot, in order.
+func addMasters(addrs []string, snap discovery.Snapshot) []string {
+	addrs = slices.Clone(addrs)
+	for _, g := range snap.Groups {
+		addrs = append(addrs, g.Master)
+	}
+	slices.Sort(addrs)
+	return slices.Compact(addrs)
 }

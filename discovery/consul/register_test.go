@@ -58,7 +58,7 @@ func TestMemberIsRegisteredAsItIs(t *testing.T) {
 		t.Error(diff)
 	}
 
-	m.Applied(1, false, 0)
+	m.Applied(1, "", false, 0)
 	eventually(t, func() error { return checkIs(client, m, "passing") })
 	if found := healthy(t, client); found != 0 {
 		t.Errorf("%d healthy services while /-/ready says no", found)
@@ -104,7 +104,7 @@ func TestMemberTurnsCriticalWhenHealthyHangs(t *testing.T) {
 			return true
 		}
 	})
-	m.Applied(1, true, 0)
+	m.Applied(1, "", true, 0)
 	eventually(t, func() error { return checkIs(client, m, "passing") })
 	release := make(chan struct{})
 	hang.Store(&release)
@@ -113,14 +113,14 @@ func TestMemberTurnsCriticalWhenHealthyHangs(t *testing.T) {
 		close(release)
 	})
 	eventually(t, func() error { return checkIs(client, m, "critical") })
-	m.Applied(2, true, 0) // Nothing else hangs.
+	m.Applied(2, "", true, 0) // Nothing else hangs.
 	eventually(t, func() error { return memberHas(client, m, StateServing, 2) })
 }
 
 func TestMemberRegistersAgain(t *testing.T) {
 	client := memberClient(t, testbed.Consul(t), "")
 	m := startMember(t, client, nil)
-	m.Applied(1, false, 0)
+	m.Applied(1, "", false, 0)
 	eventually(t, func() error { return checkIs(client, m, "passing") })
 	if err := client.Agent().ServiceDeregister(m.serviceID); err != nil {
 		t.Fatal(err)
@@ -135,14 +135,14 @@ func TestMemberRegistersAgain(t *testing.T) {
 	// Another process on this address, with an admin server that the next one does not have.
 	m.stop()
 	m = startMember(t, client, func(c *MemberConfig) { c.ID, c.Admin = "p2", "127.0.0.1:1" })
-	m.Applied(1, false, 0)
+	m.Applied(1, "", false, 0)
 	eventually(t, func() error { return checksAre(client, m, 2) })
 	if err := client.Agent().EnableServiceMaintenance(m.serviceID, "an operator's"); err != nil {
 		t.Fatal(err)
 	}
 	m.stop()
 	m = startMember(t, client, func(c *MemberConfig) { c.ID = "p3" })
-	m.Applied(1, false, 0)
+	m.Applied(1, "", false, 0)
 	eventually(t, func() error { return checksAre(client, m, 2) }) // The TTL check and the maintenance.
 	eventually(t, func() error { return checkIs(client, m, "passing") })
 	if n := healthy(t, client); n != 0 {
@@ -166,7 +166,7 @@ func TestMemberWithTheShippedPolicies(t *testing.T) {
 	controller := memberClient(t, c, newToken(t, admin, policyFile(t, "controller.hcl")))
 
 	m := startMember(t, proxy, func(c *MemberConfig) { c.Admin = "127.0.0.1:1" })
-	m.Applied(3, true, 0)
+	m.Applied(3, "", true, 0)
 	eventually(t, func() error {
 		return errors.Join(memberHas(admin, m, StateServing, 3), checkIs(admin, m, "passing"))
 	})

@@ -27,9 +27,27 @@ type probe struct {
 	asked bool
 	err   error // why there was no answer
 	repl  lag.Replication
+
+	begun, answered time.Time // when it was asked, and when the answer or the error was there
+	failures        int       // without an answer, in a row
+	failing         time.Time // when the first of them was there
 }
 
 func (p probe) answers() bool { return p.asked && p.err == nil }
+
+// isA reports whether the node has answered that it has this role.
+func (p probe) isA(role lag.Role) bool { return p.answers() && p.repl.Role == role }
+
+// after adds what is to be known of the questions before.
+func (p probe) after(before probe) probe {
+	if p.err != nil {
+		p.failures, p.failing = before.failures+1, before.failing
+		if before.failures == 0 {
+			p.failing = p.answered
+		}
+	}
+	return p
+}
 
 // probers ask the nodes of a pool for their roles, each with a goroutine and a connection of its own, so that one that hangs
 // delays nobody's news but its own. mu guards the fields below it.
@@ -38,8 +56,31 @@ type probers struct {
 	wake chan<- struct{} // told when an answer is another one than before; capacity 1
 	work sync.WaitGroup
 
-	mu    sync.Mutex
-	nodes map[string]*prober
+	mu     sync.Mutex
+	nodes  map[string]*prober
+	access *access // instead of that of cfg; nil: none was set
+}
+
+// access is what a node lets us in with.
+type access struct{ user, password string }
+
+// SetAccess changes what the nodes are asked for their roles with, from the next connection on. Safe for concurrent use.
+func (s *Source) SetAccess(user, password string) {
+	s.probers.mu.Lock()
+	s.probers.access = &access{user, password}
+	s.probers.mu.Unlock()
+	s.probers.kickAll()
+}
+
+// greeting is what the next connection begins with.
+func (p *probers) greeting() [][]string {
+	cfg := *p.cfg
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.access != nil {
+		cfg.Username, cfg.Password = p.access.user, p.access.password
+	}
+	return cfg.greeting()
 }
 
 // prober asks one node. Its goroutine owns conn; mu of probers guards last.
@@ -105,12 +146,14 @@ func (p *probers) kickAll() {
 func (p *probers) run(ctx context.Context, n *prober) {
 	defer n.hangUp()
 	for {
+		begun := time.Now()
 		repl, err := p.ask(ctx, n)
 		if ctx.Err() != nil {
 			return
 		}
-		now := probe{asked: true, err: err, repl: repl}
+		now := probe{asked: true, err: err, repl: repl, begun: begun, answered: time.Now()}
 		p.mu.Lock()
+		now = now.after(n.last)
 		changed := !sameAnswer(n.last, now)
 		n.last = now
 		p.mu.Unlock()
@@ -158,7 +201,7 @@ func (p *probers) ask(ctx context.Context, n *prober) (lag.Replication, error) {
 	}
 	n.conn = &askedConn{Conn: conn}
 	n.conn.rd = resp.NewReader(n.conn)
-	repl, err := n.conn.ask(ctx, p.cfg.greeting())
+	repl, err := n.conn.ask(ctx, p.greeting())
 	if err != nil {
 		n.hangUp()
 		return lag.Replication{}, fmt.Errorf("%s: %w", n.addr, err)

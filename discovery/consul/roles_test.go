@@ -110,6 +110,15 @@ func TestNodesAskForAPassword(t *testing.T) {
 	})
 }
 
+func TestAccessMayChange(t *testing.T) {
+	a := testbed.Redis(t, "--requirepass", "secret")
+	p := newPool(t, sharedConsul(t), func(cfg *Config) { cfg.Password = "old" }).start()
+	p.write(document([]string{a.Addr()}))
+	p.raises(AlarmWaiting, "none of "+a.Addr()+" says that it is one")
+	p.SetAccess("default", "secret")
+	p.wants("1:%s 0-15", a.Addr())
+}
+
 func TestClosedConnectionIsNoSilence(t *testing.T) {
 	a := testbed.Redis(t)
 	p := New(Config{Pool: "p"}).probers

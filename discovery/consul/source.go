@@ -45,9 +45,10 @@ type Config struct {
 	// AwaitAnswered waits until the servers have answered what was sent to them before. Optional.
 	AwaitAnswered func(ctx context.Context, addrs []string) error
 	// Applied is told each epoch that is in force; see acker. It must not block. Optional.
-	Applied func(epoch uint64, barrier bool, took time.Duration)
-	// MayMove reports whether the proxy is sure of its membership. While it is not, no slots are locked: whoever locks them
-	// may believe that the proxy is gone. Optional; it must not block.
+	Applied func(epoch uint64, digest string, barrier bool, took time.Duration)
+	// MayMove reports whether the proxy is sure of its membership. While it is not, no barrier is acknowledged, and an epoch
+	// that does nothing but lock slots is left out: whoever locks them may believe that the proxy is gone. Optional; it must
+	// not block.
 	MayMove func() bool
 	Log     *slog.Logger // optional
 }
@@ -73,6 +74,7 @@ type Source struct {
 	probers *probers
 	acks    *acker
 	wake    chan struct{} // capacity 1: that something is new that is not in a mailbox
+	kick    chan struct{} // capacity 1: that the document is to be read now
 	news    mailbox[news]
 	listing mailbox[listing]
 	saves   mailbox[saved]
@@ -92,6 +94,9 @@ type Source struct {
 	inflight  *publication
 	started   time.Time
 	fileTried bool
+	floor     *Epoch   // of the last good file: what Consul has must not be older; nil: none
+	masters   []string // that were published with what is in force
+	judged    uint64   // what wanted was when the document was read that was judged last
 	saved     time.Time
 	alarms    map[string]string
 
@@ -100,13 +105,15 @@ type Source struct {
 	accept  bool
 	saveErr error
 	status  Status
+	wanted  uint64        // counts calls of Fresh
+	fresh   uint64        // those that are done
+	freshed chan struct{} // closed when fresh grows
 }
 
 // publication is a snapshot that the Keeper has not answered yet.
 type publication struct {
 	topology *topology
 	snapshot discovery.Snapshot
-	left     []string // masters that may be working for older tables
 	done     chan error
 }
 
@@ -114,6 +121,8 @@ type publication struct {
 type news struct {
 	doc *Document
 	err error // why it makes no sense
+
+	wanted uint64 // what that was before the document was read
 }
 
 var _ discovery.Source = (*Source)(nil)
@@ -136,10 +145,12 @@ func New(cfg Config) *Source {
 	s := &Source{
 		cfg: cfg, log: cfg.Log, health: newHealth(), wake: make(chan struct{}, 1), alarms: make(map[string]string),
 		news: newMailbox[news](), listing: newMailbox[listing](), saves: newMailbox[saved](),
-		orders: make(map[router.GroupID]string),
+		orders: make(map[router.GroupID]string), kick: make(chan struct{}, 1), freshed: make(chan struct{}),
 	}
 	s.probers = &probers{cfg: &s.cfg, wake: s.wake, nodes: make(map[string]*prober)}
-	s.acks = &acker{await: cfg.AwaitAnswered, applied: cfg.Applied, log: cfg.Log, wake: make(chan struct{}, 1)}
+	s.acks = &acker{
+		await: cfg.AwaitAnswered, applied: cfg.Applied, mayMove: cfg.MayMove, log: cfg.Log, wake: make(chan struct{}, 1),
+	}
 	return s
 }
 
@@ -194,6 +205,8 @@ func (s *Source) poke() {
 func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	s.started = time.Now()
+	s.readFloor()
 	var work sync.WaitGroup
 	work.Go(func() { s.watchTopology(ctx) })
 	work.Go(func() { s.watchCatalog(ctx) })
@@ -203,7 +216,6 @@ func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) erro
 	defer s.probers.stop()
 	defer cancel()
 
-	s.started = time.Now()
 	tick := time.NewTicker(min(max(s.cfg.RoleInterval/4, 10*time.Millisecond), 250*time.Millisecond))
 	defer tick.Stop()
 	for {
@@ -216,6 +228,7 @@ func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) erro
 			return nil
 		case n := <-s.news:
 			s.judge(n)
+			s.judged = n.wanted
 		case l := <-s.listing:
 			s.list(l)
 		case err := <-done:
@@ -225,6 +238,7 @@ func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) erro
 		}
 		s.step(ctx, publish, time.Now())
 		s.describe()
+		s.settleFresh()
 	}
 }
 
@@ -238,11 +252,11 @@ func (s *Source) watchTopology(ctx context.Context) {
 		}
 		n := s.health.failed(joining, fmt.Errorf("join: %w", err), s.log)
 		s.poke()
-		sleep(ctx, pause(n))
+		nap(ctx, pause(n), s.kick)
 	}
 	var seen *api.KVPair
 	w := &watch[*news]{
-		name: watchTopology, wait: s.cfg.Wait, health: s.health, log: s.log,
+		name: watchTopology, wait: s.cfg.Wait, health: s.health, log: s.log, kick: s.kick,
 		bucket: newBucket(doorbellBurst, doorbellMin, doorbellMax),
 		ask: func(_ context.Context, opts *api.QueryOptions) (*news, *api.QueryMeta, error) {
 			pair, meta, err := s.cfg.Client.KV().Get(s.cfg.Root+keyEpoch, opts)
@@ -254,6 +268,7 @@ func (s *Source) watchTopology(ctx context.Context) {
 			if same && opts.WaitIndex > 0 {
 				return nil, meta, nil
 			}
+			wanted := s.wantedNow()
 			doc, _, err := ReadDocument(ctx, s.cfg.Client.KV(), s.cfg.Root)
 			if err == nil {
 				if err = doc.Validate(s.cfg.Model); err != nil {
@@ -264,7 +279,7 @@ func (s *Source) watchTopology(ctx context.Context) {
 				return nil, nil, err
 			}
 			seen = pair
-			return &news{doc: doc, err: err}, meta, nil
+			return &news{doc: doc, err: err, wanted: wanted}, meta, nil
 		},
 		take: func(n *news) {
 			if n != nil {

@@ -64,7 +64,7 @@ func (s *Source) Status() Status {
 	st := s.status
 	s.mu.Unlock()
 	st.LastContact = s.health.lastContact()
-	st.Failures = s.health.count(watchTopology)
+	st.Failures = s.health.troubles()
 	st.Degraded = s.health.err(degradedAfter) != nil
 	if err := s.health.err(1); err != nil {
 		st.LastError = err.Error()

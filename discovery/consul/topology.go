@@ -3,6 +3,7 @@ package consul
 import (
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -188,28 +189,18 @@ func (g *group) plight() string {
 	return fmt.Sprintf("group %s: none of %s says that it is one", g.id, strings.Join(slices.Sorted(maps.Keys(g.members)), ", "))
 }
 
-// left lists the masters that may still be working on commands for slots that next treats otherwise.
-func (t *topology) left(next *topology) []string {
-	addrs := make(map[string]bool)
-	for i, a := range t.list {
-		if a == next.list[i] || a.State == Locked {
-			continue
-		}
-		addrs[t.groups[a.Group].master] = true
-		if a.To != "" {
-			addrs[t.groups[a.To].master] = true
-		}
-	}
-	delete(addrs, "")
-	return slices.Sorted(maps.Keys(addrs))
-}
-
-// locks reports whether next locks slots that are not locked here.
-func (t *topology) locks(next *topology) bool {
+// onlyLocks reports whether next does nothing but lock slots that are not locked here.
+func (t *topology) onlyLocks(next *topology) bool {
+	locks := false
 	for i, a := range next.list {
-		if a.State == Locked && t.list[i].State != Locked {
-			return true
+		is := t.list[i]
+		switch {
+		case a == is:
+		case a.State == Locked && is.State != Locked && a.Group == is.Group:
+			locks = true
+		default:
+			return false
 		}
 	}
-	return false
+	return locks && reflect.DeepEqual(t.doc.Groups, next.doc.Groups)
 }

@@ -47,7 +47,11 @@ type watch[T any] struct {
 	bucket *bucket
 	health *health
 	log    *slog.Logger
+	kick   chan struct{} // capacity 1: ask now, from index 0; nil: never
 }
+
+// errKicked ends a query in favour of another one.
+var errKicked = errors.New("asked anew")
 
 // run asks until ctx ends.
 func (w *watch[T]) run(ctx context.Context) {
@@ -57,9 +61,12 @@ func (w *watch[T]) run(ctx context.Context) {
 		switch {
 		case ctx.Err() != nil:
 			return
+		case errors.Is(err, errKicked):
+			index = 0
+			continue
 		case err != nil:
 			index = 0
-			sleep(ctx, pause(w.health.failed(w.name, err, w.log)))
+			nap(ctx, pause(w.health.failed(w.name, err, w.log)), w.kick)
 			continue
 		}
 		w.health.answered(w.name, w.log)
@@ -71,7 +78,9 @@ func (w *watch[T]) run(ctx context.Context) {
 			index = next
 			w.take(value)
 		}
-		sleep(ctx, w.bucket.take(time.Now()))
+		if nap(ctx, w.bucket.take(time.Now()), w.kick) {
+			index = 0
+		}
 	}
 }
 
@@ -87,8 +96,27 @@ func (w *watch[T]) round(ctx context.Context, index uint64) (T, uint64, error) {
 	if index > 0 {
 		opts.WaitTime = w.wait
 	}
+	var listen sync.WaitGroup
+	kicked := false
+	if w.kick != nil {
+		listen.Go(func() {
+			select {
+			case <-w.kick:
+				kicked = true
+				cancel()
+			case <-ctx.Done():
+			}
+		})
+	}
 	value, meta, err := w.ask(ctx, opts.WithContext(ctx))
-	if err != nil {
+	cancel()
+	listen.Wait()
+	switch {
+	case kicked && err != nil:
+		return value, 0, errKicked
+	case kicked: // The answer is good, and the next question is to be the new one.
+		notify(w.kick)
+	case err != nil:
 		return value, 0, explain(w.name, err)
 	}
 	return value, max(meta.LastIndex, 1), nil
@@ -104,16 +132,27 @@ func pause(failures int) time.Duration {
 }
 
 // sleep waits, or until ctx ends.
-func sleep(ctx context.Context, d time.Duration) {
+func sleep(ctx context.Context, d time.Duration) { nap(ctx, d, nil) }
+
+// nap is sleep that a kick ends too, which it reports.
+func nap(ctx context.Context, d time.Duration, kick <-chan struct{}) bool {
 	if d <= 0 {
-		return
+		select {
+		case <-kick:
+			return true
+		default:
+			return false
+		}
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {
+	case <-kick:
+		return true
 	case <-ctx.Done():
 	case <-timer.C:
 	}
+	return false
 }
 
 // health is how a Source stands with Consul. mu guards the fields.
@@ -176,11 +215,18 @@ func (h *health) lastContact() time.Time {
 	return h.contact
 }
 
-// count is how many errors the watch has had in a row.
-func (h *health) count(name string) int {
+// troubles is how many errors the watch of the topology has had in a row.
+func (h *health) troubles() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.failures[name]
+	return h.failures[watchTopology]
+}
+
+// last is the error of the watch, nil when its last round was well.
+func (h *health) last(name string) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.errs[name]
 }
 
 // err joins the errors of the watches that have failed at least so many times in a row.

@@ -191,6 +191,10 @@ func TestAcceptNeedsSomethingToAccept(t *testing.T) {
 	const path = "/api/v1/topology/accept"
 	g(regressed, path, nil, 200, `"pool": "main"`)
 	g(regressed, path+"?pool=main", nil, 200, `"alarm": "epoch 12 is older"`)
+	g(troubled(&accepted, func(st *ConsulStatus) {
+		st.Alarms = []Alarm{{"epoch_unacked", "late"}, {AlarmCatalog, "service redis has no instance"}}
+	}), path, nil, 200, `"alarm": "service redis has no instance"`)
+	g(troubled(&accepted, func(st *ConsulStatus) { st.Alarms = []Alarm{{"epoch_unacked", "late"}} }), path, nil, 409, "there is nothing to accept")
 	g(regressed, path+"?pool=spare", nil, 400, `there is no pool "spare" with its topology in Consul`)
 	g(regressed, path, http.Header{"Sec-Fetch-Site": {"cross-site"}}, 403, "")
 	g(inConsul(&accepted), path, nil, 409, "there is nothing to accept: pool main has epoch 1842 in force")
