@@ -56,7 +56,7 @@ type Config struct {
 // Rhythms of a Source.
 const (
 	// fileAfter is how long Consul may take for its first answer before the last good file is used.
-	fileAfter = 3 * time.Second
+	fileAfter = 600 * time.Millisecond
 	// confirmEvery is how often the last good file is told that it is still right.
 	confirmEvery = 5 * time.Minute
 	// A doorbell is small, and the steps of a move follow each other at once while clients are held: it may ring often.
