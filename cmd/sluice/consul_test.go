@@ -12,16 +12,19 @@ import (
 	"time"
 
 	"github.com/hashicorp/consul/api"
+	"github.com/tidwall/resp"
 
 	"sluice/bench/check"
 	"sluice/discovery/consul"
 	"sluice/internal/testbed"
+	"sluice/internal/testbed/fakecodis"
 	"sluice/router"
 )
 
 // consulSite is a Consul, two groups of real servers and some sidecars.
 type consulSite struct {
 	*testing.T
+	dialect string
 	consul  *testbed.ConsulServer
 	client  *api.Client
 	masters []*testbed.Server
@@ -33,15 +36,21 @@ const consulRoot = "sluice/main/"
 // startSite registers two masters as services, writes the first topology and starts sidecars.
 func startSite(t *testing.T, sidecars int, opts testbed.ConsulOptions, settings string) *consulSite {
 	t.Helper()
-	s := &consulSite{T: t, consul: testbed.Consul(t, opts)}
+	a, b := testbed.Redis(t), testbed.Redis(t)
+	s := startSiteOf(t, sidecars, opts, "redis", settings, a, b)
+	s.masters = []*testbed.Server{a, b}
+	return s
+}
+
+func startSiteOf(t *testing.T, sidecars int, opts testbed.ConsulOptions, dialect, settings string, masters ...node) *consulSite {
+	t.Helper()
+	s := &consulSite{T: t, dialect: dialect, consul: testbed.Consul(t, opts)}
 	client, err := consul.NewClient(consul.ClientConfig{Address: s.consul.Addr()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.client = client
-	for i := range 2 {
-		m := testbed.Redis(t)
-		s.masters = append(s.masters, m)
+	for i, m := range masters {
 		s.register(m, fmt.Sprint(i+1))
 	}
 	s.topology(0, "first", false, ranges("0-511", "1"), ranges("512-1023", "2"))
@@ -51,7 +60,13 @@ func startSite(t *testing.T, sidecars int, opts testbed.ConsulOptions, settings 
 	return s
 }
 
-func (s *consulSite) register(m *testbed.Server, group string) {
+// node is a server of a group, real or not.
+type node interface {
+	Addr() string
+	Port() int
+}
+
+func (s *consulSite) register(m node, group string) {
 	s.Helper()
 	err := s.client.Agent().ServiceRegister(&api.AgentServiceRegistration{
 		ID: m.Addr(), Name: "redis", Address: "127.0.0.1", Port: m.Port(), Meta: map[string]string{"pool": "main", "group": group},
@@ -79,13 +94,14 @@ check_ttl = "2s"
 name = "main"
 listen = ["tcp://127.0.0.1:%d"]
 slot_model = "codis"
+dialect = %q
 [pool.backend]
 request_timeout = "10s"
 [pool.hold]
 max_wait = %q
 [pool.discovery]
 kind = "consul"
-%s`, s.consul.Addr(), testbed.FreePort(s.T), maxWait, settings))
+%s`, s.consul.Addr(), testbed.FreePort(s.T), s.dialect, maxWait, settings))
 }
 
 func ranges(slots, group string) consul.SlotRange {
@@ -250,6 +266,52 @@ func TestConsulMovesUnderLoad(t *testing.T) {
 	if code != 200 || strings.Count(body, `"state": "serving"`) != 3 {
 		t.Errorf("proxies: %d %s", code, body)
 	}
+}
+
+// The same between two codis-servers, whose keys move while commands run: locked, moving, stable, each with a barrier.
+func TestConsulMovesKeyByKeyUnderLoad(t *testing.T) {
+	a, b := fakecodis.StartCodisServer(t, fakecodis.Options{}), fakecodis.StartCodisServer(t, fakecodis.Options{})
+	s := startSiteOf(t, 3, testbed.ConsulOptions{InMemory: true}, "codis", "", a, b)
+	s.awaitEpoch(1)
+	runs := s.load()
+	warmAll(t, runs)
+	const cut = 16
+	rest := []consul.SlotRange{ranges(fmt.Sprintf("%d-511", cut), "1"), ranges("512-1023", "2")}
+	epoch := uint64(1)
+	step := func(change string, r consul.SlotRange) {
+		t.Helper()
+		r.Slots = fmt.Sprintf("0-%d", cut-1)
+		s.topology(epoch, change, true, append(rest[:2:2], r)...)
+		epoch++
+		s.awaitAcks(epoch)
+	}
+	for _, to := range []string{"2", "1"} {
+		from, source, target := "1", a, b
+		if to == "1" {
+			from, source, target = "2", b, a
+		}
+		step("lock", consul.SlotRange{Group: from, State: consul.Locked, To: to})
+		step("move", consul.SlotRange{Group: from, State: consul.Moving, To: to, Method: consul.MethodSemiAsync})
+		warmAll(t, runs)
+		conn := connect(t, source.Addr())
+		w, r := resp.NewWriter(conn), resp.NewReader(conn)
+		for slot := range cut {
+			for left := 1; left > 0; {
+				err := w.WriteMultiBulk("SLOTSMGRTTAGSLOT-ASYNC", "127.0.0.1", fmt.Sprint(target.Port()), "10000", "100", "1000000", fmt.Sprint(slot), "100")
+				if err != nil {
+					t.Fatal(err)
+				}
+				v, _, err := r.ReadValue()
+				if err != nil || len(v.Array()) != 2 {
+					t.Fatal(v, err)
+				}
+				left = v.Array()[1].Integer()
+			}
+		}
+		step("moved", consul.SlotRange{Group: to, State: consul.Stable})
+		warmAll(t, runs)
+	}
+	s.finish(runs)
 }
 
 // Consul may be restarted, frozen, lose its keys, its catalog: traffic goes on with the last good topology.
