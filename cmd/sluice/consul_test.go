@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -25,10 +26,12 @@ import (
 type consulSite struct {
 	*testing.T
 	dialect string
-	consul  *testbed.ConsulServer
-	client  *api.Client
-	masters []*testbed.Server
-	proxies []*served
+	// tokenFile has the token of the sidecars.
+	tokenFile string
+	consul    *testbed.ConsulServer
+	client    *api.Client
+	masters   []*testbed.Server
+	proxies   []*served
 }
 
 const consulRoot = "sluice/main/"
@@ -45,11 +48,13 @@ func startSite(t *testing.T, sidecars int, opts testbed.ConsulOptions, settings 
 func startSiteOf(t *testing.T, sidecars int, opts testbed.ConsulOptions, dialect, settings string, masters ...node) *consulSite {
 	t.Helper()
 	s := &consulSite{T: t, dialect: dialect, consul: testbed.Consul(t, opts)}
-	client, err := consul.NewClient(consul.ClientConfig{Address: s.consul.Addr()})
+	client, err := consul.NewClient(consul.ClientConfig{Address: s.consul.Addr(), Token: s.consul.Token()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	s.client = client
+	s.tokenFile = filepath.Join(t.TempDir(), "token")
+	write(t, s.tokenFile, cmp.Or(s.consul.Token(), "not asked for"))
 	for i, m := range masters {
 		s.register(m, fmt.Sprint(i+1))
 	}
@@ -88,6 +93,7 @@ admin = "127.0.0.1:0"
 log_format = "text"
 [consul]
 address = %q
+token_file = %q
 session_ttl = "2s"
 check_ttl = "2s"
 [[pool]]
@@ -101,7 +107,7 @@ request_timeout = "10s"
 max_wait = %q
 [pool.discovery]
 kind = "consul"
-%s`, s.consul.Addr(), testbed.FreePort(s.T), s.dialect, maxWait, settings))
+%s`, s.consul.Addr(), s.tokenFile, testbed.FreePort(s.T), s.dialect, maxWait, settings))
 }
 
 func ranges(slots, group string) consul.SlotRange {
@@ -360,6 +366,31 @@ func TestConsulFaultsUnderLoad(t *testing.T) {
 	})
 	step("service deregistered", func() error { return s.client.Agent().ServiceDeregister(s.masters[0].Addr()) })
 	step("registered", func() error { s.register(s.masters[0], "1"); return nil })
+	s.finish(runs)
+}
+
+// A token is revoked and replaced.
+func TestConsulTokenRevokedUnderLoad(t *testing.T) {
+	s := startSite(t, 1, testbed.ConsulOptions{InMemory: true, ACL: true}, "")
+	s.awaitEpoch(1)
+	runs := s.load()
+	warmAll(t, runs)
+	write(t, s.tokenFile, "00000000-0000-0000-0000-000000000000")
+	testbed.Eventually(t, func() error {
+		if _, body := get(t, s.proxies[0].admin+"/api/v1/status"); strings.Contains(body, `"well": true`) {
+			return fmt.Errorf("well without a token")
+		}
+		return nil
+	}, 60*time.Second)
+	warmAll(t, runs)
+	write(t, s.tokenFile, s.consul.Token())
+	testbed.Eventually(t, func() error {
+		if _, body := get(t, s.proxies[0].admin+"/api/v1/status"); !strings.Contains(body, `"well": true`) {
+			return fmt.Errorf("%s", body)
+		}
+		return nil
+	}, 60*time.Second)
+	warmAll(t, runs)
 	s.finish(runs)
 }
 
