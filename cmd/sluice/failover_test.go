@@ -347,8 +347,8 @@ consistency = "read-your-writes"
 	for _, replica := range nodes[3:] {
 		s.awaitNode(t, replica.Addr(), "replica", "in sync")
 	}
-	cfg := check.Defaults(check.Mixed)
-	cfg.Addr, cfg.Slot = s.addr, check.ClusterSlot
+	cfg := check.Defaults(check.Reads) // Not linearizable: other clients' writes may be read late.
+	cfg.Addr, cfg.Slot, cfg.Consistency, cfg.Rate = s.addr, check.ClusterSlot, check.ReadYourWrites, 4000
 	run, err := check.Start(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
