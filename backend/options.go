@@ -21,6 +21,8 @@ type Options struct {
 	BreakerOpen     time.Duration // how long it stays open before a probe may close it
 
 	MaxQueued int // bytes of requests, sent or not, waiting on one connection, at which it takes no more
+
+	MaxDedicated int // connections to one node that belong to one client each, in one process
 }
 
 // HungAfter is how long a connection may leave its oldest request unanswered before it is given up. It is

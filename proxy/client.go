@@ -28,8 +28,9 @@ type client struct {
 	out      []byte       // replies of this turn
 	held     int          // bytes of replies that wait for older ones
 	pipe     pipeline
-	view     *view   // topology under which the requests in flight were routed
-	recent   *recent // nil until the client may read from replicas
+	tx       transaction // while modeQueueing is on
+	view     *view       // topology under which the requests in flight were routed
+	recent   *recent     // nil until the client may read from replicas
 	stall    stall
 	detours  []*detour      // oldest first
 	detoured map[string]int // how many of them have a key
@@ -39,6 +40,7 @@ type client struct {
 
 	dirty   bool  // stands in loop.dirtyClients
 	queued  bool  // stands in loop.ready
+	alone   bool  // the request in flight runs alone, see beginAlone
 	delayed bool  // stands in loop.delayed
 	closing bool  // takes no more requests; closed once everything is answered and written
 	closeBy int64 // loop clock at which a closing client that does not read is closed all the same
@@ -54,6 +56,7 @@ const (
 	stallDrain        // the next request must wait until nothing is in flight
 	stallDetour       // requests are on a detour
 	stallHold         // the next request is held
+	stallAlone        // a request that runs alone is in flight
 )
 
 // lingerTime is how long a client that is to be closed may take to read what it was sent.
@@ -77,7 +80,6 @@ func (c *client) traffic(buf []byte) {
 	if c.closing {
 		return // What comes after QUIT or a protocol error is not looked at.
 	}
-	c.forgive()
 	if len(c.in) == 0 && c.stall == stallNone {
 		buf = buf[c.process(buf):]
 		if len(buf) == 0 || c.closed || c.closing {
@@ -139,11 +141,14 @@ func (c *client) process(buf []byte) int {
 		case len(c.detours) > 0:
 			c.stall = stallDetour
 			return off
+		case c.alone:
+			c.stall = stallAlone
+			return off
 		case c.pipe.len() >= limits.MaxPipeline:
 			c.stall = stallDepth
 			return off
 		}
-		n, err := l.parser.Parse(buf[off:], &c.partial, c.authenticated)
+		n, err := l.parser.Parse(buf[off:], &c.partial, !c.is(modeStranger))
 		if err != nil {
 			l.stats.ProtocolErrors++
 			c.fatal("ERR " + err.Error())
@@ -174,7 +179,7 @@ func (c *client) wake() {
 	if c.stall == stallDepth && c.pipe.len() > c.loop.server.limits().MaxPipeline/2 {
 		return
 	}
-	if c.stall == stallDrain && !c.pipe.empty() || len(c.detours) > 0 {
+	if (c.stall == stallDrain || c.alone) && !c.pipe.empty() || len(c.detours) > 0 {
 		return
 	}
 	c.queued = true

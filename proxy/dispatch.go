@@ -6,6 +6,7 @@ import (
 
 	"sluice/proxy/command"
 	"sluice/proxy/resp"
+	"sluice/router"
 )
 
 // dispatch takes one request. It returns false when the request has to wait until the requests in flight
@@ -20,13 +21,21 @@ func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
 			c.close()
 			return true
 		}
-		c.replyError(unknownCommand(args))
+		c.reject(unknownCommand(args))
 		return true
 	}
-	if cmd.KeyAt > 0 && cmd.ArityOK(len(args)) && c.plain() && plans[cmd.ID].kind == planForward {
+	if cmd.KeyAt > 0 && cmd.ArityOK(len(args)) && c.mode == 0 && plans[cmd.ID].kind == planForward {
 		return c.forward(v, cmd, c.pool.Model.Slot(args[cmd.KeyAt]), raw, false)
 	}
-	return c.dispatchOther(v, cmd, args, raw)
+	return c.dispatchOther(request{v, cmd, args, raw})
+}
+
+// reject answers a request that is not run at all with an error. A transaction that it was meant for can't be run either.
+func (c *client) reject(text string) {
+	if c.is(modeQueueing) {
+		c.tx.aborted = true
+	}
+	c.replyError(text)
 }
 
 // unknownCommand is the answer to a name that Redis does not know. Commands that move slots are named as such: from a
@@ -56,38 +65,48 @@ func isHTTP(name []byte) bool {
 	return bytes.EqualFold(name, []byte("post")) || bytes.EqualFold(name, []byte("host:"))
 }
 
-// dispatchOther takes what is not a plain command with one key.
-func (c *client) dispatchOther(v *view, cmd *command.Command, args [][]byte, raw []byte) bool {
-	if len(cmd.Subcommands) > 0 && len(args) > 1 {
-		sub := cmd.Sub(args[1])
+// dispatchOther takes what is not a plain command with one key of a client without modes. The checks come in the order of
+// Redis (redis 7.0, src/server.c processCommand).
+func (c *client) dispatchOther(q request) bool {
+	if len(q.cmd.Subcommands) > 0 && len(q.args) > 1 {
+		sub := q.cmd.Sub(q.args[1])
 		if sub == nil {
-			c.replyError(command.ErrUnknownSubcommand(cmd, args[1]))
+			c.reject(command.ErrUnknownSubcommand(q.cmd, q.args[1]))
 			return true
 		}
-		cmd = sub
+		q.cmd = sub
 	}
-	if !cmd.ArityOK(len(args)) {
-		c.replyError(command.ErrArity(cmd))
+	if !q.cmd.ArityOK(len(q.args)) {
+		c.reject(command.ErrArity(q.cmd))
 		return true
 	}
-	if !c.authenticated && !cmd.Is(command.NoAuth) {
-		c.replyError(errNoAuth)
+	if c.is(modeStranger) && !q.cmd.Is(command.NoAuth) {
+		c.reject(errNoAuth)
 		return true
 	}
-	if c.refusedUntil != 0 && !endsTransaction(cmd) {
-		c.replyError(errInRefused)
-		return true
+	if c.is(modeQueueing) && !endsQueueing(q.cmd) {
+		return c.enqueue(q)
 	}
-	p := plans[cmd.ID]
+	return c.run(q)
+}
+
+// run does with a request what its plan says.
+func (c *client) run(q request) bool {
+	p := &plans[q.cmd.ID]
 	switch p.kind {
 	case planForward:
-		return c.forwardKeys(v, cmd, args, raw)
+		return c.forwardKeys(q)
 	case planSplit:
-		return c.dispatchSplit(v, cmd, p.split, args, raw)
+		return c.dispatchSplit(q.v, q.cmd, p.split, q.args, q.raw)
 	case planLocal:
-		return c.dispatchLocal(cmd, p.local, args)
+		return c.dispatchLocal(q.cmd, p.local, q.args)
+	case planSession:
+		c.loop.stats.Commands[q.cmd.ID].Calls++
+		return p.session(c, q)
+	case planFanOut:
+		return c.dispatchFanOut(q, p.fan)
 	case planRefuse:
-		c.replyError(p.refusal)
+		c.reject(p.refusal)
 	}
 	return true
 }
@@ -99,30 +118,42 @@ func (c *client) dispatchLocal(cmd *command.Command, run localFunc, args [][]byt
 }
 
 // forwardKeys sends a command with any number of keys, all in one slot.
-func (c *client) forwardKeys(v *view, cmd *command.Command, args [][]byte, raw []byte) bool {
-	l := c.loop
-	if blocks(cmd, args) {
-		c.replyError(unsupported(cmd.Name + " ... BLOCK"))
+func (c *client) forwardKeys(q request) bool {
+	if blocks(q.cmd, q.args) {
+		c.replyError(unsupported(q.cmd.Name + " ... BLOCK"))
 		return true
 	}
-	keys, err := cmd.AppendKeys(l.keys[:0], args)
-	l.keys = keys[:0]
-	if err != nil {
-		c.replyError(keysRefusal(cmd, err))
+	slot, many, refusal := c.slotOf(q)
+	switch {
+	case refusal != "":
+		c.replyError(refusal)
 		return true
-	}
-	if len(keys) == 0 {
+	case slot == anySlot:
 		c.replyError(errScriptKeys)
 		return true
 	}
-	slot := c.pool.Model.Slot(args[keys[0]])
+	return c.forward(q.v, q.cmd, slot, q.raw, many)
+}
+
+// slotOf finds the one slot of a request's keys, or says why there is none; anySlot stands for no key at all. many says that
+// it has several keys.
+func (c *client) slotOf(q request) (slot router.Slot, many bool, refusal string) {
+	l := c.loop
+	keys, err := q.cmd.AppendKeys(l.keys[:0], q.args)
+	l.keys = keys[:0]
+	if err != nil {
+		return 0, false, keysRefusal(q.cmd, err)
+	}
+	if len(keys) == 0 {
+		return anySlot, false, ""
+	}
+	slot = c.pool.Model.Slot(q.args[keys[0]])
 	for _, k := range keys[1:] {
-		if c.pool.Model.Slot(args[k]) != slot {
-			c.replyError(errCrossSlot)
-			return true
+		if c.pool.Model.Slot(q.args[k]) != slot {
+			return 0, false, errCrossSlot
 		}
 	}
-	return c.forward(v, cmd, slot, raw, len(keys) > 1)
+	return slot, len(keys) > 1, ""
 }
 
 // keysRefusal is the error for arguments in which the keys can't be found. The server would answer one of

@@ -22,6 +22,17 @@ func (c *client) begin(cmd *command.Command, slot router.Slot) uint32 {
 	return seq
 }
 
+// beginAlone is begin for a request that nothing of its client may overtake, or be overtaken by: it begins when nothing
+// else is in flight, and what is behind it is not looked at before it is answered. It returns false when the request has
+// to wait.
+func (c *client) beginAlone(cmd *command.Command, slot router.Slot) (seq uint32, ok bool) {
+	if !c.pipe.empty() {
+		return 0, false
+	}
+	c.alone = true
+	return c.begin(cmd, slot), true
+}
+
 // mayRoute reports whether a command on slot may be routed by v now. While requests are in flight that were
 // routed by an older topology, one on a slot that has changed hands since has to wait for them: they may be
 // about to bounce to the new owner, and would be overtaken.
@@ -244,6 +255,7 @@ func (c *client) advance(p *pending) {
 		l.stats.record(p, l.now)
 	}
 	l.busy--
+	c.alone = false
 	c.view = nil // An idle client must not keep an old topology.
 	c.wake()
 }

@@ -32,7 +32,7 @@ var testBackend = backend.Options{
 	Name: "sluice:test", DialTimeout: 2 * time.Second, RequestTimeout: 5 * time.Second,
 	KeepAlive: 30 * time.Second, UserTimeout: 10 * time.Second,
 	ReconnectMin: 5 * time.Millisecond, ReconnectMax: 50 * time.Millisecond, ProbeInterval: 50 * time.Millisecond,
-	BreakerFailures: 5, BreakerOpen: 100 * time.Millisecond, MaxQueued: 256 << 20,
+	BreakerFailures: 5, BreakerOpen: 100 * time.Millisecond, MaxQueued: 256 << 20, MaxDedicated: 1000,
 }
 
 // testProxy is a Server with one pool on a free port of this machine.

@@ -14,7 +14,7 @@ import (
 // localCommands are answered by Sluice itself, by full name. Immutable after construction.
 var localCommands = map[string]localFunc{
 	"ping": cmdPing, "echo": cmdEcho, "quit": cmdQuit, "reset": cmdReset, "select": cmdSelect, "time": cmdTime,
-	"auth": cmdAuth, "hello": cmdHello, "multi": cmdMulti, "exec": cmdExec, "discard": cmdDiscard,
+	"auth": cmdAuth, "hello": cmdHello,
 
 	"client|setname": cmdClientSetName, "client|getname": cmdClientGetName, "client|setinfo": cmdClientSetInfo,
 	"client|id": cmdClientID, "client|info": cmdClientInfo, "client|list": cmdClientList,

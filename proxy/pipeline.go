@@ -26,16 +26,16 @@ type pending struct {
 	cmd   *command.Command
 	start int64  // loop clock when it was dispatched
 	long  []byte // a reply that came too early and does not fit into short; from the loop's pool
-	short [20]byte
+	short [18]byte
 	slot  router.Slot // anySlot for a command over several
-	size  uint8       // bytes used in short
 	flags pendingFlags
+	size  uint8 // bytes used in short
 }
 
 // anySlot stands for more than one slot.
 const anySlot = router.Slot(1<<16 - 1)
 
-type pendingFlags uint8
+type pendingFlags uint16
 
 const (
 	answered     pendingFlags = 1 << iota // the whole reply is here
@@ -46,6 +46,7 @@ const (
 	atReplica                             // a read, sent to a replica; counted in client.recent
 	countedWrite                          // counted in client.recent
 	countedRead                           // a read, sent to the master; counted in client.recent
+	muted                                 // its reply is dropped: CLIENT REPLY
 )
 
 const minPipeline = 4

@@ -6,9 +6,11 @@ import "sluice/proxy/command"
 // from the same table, so what is not planned here does not exist.
 type plan struct {
 	kind    planKind
-	split   splitKind // planSplit
-	local   localFunc // planLocal
-	refusal string    // planRefuse
+	split   splitKind   // planSplit
+	local   localFunc   // planLocal
+	session sessionFunc // planSession
+	fan     fanKind     // planFanOut
+	refusal string      // planRefuse
 }
 
 type planKind uint8
@@ -18,7 +20,21 @@ const (
 	planForward                 // sent as it is to the owner of its slot
 	planSplit                   // sent in parts to the owners of its keys
 	planLocal                   // answered by Sluice
+	planSession                 // bound to what the connection has said before, or to a server connection of its own
+	planFanOut                  // sent to every master, one reply made of theirs
 )
+
+// request is the request at hand. Its slices are valid during the dispatch.
+type request struct {
+	v    *view
+	cmd  *command.Command
+	args [][]byte
+	raw  []byte
+}
+
+// sessionFunc runs a command that is bound to the connection. It returns false when the command has to wait until
+// nothing of the client is in flight.
+type sessionFunc func(c *client, q request) bool
 
 // localFunc runs a command on the client's loop. It returns false when the command has to wait until
 // nothing of the client is in flight.
@@ -30,6 +46,11 @@ var plans = makePlans()
 var splitCommands = map[string]splitKind{
 	"mget": splitMGet, "mset": splitMSet,
 	"del": splitCount, "unlink": splitCount, "exists": splitCount, "touch": splitCount,
+}
+
+// sessionCommands are bound to the connection, by full name. Immutable after construction.
+var sessionCommands = map[string]sessionFunc{
+	"multi": cmdMulti, "exec": cmdExec, "discard": cmdDiscard,
 }
 
 // notYet are commands that need more than routing by slot: state that is bound to one backend connection,
@@ -77,6 +98,12 @@ func planOf(cmd *command.Command, refusals map[string]string) plan {
 	}
 	if run := localCommands[cmd.Name]; run != nil {
 		return plan{kind: planLocal, local: run}
+	}
+	if run := sessionCommands[cmd.Name]; run != nil {
+		return plan{kind: planSession, session: run}
+	}
+	if kind, ok := fanCommands[cmd.Name]; ok {
+		return plan{kind: planFanOut, fan: kind}
 	}
 	if text := refusals[top.Name]; text != "" && (top == cmd || len(cmd.Keys) == 0) { // MEMORY USAGE has a key.
 		return plan{refusal: text}

@@ -42,7 +42,7 @@ func (c *client) setReads() {
 	s := c.pool.Settings()
 	shared := &s.Reads.ReadRules // Clients that share their rules can share a choice, see sticky.
 	for _, u := range s.Users {
-		if u.Name == c.user && c.authenticated && u.Reads != nil {
+		if u.Name == c.user && !c.is(modeStranger) && u.Reads != nil {
 			shared = u.Reads
 		}
 	}

@@ -1,13 +1,11 @@
 package proxy
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
 
-	"sluice/internal/testbed"
 	"sluice/proxy/command"
 )
 
@@ -95,59 +93,6 @@ func TestRefusedTransactionRunsNothing(t *testing.T) {
 	c.want("-"+unsupported("multi")+"\r\n", "MULTI")
 	c.do("DISCARD")
 	c.want("+OK\r\n", "SET", k[0], "1") // DISCARD ends it like EXEC.
-}
-
-// A client that waits for the reply of MULTI never sends EXEC. Its connection becomes usable again.
-func TestRefusedTransactionEndsByItself(t *testing.T) {
-	c := codisTopology(t).dial(t)
-	c.want("-"+unsupported("multi")+"\r\n", "MULTI")
-	testbed.Eventually(t, func() error {
-		if got := c.do("SET", "k", "1"); got != "+OK\r\n" {
-			return errors.New(got)
-		}
-		return nil
-	}, replyWait)
-}
-
-// A refused transaction stays refused while its commands wait in Sluice, however long that takes: here they
-// stand behind a request to a server that is stopped, and only a few may be in flight.
-func TestRefusedTransactionMayWait(t *testing.T) {
-	top := codisTopology(t, limited(func(l *Limits) { l.MaxPipeline = 10 }))
-	k := top.keysOnEveryNode("k", 1)
-	c, other := top.dial(t), top.dial(t)
-	c.want("*2\r\n$-1\r\n$-1\r\n", "MGET", k[0], k[1]) // Connects.
-	if err := top.nodes[0].Stop(); err != nil {
-		t.Fatal(err)
-	}
-	c.send("GET " + k[0] + "\r\nMULTI\r\n" + strings.Repeat("INCR "+k[1]+"\r\n", 50) + "EXEC\r\nPING\r\n")
-	testbed.Eventually(t, func() error {
-		if n := top.Stats().InFlight; n != 10 {
-			return fmt.Errorf("%d requests in flight, want 10", n)
-		}
-		return nil
-	}, replyWait)
-	other.do("MULTI") // When this client is let go, the time of the first one is over, too.
-	testbed.Eventually(t, func() error {
-		if got := other.do("EXISTS", k[1]); got != ":0\r\n" {
-			return errors.New(got)
-		}
-		return nil
-	}, replyWait)
-	if err := top.nodes[0].Cont(); err != nil {
-		t.Fatal(err)
-	}
-	if got := c.reply(); got != "$-1\r\n" {
-		t.Errorf("GET: %q", got)
-	}
-	for i := range 52 {
-		if got := c.reply(); got[0] != '-' {
-			t.Fatalf("request %d of a refused transaction: %q", i, got)
-		}
-	}
-	if got := c.reply(); got != "+PONG\r\n" {
-		t.Errorf("PING: %q", got)
-	}
-	other.want(":0\r\n", "EXISTS", k[1])
 }
 
 // A client can't get a blocking read through, whatever its arguments look like: it would stop everybody

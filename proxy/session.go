@@ -14,32 +14,29 @@ import (
 
 // session is what a client has said about itself. Owned by the client's event loop.
 type session struct {
-	proto         int // RESP version of replies, 2 or 3
-	db            int
-	authenticated bool
-	refusedUntil  int64 // loop clock: a MULTI was refused, see cmdMulti; 0 otherwise
-	user          string
-	name          string // CLIENT SETNAME
-	libName       string // CLIENT SETINFO
-	libVer        string
-	noEvict       bool
-	noTouch       bool
-	reads         *ReadRules // nil: all reads go to the master
-	wishes        readWishes // what the client has asked for itself
-	addr, laddr   string
-	created       time.Time
+	proto       int // RESP version of replies, 2 or 3
+	db          int
+	mode        modes
+	user        string
+	name        string // CLIENT SETNAME
+	libName     string // CLIENT SETINFO
+	libVer      string
+	noEvict     bool
+	noTouch     bool
+	reads       *ReadRules // nil: all reads go to the master
+	wishes      readWishes // what the client has asked for itself
+	addr, laddr string
+	created     time.Time
 }
 
 // newSession is the state of a fresh connection to p.
 func newSession(p *Pool, addr, laddr string) session {
-	return session{
-		proto: 2, addr: addr, laddr: laddr, created: time.Now(),
-		user: "default", authenticated: len(p.Settings().Users) == 0,
+	s := session{proto: 2, addr: addr, laddr: laddr, created: time.Now(), user: "default"}
+	if len(p.Settings().Users) > 0 {
+		s.mode = modeStranger
 	}
+	return s
 }
-
-// plain reports whether nothing about the session asks for a closer look at a request.
-func (c *client) plain() bool { return c.authenticated && c.refusedUntil == 0 }
 
 func (c *client) replyOK() { c.reply(okReply) }
 
@@ -93,7 +90,8 @@ func (c *client) login(user string, password []byte) bool {
 		c.loop.stats.AuthFailures++
 		return false
 	}
-	c.user, c.authenticated = user, true
+	c.user = user
+	c.setMode(modeStranger, false)
 	c.setReads()
 	return true
 }
@@ -125,7 +123,7 @@ func cmdHello(c *client, args [][]byte) bool {
 	case o.auth && !c.login(o.user, o.password):
 		c.replyError(errWrongPass)
 		return true
-	case !c.authenticated:
+	case c.is(modeStranger):
 		c.replyError(errHelloAuth)
 		return true
 	}
