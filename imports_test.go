@@ -18,7 +18,8 @@ var allowed = map[string][]string{
 	"backend":                        {"internal/bufpool", "internal/clock", "proxy/resp", "router/lag"},
 	"backend/dialect":                {"proxy/resp", "router", "router/lag"},
 	"bench/":                         {"bench/"},
-	"cmd/sluice":                     {"backend", "backend/dialect", "conf", "discovery", "discovery/cluster", "discovery/codis", "discovery/consul", "discovery/migration", "discovery/replication", "discovery/static", "internal/testbed", "proxy", "proxy/admin", "proxy/command", "router"},
+	"conf":                           {"proxy/acl", "proxy/command"},
+	"cmd/sluice":                     {"backend", "backend/dialect", "conf", "discovery", "discovery/cluster", "discovery/codis", "discovery/consul", "discovery/migration", "discovery/replication", "discovery/static", "internal/testbed", "proxy", "proxy/acl", "proxy/admin", "proxy/command", "router"},
 	"discovery":                      {"router"},
 	"discovery/cluster":              {"discovery", "router"},
 	"discovery/codis":                {"discovery", "router"},
@@ -30,7 +31,8 @@ var allowed = map[string][]string{
 	"internal/testbed/fakecodis":     {"internal/testbed/fake"},
 	"internal/testbed/fakedragonfly": {"internal/testbed/fake"},
 	"internal/testbed/fakekvrocks":   {"internal/testbed/fake"},
-	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "proxy/command", "proxy/resp", "router"},
+	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "proxy/acl", "proxy/command", "proxy/resp", "router"},
+	"proxy/acl":                      {"proxy/command"},
 	"proxy/admin":                    {"backend", "discovery/migration", "discovery/replication", "proxy", "proxy/command", "router"},
 }
 

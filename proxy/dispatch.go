@@ -38,15 +38,11 @@ func (c *client) reject(text string) {
 	c.replyError(text)
 }
 
-// unknownCommand is the answer to a name that Redis does not know. Commands that move slots are named as such: from a
-// client they would interfere with whoever moves slots, and some of them end a Pika (SLOTSSCAN with a slot that is no
-// number, SLOTSMGRT-EXEC-WRAPPER and SLOTSMGRTTAGSLOT-ASYNC without arguments).
+// unknownCommand is the answer to a name that Redis does not know. Commands that move slots are named as such.
 func unknownCommand(args [][]byte) string {
 	name := strings.ToLower(string(args[0][:min(len(args[0]), 64)]))
-	for _, prefix := range []string{"slots", "dflycluster", "dflymigrate", "clusterx"} {
-		if strings.HasPrefix(name, prefix) {
-			return notAllowed(strings.Map(printable, name))
-		}
+	if command.Internal(name) {
+		return notAllowed(strings.Map(printable, name))
 	}
 	return command.ErrUnknownCommand(args[0], args[1:])
 }

@@ -1,5 +1,7 @@
 package command
 
+import "slices"
+
 // Categories is the set of ACL categories a command belongs to.
 type Categories uint32
 
@@ -36,9 +38,12 @@ var categoryNames = [...]string{
 	"blocking", "dangerous", "connection", "transaction", "scripting",
 }
 
-// categoryByName returns the category with this name in any case, 0 when there
+// CategoryNames returns the names of the ACL categories, in the order of Redis.
+func CategoryNames() []string { return slices.Clone(categoryNames[:]) }
+
+// CategoryByName returns the category with this name in any case, 0 when there
 // is none.
-func categoryByName(name []byte) Categories {
+func CategoryByName(name []byte) Categories {
 	for i, s := range categoryNames {
 		if equalFold(name, s) {
 			return 1 << i

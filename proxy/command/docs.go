@@ -11,7 +11,7 @@ func AppendDocs(dst []byte, names [][]byte, resp3 bool) []byte {
 	if len(names) > 0 {
 		list = nil
 		for _, name := range names {
-			if c := lookupFull(name); c != nil {
+			if c := LookupFull(name); c != nil {
 				list = append(list, c)
 			}
 		}

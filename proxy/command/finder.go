@@ -231,6 +231,10 @@ func bitFieldFlags(args [][]byte) KeyFlags {
 	return KeyRO | KeyAccess
 }
 
+// IsOption reports whether Redis takes arg for the option word, which is in lower
+// case.
+func IsOption(arg []byte, word string) bool { return equalFoldText(arg, word) }
+
 // equalFoldText reports whether the argument is the word in any case, up to
 // its first NUL: Redis compares options as C strings.
 func equalFoldText(arg []byte, word string) bool {

@@ -21,7 +21,7 @@ func AppendInfo(dst []byte, names [][]byte, resp3 bool) []byte {
 	e := encoder{out: dst, resp3: resp3}
 	e.array(len(names))
 	for _, name := range names {
-		c := lookupFull(name)
+		c := LookupFull(name)
 		if c == nil {
 			e.null()
 			continue

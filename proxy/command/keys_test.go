@@ -64,7 +64,7 @@ func TestFirstKeyIndex(t *testing.T) {
 func TestKeyAt(t *testing.T) {
 	f := func(name string, want int) {
 		t.Helper()
-		if got := lookupFull([]byte(name)).KeyAt; got != want {
+		if got := LookupFull([]byte(name)).KeyAt; got != want {
 			t.Errorf("%s: %d, want %d", name, got, want)
 		}
 	}
@@ -81,6 +81,49 @@ func TestKeyAt(t *testing.T) {
 	f("eval", 0)
 	f("ping", 0)
 	f("spublish", 0)
+}
+
+func TestAppendKeyRefsSaysWhatIsDone(t *testing.T) {
+	f := func(call string, want ...KeyRef) {
+		t.Helper()
+		args := bytes.Fields([]byte(call))
+		got, err := Resolve(args).AppendKeyRefs(nil, args)
+		if err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %v, %v; want %v", call, got, err, want)
+		}
+	}
+	f("get k", KeyRef{1, KeyRO | KeyAccess})
+	f("set k v", KeyRef{1, KeyOW | KeyUpdate})
+	f("set k v get", KeyRef{1, KeyRW | KeyAccess | KeyUpdate})
+	f("copy a b", KeyRef{1, KeyRO | KeyAccess}, KeyRef{2, KeyOW | KeyUpdate})
+	f("eval s 1 k", KeyRef{3, KeyRW | KeyAccess | KeyUpdate})
+	f("eval s 01 k", KeyRef{3, unknownUse}) // The spec does not read such a number, EVAL does.
+	f("xreadgroup group g streams streams k >", KeyRef{5, KeyRO | KeyAccess})
+}
+
+func TestDeclaredCommandsFindTheirKeys(t *testing.T) {
+	f := func(d Declaration, arity, keyAt int, call string, want ...int) {
+		t.Helper()
+		d.Name = "m.x"
+		c := Declare(d)
+		if c.Arity != arity || c.KeyAt != keyAt || c.ID != Count || c.Is(Write) != d.Write || c.Is(ReadOnly) == d.Write {
+			t.Errorf("%+v: %+v", d, c)
+		}
+		args := bytes.Fields([]byte(call))
+		got, err := c.AppendKeys(nil, args)
+		if !slices.Equal(got, want) || (err != nil) != (want == nil) {
+			t.Errorf("%+v, %s: %v, %v; want %v", d, call, got, err, want)
+		}
+	}
+	f(Declaration{Arity: 3, FirstKey: 1, LastKey: 1, KeyStep: 1}, 3, 1, "m.x k v", 1)
+	f(Declaration{Arity: -1, FirstKey: 2, LastKey: 2, KeyStep: 1, Write: true}, -3, 2, "m.x a k", 2)
+	f(Declaration{Arity: 1, FirstKey: 1, LastKey: 1, KeyStep: 1}, -2, 1, "m.x k", 1)
+	f(Declaration{Arity: -2, FirstKey: 1, LastKey: -2, KeyStep: 1}, -2, 0, "m.x a b c path", 1, 2, 3)
+	f(Declaration{Arity: -2, FirstKey: 1, LastKey: -1, KeyStep: 2}, -2, 0, "m.x a 1 b 2", 1, 3)
+	f(Declaration{Arity: -3, FirstKey: 1, LastKey: 2, KeyStep: 1}, -3, 0, "m.x a b c", 1, 2)
+	f(Declaration{Arity: -1, KeyNumAt: 2}, -3, 0, "m.x o 2 a b c", 3, 4)
+	f(Declaration{Arity: -1, KeyNumAt: 2}, -3, 0, "m.x o 3 a b")
+	f(Declaration{Arity: -1}, -1, 0, "m.x")
 }
 
 func TestKeysDoNotAllocate(t *testing.T) {

@@ -38,10 +38,10 @@ func parseFilter(args [][]byte) (listFilter, bool) {
 	value := args[2]
 	switch {
 	case equalFoldText(args[1], "aclcat"):
-		set := categoryByName(value)
+		set := CategoryByName(value)
 		return func(c *Command) bool { return c.ACL&set != 0 }, true
 	case equalFoldText(args[1], "pattern"):
-		return func(c *Command) bool { return matchPattern(value, c.Name) }, true
+		return func(c *Command) bool { return matchName(value, c.Name) }, true
 	case equalFoldText(args[1], "module"):
 		return func(*Command) bool { return false }, true
 	}

@@ -78,8 +78,9 @@ func Resolve(args [][]byte) *Command {
 	return c.Sub(args[1])
 }
 
-// lookupFull returns the command with this full name, "config|get", or nil.
-func lookupFull(name []byte) *Command {
+// LookupFull returns the command with this full name in any case, "config|get",
+// or nil. The name is read only during the call.
+func LookupFull(name []byte) *Command {
 	container, verb, ok := bytes.Cut(name, []byte{'|'})
 	c := Lookup(container)
 	if !ok || c == nil {

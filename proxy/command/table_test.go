@@ -51,7 +51,7 @@ func TestTableIsConsistent(t *testing.T) {
 		}
 	}
 	for name := range finders {
-		if c := lookupFull([]byte(name)); c == nil || !c.hasKeys {
+		if c := LookupFull([]byte(name)); c == nil || !c.hasKeys {
 			t.Errorf("finder for %s, which has no keys", name)
 		}
 	}
@@ -142,7 +142,7 @@ func TestTriple(t *testing.T) {
 func TestArity(t *testing.T) {
 	f := func(name string, n int, want bool) {
 		t.Helper()
-		if got := lookupFull([]byte(name)).ArityOK(n); got != want {
+		if got := LookupFull([]byte(name)).ArityOK(n); got != want {
 			t.Errorf("%s with %d arguments: %v", name, n, got)
 		}
 	}
