@@ -44,6 +44,12 @@ type Proxy struct {
 	LogLevel LogLevel `toml:"log_level" reload:"live"`
 	// LogFormat is the form of a log line. Default auto. Restart.
 	LogFormat LogFormat `toml:"log_format" reload:"restart"`
+	// SlowlogSlowerThan is how long a request takes at least to be kept in the slow log. Default
+	// 10ms. Reloadable.
+	SlowlogSlowerThan Duration `toml:"slowlog_slower_than" reload:"live" min:"0s" max:"1h"`
+	// SlowlogMaxLen is the number of requests that the slow log keeps; 0 turns it off. Default
+	// 128. Reloadable.
+	SlowlogMaxLen int `toml:"slowlog_max_len" reload:"live" min:"0" max:"100000"`
 	// Limits bound what one client or one backend connection can hold.
 	Limits Limits `toml:"limits"`
 }
@@ -63,6 +69,9 @@ type Limits struct {
 	// ClientOutput is the number of bytes waiting to be read by one client; beyond it the client
 	// is closed. Default 1gb.
 	ClientOutput Bytes `toml:"client_output" reload:"live" min:"1mb" max:"64gb"`
+	// PubSubOutput is the number of bytes waiting to be read by one subscriber; beyond it the
+	// client is closed. Default 32mb.
+	PubSubOutput Bytes `toml:"pubsub_output" reload:"live" min:"64kb" max:"64gb"`
 	// BackendOutput is the number of bytes queued towards one backend connection at which a
 	// further request is refused with -ERR. What is queued before the request counts, not the
 	// request itself, so one of any size passes on an empty queue. Default 256mb.
@@ -86,6 +95,12 @@ type Pool struct {
 	Databases int `toml:"databases" reload:"live" min:"1" max:"16384"`
 	// Dialect is the family of the backends. Default redis. Restart.
 	Dialect Dialect `toml:"dialect" reload:"restart"`
+	// ClusterEmulation answers clients that ask for the nodes of a cluster: one node, at the
+	// address the client used. Default false. Reloadable.
+	ClusterEmulation bool `toml:"cluster_emulation" reload:"live"`
+	// LearnCommands asks a backend for commands that Redis does not have. Default false.
+	// Reloadable.
+	LearnCommands bool `toml:"learn_commands" reload:"live"`
 	// Discovery is where the topology comes from.
 	Discovery Discovery `toml:"discovery"`
 	// Groups are the masters with their replicas and slots, for static discovery. Reloadable.
@@ -98,6 +113,30 @@ type Pool struct {
 	Reads Reads `toml:"reads"`
 	// Auth is who may use the pool, and as whom it speaks to its backends.
 	Auth Auth `toml:"auth"`
+	// Commands are commands of modules, and of other families, that clients may use. Reloadable.
+	Commands []Command `toml:"command" reload:"live"`
+}
+
+// Command is one element of [[pool.command]]: a command that Redis does not have. Immutable after
+// construction.
+type Command struct {
+	// Name is the command in lower case. Required, unique.
+	Name string `toml:"name" reload:"live"`
+	// Access says whether it may change something. Required. Reloadable.
+	Access Access `toml:"access,omitempty" reload:"live"`
+	// Arity is the number of its arguments, the name among them; negative for at least so many.
+	// Default -1. Reloadable.
+	Arity int `toml:"arity" reload:"live" min:"-1000" max:"1000"`
+	// FirstKey is the position of the first key, as COMMAND reports it; 0 for a command without
+	// keys. Default 1. Reloadable.
+	FirstKey int `toml:"first_key" reload:"live" min:"0" max:"1000"`
+	// LastKey is the position of the last key; -1 is the last argument. Default 1. Reloadable.
+	LastKey int `toml:"last_key" reload:"live" min:"-1000" max:"1000"`
+	// KeyStep is the distance between two keys. Default 1. Reloadable.
+	KeyStep int `toml:"key_step" reload:"live" min:"1" max:"1000"`
+	// KeyNumAt is the position of the argument that says how many keys follow it, instead of the
+	// three above; 0 for none. Default 0. Reloadable.
+	KeyNumAt int `toml:"keynum_at" reload:"live" min:"0" max:"1000"`
 }
 
 // Discovery is the table [pool.discovery]. Immutable after construction.
@@ -175,6 +214,9 @@ type Backend struct {
 	BreakerOpen Duration `toml:"breaker_open" reload:"live" min:"1ms" max:"10m"`
 	// ProbeInterval is the time between two health probes of a node. Default 1s.
 	ProbeInterval Duration `toml:"probe_interval" reload:"live" min:"10ms" max:"1h"`
+	// MaxDedicated is the number of connections to one node that belong to one client for a while.
+	// Default 256.
+	MaxDedicated int `toml:"max_dedicated" reload:"live" min:"1" max:"100000"`
 	// MoveParallel is the number of SLOTSMGRTTAGONE that one source of a moving slot gets at once
 	// from this proxy; codis and pika only. Default 4.
 	MoveParallel int `toml:"move_parallel" reload:"live" min:"1" max:"256"`
@@ -244,11 +286,21 @@ type Auth struct {
 type User struct {
 	// Name is the user of AUTH. Default "default", the user of an AUTH with a password only.
 	Name string `toml:"name" reload:"live"`
-	// Password is required, here or in PasswordFile. After loading it also holds what
-	// PasswordFile contained.
+	// Password is one of the passwords of the user, of which there is at least one, here, in
+	// PasswordFile or in PasswordSHA256. After loading it also holds what PasswordFile contained.
 	Password Secret `toml:"password,omitempty" reload:"live"`
 	// PasswordFile names a file with the password, instead of Password.
 	PasswordFile string `toml:"password_file,omitempty" reload:"live"`
+	// PasswordSHA256 are further passwords, as hexadecimal SHA-256 digests.
+	PasswordSHA256 []Secret `toml:"password_sha256,omitempty" reload:"live"`
+	// ReadOnly denies all commands that write. Default false.
+	ReadOnly bool `toml:"read_only" reload:"live"`
+	// Keys are the key rules of Redis' ACLs. Nil allows all keys.
+	Keys []string `toml:"keys,omitempty" reload:"live"`
+	// Channels are patterns of the channels to publish and subscribe to. Nil allows all.
+	Channels []string `toml:"channels,omitempty" reload:"live"`
+	// Commands are the command rules of Redis' ACLs, from no command on. Nil allows all.
+	Commands CommandRules `toml:"commands,omitempty" reload:"live"`
 	// The reads of this user, where they differ from those of the pool; Reads.For puts the two
 	// together. Empty and nil are not set.
 	ReadPolicy      ReadPolicy  `toml:"read_policy,omitempty" reload:"live"`

@@ -133,6 +133,8 @@ func (d *decoder) list(path string, in []any, out reflect.Value) {
 			*p = DefaultPool()
 		case *User:
 			*p = defaultUser()
+		case *Command:
+			*p = defaultCommand()
 		}
 		d.value(element(path, i), value, e)
 	}

@@ -37,6 +37,9 @@ func Default() Config {
 			DrainTimeout: Duration(10 * time.Second),
 			LogLevel:     LogInfo,
 			LogFormat:    LogAuto,
+			// As a Redis server: 10 ms, 128 entries.
+			SlowlogSlowerThan: Duration(10 * time.Millisecond),
+			SlowlogMaxLen:     128,
 			Limits: Limits{
 				MaxPipeline: 10000,
 				// As a Redis server: 1 GiB of query buffer, 512 MiB for a string, 2^20 arguments.
@@ -46,6 +49,8 @@ func Default() Config {
 				// Twice MaxBulk: with the same value, a reader of the largest legal string would
 				// be closed for the few bytes of framing around it.
 				ClientOutput: 1 << 30,
+				// As a Redis server's client-output-buffer-limit for subscribers.
+				PubSubOutput: 32 << 20,
 				// A second of a full 2 Gbit/s link; a backend that is further behind is not
 				// going to answer within any request timeout in use.
 				BackendOutput: 256 << 20,
@@ -97,6 +102,8 @@ func DefaultPool() Pool {
 			BreakerFailures: 5,
 			BreakerOpen:     Duration(time.Second),
 			ProbeInterval:   Duration(time.Second),
+			// A blocking reader each: far more than a sidecar's host runs, far fewer than a server takes.
+			MaxDedicated: 256,
 			// A stock Pika has 12 threads; each of these can be stuck for as long as the target is.
 			MoveParallel: 4,
 		},
@@ -128,4 +135,10 @@ func DefaultPool() Pool {
 // clients mean when they send AUTH with a password only.
 func defaultUser() User {
 	return User{Name: "default"}
+}
+
+// defaultCommand returns what a [[pool.command]] has before the file fills it in: one key, right
+// behind the name, as most commands of modules have it.
+func defaultCommand() Command {
+	return Command{Arity: -1, FirstKey: 1, LastKey: 1, KeyStep: 1}
 }

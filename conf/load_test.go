@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -222,6 +223,7 @@ backend_password = "hunter2-backend"
 [[pool.auth.user]]
 name = "app"
 password = "hunter2-app"
+password_sha256 = ["68756e746572320000000000000000000000000000000000000000000000abcd"]
 `)
 	asJSON, err := json.Marshal(c)
 	if err != nil {
@@ -247,7 +249,13 @@ password = "hunter2-app"
 }
 
 func TestPrintedConfigurationParsesBack(t *testing.T) {
-	for _, doc := range []string{string(Documented), small} {
+	rights, err := os.ReadFile("testdata/ok-rights.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	noPasswords := regexp.MustCompile(`password(_sha256)? = .*`).ReplaceAllString(string(rights), `password_file = "testdata/default.password"`)
+	noPasswords = strings.Replace(noPasswords, "password_file = \"testdata/default.password\"\n", "", 1)
+	for _, doc := range []string{string(Documented), small, noPasswords} {
 		c := mustParse(t, doc)
 		again := mustParse(t, c.String())
 		if apply, restart := Diff(c, again); len(apply)+len(restart) > 0 {

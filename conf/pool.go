@@ -29,7 +29,8 @@ func checkPool(r *report, path string, p *Pool) {
 	checkDiscovery(r, path, p)
 	checkAdminPort(r, path+".discovery.admin_port", p.Discovery.AdminPort)
 	checkBackend(r, path, &p.Backend)
-	checkAuth(r, path, &p.Auth)
+	checkCommands(r, path, p)
+	checkAuth(r, path, p)
 	checkReads(r, path, p)
 }
 
@@ -108,7 +109,8 @@ func checkBackend(r *report, path string, b *Backend) {
 	}
 }
 
-func checkAuth(r *report, path string, a *Auth) {
+func checkAuth(r *report, path string, p *Pool) {
+	a := &p.Auth
 	path = join(path, "auth")
 	checkSecret(r, join(path, "backend_password"), a.BackendPassword)
 	if a.BackendUser != "" && a.BackendPassword.Empty() && !r.isBad(join(path, "backend_password")) {
@@ -125,10 +127,12 @@ func checkAuth(r *report, path string, a *Auth) {
 		}
 		checkBounds(r, user, reflect.ValueOf(u))
 		checkSecret(r, join(user, "password"), u.Password)
-		if u.Password.Empty() && !r.isBad(join(user, "password")) {
+		checkHashes(r, user, u.PasswordSHA256)
+		if u.Password.Empty() && len(u.PasswordSHA256) == 0 && !r.isBad(join(user, "password")) && !r.isBad(join(user, "password_sha256")) {
 			r.add(join(user, "password"), "is missing",
-				"add password or password_file; without any [[pool.auth.user]] the pool asks for no AUTH")
+				"add password, password_file or password_sha256; without any [[pool.auth.user]] the pool asks for no AUTH")
 		}
+		checkRights(r, user, p, &u)
 		name := join(user, "name")
 		switch j, taken := first[u.Name]; {
 		case r.isBad(name):

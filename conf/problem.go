@@ -173,6 +173,10 @@ func (c *Config) label(path string) string {
 			if index < len(pool.Auth.Users) {
 				id = pool.Auth.Users[index].Name
 			}
+		case name == "command" && pool != nil:
+			if index < len(pool.Commands) {
+				id = pool.Commands[index].Name
+			}
 		default:
 			out = append(out, name)
 			continue

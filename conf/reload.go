@@ -27,7 +27,8 @@ func (c Change) String() string {
 
 // Diff names the keys that differ: those that a reload can apply, and those that need a restart.
 // Pools, groups and users are matched by their names, so moving one within the file changes nothing;
-// neither does the order of listen addresses, replicas, seeds, weights and zones.
+// neither does the order of listen addresses, replicas, seeds, weights, zones and patterns. That of a
+// user's command rules counts.
 func Diff(old, new *Config) (apply, restart []Change) {
 	d := differ{}
 	d.table("", reflect.ValueOf(*old), reflect.ValueOf(*new))
@@ -130,8 +131,18 @@ func printed(v reflect.Value) string {
 
 // compared returns the text of a value by which it compares; unlike printed it holds passwords.
 func compared(v reflect.Value) string {
-	if s, ok := v.Interface().(Secret); ok {
-		return s.Reveal()
+	switch v := v.Interface().(type) {
+	case Secret:
+		return v.Reveal()
+	case []Secret:
+		var all []string
+		for _, s := range v {
+			all = append(all, strings.ToLower(s.Reveal()))
+		}
+		slices.Sort(all)
+		return fmt.Sprintf("%q", all)
+	case CommandRules:
+		return fmt.Sprintf("%q", []string(v))
 	}
 	if _, ok := v.Interface().(fmt.Stringer); !ok && v.Kind() == reflect.Slice {
 		return fmt.Sprintf("%q", slices.Sorted(slices.Values(elements(v))))

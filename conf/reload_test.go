@@ -69,14 +69,39 @@ password = "hunter2"
 	f([]string{`password = "hunter2"`, `password = "hunter3"`, "[[pool.auth.user]]\npassword = \"hunter2\"", "[[pool.auth.user]]\npassword = \"hunter4\""},
 		[]string{"pool.main.auth.backend_password: *** -> ***", "pool.main.auth.user default.password: *** -> ***"}, nil)
 	f([]string{`[[pool.auth.user]]`, "[[pool.auth.user]]\nname = \"app\""},
-		[]string{"pool.main.auth.user default: name=default password=*** -> (none)", "pool.main.auth.user app: (none) -> name=app password=***"}, nil)
+		[]string{"pool.main.auth.user default: name=default password=*** read_only=false -> (none)", "pool.main.auth.user app: (none) -> name=app password=*** read_only=false"}, nil)
 	f([]string{`name = "main"`, `name = "other"`}, nil, []string{
-		"pool.main: name=main listen=tcp://127.0.0.1:6380, tcp://[::1]:6380 slot_model=codis slots=1024 databases=16 dialect=redis -> (none)",
-		"pool.other: (none) -> name=other listen=tcp://127.0.0.1:6380, tcp://[::1]:6380 slot_model=codis slots=1024 databases=16 dialect=redis",
+		"pool.main: name=main listen=tcp://127.0.0.1:6380, tcp://[::1]:6380 slot_model=codis slots=1024 databases=16 dialect=redis cluster_emulation=false learn_commands=false -> (none)",
+		"pool.other: (none) -> name=other listen=tcp://127.0.0.1:6380, tcp://[::1]:6380 slot_model=codis slots=1024 databases=16 dialect=redis cluster_emulation=false learn_commands=false",
 	})
 	f([]string{`slot_model = "codis"`, `slot_model = "cluster"`, "0-1023", "0-16383"},
 		[]string{"pool.main.databases: 16 -> 1", "pool.main.group 1.slots: 0-1023 -> 0-16383"},
 		[]string{"pool.main.slot_model: codis -> cluster", "pool.main.slots: 1024 -> 16384"})
+}
+
+func TestDiffOfRights(t *testing.T) {
+	const one, other = "5e884898da28047151d0e56f8dc6292773603d0d6aabbdd62a11ef721d1542d8", "6b86b273ff34fce19d6b804eff5a3f5747ada4eaa22f1d49c01e52ddb7875b4b"
+	parse := func(user string) *Config { return mustParse(t, small+"[[pool.auth.user]]\n"+user) }
+	f := func(before, after string, want ...string) {
+		t.Helper()
+		apply, restart := Diff(parse(before), parse(after))
+		var got []string
+		for _, c := range append(apply, restart...) {
+			got = append(got, c.String())
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("%q to %q: %q, want %q", before, after, got, want)
+		}
+	}
+	hashes := func(list ...string) string { return `password_sha256 = ["` + strings.Join(list, `", "`) + `"]` }
+	f(hashes(one), hashes(other), "pool.main.auth.user default.password_sha256: *** -> ***")
+	f(hashes(one), hashes(one, other), "pool.main.auth.user default.password_sha256: *** -> ***, ***")
+	f(hashes(one, other), hashes(other, strings.ToUpper(one)))
+	rules := func(list string) string { return hashes(one) + "\ncommands = [" + list + "]" }
+	f(rules(`"+@all", "-get"`), rules(`"+@all", "+get"`), "pool.main.auth.user default.commands: +@all, -get -> +@all, +get")
+	f(rules(`"+@all", "-@all"`), rules(`"+@all", "-get"`), "pool.main.auth.user default.commands: +@all, -@all -> +@all, -get")
+	f(rules(`"+get", "-get"`), rules(`"+get", "-@read", "-get"`), "pool.main.auth.user default.commands: +get, -get -> +get, -@read, -get")
+	f(rules(`"+get", "-@read", "+set"`), rules(`"+get", "+set", "-@read"`), "pool.main.auth.user default.commands: +get, -@read, +set -> +get, +set, -@read")
 }
 
 // TestDiffSeesEveryKey changes each key of a configuration in turn.
@@ -87,6 +112,7 @@ func TestDiffSeesEveryKey(t *testing.T) {
 		p.Name = "main"
 		p.Groups = []Group{{ID: "1"}}
 		p.Auth.Users = []User{{Name: "app"}}
+		p.Commands = []Command{{Name: "bf.add"}}
 		c.Pools = []Pool{p}
 		return &c
 	}

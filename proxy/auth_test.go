@@ -11,7 +11,16 @@ import (
 
 // withUsers gives the pool the users that startProtected gives a server.
 func withUsers(_ *Config, pool *PoolConfig) {
-	pool.Users = []User{{Name: "default", Password: "secret"}, {Name: "default", Password: "second"}, {Name: "alice", Password: "wonder"}}
+	pool.Users = []User{{Name: "default", Passwords: passwords("secret", "second")}, {Name: "alice", Passwords: passwords("wonder")}}
+}
+
+// passwords hashes some.
+func passwords(list ...string) []PasswordHash {
+	out := make([]PasswordHash, len(list))
+	for i, p := range list {
+		out[i] = HashPassword(p)
+	}
+	return out
 }
 
 func startProtected(t *testing.T) *testbed.Server {

@@ -7,6 +7,7 @@ import (
 
 	"sluice/backend"
 	"sluice/backend/dialect"
+	"sluice/proxy/command"
 	"sluice/router"
 )
 
@@ -25,6 +26,9 @@ type Settings struct {
 	MaxClients int
 	Limits     Limits
 	Drain      time.Duration // how long Shutdown waits for requests in flight
+
+	SlowlogSlowerThan time.Duration // requests that take at least so long are kept in the slow log
+	SlowlogMaxLen     int           // how many of them; 0 keeps none
 }
 
 // Limits bounds what one client or one backend connection may cost. Each has a defined answer.
@@ -34,6 +38,7 @@ type Limits struct {
 	MaxBulk      int // bytes of one argument; beyond it: a protocol error, then close
 	MaxArgs      int // arguments of one request; beyond it: a protocol error, then close
 	ClientOutput int // bytes waiting for a client to read them; beyond it: close
+	PubSubOutput int // the same for a client that is subscribed to something
 }
 
 // PoolConfig describes a pool for the life of the process.
@@ -65,6 +70,13 @@ type PoolSettings struct {
 	Reads     PoolReads
 	// MoveParallel is how many SLOTSMGRTTAGONE one source gets at once from this process.
 	MoveParallel int
+
+	// ClusterEmulation answers clients that ask for the nodes of a cluster.
+	ClusterEmulation bool
+	// Commands are those that Redis does not have, by name in lower case.
+	Commands map[string]*command.Command
+	// LearnCommands asks the masters for more of them.
+	LearnCommands bool
 }
 
 // Listen is an address to accept clients on.
@@ -76,10 +88,3 @@ type Listen struct {
 
 // String writes the address as the configuration does.
 func (l Listen) String() string { return l.Network + "://" + l.Address }
-
-// User is a client's identity. A pool without users asks for no password.
-type User struct {
-	Name     string // "default" is the user of AUTH with a password alone
-	Password string
-	Reads    *ReadRules // nil: those of the pool
-}

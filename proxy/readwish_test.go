@@ -11,9 +11,9 @@ import (
 func TestWishesOfAConnection(t *testing.T) {
 	x := startReads(t, testModel, 1, 1, func(_ *Config, pool *PoolConfig) {
 		pool.Users = []User{
-			{Name: "default", Password: "p"},
-			{Name: "master", Password: "p", Reads: &ReadRules{Policy: ReadMaster, MaxLag: anyLag}},
-			{Name: "strict", Password: "p", Reads: &ReadRules{Policy: ReadReplica, MaxLag: anyLag}},
+			{Name: "default", Passwords: passwords("p")},
+			{Name: "master", Passwords: passwords("p"), Reads: &ReadRules{Policy: ReadMaster, MaxLag: anyLag}},
+			{Name: "strict", Passwords: passwords("p"), Reads: &ReadRules{Policy: ReadReplica, MaxLag: anyLag}},
 		}
 	})
 	m, r := x.m[0], x.r[0][0]
@@ -77,7 +77,7 @@ func TestReplicasThatAreNotWatched(t *testing.T) {
 	c.want("+OK\r\n", "CLIENT", "SETINFO", "sluice-consistency", "monotonic")
 	c.want(x.m[0].at("k"), "GET", "k")
 	s := *x.p.pool.Settings()
-	s.Users = []User{{Name: "default", Password: "p", Reads: &ReadRules{Policy: ReadPreferReplica, MaxLag: anyLag}}}
+	s.Users = []User{{Name: "default", Passwords: passwords("p"), Reads: &ReadRules{Policy: ReadPreferReplica, MaxLag: anyLag}}}
 	x.p.pool.SetSettings(s)
 	x.ready(x.r[0][0])
 	c.want(x.m[0].at("k"), "GET", "k") // It has not said who it is.

@@ -1,8 +1,6 @@
 package proxy
 
 import (
-	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
 	"strconv"
 	"strings"
@@ -74,19 +72,12 @@ func cmdAuth(c *client, args [][]byte) bool {
 	return true
 }
 
-// login checks a password in constant time and takes the user's identity over. In a pool without users the
+// login checks a password and takes the user's identity over. In a pool without users the
 // default user needs no password, as in Redis.
 func (c *client) login(user string, password []byte) bool {
 	users := c.pool.Settings().Users
-	ok := len(users) == 0 && user == "default"
-	given := sha256.Sum256(password)
-	for _, u := range users {
-		want := sha256.Sum256([]byte(u.Password))
-		if u.Name == user && subtle.ConstantTimeCompare(given[:], want[:]) == 1 {
-			ok = true
-		}
-	}
-	if !ok {
+	found := authenticate(users, user, password)
+	if found == nil && (len(users) > 0 || user != "default") {
 		c.loop.stats.AuthFailures++
 		return false
 	}

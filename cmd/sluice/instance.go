@@ -337,8 +337,9 @@ func proxySettings(cfg *conf.Config) proxy.Settings {
 		Drain:      cfg.Proxy.DrainTimeout.Std(),
 		Limits: proxy.Limits{
 			MaxPipeline: l.MaxPipeline, MaxUnparsed: int(l.MaxUnparsed), MaxBulk: int(l.MaxBulk),
-			MaxArgs: l.MaxArgs, ClientOutput: int(l.ClientOutput),
+			MaxArgs: l.MaxArgs, ClientOutput: int(l.ClientOutput), PubSubOutput: int(l.PubSubOutput),
 		},
+		SlowlogSlowerThan: cfg.Proxy.SlowlogSlowerThan.Std(), SlowlogMaxLen: cfg.Proxy.SlowlogMaxLen,
 	}
 }
 
@@ -353,7 +354,7 @@ func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings 
 			ReconnectMin: b.ReconnectMin.Std(), ReconnectMax: b.ReconnectMax.Std(), ProbeInterval: probeInterval(p),
 			Cluster:         p.SlotModel == conf.SlotCluster,
 			BreakerFailures: b.BreakerFailures, BreakerOpen: b.BreakerOpen.Std(),
-			MaxQueued: int(cfg.Proxy.Limits.BackendOutput),
+			MaxQueued: int(cfg.Proxy.Limits.BackendOutput), MaxDedicated: b.MaxDedicated,
 		},
 		Hold: proxy.HoldSettings{
 			MaxWait: p.Hold.MaxWait.Std(), DryRun: p.Hold.DryRun,
@@ -363,10 +364,12 @@ func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings 
 		},
 		MoveParallel: b.MoveParallel,
 		Reads:        poolReads(p),
+
+		ClusterEmulation: p.ClusterEmulation,
+		Commands:         declaredCommands(p), LearnCommands: p.LearnCommands,
 	}
 	for i := range p.Auth.Users {
-		u := &p.Auth.Users[i]
-		s.Users = append(s.Users, proxy.User{Name: u.Name, Password: u.Password.Reveal(), Reads: userReads(p, u)})
+		s.Users = append(s.Users, proxyUser(p, &p.Auth.Users[i]))
 	}
 	return s
 }
