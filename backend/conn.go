@@ -81,6 +81,14 @@ type Conn struct {
 	// Aside is for commands that may take long without that saying anything about the node: they have twice
 	// the time, and what takes longer is not held against the node.
 	Aside bool
+	// Dedicated says that the Conn belongs to one client at a time. What it is asked may take until Until, on the loop's
+	// clock, or for ever when that is 0; a Conn that takes longer is given up.
+	Dedicated bool
+	Until     int64
+	// ServerID is what the node calls the Conn, see CLIENT ID; 0 while that is not known.
+	ServerID int64
+	// Transacts says that the node has shown on this Conn that it knows MULTI.
+	Transacts bool
 
 	home   Home
 	loop   gnet.EventLoop
@@ -173,6 +181,22 @@ func (c *Conn) Send(req []byte, owner Owner, tag uint32, now int64) error {
 		c.dial()
 	}
 	c.queue(req, owner, tag, now)
+	return nil
+}
+
+// SendAll is Send for several requests that must not be parted: batch holds them, one behind the other, and sizes says
+// how long each is. Their tags count up from tag. All are queued or none is.
+func (c *Conn) SendAll(batch []byte, sizes []int, owner Owner, tag uint32, now int64) error {
+	if c.Queued() >= c.Node.Options().MaxQueued {
+		return ErrQueueFull
+	}
+	if c.state == stateNew {
+		c.dial()
+	}
+	for i, size := range sizes {
+		c.queue(batch[:size], owner, tag+uint32(i), now)
+		batch = batch[size:]
+	}
 	return nil
 }
 
@@ -301,8 +325,12 @@ func (c *Conn) Tick(now int64) bool {
 		}
 		c.buffered = left
 	}
-	if late := c.expire(now - int64(c.timeout(opts))); late > 0 && c.state == stateUp && !c.Aside {
+	late := c.expireLate(now, opts)
+	if late > 0 && c.state == stateUp && !c.Aside {
 		c.Node.Report(ErrTimeout)
+	}
+	if c.Dedicated && c.state == stateUp {
+		return late == 0
 	}
 	if c.fifo.len() == 0 {
 		c.fifo.idle()
@@ -311,6 +339,18 @@ func (c *Conn) Tick(now int64) bool {
 	}
 	oldest := max(c.fifo.at(0).start, c.lastReply)
 	return c.state != stateUp || now-oldest < int64(opts.HungAfter())
+}
+
+// expireLate fails the requests that have waited for too long and returns how many.
+func (c *Conn) expireLate(now int64, opts *Options) int {
+	timeout := int64(c.timeout(opts))
+	if !c.Dedicated || c.state != stateUp {
+		return c.expire(now - timeout)
+	}
+	if c.Until == 0 || now <= c.Until || c.moving(now-timeout) {
+		return 0
+	}
+	return c.expire(now + 1)
 }
 
 // timeout is how long a request on the Conn may take.

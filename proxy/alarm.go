@@ -50,6 +50,7 @@ func (l *loop) settle(p *Pool) {
 		l.arrivals.prune(p, v)
 		l.connectReaders(v)
 	}
+	l.recallBlocked(p)
 	l.checkHeld()
 	delayed := l.delayed
 	l.delayed = nil

@@ -89,6 +89,11 @@ func (l *loop) barrier(p *Pool, nodes []*backend.Node) []barrierMark {
 				marks = append(marks, barrierMark{l, b, b.Position()})
 			}
 		}
+		if d := l.dedicated[node]; d != nil {
+			for _, b := range d.conns {
+				marks = append(marks, barrierMark{l, b, b.Position()})
+			}
+		}
 	}
 	// And reads at replicas: one that is answered after its key has left would say that there is none.
 	for _, conns := range l.links {

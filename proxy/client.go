@@ -29,6 +29,8 @@ type client struct {
 	held     int          // bytes of replies that wait for older ones
 	pipe     pipeline
 	tx       transaction // while modeQueueing is on
+	watch    *watch      // nil while no key is watched
+	waiting  *waiting    // a WAIT in flight
 	view     *view       // topology under which the requests in flight were routed
 	recent   *recent     // nil until the client may read from replicas
 	stall    stall
@@ -296,7 +298,15 @@ func (c *client) onClose() {
 	c.endHold(&c.hold, HoldClientGone)
 	for _, d := range c.detours {
 		c.endHold(&d.hold, HoldClientGone)
+		if d.errand != nil {
+			d.errand.abandon()
+		}
 	}
+	if c.waiting != nil {
+		c.waiting.abandon()
+	}
+	c.endQueueing()
+	c.unwatch()
 	l.pool.Put(c.in)
 	l.pool.Put(c.out)
 	c.pipe, c.in, c.out, c.detours, c.detoured, c.splits, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil, nil, nil

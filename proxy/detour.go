@@ -50,6 +50,7 @@ type detour struct {
 	behind uint32 // how many requests behind this one need no more waiting, see awaited
 
 	transit transit
+	errand  errand // nil for a request that takes no more than to be sent
 }
 
 type detourState uint8
@@ -176,13 +177,25 @@ func (d *detour) run() {
 		d.reach(v, m)
 		return
 	}
-	d.send(c.loop.link(v.master(d.slot), c.proto, c.db))
+	d.sendTo(v.master(d.slot))
+}
+
+// sendTo sends the request to a node.
+func (d *detour) sendTo(node *backend.Node) {
+	if d.errand == nil {
+		d.send(d.client.loop.link(node, d.client.proto, d.client.db))
+		return
+	}
+	d.state = detourSent
+	if refusal := d.errand.send(node, d.ask); refusal != "" {
+		d.give(refusal)
+	}
 }
 
 // reader is the connection to a replica that may serve the request while its master can't, nil when there is none.
 func (d *detour) reader(v *view) *backend.Conn {
 	c := d.client
-	if c.reads == nil || v == nil || d.wide || d.masterOnly || !c.mayReadReplica(d.cmd, len(d.keys) > 1) {
+	if c.reads == nil || v == nil || d.wide || d.masterOnly || d.errand != nil || !c.mayReadReplica(d.cmd, len(d.keys) > 1) {
 		return nil
 	}
 	g := v.readableGroup(d.slot)
@@ -213,7 +226,7 @@ func (d *detour) followTo() {
 	}
 	node := c.pool.node(d.addr)
 	if node.Available() {
-		d.send(c.loop.link(node, c.proto, c.db))
+		d.sendTo(node)
 		return
 	}
 	d.addr, d.ask = "", false // Ask the owner again, who may know better by then.

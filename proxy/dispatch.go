@@ -97,14 +97,23 @@ func (c *client) run(q request) bool {
 	case planLocal:
 		return c.dispatchLocal(q.cmd, p.local, q.args)
 	case planSession:
-		c.loop.stats.Commands[q.cmd.ID].Calls++
-		return p.session(c, q)
+		return c.runSession(q, p.session)
 	case planFanOut:
 		return c.dispatchFanOut(q, p.fan)
 	case planRefuse:
 		c.reject(p.refusal)
 	}
 	return true
+}
+
+// runSession runs a command of the session. One that got a place in the pipeline of its own is counted when it leaves that.
+func (c *client) runSession(q request, run sessionFunc) bool {
+	next := c.pipe.tail
+	done := run(c, q)
+	if done && !c.closed && (c.pipe.tail == next || c.pipe.at(next).cmd == nil) {
+		c.loop.stats.Commands[q.cmd.ID].Calls++
+	}
+	return done
 }
 
 // dispatchLocal runs a command that Sluice answers itself.
@@ -115,32 +124,28 @@ func (c *client) dispatchLocal(cmd *command.Command, run localFunc, args [][]byt
 
 // forwardKeys sends a command with any number of keys, all in one slot.
 func (c *client) forwardKeys(q request) bool {
-	if blocks(q.cmd, q.args) {
-		c.replyError(unsupported(q.cmd.Name + " ... BLOCK"))
-		return true
+	if (q.cmd.Name == "xread" || q.cmd.Name == "xreadgroup") && blockOption(q.cmd, q.args) > 0 {
+		return cmdBlock(c, q)
 	}
 	slot, many, refusal := c.slotOf(q)
-	switch {
-	case refusal != "":
+	if refusal != "" {
 		c.replyError(refusal)
 		return true
-	case slot == anySlot:
-		c.replyError(errScriptKeys)
-		return true
+	}
+	if slot == anySlot {
+		slot = c.someSlot(q.args[1])
 	}
 	return c.forward(q.v, q.cmd, slot, q.raw, many)
 }
 
-// slotOf finds the one slot of a request's keys, or says why there is none; anySlot stands for no key at all. many says that
-// it has several keys.
+// slotOf finds the one slot of a request's keys, or says why there is none. anySlot stands for no key at all, or for arguments
+// in which the keys can't be found: any server will say what is wrong with them, in its own words. many says that
+// there are several keys.
 func (c *client) slotOf(q request) (slot router.Slot, many bool, refusal string) {
 	l := c.loop
 	keys, err := q.cmd.AppendKeys(l.keys[:0], q.args)
 	l.keys = keys[:0]
-	if err != nil {
-		return 0, false, keysRefusal(q.cmd, err)
-	}
-	if len(keys) == 0 {
+	if err != nil || len(keys) == 0 {
 		return anySlot, false, ""
 	}
 	slot = c.pool.Model.Slot(q.args[keys[0]])
@@ -150,37 +155,6 @@ func (c *client) slotOf(q request) (slot router.Slot, many bool, refusal string)
 		}
 	}
 	return slot, len(keys) > 1, ""
-}
-
-// keysRefusal is the error for arguments in which the keys can't be found. The server would answer one of
-// its many errors; which one depends on the arguments behind.
-func keysRefusal(cmd *command.Command, err error) string {
-	if cmd.Name == "xread" || cmd.Name == "xreadgroup" {
-		return "ERR Unbalanced '" + cmd.Name + "' list of streams: for each stream key an ID or '$' must be specified."
-	}
-	_ = err
-	return errSyntax
-}
-
-// blocks reports whether an XREAD or XREADGROUP asks to wait for data. Every other command that blocks is
-// refused by its plan.
-func blocks(cmd *command.Command, args [][]byte) bool {
-	if cmd.Name != "xread" && cmd.Name != "xreadgroup" {
-		return false
-	}
-	for i := 1; i < len(args); i++ {
-		switch {
-		case isWord(args[i], "block"):
-			return true
-		case isWord(args[i], "streams"):
-			return false
-		case isWord(args[i], "group"):
-			i += 2
-		case isWord(args[i], "count"):
-			i++
-		}
-	}
-	return false
 }
 
 // isWord reports whether Redis takes arg for the option word: it compares C strings, so what follows a NUL

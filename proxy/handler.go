@@ -18,8 +18,9 @@ type handler struct {
 }
 
 var (
-	errPanic  = errors.New("internal error")
-	errClosed = errors.New("closed by Sluice")
+	errPanic     = errors.New("internal error")
+	errNoUnblock = errors.New("the server does not know CLIENT UNBLOCK")
+	errClosed    = errors.New("closed by Sluice")
 )
 
 func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {

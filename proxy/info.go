@@ -80,9 +80,9 @@ func infoServer(b *strings.Builder, c *client, _ *Stats) {
 		os.Getpid(), s.id, port, int(s.Uptime().Seconds()), int(s.Uptime().Hours()/24))
 }
 
-func infoClients(b *strings.Builder, c *client, _ *Stats) {
+func infoClients(b *strings.Builder, c *client, stats *Stats) {
 	s := c.loop.server
-	fmt.Fprintf(b, "connected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:0\r\n", s.Clients(), s.settings.Load().MaxClients)
+	fmt.Fprintf(b, "connected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:%d\r\n", s.Clients(), s.settings.Load().MaxClients, stats.Blocked)
 }
 
 func infoMemory(b *strings.Builder, _ *client, stats *Stats) {

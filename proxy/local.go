@@ -19,6 +19,7 @@ var localCommands = map[string]localFunc{
 	"client|setname": cmdClientSetName, "client|getname": cmdClientGetName, "client|setinfo": cmdClientSetInfo,
 	"client|id": cmdClientID, "client|info": cmdClientInfo, "client|list": cmdClientList,
 	"client|no-evict": cmdClientNoEvict, "client|no-touch": cmdClientNoTouch,
+	"client|unblock":  cmdClientUnblock,
 	"client|tracking": cmdClientTracking, "client|caching": cmdClientCaching,
 
 	"command": cmdCommand, "command|info": cmdCommandInfo, "command|count": cmdCommandCount,

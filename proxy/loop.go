@@ -52,6 +52,8 @@ type loop struct {
 	rng     *rand.Rand
 
 	lanes     map[*backend.Node]*lanes
+	dedicated map[*backend.Node]*dedicated
+	blocked   map[*blocking]struct{}  // at a server
 	nudged    map[*backend.Node]int64 // loop clock of the last nudge
 	arrivals  arrivals
 	alarm     *time.Timer // runs rang
@@ -214,6 +216,12 @@ func (l *loop) recoverLists() {
 			l.markBackend(b)
 		}
 	}
+	for _, d := range l.dedicated {
+		for _, b := range d.conns {
+			b.Dirty = false
+			l.markBackend(b)
+		}
+	}
 	for _, c := range l.clients {
 		c.dirty, c.queued = false, false
 		c.mark()
@@ -311,6 +319,7 @@ func (l *loop) tick() {
 	if l.tickLanes() {
 		wants = paceTimeouts
 	}
+	wants = max(wants, l.tickDedicated())
 	l.closing = slices.DeleteFunc(l.closing, func(c *client) bool {
 		c.mark() // It may have drained its socket.
 		return c.closed
@@ -352,6 +361,7 @@ func (l *loop) trim() {
 		c.pipe.idle()
 	}
 	l.trimLanes()
+	l.trimDedicated()
 	maps.DeleteFunc(l.nudged, func(n *backend.Node, _ int64) bool { return !l.moving(n) })
 	for id, conns := range l.links {
 		for _, b := range conns {

@@ -50,14 +50,15 @@ var splitCommands = map[string]splitKind{
 
 // sessionCommands are bound to the connection, by full name. Immutable after construction.
 var sessionCommands = map[string]sessionFunc{
-	"multi": cmdMulti, "exec": cmdExec, "discard": cmdDiscard,
+	"multi": cmdMulti, "exec": cmdExec, "discard": cmdDiscard, "watch": cmdWatch, "unwatch": cmdUnwatch,
+
+	"blpop": cmdBlock, "brpop": cmdBlock, "brpoplpush": cmdBlock, "blmove": cmdBlock, "blmpop": cmdBlock,
+	"bzpopmin": cmdBlock, "bzpopmax": cmdBlock, "bzmpop": cmdBlock, "wait": cmdWait, "waitaof": cmdWait,
 }
 
 // notYet are commands that need more than routing by slot: state that is bound to one backend connection,
 // several nodes at once, or waiting. They are refused as a whole, so nothing of them is half run.
 var notYet = []string{
-	"watch", "unwatch",
-	"blpop", "brpop", "blmove", "blmpop", "brpoplpush", "bzpopmin", "bzpopmax", "bzmpop", "wait", "waitaof",
 	"subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe",
 	"publish", "spublish", "pubsub", "monitor",
 	"script", "function", "scan", "keys", "randomkey", "dbsize", "flushall", "flushdb", "swapdb",

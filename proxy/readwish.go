@@ -39,6 +39,9 @@ func ParseConsistency(name string) (c Consistency, ok bool) {
 
 // setReads finds the rules for the reads of the client: those of its connection, its user, its pool.
 func (c *client) setReads() {
+	if c.watch != nil {
+		return // All reads go to the master until it ends, see watch.
+	}
 	s := c.pool.Settings()
 	shared := &s.Reads.ReadRules // Clients that share their rules can share a choice, see sticky.
 	for _, u := range s.Users {

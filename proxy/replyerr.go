@@ -30,9 +30,9 @@ const (
 	errHelloAuth    = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
 	errClientName   = "ERR Client names cannot contain spaces, newlines or special characters."
 
+	errSelectWatch = "ERR SELECT between WATCH and EXEC is not supported through Sluice"
+
 	errNoTopology = "CLUSTERDOWN Sluice has no topology yet"
-	errInRefused  = "ERR not run: it follows a MULTI that was refused"
-	errScriptKeys = "ERR a script without keys has no slot, and so no server to run on"
 )
 
 func appendErrorLine(dst []byte, text string) []byte { return resp.AppendError(dst, text) }

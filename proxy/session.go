@@ -121,6 +121,9 @@ func cmdHello(c *client, args [][]byte) bool {
 	if o.named {
 		c.name = o.name
 	}
+	if c.watch != nil && c.proto != proto {
+		c.watch.lost = true // Its connection speaks the other version.
+	}
 	c.proto = proto
 	c.answer(func(dst []byte) []byte {
 		resp3 := c.resp3()
@@ -169,6 +172,8 @@ func cmdReset(c *client, _ [][]byte) bool {
 	if !c.pipe.empty() {
 		return false
 	}
+	c.endQueueing()
+	c.unwatch()
 	c.session = newSession(c.pool, c.addr, c.laddr)
 	c.setReads()
 	c.reply([]byte("+RESET\r\n"))
@@ -194,6 +199,8 @@ func cmdSelect(c *client, args [][]byte) bool {
 		c.replyError(errDBIndex)
 	case int(n) != c.db && !c.pipe.empty():
 		return false
+	case int(n) != c.db && c.watch != nil:
+		c.replyError(errSelectWatch)
 	default:
 		c.db = int(n)
 		c.replyOK()

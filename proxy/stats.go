@@ -34,6 +34,7 @@ type Stats struct {
 
 	// Gauges, taken when the copy is made.
 	InFlight    int
+	Blocked     int // clients that a blocking command keeps waiting at a server
 	HeldReplies int // bytes of replies that wait for older ones
 	FreeBuffers int // bytes
 }
@@ -100,11 +101,13 @@ func (s *Stats) record(p *pending, now int64) {
 	if p.cmd == nil {
 		return
 	}
-	d := now - p.start
-	s.Latency.add(d)
 	cmd := &s.Commands[p.cmd.ID]
 	cmd.Calls++
-	cmd.Nanos += uint64(d)
+	if p.flags&blocks == 0 {
+		d := now - p.start
+		s.Latency.add(d)
+		cmd.Nanos += uint64(d)
+	}
 	if p.flags&failed != 0 {
 		cmd.Failed++
 	}
@@ -144,6 +147,7 @@ func (s *Stats) merge(o *Stats) {
 	}
 	s.Latency.Nanos += o.Latency.Nanos
 	s.InFlight += o.InFlight
+	s.Blocked += o.Blocked
 	s.HeldReplies += o.HeldReplies
 	s.FreeBuffers += o.FreeBuffers
 }
@@ -155,6 +159,7 @@ func (l *loop) snapshot() *Stats {
 		s.InFlight += c.pipe.len()
 		s.HeldReplies += c.held
 	}
+	s.Blocked = len(l.blocked)
 	s.FreeBuffers = l.pool.Free()
 	return &s
 }

@@ -1,45 +1,74 @@
 package proxy
 
-import "sluice/proxy/command"
+import (
+	"fmt"
+	"slices"
 
-// transaction is what stands between a client's MULTI and its EXEC. Owned by the client's event loop.
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+	"sluice/router"
+)
+
+// transaction is what stands between a client's MULTI and its EXEC. Sluice keeps the commands and sends them together with
+// EXEC: so a transaction waits in front of a lock and never in its middle, a redirect in its middle costs nothing but
+// another try, and nobody else's command gets between them on a shared connection. Dragonfly looks at the owner of a slot
+// when a command is queued and not at EXEC, which is one more reason to be quick.
+//
+// What a server would say when it queues a command shows at EXEC only, but for what Sluice knows by itself: whether the
+// command exists, its number of arguments, the rights of the user, and that all keys have one slot.
+//
+// Owned by the client's event loop.
 type transaction struct {
+	queue   []byte // the commands in wire form, from the loop's pool
+	sizes   []int  // of each command
+	keys    [][]byte
+	shas    [][]byte // of EVALSHA
+	slot    router.Slot
+	keyed   bool // some command has a key, and slot is its slot
 	aborted bool // a command was refused: nothing is run
 }
 
+// maxQueued is the number of commands that the tags of an execution have room for, and MULTI and EXEC.
+const maxQueued = tagTryMulti - 2
+
+const (
+	errNested      = "ERR MULTI calls can not be nested"
+	errNoMulti     = "ERR Command not allowed inside a transaction"
+	errExecAborted = "EXECABORT Transaction discarded because of previous errors."
+)
+
+var (
+	queuedReply  = []byte("+QUEUED\r\n")
+	multiRequest = []byte("*1\r\n$5\r\nMULTI\r\n")
+	execRequest  = []byte("*1\r\n$4\r\nEXEC\r\n")
+)
+
 func cmdMulti(c *client, _ request) bool {
 	if c.is(modeQueueing) {
-		c.replyError("ERR MULTI calls can not be nested")
+		c.replyError(errNested)
 		return true
 	}
 	c.setMode(modeQueueing, true)
-	c.tx = transaction{aborted: true}
-	c.replyError(unsupported("multi"))
+	c.replyOK()
 	return true
 }
 
-func cmdExec(c *client, _ request) bool { return c.endRefused("EXEC") }
-
-func cmdDiscard(c *client, _ request) bool { return c.endRefused("DISCARD") }
-
-func (c *client) endRefused(name string) bool {
-	switch {
-	case !c.is(modeQueueing):
-		c.replyError("ERR " + name + " without MULTI")
-	case name == "EXEC":
-		c.replyError("EXECABORT Transaction discarded because of previous errors.")
-	default:
-		c.replyOK()
+func cmdDiscard(c *client, _ request) bool {
+	if !c.is(modeQueueing) {
+		c.replyError("ERR DISCARD without MULTI")
+		return true
 	}
-	c.setMode(modeQueueing, false)
-	c.tx = transaction{}
+	c.endQueueing()
+	c.unwatch()
+	c.replyOK()
 	return true
 }
 
-// enqueue keeps a command for EXEC.
-func (c *client) enqueue(request) bool {
-	c.reject(errInRefused)
-	return true
+// endQueueing forgets what was queued.
+func (c *client) endQueueing() {
+	c.setMode(modeQueueing, false)
+	c.loop.pool.Put(c.tx.queue)
+	c.tx = transaction{}
 }
 
 // endsQueueing reports whether a command is one of those that are run, not queued, behind MULTI.
@@ -49,4 +78,123 @@ func endsQueueing(cmd *command.Command) bool {
 		return true
 	}
 	return false
+}
+
+// enqueue keeps a command for EXEC.
+func (c *client) enqueue(q request) bool {
+	slot, refusal := c.mayQueue(q)
+	if refusal != "" {
+		c.reject(refusal)
+		return true
+	}
+	tx := &c.tx
+	if len(tx.sizes) == maxQueued {
+		c.reject(fmt.Sprintf("ERR a transaction has at most %d commands", maxQueued))
+		return true
+	}
+	if limit := c.loop.server.limits().MaxUnparsed; len(tx.queue)+len(q.raw) > limit {
+		c.reject(fmt.Sprintf("ERR the transaction is larger than max_unparsed, %d bytes", limit))
+		return true
+	}
+	if slot != anySlot {
+		tx.slot, tx.keyed = slot, true
+	}
+	tx.queue = c.loop.pool.Append(tx.queue, q.raw)
+	tx.sizes = append(tx.sizes, len(q.raw))
+	keys, _ := q.cmd.AppendKeys(c.loop.keys[:0], q.args)
+	for _, k := range keys {
+		tx.keys = append(tx.keys, slices.Clone(q.args[k]))
+	}
+	if q.cmd.Name == "evalsha" || q.cmd.Name == "evalsha_ro" {
+		tx.shas = append(tx.shas, slices.Clone(q.args[1]))
+	}
+	c.reply(queuedReply)
+	return true
+}
+
+// mayQueue finds the slot of a command's keys, or says why it can't be part of the transaction.
+func (c *client) mayQueue(q request) (slot router.Slot, refusal string) {
+	p := &plans[q.cmd.ID]
+	switch {
+	case q.cmd.Is(command.NoMulti):
+		return 0, errNoMulti
+	case p.kind == planRefuse:
+		return 0, p.refusal
+	case p.kind != planForward && p.kind != planSplit && !runsInTransaction[q.cmd.Name]:
+		return 0, fmt.Sprintf("ERR '%s' is not supported between MULTI and EXEC through Sluice", q.cmd.Name)
+	}
+	slot, _, refusal = c.slotOf(q)
+	if refusal != "" || slot == anySlot {
+		return slot, refusal
+	}
+	if c.tx.keyed && slot != c.tx.slot || c.watch != nil && slot != c.watch.slot {
+		return 0, errCrossSlot
+	}
+	return slot, ""
+}
+
+// runsInTransaction are commands that a server runs inside a transaction as Sluice would outside of one; those that
+// block don't block there. Immutable after construction.
+var runsInTransaction = map[string]bool{
+	"ping": true, "echo": true, "time": true, "publish": true, "spublish": true, "unwatch": true, "wait": true,
+	"blpop": true, "brpop": true, "brpoplpush": true, "blmove": true, "blmpop": true,
+	"bzpopmin": true, "bzpopmax": true, "bzmpop": true, "xread": true, "xreadgroup": true,
+}
+
+func cmdExec(c *client, q request) bool {
+	tx := &c.tx
+	switch {
+	case !c.is(modeQueueing):
+		c.replyError("ERR EXEC without MULTI")
+		return true
+	case tx.aborted:
+		c.endQueueing()
+		c.unwatch()
+		c.replyError(errExecAborted)
+		return true
+	case len(tx.sizes) == 0 && c.watch == nil:
+		c.endQueueing()
+		c.reply([]byte("*0\r\n"))
+		return true
+	case !c.pipe.empty():
+		return false
+	}
+	slot := tx.slot
+	switch {
+	case c.watch != nil:
+		slot = c.watch.slot
+	case !tx.keyed:
+		slot = c.someSlot(nil)
+	}
+	batch, sizes := c.batch()
+	keys := tx.keys
+	c.endQueueing()
+	c.runErrand(q.cmd, slot, batch, keys, func(d *detour) errand {
+		return &execution{d: d, watch: c.watch, sizes: sizes}
+	})
+	c.loop.pool.Put(batch)
+	return true
+}
+
+// batch is everything that is sent for a transaction, from the loop's pool: MULTI, the commands, EXEC. In front of it go
+// the scripts that it calls by their digest, as far as they are known: inside a transaction it is too late to load them.
+func (c *client) batch() (batch []byte, sizes []int) {
+	pool, tx := c.loop.pool, &c.tx
+	add := func(req []byte) {
+		batch = pool.Append(batch, req)
+		sizes = append(sizes, len(req))
+	}
+	add(multiRequest)
+	batch = pool.Append(batch, tx.queue)
+	sizes = append(sizes, tx.sizes...)
+	add(execRequest)
+	return batch, sizes
+}
+
+// appendNullArray is the answer of an EXEC that was not run because a watched key may have changed.
+func appendNullArray(dst []byte, resp3 bool) []byte {
+	if resp3 {
+		return resp.AppendNull(dst, true)
+	}
+	return append(dst, "*-1\r\n"...)
 }

@@ -63,7 +63,7 @@ func (d *detour) reach(v *view, m *router.Move) {
 	t.asked = c.loop.arrivals.missing(t.asked[:0], m, c.db, d.keys)
 	if len(t.asked) == 0 || t.notThere {
 		t.notThere = false
-		d.send(c.loop.link(v.master(d.slot), c.proto, c.db))
+		d.sendTo(v.master(d.slot))
 		return
 	}
 	t.source = v.nodes[m.From.Index]
@@ -71,7 +71,7 @@ func (d *detour) reach(v *view, m *router.Move) {
 		d.waitFor(v, obstacle{cause: HoldNoMaster, slot: d.slot, node: t.source, since: t.source.DownSince()})
 		return
 	}
-	family, single := c.pool.Family, len(d.keys) == 1
+	family, single := c.pool.Family, len(d.keys) == 1 && d.errand == nil
 	switch {
 	case family.Wraps && m.Method == router.SemiAsync && single && !t.moveFirst:
 		d.askSource()

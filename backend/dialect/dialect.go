@@ -36,6 +36,9 @@ type Family struct {
 	// Background says that nothing does: keys whose slot is moved in the background are left to that.
 	Background bool
 
+	// Unblocks says that CLIENT UNBLOCK makes a server let a blocked client go.
+	Unblocks bool
+
 	// OffsetsProve says that an offset which a replica reports as applied proves that all before it is applied, if its
 	// replication id is the master's. Pika counts what it has written to its log and not yet applied, and may have the
 	// master's offset without the data of a full sync; a master of Dragonfly has no offset to compare with.

@@ -1,0 +1,380 @@
+package proxy
+
+import (
+	"bytes"
+	"math"
+	"slices"
+	"strconv"
+	"time"
+
+	"sluice/backend"
+	"sluice/backend/dialect"
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+)
+
+// blocking is the errand of a command that may wait at the server for data: BLPOP and its kin, XREAD and XREADGROUP with
+// BLOCK. It waits on a connection of its own, as long as the client has asked for and the request timeout on top of
+// that. The client is not parsed meanwhile, as Redis does not parse a blocked client.
+//
+//	send --> at the server --reply--------------------------------------------> the client
+//	  ^         |  |  \--nil because of a recall or the end of a slice--+
+//	  |         |  +-----redirected, or the server is no master now-----+
+//	  +---------|-------wait in front of what is in the way ------------+
+//	            +--connection lost--> outcome unknown (an element may have been taken), XREAD is sent again
+//
+// A lock must not wait for it: when its slot is locked or changes hands the server is asked to let the client go
+// (recallBlocked), and the command is sent again when the slot is served, with the time that is left. To servers that
+// can't do that it goes in slices of a second; it loses its place in the line then.
+//
+// Owned by the client's event loop.
+type blocking struct {
+	d        *detour
+	conn     *backend.Conn // while it is at a server
+	args     [][]byte      // of the request
+	timeout  blockTime
+	until    int64 // loop clock at which the client's time is over; 0: never
+	sliced   bool
+	recalled bool // the server was asked to let go, so nil does not mean that the time is over
+
+	tails tails
+}
+
+// blockTime is the block time of a request. The zero value is that of a request which has a bad one, or none.
+type blockTime struct {
+	at   int // its position in the arguments
+	unit time.Duration
+	time time.Duration // 0: for ever
+}
+
+const (
+	// sliceTime is the part of the block time that a server which can't let go is asked for.
+	sliceTime = time.Second
+	// leastBlock stands for no time at all, since 0 is for ever.
+	leastBlock = time.Millisecond
+)
+
+var clientIDRequest = []byte("*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n")
+
+func cmdBlock(c *client, q request) bool {
+	slot, _, refusal := c.slotOf(q)
+	if refusal != "" {
+		c.replyError(refusal)
+		return true
+	}
+	if slot == anySlot {
+		slot = c.someSlot(q.args[1])
+	}
+	return c.runErrand(q.cmd, slot, q.raw, nil, func(d *detour) errand {
+		x := &blocking{d: d, args: splitRequest(d.raw)}
+		x.timeout = blockTimeOf(q.cmd, x.args)
+		x.sliced = !c.pool.Family.Unblocks
+		if x.timeout.time > 0 {
+			x.until = c.loop.now + int64(x.timeout.time)
+		}
+		if q.cmd.Name == "xread" {
+			x.tails.find(x.args)
+		}
+		c.pipe.at(d.seq).flags |= blocks
+		return x
+	})
+}
+
+// blockTimeOf finds the block time of a request.
+func blockTimeOf(cmd *command.Command, args [][]byte) blockTime {
+	t := blockTime{at: len(args) - 1, unit: time.Second}
+	switch cmd.Name {
+	case "blmpop", "bzmpop":
+		t.at = 1
+	case "xread", "xreadgroup":
+		t.at, t.unit = blockOption(cmd, args)+1, time.Millisecond
+	}
+	n, err := strconv.ParseFloat(string(args[t.at]), 64)
+	if err != nil || !(n >= 0) || t.unit == time.Millisecond && n != math.Trunc(n) {
+		return blockTime{} // The server says so, and does not wait.
+	}
+	if n > float64(math.MaxInt64/2)/float64(t.unit) {
+		n = 0
+	}
+	t.time = time.Duration(n * float64(t.unit))
+	return t
+}
+
+// blockOption is the position of the word BLOCK in an XREAD or XREADGROUP, -1 when it does not wait.
+func blockOption(cmd *command.Command, args [][]byte) int {
+	for i := 1; i < len(args)-1; i++ {
+		switch {
+		case isWord(args[i], "block"):
+			return i
+		case isWord(args[i], "streams"):
+			return -1
+		case isWord(args[i], "group") && cmd.Name == "xreadgroup":
+			i += 2
+		case isWord(args[i], "count"):
+			i++
+		}
+	}
+	return -1
+}
+
+func (x *blocking) send(node *backend.Node, ask bool) (refusal string) {
+	c := x.d.client
+	l := c.loop
+	b, refusal := l.lease(node, c.proto, c.db)
+	if refusal != "" {
+		return refusal
+	}
+	x.conn, x.recalled = b, false
+	var err error
+	switch {
+	case x.tails.open():
+		err = x.askTails(b, ask)
+	case ask:
+		err = b.SendAsking(x.request(), x, 0, l.now)
+	default:
+		if b.ServerID == 0 && !x.sliced {
+			err = b.Send(clientIDRequest, serverID{b}, 0, l.now)
+		}
+		if err == nil {
+			err = b.Send(x.request(), x, 0, l.now)
+		}
+	}
+	if err != nil {
+		x.release(false)
+		return sendError(node, err)
+	}
+	b.Until = x.patience()
+	c.endHold(&x.d.hold, HoldReleased) // It waits for data now.
+	x.d.tries = 0
+	if l.blocked == nil {
+		l.blocked = make(map[*blocking]struct{})
+	}
+	l.blocked[x] = struct{}{}
+	l.markBackend(b)
+	return ""
+}
+
+// patience is the loop clock at which the server has to have answered, 0 for never.
+func (x *blocking) patience() int64 {
+	l, limit := x.d.client.loop, int64(x.conn.Node.Options().RequestTimeout)
+	switch {
+	case x.tails.open() || x.timeout == (blockTime{}):
+		return l.now + limit
+	case x.sliced:
+		return l.now + int64(sliceTime) + limit
+	case x.until == 0:
+		return 0
+	}
+	return max(x.until, l.now) + limit
+}
+
+// request is what is sent: the client's bytes, or those with the time that is left.
+func (x *blocking) request() []byte {
+	l := x.d.client.loop
+	left := x.timeout.time
+	if x.until != 0 {
+		left = max(time.Duration(x.until-l.now), leastBlock)
+	}
+	if x.sliced && (left == 0 || left > sliceTime) {
+		left = sliceTime
+	}
+	if x.timeout == (blockTime{}) || left == x.timeout.time && !x.tails.known {
+		return x.d.raw
+	}
+	l.scratch = resp.AppendArray(l.scratch[:0], len(x.args))
+	for i, arg := range x.args {
+		if i == x.timeout.at {
+			arg = appendBlockTime(nil, left, x.timeout.unit, x.sliced)
+		}
+		l.scratch = resp.AppendBulk(l.scratch, arg)
+	}
+	return l.scratch
+}
+
+// appendBlockTime writes a block time. Servers that get slices may know whole numbers alone.
+func appendBlockTime(dst []byte, d, unit time.Duration, whole bool) []byte {
+	if unit == time.Millisecond || whole {
+		return strconv.AppendInt(dst, int64((d+unit-1)/unit), 10)
+	}
+	return strconv.AppendFloat(dst, d.Seconds(), 'f', 3, 64)
+}
+
+// Reply implements backend.Owner.
+func (x *blocking) Reply(_ uint32, r backend.Reply) {
+	c := x.d.client
+	if c.closed || x.conn != r.Conn {
+		return
+	}
+	if r.First && x.goesOn(r) {
+		return
+	}
+	if r.Last {
+		x.release(true)
+	}
+	x.d.Reply(tagDirect, r)
+	if r.Last && c.loop.server.draining.Load() && !c.closed && len(c.detours) == 0 {
+		c.finish()
+	}
+}
+
+// goesOn sends the command once more if this reply is not the end of it.
+func (x *blocking) goesOn(r backend.Reply) bool {
+	d := x.d
+	switch string(r.Data) {
+	case "*-1\r\n", "$-1\r\n", "_\r\n":
+		over := x.until != 0 && d.client.loop.now >= x.until
+		if !x.recalled && !x.sliced || over || x.timeout == (blockTime{}) {
+			return false
+		}
+		x.release(true)
+		d.state = detourIdle
+		d.client.runDetours()
+		return true
+	}
+	if bytes.HasPrefix(r.Data, []byte("-UNBLOCKED force ")) { // The server is no master any more.
+		x.release(true)
+		if d.obey(dialect.Verdict{Kind: dialect.NoMaster}, r) {
+			d.client.runDetours()
+		}
+		return true
+	}
+	return false
+}
+
+// Fail implements backend.Owner.
+func (x *blocking) Fail(_ uint32, f backend.Failure) {
+	c := x.d.client
+	if c.closed || x.conn != f.Conn {
+		return
+	}
+	x.release(false)
+	c.pipe.at(x.d.seq).start = c.loop.now // However long it has waited for data.
+	x.d.Fail(tagDirect, f)
+}
+
+// release ends the use of the connection.
+func (x *blocking) release(clean bool) {
+	l, b := x.d.client.loop, x.conn
+	x.conn = nil
+	delete(l.blocked, x)
+	l.giveBack(b, clean)
+}
+
+// abandon frees the server: it must take nothing from a list for a client that has gone.
+func (x *blocking) abandon() {
+	if x.conn != nil {
+		x.release(false)
+	}
+}
+
+// serverID notes what the server calls a connection.
+type serverID struct{ conn *backend.Conn }
+
+func (s serverID) Reply(_ uint32, r backend.Reply) {
+	if n, ok := integerReply(r.Data); ok {
+		s.conn.ServerID = n
+	}
+}
+
+func (s serverID) Fail(uint32, backend.Failure) {}
+
+// tails are the streams of an XREAD that are read from their end on ("$"). What that is has to be the same when the
+// command is sent once more, so it is asked for first.
+type tails struct {
+	keys  [][]byte
+	ids   []int // positions of their "$"
+	known bool
+	left  int // answers still to come
+}
+
+// find looks for streams with "$".
+func (t *tails) find(args [][]byte) {
+	for i := 1; i < len(args); i++ {
+		if !isWord(args[i], "streams") {
+			continue
+		}
+		n := (len(args) - i - 1) / 2
+		for k := range n {
+			if id := i + 1 + n + k; string(args[id]) == "$" {
+				t.keys = append(t.keys, args[i+1+k])
+				t.ids = append(t.ids, id)
+			}
+		}
+		return
+	}
+}
+
+func (t *tails) open() bool { return len(t.keys) > 0 && !t.known }
+
+// askTails asks for the last entry of each.
+func (x *blocking) askTails(b *backend.Conn, ask bool) error {
+	l, t := x.d.client.loop, &x.tails
+	t.left = len(t.keys)
+	for i, key := range t.keys {
+		l.scratch = resp.AppendCommand(l.scratch[:0], "XREVRANGE", string(key), "+", "-", "COUNT", "1")
+		send := b.Send
+		if ask {
+			send = b.SendAsking
+		}
+		if err := send(l.scratch, tailOwner{x, b}, uint32(i), l.now); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// tailOwner takes the answers.
+type tailOwner struct {
+	x    *blocking
+	conn *backend.Conn
+}
+
+func (o tailOwner) Reply(tag uint32, r backend.Reply) {
+	x, t := o.x, &o.x.tails
+	if x.d.client.closed || x.conn != o.conn {
+		return
+	}
+	if r.First && r.Data[0] == '-' {
+		x.release(false)
+		x.d.Reply(tagDirect, backend.Reply{Conn: r.Conn, Data: slices.Clone(r.Data), Request: x.d.raw, First: true, Last: true})
+		return
+	}
+	if r.First {
+		x.args[t.ids[tag]] = lastEntry(r.Data)
+	}
+	if !r.Last {
+		return
+	}
+	if t.left--; t.left > 0 {
+		return
+	}
+	t.known = true
+	node := x.conn.Node
+	x.release(true)
+	if refusal := x.send(node, x.d.ask); refusal != "" {
+		x.d.give(refusal)
+	}
+}
+
+func (o tailOwner) Fail(_ uint32, f backend.Failure) {
+	f.Sent = false // Nothing of the XREAD itself was.
+	o.x.Fail(0, f)
+}
+
+// lastEntry reads the ID of the only entry in what XREVRANGE answers: "*1\r\n*2\r\n$3\r\n1-1\r\n…".
+func lastEntry(reply []byte) []byte {
+	_, rest, ok := bytes.Cut(reply, []byte("\r\n*2\r\n$"))
+	if !ok {
+		return []byte("0-0")
+	}
+	_, rest, _ = bytes.Cut(rest, []byte("\r\n"))
+	id, _, _ := bytes.Cut(rest, []byte("\r\n"))
+	return slices.Clone(id)
+}
+
+var (
+	_ errand        = (*blocking)(nil)
+	_ backend.Owner = (*blocking)(nil)
+	_ backend.Owner = serverID{}
+	_ backend.Owner = tailOwner{}
+)

@@ -1,0 +1,118 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"sluice/backend"
+)
+
+// Dedicated connections belong to one client at a time: to one that watches keys, or that a blocking command keeps
+// waiting. On the shared connection a WATCH would be everybody's, and a BLPOP would make everybody wait.
+//
+//	lease --> used by one client --> giveBack, clean: free, for the next client
+//	                             \-> giveBack, in doubt: closed
+//
+// A connection is clean when its client has got the last reply and the server remembers nothing of it: EXEC, DISCARD
+// and UNWATCH end what WATCH began, and a blocking command ends with its reply. There is no RESET, which would also
+// undo HELLO, AUTH and SELECT, and which not every store knows.
+//
+// Owned by the loop; no locking.
+type dedicated struct {
+	conns []*backend.Conn // all
+	free  []freeConn      // of them those that no client has, the one that was used last at the end
+}
+
+type freeConn struct {
+	conn  *backend.Conn
+	since int64 // loop clock
+}
+
+// freeTime is how long a dedicated connection is kept without a client.
+const freeTime = int64(30 * time.Second)
+
+// lease finds or makes a connection to node for one client, or says why there is none.
+func (l *loop) lease(node *backend.Node, proto, db int) (b *backend.Conn, refusal string) {
+	d := l.dedicated[node]
+	if d == nil {
+		if l.dedicated == nil {
+			l.dedicated = make(map[*backend.Node]*dedicated)
+		}
+		d = new(dedicated)
+		l.dedicated[node] = d
+	}
+	d.forgetClosed()
+	for i := len(d.free) - 1; i >= 0; i-- {
+		if b := d.free[i].conn; b.Proto == proto && b.DB == db {
+			d.free = slices.Delete(d.free, i, i+1)
+			return b, ""
+		}
+	}
+	limit := max(1, node.Options().MaxDedicated/len(l.server.loops))
+	if len(d.conns) >= limit && len(d.free) > 0 {
+		l.closeBackend(d.free[0].conn, errClosed)
+		d.forgetClosed()
+	}
+	if len(d.conns) >= limit {
+		return nil, fmt.Sprintf("ERR %d connections to backend %s are taken by WATCH and blocking commands, see max_dedicated", limit, node.Addr)
+	}
+	b = backend.NewConn(node, proto, db, l.el, l.pool, l)
+	b.Dedicated = true
+	d.conns = append(d.conns, b)
+	return b, ""
+}
+
+// giveBack ends the use of a connection by a client. One that is not clean is closed.
+func (l *loop) giveBack(b *backend.Conn, clean bool) {
+	if b.Closed() {
+		return
+	}
+	d := l.dedicated[b.Node]
+	if !clean || d == nil {
+		l.closeBackend(b, errClosed)
+		return
+	}
+	b.Until = l.now + int64(b.Node.Options().RequestTimeout) // For what may still be under way, such as UNWATCH.
+	d.free = append(d.free, freeConn{b, l.now})
+}
+
+func (d *dedicated) forgetClosed() {
+	d.conns = slices.DeleteFunc(d.conns, (*backend.Conn).Closed)
+	d.free = slices.DeleteFunc(d.free, func(f freeConn) bool { return f.conn.Closed() })
+}
+
+// tickDedicated looks at dedicated connections as tick does at the others. It returns the pace that they need: one that
+// waits for a blocking command needs none but for its end.
+func (l *loop) tickDedicated() pace {
+	wants := paceRest
+	for node, d := range l.dedicated {
+		for _, b := range slices.Clone(d.conns) {
+			if b.Closed() {
+				continue
+			}
+			l.tickBackend(b)
+			switch {
+			case !b.Waiting():
+			case !b.Up(), b.Until != 0 && b.Until-l.now < int64(2*trimInterval):
+				wants = paceTimeouts
+			}
+		}
+		if d.forgetClosed(); len(d.conns) == 0 {
+			delete(l.dedicated, node)
+		}
+	}
+	return wants
+}
+
+// trimDedicated closes connections that no client has needed for a while, and those to nodes that nothing names.
+func (l *loop) trimDedicated() {
+	for node, d := range l.dedicated {
+		for _, f := range slices.Clone(d.free) {
+			if l.now-f.since > freeTime || !node.Wanted() {
+				l.closeBackend(f.conn, errClosed)
+			}
+		}
+		d.forgetClosed()
+	}
+}

@@ -1,0 +1,40 @@
+package proxy
+
+import (
+	"sluice/backend"
+	"sluice/proxy/command"
+	"sluice/router"
+)
+
+// An errand is a request that takes more than to be sent on a shared connection: a transaction is several requests that
+// must not be parted, a blocking command and WATCH need a connection of their own. It runs alone (beginAlone), as a
+// detour: that finds the node, waits in front of locks and for masters, follows redirects, has keys of a moving slot
+// moved, and knows which replies prove that nothing was run. The errand does the sending, and hands the detour what
+// comes of it, with Reply and Fail and tagDirect.
+type errand interface {
+	// send takes the request to a node, behind ASKING if ask is set. It may be called again, after a reply that proves
+	// that nothing was run. A refusal is the answer when it can't be sent.
+	send(node *backend.Node, ask bool) (refusal string)
+	// abandon is called when the client has gone.
+	abandon()
+}
+
+// runErrand begins an errand. keys are those of the request, which must stay valid; bind makes the errand. It returns
+// false when the request has to wait.
+func (c *client) runErrand(cmd *command.Command, slot router.Slot, raw []byte, keys [][]byte, bind func(d *detour) errand) bool {
+	seq, ok := c.beginAlone(cmd, slot)
+	if !ok {
+		return false
+	}
+	d := c.detour(c, seq, seq, slot, raw)
+	if d.keys == nil {
+		d.keys = keys
+		d.noteKeys(1)
+	}
+	d.errand = bind(d)
+	c.addDetour(d)
+	return true
+}
+
+// someSlot is a slot for a request that has no key and may run anywhere: of all requests with the same mark the same.
+func (c *client) someSlot(mark []byte) router.Slot { return c.pool.Model.Slot(mark) }

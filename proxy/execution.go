@@ -1,0 +1,206 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+
+	"sluice/backend"
+	"sluice/backend/dialect"
+)
+
+// execution is the errand of EXEC: it sends the transaction as one batch and makes one answer of the replies.
+//
+// Without WATCH the batch goes over the shared connection: nothing gets between its commands there, and it ends with
+// EXEC whatever happens. With WATCH it goes over the connection that watches. If that is lost, or is one to a node that
+// the slot does not belong to any more, the keys may have changed unseen, and EXEC is answered as if they had.
+//
+// A server that did not know MULTI, or does not allow it, would run the commands one by one. So the first transaction on
+// a connection begins with MULTI and DISCARD alone.
+type execution struct {
+	d       *detour
+	watch   *watch // nil without WATCH
+	sizes   []int  // of the requests in d.raw
+	attempt uint32 // answers to older attempts mean nothing
+	refused []byte // the first error at queueing, or at the question for MULTI
+	ask     bool
+}
+
+// Tags are the attempt and the number of the request in the batch, or one of these.
+const (
+	execTagBits = 20 // more commands than fit into max_unparsed
+	execTagMask = 1<<execTagBits - 1
+
+	tagTryMulti   = execTagMask - 1
+	tagTryDiscard = execTagMask
+)
+
+var discardRequest = []byte("*1\r\n$7\r\nDISCARD\r\n")
+
+func (x *execution) send(node *backend.Node, ask bool) (refusal string) {
+	c := x.d.client
+	x.attempt++
+	x.refused, x.ask = nil, ask
+	b := c.loop.link(node, c.proto, c.db)
+	if x.watch != nil {
+		if b = x.watch.holds(node); b == nil {
+			x.lostWatch()
+			return ""
+		}
+	}
+	if !b.Transacts {
+		return x.try(b)
+	}
+	return x.sendBatch(b)
+}
+
+// try asks whether the server knows MULTI.
+func (x *execution) try(b *backend.Conn) (refusal string) {
+	l := x.d.client.loop
+	try := append(slices.Clone(multiRequest), discardRequest...)
+	err := b.SendAll(try, []int{len(multiRequest), len(discardRequest)}, x, x.attempt<<execTagBits|tagTryMulti, l.now)
+	return x.queued(b, err)
+}
+
+func (x *execution) sendBatch(b *backend.Conn) (refusal string) {
+	l := x.d.client.loop
+	if x.ask {
+		if err := b.SendAll(askingBefore, []int{len(askingBefore)}, nil, 0, l.now); err != nil {
+			return sendError(b.Node, err)
+		}
+	}
+	return x.queued(b, b.SendAll(x.d.raw, x.sizes, x, x.attempt<<execTagBits, l.now))
+}
+
+// askingBefore goes in front of MULTI: the mark that it leaves holds up to EXEC (redis 7.0, src/networking.c resetClient).
+var askingBefore = []byte("*1\r\n$6\r\nASKING\r\n")
+
+// queued does what follows when something was queued on b, or was not.
+func (x *execution) queued(b *backend.Conn, err error) (refusal string) {
+	if err != nil {
+		return sendError(b.Node, err)
+	}
+	l := x.d.client.loop
+	if b.Dedicated {
+		b.Until = l.now + int64(b.Node.Options().RequestTimeout)
+	}
+	l.markBackend(b)
+	return ""
+}
+
+// Reply implements backend.Owner.
+func (x *execution) Reply(tag uint32, r backend.Reply) {
+	c := x.d.client
+	if c.closed || tag>>execTagBits != x.attempt {
+		return
+	}
+	at := int(tag & execTagMask)
+	if at == tagTryMulti || at == tagTryDiscard {
+		x.tried(at, r)
+		return
+	}
+	if at < len(x.sizes)-1 {
+		if r.First && r.Data[0] == '-' && x.refused == nil {
+			x.refused = slices.Clone(r.Data)
+		}
+		return
+	}
+	if r.First && r.Data[0] == '-' {
+		x.notRun(r)
+		return
+	}
+	if r.Last {
+		x.unwatch(true)
+	}
+	x.d.Reply(tagDirect, r)
+}
+
+// tried takes the answers to MULTI and DISCARD alone.
+func (x *execution) tried(at int, r backend.Reply) {
+	if r.First && r.Data[0] != '+' && x.refused == nil {
+		x.refused = slices.Clone(r.Data)
+	}
+	if at != tagTryDiscard || !r.Last {
+		return
+	}
+	if x.refused != nil {
+		x.notRun(r)
+		return
+	}
+	if x.watch != nil && r.Conn.Dedicated {
+		x.lostWatch() // DISCARD has ended it. This is not reached: WATCH asks first.
+		return
+	}
+	r.Conn.Transacts = true
+	x.attempt++
+	if refusal := x.sendBatch(r.Conn); refusal != "" {
+		x.d.give(refusal)
+	}
+}
+
+// notRun is called when the transaction was answered with an error as a whole.
+func (x *execution) notRun(r backend.Reply) {
+	c := x.d.client
+	cause := x.refused
+	if cause == nil {
+		cause = r.Data
+	}
+	if c.judge(x.d.cmd, cause, r.Conn).Kind == dialect.Pass {
+		x.unwatch(true)
+		text := trimLine(r.Data[1:])
+		if x.refused != nil {
+			text = fmt.Appendf(nil, "EXECABORT Transaction discarded because of: %s", trimLine(x.refused[1:]))
+		}
+		x.d.giveUp(HoldReleased, string(text))
+		return
+	}
+	if x.watch != nil {
+		x.lostWatch()
+		return
+	}
+	x.d.Reply(tagDirect, backend.Reply{Conn: r.Conn, Data: cause, Request: x.d.raw, First: true, Last: true})
+}
+
+// Fail implements backend.Owner. All requests of the batch fail together; what counts is whether EXEC may have been run.
+func (x *execution) Fail(tag uint32, f backend.Failure) {
+	c := x.d.client
+	if c.closed || tag>>execTagBits != x.attempt {
+		return
+	}
+	switch at := int(tag & execTagMask); {
+	case at == tagTryDiscard:
+		f.Sent = false
+	case at != len(x.sizes)-1:
+		return
+	}
+	x.attempt++
+	if x.watch != nil && !f.Sent {
+		x.lostWatch()
+		return
+	}
+	x.unwatch(false)
+	x.d.Fail(tagDirect, f)
+}
+
+// lostWatch answers that a watched key may have changed.
+func (x *execution) lostWatch() {
+	d := x.d
+	x.unwatch(false)
+	reply := appendNullArray(nil, d.client.resp3())
+	d.sink.deliver(d.tag, reply, true, true)
+	d.done()
+}
+
+// unwatch ends the WATCH of the transaction. clean says that the server has ended it, too.
+func (x *execution) unwatch(clean bool) {
+	c := x.d.client
+	if w := x.watch; w != nil && c.watch == w {
+		c.endWatch(clean)
+	}
+}
+
+func (x *execution) abandon() { x.attempt++ }
+
+var (
+	_ errand        = (*execution)(nil)
+	_ backend.Owner = (*execution)(nil)
+)

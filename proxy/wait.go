@@ -1,0 +1,159 @@
+package proxy
+
+import (
+	"fmt"
+	"time"
+
+	"sluice/backend"
+	"sluice/proxy/resp"
+)
+
+// waiting is a WAIT or WAITAOF: it asks every master how many of its replicas have what was written up to now, and answers
+// the least, which is what their response policy says. A server counts what the connection has written that asks;
+// Sluice's own connection for it has written nothing, but the server takes the offset at which it ran that connection's
+// last command for it (redis 7.0, src/server.c processCommand), which a PING in front of WAIT makes the present one. The
+// client's own writes are answered by then, since WAIT runs alone.
+//
+// Owned by the client's event loop.
+type waiting struct {
+	client *client
+	seq    uint32
+	conns  []*backend.Conn
+	left   int
+	least  []int64 // of each number that the servers answer; nil before the first
+	failed string  // the first error
+}
+
+var pingRequest = []byte("*1\r\n$4\r\nPING\r\n")
+
+func cmdWait(c *client, q request) bool {
+	l := c.loop
+	if q.v == nil || len(q.v.table.Groups) == 0 {
+		c.replyError(errNoTopology)
+		return true
+	}
+	timeout, ok := parseInteger(q.args[len(q.args)-1])
+	seq, alone := c.beginAlone(q.cmd, anySlot)
+	if !alone {
+		return false
+	}
+	c.pipe.at(seq).flags |= blocks
+	w := &waiting{client: c, seq: seq, left: len(q.v.table.Groups)}
+	c.waiting = w
+	for _, g := range q.v.table.Groups {
+		node := q.v.nodes[g.Master.Index]
+		b, refusal := l.lease(node, 2, c.db)
+		if refusal != "" {
+			w.fail(refusal)
+			continue
+		}
+		w.conns = append(w.conns, b)
+		err := b.Send(pingRequest, nil, 0, l.now)
+		if err == nil {
+			err = b.Send(q.raw, w, uint32(len(w.conns)-1), l.now)
+		}
+		if err != nil {
+			w.fail(sendError(node, err))
+			continue
+		}
+		if b.Until = 0; !ok || timeout > 0 {
+			b.Until = l.now + max(timeout, 0)*int64(time.Millisecond) + int64(node.Options().RequestTimeout)
+		}
+		l.markBackend(b)
+	}
+	return true
+}
+
+// Reply implements backend.Owner.
+func (w *waiting) Reply(tag uint32, r backend.Reply) {
+	if !r.Last || w.client.closed {
+		return
+	}
+	w.giveBack(tag, true)
+	numbers, ok := integersReply(r.Data)
+	switch {
+	case !ok:
+		w.fail(string(trimLine(r.Data[1:])))
+		return
+	case w.least == nil:
+		w.least = numbers
+	}
+	for i := range min(len(numbers), len(w.least)) {
+		w.least[i] = min(w.least[i], numbers[i])
+	}
+	w.one()
+}
+
+// Fail implements backend.Owner.
+func (w *waiting) Fail(tag uint32, f backend.Failure) {
+	if w.client.closed {
+		return
+	}
+	w.giveBack(tag, false)
+	w.fail(fmt.Sprintf("ERR connection to backend %s was lost: %v", f.Conn.Node.Addr, f.Err))
+}
+
+func (w *waiting) fail(text string) {
+	if w.failed == "" {
+		w.failed = text
+	}
+	w.one()
+}
+
+// one counts a server that has answered, or will not.
+func (w *waiting) one() {
+	if w.left--; w.left > 0 {
+		return
+	}
+	c := w.client
+	c.waiting = nil
+	if w.failed != "" {
+		c.deliverError(w.seq, w.failed)
+		return
+	}
+	var reply []byte
+	if len(w.least) != 1 {
+		reply = resp.AppendArray(nil, len(w.least))
+	}
+	for _, n := range w.least {
+		reply = resp.AppendInt(reply, n)
+	}
+	c.deliver(w.seq, reply, true, true)
+}
+
+func (w *waiting) giveBack(tag uint32, clean bool) {
+	b := w.conns[tag]
+	w.conns[tag] = nil
+	if b != nil {
+		w.client.loop.giveBack(b, clean)
+	}
+}
+
+// abandon is called when the client has gone.
+func (w *waiting) abandon() {
+	for i := range w.conns {
+		w.giveBack(uint32(i), false)
+	}
+}
+
+// integersReply reads ":1\r\n", or an array of such.
+func integersReply(reply []byte) ([]int64, bool) {
+	if n, ok := integerReply(reply); ok {
+		return []int64{n}, true
+	}
+	rest, ok := arrayReply(reply)
+	if !ok {
+		return nil, false
+	}
+	var numbers []int64
+	for len(rest) > 0 {
+		var f resp.Framer
+		n, done, err := f.Next(rest)
+		number, ok := integerReply(rest[:n])
+		if !done || err != nil || !ok {
+			return nil, false
+		}
+		numbers, rest = append(numbers, number), rest[n:]
+	}
+	return numbers, true
+}
