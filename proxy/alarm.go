@@ -39,6 +39,7 @@ func (l *loop) renew(p *Pool) {
 	for _, c := range l.clients {
 		if c.pool == p {
 			c.setReads()
+			c.renewUser()
 		}
 	}
 	l.settle(p)

@@ -45,7 +45,7 @@ func checkCoverage(t *testing.T, corpus []statement) {
 		}
 		used[command.Resolve(args)] = true
 	}
-	for id := range plans {
+	for id := range command.Count {
 		cmd := command.At(id)
 		if k := plans[id].kind; (k == planForward || k == planSplit) && !used[cmd] {
 			t.Errorf("no statement for %s", cmd.Name)
@@ -59,7 +59,7 @@ func TestOnlyTheseKeyCommandsAreRefused(t *testing.T) {
 	want := "migrate move pfdebug restore-asking " +
 		"spublish ssubscribe sunsubscribe"
 	var got []string
-	for id := range plans {
+	for id := range command.Count {
 		if cmd := command.At(id); plans[id].kind == planRefuse && len(cmd.Keys) > 0 {
 			got = append(got, cmd.Name)
 		}

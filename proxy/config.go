@@ -74,7 +74,7 @@ type PoolSettings struct {
 	// ClusterEmulation answers clients that ask for the nodes of a cluster.
 	ClusterEmulation bool
 	// Commands are those that Redis does not have, by name in lower case.
-	Commands map[string]*command.Command
+	Commands command.Declarations
 	// LearnCommands asks the masters for more of them.
 	LearnCommands bool
 }

@@ -12,22 +12,29 @@ import (
 // dispatch takes one request. It returns false when the request has to wait until the requests in flight
 // are answered; it is parsed again then. args and raw are valid during the call.
 func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
-	l := c.loop
 	cmd := command.Lookup(args[0])
 	if cmd == nil {
-		l.stats.Unknown++
-		if isHTTP(args[0]) {
-			l.server.log.Warn("closing a client that speaks HTTP", "client", c.id, "addr", c.addr)
-			c.close()
+		if cmd = c.pool.declared().Find(args[0]); cmd == nil {
+			c.dispatchUnknown(args)
 			return true
 		}
-		c.reject(unknownCommand(args))
-		return true
 	}
 	if cmd.KeyAt > 0 && cmd.ArityOK(len(args)) && c.mode == 0 && plans[cmd.ID].kind == planForward {
 		return c.forward(v, cmd, c.pool.Model.Slot(args[cmd.KeyAt]), raw, false)
 	}
 	return c.dispatchOther(request{v, cmd, args, raw})
+}
+
+// dispatchUnknown takes a request with a name that is no command.
+func (c *client) dispatchUnknown(args [][]byte) {
+	l := c.loop
+	l.stats.Unknown++
+	if isHTTP(args[0]) {
+		l.server.log.Warn("closing a client that speaks HTTP", "client", c.id, "addr", c.addr)
+		c.close()
+		return
+	}
+	c.reject(unknownCommand(args))
 }
 
 // reject answers a request that is not run at all with an error. A transaction that it was meant for can't be run either.
@@ -79,6 +86,13 @@ func (c *client) dispatchOther(q request) bool {
 	if c.is(modeStranger) && !q.cmd.Is(command.NoAuth) {
 		c.reject(errNoAuth)
 		return true
+	}
+	if c.is(modeRestricted) {
+		if denial := c.rights.Check(q.cmd, q.args); denial.Denied() {
+			c.loop.stats.Denied++
+			c.reject(denial.Text())
+			return true
+		}
 	}
 	if c.is(modeQueueing) && !endsQueueing(q.cmd) {
 		return c.enqueue(q)
@@ -133,7 +147,7 @@ func (c *client) forwardKeys(q request) bool {
 		return true
 	}
 	if slot == anySlot {
-		slot = c.someSlot(q.args[1])
+		slot = c.someSlot(q.args[min(1, len(q.args)-1)]) // Of a script it is the text, by which others call it.
 	}
 	return c.forward(q.v, q.cmd, slot, q.raw, many)
 }

@@ -115,7 +115,7 @@ func infoCommandStats(b *strings.Builder, _ *client, stats *Stats) {
 		}
 		usec := time.Duration(s.Nanos).Microseconds()
 		fmt.Fprintf(b, "cmdstat_%s:calls=%d,usec=%d,usec_per_call=%.2f,rejected_calls=0,failed_calls=%d\r\n",
-			command.At(id).Name, s.Calls, usec, float64(usec)/float64(s.Calls), s.Failed)
+			command.NameOf(id), s.Calls, usec, float64(usec)/float64(s.Calls), s.Failed)
 	}
 }
 

@@ -26,41 +26,45 @@ var localCommands = map[string]localFunc{
 	"command|docs": cmdCommandDocs, "command|list": cmdCommandList,
 	"command|getkeys": cmdCommandGetKeys, "command|getkeysandflags": cmdCommandGetKeysAndFlags,
 
+	"acl|whoami": cmdACLWhoAmI, "acl|cat": cmdACLCat, "acl|dryrun": cmdACLDryRun, "acl|help": cmdACLHelp,
+
 	"info": cmdInfo, "config|get": cmdConfigGet,
 }
 
 func cmdCommand(c *client, _ [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendAll(dst, c.resp3()) })
+	c.answer(func(dst []byte) []byte { return command.AppendAll(dst, c.pool.declared(), c.resp3()) })
 	return true
 }
 
 func cmdCommandInfo(c *client, args [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendInfo(dst, args[2:], c.resp3()) })
+	c.answer(func(dst []byte) []byte { return command.AppendInfo(dst, args[2:], c.pool.declared(), c.resp3()) })
 	return true
 }
 
 func cmdCommandCount(c *client, _ [][]byte) bool {
-	c.answer(command.AppendCount)
+	c.answer(func(dst []byte) []byte { return command.AppendCount(dst, c.pool.declared()) })
 	return true
 }
 
 func cmdCommandDocs(c *client, args [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendDocs(dst, args[2:], c.resp3()) })
+	c.answer(func(dst []byte) []byte { return command.AppendDocs(dst, args[2:], c.pool.declared(), c.resp3()) })
 	return true
 }
 
 func cmdCommandList(c *client, args [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendList(dst, args[2:]) })
+	c.answer(func(dst []byte) []byte { return command.AppendList(dst, args[2:], c.pool.declared()) })
 	return true
 }
 
 func cmdCommandGetKeys(c *client, args [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendGetKeys(dst, args[2:]) })
+	c.answer(func(dst []byte) []byte { return command.AppendGetKeys(dst, args[2:], c.pool.declared()) })
 	return true
 }
 
 func cmdCommandGetKeysAndFlags(c *client, args [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendGetKeysAndFlags(dst, args[2:], c.resp3()) })
+	c.answer(func(dst []byte) []byte {
+		return command.AppendGetKeysAndFlags(dst, args[2:], c.pool.declared(), c.resp3())
+	})
 	return true
 }
 

@@ -137,7 +137,7 @@ func checkMultiKeyCoverage(t *testing.T, list []statement) {
 	for _, s := range list {
 		used[command.Lookup([]byte(s.args[0]))] = true
 	}
-	for id := range plans {
+	for id := range command.Count {
 		cmd := command.At(id)
 		if plans[id].kind == planForward && cmd.KeyAt == 0 && cmd.Name != "sort_ro" && !used[cmd] {
 			t.Errorf("no statement for %s", cmd.Name)

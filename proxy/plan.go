@@ -67,7 +67,7 @@ var notYet = []string{
 
 // forbidden are commands that would act on a server behind Sluice's back.
 var forbidden = []string{
-	"acl", "bgrewriteaof", "bgsave", "debug", "failover", "migrate", "module", "move", "pfdebug", "pfselftest",
+	"bgrewriteaof", "bgsave", "debug", "failover", "migrate", "module", "move", "pfdebug", "pfselftest",
 	"psync", "replconf", "replicaof", "restore-asking", "save", "shutdown", "slaveof", "sync", "lolwut",
 }
 
@@ -82,13 +82,15 @@ func makePlans() []plan {
 	for _, name := range forbidden {
 		refusals[name] = notAllowed(name)
 	}
+	refusals["acl"] = errACL
 	for _, name := range clusterOnly {
 		refusals[name] = errNotCluster
 	}
-	table := make([]plan, command.Count)
-	for id := range table {
+	table := make([]plan, command.Declared+1)
+	for id := range command.Count {
 		table[id] = planOf(command.At(id), refusals)
 	}
+	table[command.Declared] = plan{kind: planForward}
 	return table
 }
 

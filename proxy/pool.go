@@ -34,10 +34,11 @@ type Pool struct {
 	holds holdBook
 
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
-	asked    atomic.Int64                 // loop clock of the last askAround
-	viewMu   sync.Mutex                   // held while view is replaced; guards fence
-	fence    string                       // of views to come
-	view     atomic.Pointer[view]         // read by the loops once per batch
+	commands declared
+	asked    atomic.Int64         // loop clock of the last askAround
+	viewMu   sync.Mutex           // held while view is replaced; guards fence
+	fence    string               // of views to come
+	view     atomic.Pointer[view] // read by the loops once per batch
 }
 
 // view is a topology with the nodes it names. Immutable.
@@ -127,6 +128,7 @@ func newPool(s *Server, cfg PoolConfig) *Pool {
 	}
 	settings := cfg.PoolSettings
 	p.settings.Store(&settings)
+	p.commands.set(settings.Commands)
 	return p
 }
 
@@ -162,9 +164,11 @@ func (p *Pool) SetTable(t *router.Table) {
 	p.onLoops((*loop).settle)
 }
 
-// SetSettings puts settings into force: users for the next AUTH, backend options for the next dial.
+// SetSettings puts settings into force: users and their rights, also for those who are connected; backend options for the
+// next dial.
 func (p *Pool) SetSettings(s PoolSettings) {
 	p.settings.Store(&s)
+	p.commands.set(s.Commands)
 	p.mu.Lock()
 	for _, n := range p.nodes {
 		n.SetOptions(&s.Backend)

@@ -122,9 +122,17 @@ func makeFromReplicas() (table [command.Count]bool) {
 	return table
 }
 
+// servedByReplicas reports whether a replica may serve a command. What declares one says whether it only reads.
+func servedByReplicas(cmd *command.Command) bool {
+	if cmd.ID == command.Declared {
+		return cmd.Is(command.ReadOnly)
+	}
+	return fromReplicas[cmd.ID]
+}
+
 // mayReadReplica reports whether a command may be served by a replica at all. In a cluster a slot may move without the
 // proxy knowing yet; then some keys of a command may be gone from a replica and others not, which its reply shows only
 // where each key has a part of it.
 func (c *client) mayReadReplica(cmd *command.Command, many bool) bool {
-	return fromReplicas[cmd.ID] && (!many || !c.pool.Model.Cluster())
+	return servedByReplicas(cmd) && (!many || !c.pool.Model.Cluster())
 }

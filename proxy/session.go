@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/proxy/acl"
 	"sluice/proxy/command"
 	"sluice/proxy/resp"
 )
@@ -21,6 +22,7 @@ type session struct {
 	libVer      string
 	noEvict     bool
 	noTouch     bool
+	rights      *acl.Rules // nil: everything; modeRestricted is on while it is set
 	reads       *ReadRules // nil: all reads go to the master
 	wishes      readWishes // what the client has asked for itself
 	addr, laddr string
@@ -81,9 +83,7 @@ func (c *client) login(user string, password []byte) bool {
 		c.loop.stats.AuthFailures++
 		return false
 	}
-	c.user = user
-	c.setMode(modeStranger, false)
-	c.setReads()
+	c.become(user, found)
 	return true
 }
 

@@ -25,7 +25,7 @@ func (c *client) mustWait(v *view, cmd *command.Command, slot router.Slot) bool 
 
 // hasReader reports whether a replica may serve a read of keys in slot now.
 func (c *client) hasReader(v *view, cmd *command.Command, slot router.Slot) bool {
-	if v == nil || !fromReplicas[cmd.ID] {
+	if v == nil || !servedByReplicas(cmd) {
 		return false
 	}
 	g := v.readableGroup(slot)

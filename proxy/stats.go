@@ -14,6 +14,7 @@ type Stats struct {
 	Unknown        uint64 // requests with a name that is no command
 	ProtocolErrors uint64
 	AuthFailures   uint64
+	Denied         uint64 // requests that the rights of their user don't allow
 	Panics         uint64
 	Retries        uint64 // requests sent again after a lost connection
 	ReadsAgain     uint64 // reads sent again because a replica could not serve them
@@ -29,8 +30,8 @@ type Stats struct {
 	ClientBytesOut uint64
 	BackendBytesIn uint64
 
-	Commands [command.Count]CommandStats
-	Latency  Histogram // from the dispatch of a forwarded request to its turn in the reply stream
+	Commands [command.Declared + 1]CommandStats // by command.Command.ID
+	Latency  Histogram                          // from the dispatch of a forwarded request to its turn in the reply stream
 
 	// Gauges, taken when the copy is made.
 	InFlight    int
@@ -120,6 +121,7 @@ func (s *Stats) merge(o *Stats) {
 	s.Unknown += o.Unknown
 	s.ProtocolErrors += o.ProtocolErrors
 	s.AuthFailures += o.AuthFailures
+	s.Denied += o.Denied
 	s.Panics += o.Panics
 	s.Retries += o.Retries
 	s.ReadsAgain += o.ReadsAgain

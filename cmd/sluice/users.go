@@ -29,11 +29,11 @@ func proxyUser(p *conf.Pool, u *conf.User) proxy.User {
 }
 
 // declaredCommands are the commands of [[pool.command]], by name.
-func declaredCommands(p *conf.Pool) map[string]*command.Command {
+func declaredCommands(p *conf.Pool) command.Declarations {
 	if len(p.Commands) == 0 {
 		return nil
 	}
-	all := make(map[string]*command.Command, len(p.Commands))
+	all := make(command.Declarations, len(p.Commands))
 	for i := range p.Commands {
 		all[p.Commands[i].Name] = command.Declare(p.Commands[i].Declaration())
 	}

@@ -2,6 +2,7 @@ package acl
 
 import (
 	"bytes"
+	"errors"
 
 	"sluice/proxy/command"
 )
@@ -90,8 +91,12 @@ func (r *Rules) checkKeys(cmd *command.Command, args [][]byte) Denial {
 	}
 	var few [fewKeys]command.KeyRef
 	keys, err := cmd.AppendKeyRefs(few[:0], args)
-	if err != nil {
-		return Denial{} // Nothing that has no keys is sent; what is wrong with it is said further on.
+	switch {
+	case errors.Is(err, command.ErrNoKeys):
+		return Denial{} // Its key specs are of shard channels.
+	case err != nil:
+		// Redis lets it pass, for the command itself then refuses it. But what is not found here may be found there.
+		return Denial{kind: deniedKey, cmd: cmd}
 	}
 	for _, k := range keys {
 		if !r.MayAccess(args[k.At], k.Flags) {

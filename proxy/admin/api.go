@@ -190,7 +190,7 @@ func (s *Server) stats(w http.ResponseWriter, _ *http.Request) {
 	}
 	for id := range st.Commands {
 		if c := &st.Commands[id]; c.Calls > 0 {
-			out.Commands[command.At(id).Name] = commandJSON{
+			out.Commands[command.NameOf(id)] = commandJSON{
 				Calls: c.Calls, Failed: c.Failed, MicrosEach: float64(c.Nanos) / 1000 / float64(c.Calls),
 			}
 		}

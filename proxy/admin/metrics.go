@@ -39,6 +39,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.counter("sluice_client_received_bytes_total", "Bytes read from clients.", st.ClientBytesIn)
 	e.counter("sluice_client_sent_bytes_total", "Bytes written to clients.", st.ClientBytesOut)
 	e.counter("sluice_client_auth_failures_total", "Refused passwords.", st.AuthFailures)
+	e.counter("sluice_client_denied_total", "Requests that the rights of their user don't allow.", st.Denied)
 	e.counter("sluice_client_protocol_errors_total", "Requests that could not be framed.", st.ProtocolErrors)
 
 	e.counter("sluice_requests_total", "Requests answered.", st.Requests)
@@ -79,7 +80,7 @@ func (e *exposition) commands(st *proxy.Stats) {
 	e.family("sluice_commands_total", "counter", "Commands by name and outcome.")
 	for id := range st.Commands {
 		if c := &st.Commands[id]; c.Calls > 0 {
-			name := command.At(id).Name
+			name := command.NameOf(id)
 			e.value("sluice_commands_total", float64(c.Calls-c.Failed), "cmd", name, "result", "ok")
 			e.value("sluice_commands_total", float64(c.Failed), "cmd", name, "result", "error")
 		}
@@ -87,7 +88,7 @@ func (e *exposition) commands(st *proxy.Stats) {
 	e.family("sluice_command_duration_seconds_total", "counter", "Time spent on forwarded commands, by name.")
 	for id := range st.Commands {
 		if c := &st.Commands[id]; c.Nanos > 0 {
-			e.value("sluice_command_duration_seconds_total", float64(c.Nanos)/1e9, "cmd", command.At(id).Name)
+			e.value("sluice_command_duration_seconds_total", float64(c.Nanos)/1e9, "cmd", command.NameOf(id))
 		}
 	}
 }

@@ -1,6 +1,9 @@
 package command
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Declaration states a command that is not in the table: one of a module, or of
 // a server of another family.
@@ -23,6 +26,53 @@ type Declaration struct {
 // Declared is the ID of every declared command. It is one past those of the
 // table, so arrays by ID that are to count them have Count+1 elements.
 const Declared = Count
+
+// NameOf returns the name for counters by ID: that of a command of the table, or
+// one for all declared ones.
+func NameOf(id int) string {
+	if id == Declared {
+		return "declared"
+	}
+	return commands[id].Name
+}
+
+// Declarations are declared commands by name in lower case. Immutable once they
+// are in use; nil is none.
+type Declarations map[string]*Command
+
+// longestDeclared bounds the names of declared commands.
+const longestDeclared = 64
+
+// Find returns the command with this name in any case, or nil. The name is read
+// only during the call; nothing is allocated.
+func (d Declarations) Find(name []byte) *Command {
+	if len(d) == 0 || len(name) > longestDeclared {
+		return nil
+	}
+	var buf [longestDeclared]byte
+	for i, b := range name {
+		buf[i] = lower(b)
+	}
+	return d[string(buf[:len(name)])]
+}
+
+// sorted returns them in the order of their names.
+func (d Declarations) sorted() []*Command {
+	list := make([]*Command, 0, len(d))
+	for _, c := range d {
+		list = append(list, c)
+	}
+	slices.SortFunc(list, func(a, b *Command) int { return strings.Compare(a.Name, b.Name) })
+	return list
+}
+
+// lookupFull is LookupFull with them.
+func (d Declarations) lookupFull(name []byte) *Command {
+	if c := LookupFull(name); c != nil {
+		return c
+	}
+	return d.Find(name)
+}
 
 // Declare makes a command of a declaration. It is not in the table: the caller
 // keeps it and asks for it where Lookup finds nothing.

@@ -1,17 +1,20 @@
 package command
 
-import "math/bits"
+import (
+	"math/bits"
+	"slices"
+)
 
 // AppendDocs appends the reply of COMMAND DOCS with these full names; unknown
 // ones are left out, and without a name it is every command. The map of a
 // command has the fields the table knows. Summary, complexity, history and
 // arguments are not among them: clients that read them must do without.
-func AppendDocs(dst []byte, names [][]byte, resp3 bool) []byte {
-	list := topLevel
+func AppendDocs(dst []byte, names [][]byte, more Declarations, resp3 bool) []byte {
+	list := append(slices.Clone(topLevel), more.sorted()...)
 	if len(names) > 0 {
 		list = nil
 		for _, name := range names {
-			if c := LookupFull(name); c != nil {
+			if c := more.lookupFull(name); c != nil {
 				list = append(list, c)
 			}
 		}

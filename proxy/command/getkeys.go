@@ -2,22 +2,25 @@ package command
 
 // AppendGetKeys appends the reply of COMMAND GETKEYS. args is the invocation
 // asked about, command name first.
-func AppendGetKeys(dst []byte, args [][]byte) []byte {
+func AppendGetKeys(dst []byte, args [][]byte, more Declarations) []byte {
 	e := encoder{out: dst}
-	e.getKeys(args, false)
+	e.getKeys(args, more, false)
 	return e.out
 }
 
 // AppendGetKeysAndFlags appends the reply of COMMAND GETKEYSANDFLAGS. args is
 // the invocation asked about, command name first.
-func AppendGetKeysAndFlags(dst []byte, args [][]byte, resp3 bool) []byte {
+func AppendGetKeysAndFlags(dst []byte, args [][]byte, more Declarations, resp3 bool) []byte {
 	e := encoder{out: dst, resp3: resp3}
-	e.getKeys(args, true)
+	e.getKeys(args, more, true)
 	return e.out
 }
 
-func (e *encoder) getKeys(args [][]byte, withFlags bool) {
+func (e *encoder) getKeys(args [][]byte, more Declarations, withFlags bool) {
 	c := Resolve(args)
+	if c == nil && len(args) > 0 {
+		c = more.Find(args[0])
+	}
 	if c == nil {
 		e.fail("Invalid command specified")
 		return

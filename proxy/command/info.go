@@ -2,11 +2,15 @@ package command
 
 import "math/bits"
 
-// AppendAll appends the reply of COMMAND.
-func AppendAll(dst []byte, resp3 bool) []byte {
+// AppendAll appends the reply of COMMAND. more are commands beside those of the
+// table, here and below.
+func AppendAll(dst []byte, more Declarations, resp3 bool) []byte {
 	e := encoder{out: dst, resp3: resp3}
-	e.array(len(topLevel))
+	e.array(len(topLevel) + len(more))
 	for _, c := range topLevel {
+		e.info(c)
+	}
+	for _, c := range more.sorted() {
 		e.info(c)
 	}
 	return e.out
@@ -14,14 +18,14 @@ func AppendAll(dst []byte, resp3 bool) []byte {
 
 // AppendInfo appends the reply of COMMAND INFO with these full names, null for
 // one that is unknown. Without a name it is the reply of COMMAND.
-func AppendInfo(dst []byte, names [][]byte, resp3 bool) []byte {
+func AppendInfo(dst []byte, names [][]byte, more Declarations, resp3 bool) []byte {
 	if len(names) == 0 {
-		return AppendAll(dst, resp3)
+		return AppendAll(dst, more, resp3)
 	}
 	e := encoder{out: dst, resp3: resp3}
 	e.array(len(names))
 	for _, name := range names {
-		c := LookupFull(name)
+		c := more.lookupFull(name)
 		if c == nil {
 			e.null()
 			continue
@@ -32,9 +36,9 @@ func AppendInfo(dst []byte, names [][]byte, resp3 bool) []byte {
 }
 
 // AppendCount appends the reply of COMMAND COUNT, which counts no subcommands.
-func AppendCount(dst []byte) []byte {
+func AppendCount(dst []byte, more Declarations) []byte {
 	e := encoder{out: dst}
-	e.integer(len(topLevel))
+	e.integer(len(topLevel) + len(more))
 	return e.out
 }
 

@@ -170,10 +170,10 @@ func FuzzAppendKeys(f *testing.F) {
 				checkAnyKeys(t, c, args[1:])
 			}
 		}
-		if reply := AppendGetKeys(nil, args); len(reply) == 0 {
+		if reply := AppendGetKeys(nil, args, nil); len(reply) == 0 {
 			t.Error("no reply")
 		}
-		decode(t, AppendGetKeysAndFlags(nil, args, true))
+		decode(t, AppendGetKeysAndFlags(nil, args, nil, true))
 	})
 }
 

@@ -1,12 +1,14 @@
 package command
 
+import "slices"
+
 // listFilter decides whether COMMAND LIST names a command.
 type listFilter func(*Command) bool
 
 // AppendList appends the reply of COMMAND LIST. args is what follows LIST:
 // nothing, or FILTERBY with ACLCAT, MODULE or PATTERN and a value; anything
 // else is answered with a syntax error. The list has subcommands too.
-func AppendList(dst []byte, args [][]byte) []byte {
+func AppendList(dst []byte, args [][]byte, more Declarations) []byte {
 	e := encoder{out: dst}
 	keep, ok := parseFilter(args)
 	if !ok {
@@ -14,7 +16,7 @@ func AppendList(dst []byte, args [][]byte) []byte {
 		return e.out
 	}
 	var names []string
-	for _, c := range commands {
+	for _, c := range append(slices.Clone(commands), more.sorted()...) {
 		if keep(c) {
 			names = append(names, c.Name)
 		}

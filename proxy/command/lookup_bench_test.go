@@ -84,7 +84,7 @@ func BenchmarkAppendAll(b *testing.B) {
 	b.ReportAllocs()
 	var out []byte
 	for b.Loop() {
-		out = AppendAll(out[:0], true)
+		out = AppendAll(out[:0], nil, true)
 	}
 	b.SetBytes(int64(len(out)))
 }

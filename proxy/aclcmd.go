@@ -1,0 +1,107 @@
+package proxy
+
+import (
+	"fmt"
+	"strings"
+
+	"sluice/proxy/acl"
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+)
+
+// Sluice's users are in its configuration, so what ACL would change or show of them is refused; what a client asks about
+// itself, and about the categories, is answered.
+
+func cmdACLWhoAmI(c *client, _ [][]byte) bool {
+	c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, c.user) })
+	return true
+}
+
+// cmdACLCat lists the categories, or the commands of one.
+func cmdACLCat(c *client, args [][]byte) bool {
+	names := command.CategoryNames()
+	switch {
+	case len(args) > 3:
+		c.replyError("ERR unknown subcommand or wrong number of arguments for '" + string(args[1]) + "'. Try ACL HELP.")
+		return true
+	case len(args) == 3:
+		category := command.CategoryByName(args[2])
+		if category == 0 {
+			c.replyError(fmt.Sprintf("ERR Unknown category '%s'", args[2]))
+			return true
+		}
+		names = commandsOf(category, c.pool.declared())
+	}
+	c.answer(func(dst []byte) []byte {
+		dst = resp.AppendArray(dst, len(names))
+		for _, name := range names {
+			dst = resp.AppendBulk(dst, name)
+		}
+		return dst
+	})
+	return true
+}
+
+// commandsOf lists the commands of a category.
+func commandsOf(category command.Categories, more command.Declarations) []string {
+	var names []string
+	for id := range command.Count {
+		if cmd := command.At(id); cmd.ACL&category != 0 {
+			names = append(names, cmd.Name)
+		}
+	}
+	for name, cmd := range more {
+		if cmd.ACL&category != 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// cmdACLDryRun says whether a user might run a command, without running it.
+func cmdACLDryRun(c *client, args [][]byte) bool {
+	users := c.pool.Settings().Users
+	user, request := userNamed(users, string(args[2])), args[3:]
+	var rights *acl.Rules
+	switch {
+	case user != nil:
+		rights = user.Rights
+	case len(users) > 0 || string(args[2]) != "default":
+		c.replyError(fmt.Sprintf("ERR User '%s' not found", args[2]))
+		return true
+	}
+	cmd := c.resolve(request)
+	switch {
+	case cmd == nil:
+		c.replyError(fmt.Sprintf("ERR Command '%s' not found", request[0]))
+		return true
+	case !cmd.ArityOK(len(request)):
+		c.replyError(command.ErrArity(cmd))
+		return true
+	}
+	denial := rights.Check(cmd, request)
+	if !denial.Denied() {
+		c.replyOK()
+		return true
+	}
+	c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, denial.DryRun(request)) })
+	return true
+}
+
+var aclHelp = []string{
+	"ACL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+	"CAT [<category>]",
+	"    List all commands that belong to <category>, or all command categories",
+	"    when no category is specified.",
+	"DRYRUN <username> <command> [<arg> ...]",
+	"    Returns whether the user can execute the given command without executing the command.",
+	"WHOAMI",
+	"    Return the current connection username.",
+	"HELP",
+	"    Prints this help.",
+}
+
+func cmdACLHelp(c *client, _ [][]byte) bool {
+	c.reply([]byte(fmt.Sprintf("*%d\r\n+%s\r\n", len(aclHelp), strings.Join(aclHelp, "\r\n+"))))
+	return true
+}

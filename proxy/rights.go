@@ -1,0 +1,71 @@
+package proxy
+
+import (
+	"sluice/proxy/acl"
+	"sluice/proxy/command"
+)
+
+// become gives the client the identity of a user, nil for the default user of a pool without users.
+func (c *client) become(name string, u *User) {
+	c.user = name
+	c.setMode(modeStranger, false)
+	c.setRights(nil)
+	if u != nil {
+		c.setRights(u.Rights)
+	}
+	c.setReads()
+}
+
+// setRights puts the rights of the client's user into force.
+func (c *client) setRights(r *acl.Rules) {
+	c.rights = r
+	c.setMode(modeRestricted, r != nil)
+}
+
+// renewUser gives the client what new settings say of its user, at once. A client whose user is gone is closed, as after
+// ACL DELUSER; so is one without a password when its pool begins to ask for one and has no default user.
+func (c *client) renewUser() {
+	users := c.pool.Settings().Users
+	u := userNamed(users, c.user)
+	switch {
+	case len(users) == 0 && c.user == "default":
+		c.become(c.user, nil) // Nobody has to say who he is any more.
+	case c.is(modeStranger):
+	case u == nil:
+		c.loop.server.log.Info("closing a client whose user is gone", "client", c.id, "addr", c.addr, "user", c.user)
+		c.close()
+	default:
+		c.setRights(u.Rights)
+		c.recheckQueue()
+	}
+}
+
+// recheckQueue ends a transaction of which the client may not run everything any more.
+func (c *client) recheckQueue() {
+	if !c.is(modeQueueing) || c.rights == nil {
+		return
+	}
+	rest := c.tx.queue
+	for _, size := range c.tx.sizes {
+		args := splitRequest(rest[:size])
+		rest = rest[size:]
+		if cmd := c.resolve(args); cmd == nil || c.rights.Check(cmd, args).Denied() {
+			c.tx.aborted = true
+			return
+		}
+	}
+}
+
+// resolve finds the command or subcommand that a request is about, nil when there is none.
+func (c *client) resolve(args [][]byte) *command.Command {
+	if cmd := command.Resolve(args); cmd != nil || len(args) == 0 {
+		return cmd
+	}
+	return c.pool.declared().Find(args[0])
+}
+
+// mayUseChannel reports whether the client's user may publish or subscribe to a channel; pattern says that it is one to
+// subscribe to.
+func (c *client) mayUseChannel(channel []byte, pattern bool) bool {
+	return c.rights.MayUse(channel, pattern)
+}
