@@ -63,9 +63,3 @@ func (c *client) resolve(args [][]byte) *command.Command {
 	}
 	return c.pool.declared().Find(args[0])
 }
-
-// mayUseChannel reports whether the client's user may publish or subscribe to a channel; pattern says that it is one to
-// subscribe to.
-func (c *client) mayUseChannel(channel []byte, pattern bool) bool {
-	return c.rights.MayUse(channel, pattern)
-}

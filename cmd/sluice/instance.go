@@ -17,6 +17,7 @@ import (
 	"sluice/discovery"
 	"sluice/discovery/cluster"
 	"sluice/discovery/codis"
+	"sluice/discovery/learn"
 	moves "sluice/discovery/migration"
 	"sluice/discovery/replication"
 	"sluice/discovery/static"
@@ -57,6 +58,7 @@ type source struct {
 	consul   *inConsul       // as the configuration says
 	watcher  *moves.Watcher
 	replicas *replication.Watcher
+	learner  *learn.Learner
 }
 
 // startInstance runs cfg. load is for reloads.
@@ -86,6 +88,7 @@ func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slo
 		}
 		in.work.Go(func() { s.watcher.Run(ctx) })
 		in.work.Go(func() { s.replicas.Run(ctx) })
+		in.work.Go(func() { s.learner.Run(ctx) })
 	}
 	in.awaitTopology(ctx)
 	if err := in.server.Start(); err != nil {
@@ -172,6 +175,7 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 	}
 	s.watcher = in.newWatcher(p, s)
 	s.replicas = in.newReplicaWatcher(p, s, id)
+	s.learner = in.newLearner(p, s.pool)
 	s.keeper = discovery.NewKeeper(discovery.Config{
 		Model: model, Source: src, Name: string(p.Discovery.Kind), Log: in.log.With("pool", p.Name), Reachable: reachable(p.Dialect, s.pool),
 		Apply: func(t *router.Table) {
@@ -307,6 +311,7 @@ func (s *source) trouble(addr string) {
 func (s *source) apply(p *conf.Pool, cfg *conf.Config, log *slog.Logger) {
 	s.pool.SetSettings(poolSettings(p, cfg, s.pool.Settings().Backend.Name[len(clientNamePrefix):]))
 	s.replicas.SetRules(replicaRules(p))
+	s.learner.Enable(p.LearnCommands)
 	s.watcher.SetRhythm(watchRhythm(p))
 	s.watcher.SetAccess(watcherAccess(p, s.pool.Settings().Backend.Name))
 	switch {

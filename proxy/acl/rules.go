@@ -163,7 +163,7 @@ func (r *Rules) MayAccess(key []byte, use command.KeyFlags) bool {
 	reads, writes := use&command.KeyAccess != 0, use&changes != 0
 	for i := range r.keys {
 		k := &r.keys[i]
-		if (k.read || !reads) && (k.write || !writes) && command.Match(k.pattern, key) {
+		if (k.read || !reads) && (k.write || !writes) && command.MatchPattern(k.pattern, key) {
 			return true
 		}
 	}
@@ -183,7 +183,7 @@ func (r *Rules) MayUse(channel []byte, pattern bool) bool {
 		return true
 	}
 	for _, allowed := range r.channels {
-		if pattern && bytes.Equal(allowed, channel) || !pattern && command.Match(allowed, channel) {
+		if pattern && bytes.Equal(allowed, channel) || !pattern && command.MatchPattern(allowed, channel) {
 			return true
 		}
 	}

@@ -1,14 +1,14 @@
 package command
 
-// Match reports whether text matches a Redis glob: * is any run of bytes, ? any
+// MatchPattern reports whether text matches a Redis glob: * is any run of bytes, ? any
 // byte, [a-z] and [^a-z] one of a set, and a backslash takes the next byte as it
 // is. Case counts. Both are read only during the call; nothing is allocated.
-func Match(pattern, text []byte) bool { return match(pattern, text, false) }
+func MatchPattern(pattern, text []byte) bool { return match(pattern, text, false) }
 
-// matchName is Match in any case for a name that is in lower case.
+// matchName is MatchPattern in any case for a name that is in lower case.
 func matchName(pattern []byte, name string) bool { return match(pattern, []byte(name), true) }
 
-// match is Match; with fold the text is in lower case, and the pattern in any.
+// match is MatchPattern; with fold the text is in lower case, and the pattern in any.
 //
 // Only the last star needs to be remembered: what an earlier one swallowed can
 // stay swallowed, so the work is bounded by the product of the lengths and a

@@ -1,0 +1,36 @@
+package main
+
+import (
+	"sluice/conf"
+	"sluice/discovery/learn"
+	"sluice/proxy"
+)
+
+// newLearner makes what asks the masters of a pool for commands that Redis does not have.
+func (in *instance) newLearner(p *conf.Pool, pool *proxy.Pool) *learn.Learner {
+	l := learn.New(learn.Config{
+		Servers: func() []learn.Server { return mastersOf(pool) },
+		Publish: pool.SetLearned,
+		Log:     in.log.With("pool", pool.Name),
+	})
+	l.Enable(p.LearnCommands)
+	return l
+}
+
+// mastersOf lists the masters of a pool that has a topology.
+func mastersOf(pool *proxy.Pool) []learn.Server {
+	table := pool.Table()
+	if table == nil {
+		return nil
+	}
+	var list []learn.Server
+	for _, g := range table.Groups {
+		n := pool.Node(g.Master.Addr)
+		if n == nil {
+			continue
+		}
+		st := n.Status()
+		list = append(list, learn.Server{Addr: n.Addr, Up: st.Err == "" && st.Role != "", Ask: n.Ask})
+	}
+	return list
+}
