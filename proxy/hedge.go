@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"time"
 
 	"sluice/backend"
@@ -65,11 +66,11 @@ func (l *loop) runHedges() {
 		h.line[n].hedge(l)
 		n++
 	}
-	h.line = append(h.line[:0], h.line[n:]...)
 	// Most are answered long since: there is no need to wake up for those.
-	for n = 0; n < len(h.line) && !h.line[n].open(); n++ {
+	for n < len(h.line) && !h.line[n].open() {
+		n++
 	}
-	h.line = append(h.line[:0], h.line[n:]...)
+	h.line = slices.Delete(h.line, 0, n) // It clears what it leaves behind: no client that has gone is kept.
 	if len(h.line) > 0 {
 		l.wakeAt(h.line[0].due)
 	}
@@ -105,15 +106,17 @@ func (a *awaited) hedge(l *loop) {
 		h.left--
 		return
 	}
+	b.CountRead()
 	l.hedging.tokens--
 	l.stats.Hedges++
 	c.strayed(a.seq)
 	l.sent(b)
 }
 
-// otherReader is the connection to a node that may serve a read as well as that one, the master in the end.
+// otherReader is the connection to a node that may serve a read as well as that one, the master in the end. Whoever may
+// not go back in time is bound to the node that it reads from while a read is in flight there.
 func (c *client) otherReader(v *view, slot router.Slot, not *backend.Node) *backend.Conn {
-	if v == nil || c.reads.Policy == ReadMaster {
+	if v == nil || c.reads.Policy == ReadMaster || c.reads.Consistency == Monotonic {
 		return nil
 	}
 	g := v.readableGroup(slot)
@@ -133,7 +136,7 @@ func (c *client) otherReader(v *view, slot router.Slot, not *backend.Node) *back
 			return b
 		}
 	}
-	if node := v.straight(slot); node != nil && c.reads.Policy != ReadReplica && c.reads.Consistency != Monotonic {
+	if node := v.straight(slot); node != nil && c.reads.Policy != ReadReplica {
 		return c.loop.link(node, c.proto, c.db)
 	}
 	return nil
@@ -152,31 +155,28 @@ type hedge struct {
 	left   int  // requests without an outcome
 	chosen bool // one has begun to answer: winner
 	winner uint32
-	over   bool
 }
 
 // Reply implements backend.Owner.
 func (h *hedge) Reply(tag uint32, r backend.Reply) {
-	if h.over || h.chosen && h.winner != tag {
+	if h.chosen && h.winner != tag {
 		return
 	}
-	if r.First && !h.chosen {
+	if !h.chosen {
 		h.chosen, h.winner = true, tag
 		if tag == hedgeSecond {
 			h.client.loop.stats.HedgesWon++
 		}
 	}
-	h.over = r.Last
 	h.client.Reply(h.seq, r)
 }
 
 // Fail implements backend.Owner.
 func (h *hedge) Fail(tag uint32, f backend.Failure) {
 	h.left--
-	if h.over || h.chosen && h.winner != tag || !h.chosen && h.left > 0 {
+	if h.chosen && h.winner != tag || !h.chosen && h.left > 0 {
 		return
 	}
-	h.over = true
 	h.client.Fail(h.seq, f)
 }
 

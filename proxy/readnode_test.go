@@ -26,10 +26,17 @@ type readNode struct {
 	mu      sync.Mutex // guards the fields below it
 	gate    chan struct{}
 	replies map[string]string // raw, by request; "" hangs up
+	rests   map[string]rest   // of those that come in two parts
+}
+
+// rest is the second part of a reply.
+type rest struct {
+	gate <-chan struct{} // closed when it may be sent
+	raw  string
 }
 
 func startReadNode(t testing.TB, name string) *readNode {
-	n := &readNode{name: name, replies: make(map[string]string)}
+	n := &readNode{name: name, replies: make(map[string]string), rests: make(map[string]rest)}
 	n.fakeBackend = startFake(t, n.run)
 	return n
 }
@@ -57,12 +64,17 @@ func (n *readNode) run(c *scriptedConn, args []string) {
 	}
 	n.mu.Lock()
 	raw, set := n.replies[strings.Join(args, " ")]
+	more, parts := n.rests[strings.Join(args, " ")]
 	n.mu.Unlock()
 	switch name := strings.ToUpper(args[0]); {
 	case set && raw == "":
 		c.hangUp()
 	case set:
 		c.reply(raw)
+		if parts {
+			c.wait(more.gate)
+			c.reply(more.raw)
+		}
 	case name == "GET":
 		c.reply(n.at(args[1]))
 	case name == "MGET":
@@ -95,6 +107,16 @@ func (n *readNode) answer(request, raw string) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.replies[request] = raw
+}
+
+// answerInParts is answer with a second part, which is sent when the function returned is called, perhaps twice.
+func (n *readNode) answerInParts(request, raw, second string) (send func()) {
+	gate := make(chan struct{})
+	n.answer(request, raw)
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.rests[request] = rest{gate, second}
+	return sync.OnceFunc(func() { close(gate) })
 }
 
 // readsTest is a proxy in front of groups with replicas.

@@ -37,6 +37,7 @@ func (in *instance) newConsul(p *conf.Pool, cfg *conf.Config, pool *proxy.Pool, 
 		Healthy: in.server.Responsive, Ready: pool.Ready, Unregistered: !cfg.Consul.Register,
 		OnLoss: string(cfg.Consul.OnLoss), Fence: pool.Fence, Log: log,
 		Fresh: func(ctx context.Context) error { return c.source.Fresh(ctx) },
+		Back:  func() { c.source.Retry() },
 	})
 	c.source = consul.New(consul.Config{
 		Client: client, Root: c.root, Pool: p.Name, Service: p.Discovery.Service, Model: pool.Model,

@@ -95,6 +95,32 @@ func (c *ctl) get(ctx context.Context, path string, query url.Values, v any) ([]
 	return c.ask(ctx, http.MethodGet, path, query, v)
 }
 
+// ofPools is the query for what is known of one pool, or of all when pool is "".
+func ofPools(pool string) url.Values {
+	query := url.Values{}
+	if pool != "" {
+		query.Set("pool", pool)
+	}
+	return query
+}
+
+// showPools asks for what is known of each pool and prints it; with --output json as it came.
+func showPools[T any](c *ctl, cmd *cobra.Command, path string, query url.Values, print func(out io.Writer, pools []T) error) error {
+	var list struct{ Pools []T }
+	body, err := c.get(cmd.Context(), path, query, &list)
+	if err != nil {
+		return err
+	}
+	if list.Pools == nil {
+		return errors.New("the answer has no pools in it; " + notSluice)
+	}
+	if c.asJSON() {
+		_, err := cmd.OutOrStdout().Write(body)
+		return err
+	}
+	return print(cmd.OutOrStdout(), list.Pools)
+}
+
 // ask is get with any method.
 func (c *ctl) ask(ctx context.Context, method, path string, query url.Values, v any) ([]byte, error) {
 	addr, err := c.addr()

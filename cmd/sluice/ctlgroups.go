@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strconv"
 	"text/tabwriter"
 	"time"
@@ -27,29 +26,16 @@ func (c *ctl) groupsCommand() *cobra.Command {
 			"What is not known is -. With --output json it is null, and there is more.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{}
-			if pool != "" {
-				query.Set("pool", pool)
-			}
+			query := ofPools(pool)
 			if group != "" {
 				query.Set("group", group)
 			}
-			var list admin.GroupList
-			body, err := c.get(cmd.Context(), "/api/v1/groups", query, &list)
-			if err != nil {
-				return err
-			}
-			if list.Pools == nil {
-				return errors.New("the answer has no pools in it; " + notSluice)
-			}
-			if c.asJSON() {
-				_, err := cmd.OutOrStdout().Write(body)
-				return err
-			}
-			if err := checkFound(list.Pools, pool, group); err != nil {
-				return err
-			}
-			return printGroups(cmd.OutOrStdout(), list.Pools)
+			return showPools(c, cmd, "/api/v1/groups", query, func(out io.Writer, pools []admin.PoolGroups) error {
+				if err := checkFound(pools, pool, group); err != nil {
+					return err
+				}
+				return printGroups(out, pools)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&pool, "pool", "", "of this pool only")

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
 	"strconv"
 	"text/tabwriter"
 
@@ -24,29 +23,15 @@ func (c *ctl) proxiesCommand() *cobra.Command {
 			"  LEASE   held; lost: it may be dead, or cut off from Consul and still serve",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{}
-			if pool != "" {
-				query.Set("pool", pool)
-			}
-			var list admin.ProxyList
-			body, err := c.get(cmd.Context(), "/api/v1/proxies", query, &list)
-			if err != nil {
-				return err
-			}
-			if list.Pools == nil {
-				return errors.New("the answer has no pools in it; " + notSluice)
-			}
-			if c.asJSON() {
-				_, err := cmd.OutOrStdout().Write(body)
-				return err
-			}
-			switch {
-			case len(list.Pools) == 0 && pool != "":
-				return fmt.Errorf("there is no pool %q with its topology in Consul; without --pool all are listed", pool)
-			case len(list.Pools) == 0:
-				return errors.New("no pool of this Sluice has its topology in Consul, so it knows no other proxies")
-			}
-			return printProxies(cmd.OutOrStdout(), list.Pools)
+			return showPools(c, cmd, "/api/v1/proxies", ofPools(pool), func(out io.Writer, pools []admin.PoolProxies) error {
+				switch {
+				case len(pools) == 0 && pool != "":
+					return fmt.Errorf("there is no pool %q with its topology in Consul; without --pool all are listed", pool)
+				case len(pools) == 0:
+					return errors.New("no pool of this Sluice has its topology in Consul, so it knows no other proxies")
+				}
+				return printProxies(out, pools)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&pool, "pool", "", "of this pool only")

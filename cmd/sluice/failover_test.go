@@ -330,20 +330,10 @@ func TestClusterFailoverUnderLoad(t *testing.T) {
 			t.Fatal(v.Error())
 		}
 	}
-	s := serve(t, fmt.Sprintf(`[proxy]
-admin = "127.0.0.1:0"
-log_format = "text"
-[[pool]]
-name = "main"
-listen = ["tcp://127.0.0.1:0"]
-slot_model = "cluster"
-[pool.discovery]
-kind = "cluster"
-seeds = [%q, %q]
-[pool.reads]
+	s := serve(t, clusterPool(`[pool.reads]
 policy = "prefer-replica"
 consistency = "read-your-writes"
-%s`, nodes[0].Addr(), nodes[1].Addr(), patience))
+`+patience, nodes[0].Addr(), nodes[1].Addr()))
 	for _, replica := range nodes[3:] {
 		s.awaitNode(t, replica.Addr(), "replica", "in sync")
 	}

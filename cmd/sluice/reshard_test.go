@@ -28,17 +28,7 @@ func TestReshardUnderLoad(t *testing.T) {
 func reshardUnder(t *testing.T, profile check.Profile, slots int) {
 	cluster := testbed.Cluster(t, 3, 0)
 	nodes := cluster.Nodes()
-	s := serve(t, fmt.Sprintf(`[proxy]
-admin = "127.0.0.1:0"
-log_format = "text"
-[[pool]]
-name = "main"
-listen = ["tcp://127.0.0.1:0"]
-slot_model = "cluster"
-[pool.discovery]
-kind = "cluster"
-seeds = [%q]
-[pool.backend]
+	s := serve(t, clusterPool(`[pool.backend]
 request_timeout = "10s"
 [pool.hold]
 max_wait = "10s"

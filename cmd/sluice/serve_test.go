@@ -47,6 +47,22 @@ slots = "%d-1023"
 `, a, cut, b, cut+1)
 }
 
+// clusterPool is a configuration with a pool that follows a cluster. The rest goes behind the seeds: more of
+// [pool.discovery], and other tables of the pool.
+func clusterPool(rest string, seeds ...string) string {
+	return fmt.Sprintf(`[proxy]
+admin = "127.0.0.1:0"
+log_format = "text"
+[[pool]]
+name = "main"
+listen = ["tcp://127.0.0.1:0"]
+slot_model = "cluster"
+[pool.discovery]
+kind = "cluster"
+seeds = ["%s"]
+%s`, strings.Join(seeds, `", "`), rest)
+}
+
 func serve(t *testing.T, config string) *served {
 	t.Helper()
 	s := &served{file: filepath.Join(t.TempDir(), "sluice.toml")}
@@ -231,17 +247,7 @@ func checkExposition(t *testing.T, url string) {
 
 func TestServeFollowsARealCluster(t *testing.T) {
 	c := testbed.Cluster(t, 3, 0)
-	s := serve(t, fmt.Sprintf(`[proxy]
-admin = "127.0.0.1:0"
-log_format = "text"
-[[pool]]
-name = "main"
-listen = ["tcp://127.0.0.1:0"]
-slot_model = "cluster"
-[pool.discovery]
-kind = "cluster"
-seeds = [%q]
-`, c.Addrs()[0]))
+	s := serve(t, clusterPool("", c.Addrs()[0]))
 	conn := connect(t, s.addr)
 	if got := do(t, conn, "SET foo bar"); got != "+OK" { // Slot 12182.
 		t.Fatal(got)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/tidwall/resp"
+
+	"sluice/discovery"
 )
 
 // maxReply bounds what one node may send in a look. The largest honest reply, CLUSTER SLOTS of a cluster
@@ -36,7 +38,7 @@ func (s *Source) ask(ctx context.Context, addr string) (view, error) {
 		return view{}, err
 	}
 	c := exchange{conn: conn, rd: resp.NewReader(io.LimitReader(conn, maxReply))}
-	v, err := c.view(addr, host, cfg.greeting())
+	v, err := c.view(addr, host, discovery.Greeting(cfg.Username, cfg.Password, cfg.ClientName))
 	if errors.Is(ctx.Err(), context.DeadlineExceeded) {
 		return view{}, fmt.Errorf("%s: no answer within %s", addr, cfg.Timeout)
 	}
@@ -44,21 +46,6 @@ func (s *Source) ask(ctx context.Context, addr string) (view, error) {
 		return view{}, fmt.Errorf("%s: %w", addr, err)
 	}
 	return v, nil
-}
-
-// greeting is what every connection begins with.
-func (cfg *Config) greeting() [][]string {
-	var cmds [][]string
-	switch {
-	case cfg.Username != "":
-		cmds = append(cmds, []string{"AUTH", cfg.Username, cfg.Password})
-	case cfg.Password != "":
-		cmds = append(cmds, []string{"AUTH", cfg.Password})
-	}
-	if cfg.ClientName != "" {
-		cmds = append(cmds, []string{"CLIENT", "SETNAME", cfg.ClientName})
-	}
-	return cmds
 }
 
 // exchange is one conversation with a node. Owned by the goroutine that asks. It never sends HELLO: the

@@ -80,6 +80,9 @@ type MemberConfig struct {
 	// Fresh, unless nil, returns when a topology that was read after the call is in force. Fence(false) waits for it: whoever
 	// was away may have been declared gone and have an old one. The lease is sure meanwhile.
 	Fresh func(ctx context.Context) error
+	// Back, unless nil, is called when Consul answers again after requests have failed. It must not block. The pauses between
+	// those are short and spread over the proxies, so whoever waits longer may do away with that.
+	Back func()
 }
 
 // Member is this proxy in Consul. Safe for concurrent use. Use NewMember.
@@ -358,6 +361,9 @@ func (m *Member) note(side string, t *trouble, err error) {
 	m.mu.Unlock()
 	if over {
 		m.cfg.Log.Info("Consul is as it should be again", "proxy", m.cfg.ID, "side", side)
+		if m.cfg.Back != nil {
+			m.cfg.Back()
+		}
 	}
 	if news {
 		m.cfg.Log.Warn("Consul does not have what it should, trying on", "proxy", m.cfg.ID, "side", side, "err", err)

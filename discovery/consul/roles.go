@@ -13,6 +13,7 @@ import (
 	"github.com/tidwall/resp"
 
 	"sluice/backend/dialect"
+	"sluice/discovery"
 	"sluice/router/lag"
 )
 
@@ -74,13 +75,13 @@ func (s *Source) SetAccess(user, password string) {
 
 // greeting is what the next connection begins with.
 func (p *probers) greeting() [][]string {
-	cfg := *p.cfg
+	user, password := p.cfg.Username, p.cfg.Password
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.access != nil {
-		cfg.Username, cfg.Password = p.access.user, p.access.password
+		user, password = p.access.user, p.access.password
 	}
-	return cfg.greeting()
+	return discovery.Greeting(user, password, p.cfg.ClientName)
 }
 
 // prober asks one node. Its goroutine owns conn; mu of probers guards last.
@@ -214,21 +215,6 @@ func (n *prober) hangUp() {
 		n.conn.Close()
 		n.conn = nil
 	}
-}
-
-// greeting is what every connection begins with. There is no HELLO: the reader knows RESP2 only.
-func (cfg *Config) greeting() [][]string {
-	var cmds [][]string
-	switch {
-	case cfg.Username != "":
-		cmds = append(cmds, []string{"AUTH", cfg.Username, cfg.Password})
-	case cfg.Password != "":
-		cmds = append(cmds, []string{"AUTH", cfg.Password})
-	}
-	if cfg.ClientName != "" {
-		cmds = append(cmds, []string{"CLIENT", "SETNAME", cfg.ClientName})
-	}
-	return cmds
 }
 
 // askedConn is a connection to a node that reads no more than an answer may have.

@@ -75,6 +75,7 @@ type Source struct {
 	acks    *acker
 	wake    chan struct{} // capacity 1: that something is new that is not in a mailbox
 	kick    chan struct{} // capacity 1: that the document is to be read now
+	relist  chan struct{} // capacity 1: that the catalog is
 	news    mailbox[news]
 	listing mailbox[listing]
 	saves   mailbox[saved]
@@ -145,7 +146,7 @@ func New(cfg Config) *Source {
 	s := &Source{
 		cfg: cfg, log: cfg.Log, health: newHealth(), wake: make(chan struct{}, 1), alarms: make(map[string]string),
 		news: newMailbox[news](), listing: newMailbox[listing](), saves: newMailbox[saved](),
-		orders: make(map[router.GroupID]string), kick: make(chan struct{}, 1), freshed: make(chan struct{}),
+		orders: make(map[router.GroupID]string), kick: make(chan struct{}, 1), relist: make(chan struct{}, 1), freshed: make(chan struct{}),
 	}
 	s.probers = &probers{cfg: &s.cfg, wake: s.wake, nodes: make(map[string]*prober)}
 	s.acks = &acker{
@@ -156,6 +157,13 @@ func New(cfg Config) *Source {
 
 // Refresh asks all nodes for their roles soon; Consul tells by itself. Safe for concurrent use; it never blocks for long.
 func (s *Source) Refresh() { s.probers.kickAll() }
+
+// Retry asks Consul for everything now: it answers others again. That ends the pauses after errors, and questions that may
+// have been lost on their way. Safe for concurrent use; it never blocks.
+func (s *Source) Retry() {
+	notify(s.kick)
+	notify(s.relist)
+}
 
 // SetMaster says who the master of a group is, by evidence that the Source does not have. It holds until the nodes say
 // something else than now. Safe for concurrent use.
@@ -293,7 +301,7 @@ func (s *Source) watchTopology(ctx context.Context) {
 // watchCatalog watches the nodes' service.
 func (s *Source) watchCatalog(ctx context.Context) {
 	w := &watch[[]*api.ServiceEntry]{
-		name: watchCatalog, wait: s.cfg.Wait, health: s.health, log: s.log,
+		name: watchCatalog, wait: s.cfg.Wait, health: s.health, log: s.log, kick: s.relist,
 		bucket: newBucket(catalogBurst, catalogMin, catalogMax),
 		ask:    s.askCatalog,
 		take:   func(entries []*api.ServiceEntry) { s.listing.put(readListing(entries, s.cfg.Pool)) },

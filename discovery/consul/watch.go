@@ -17,7 +17,8 @@ import (
 //     query would sleep until the server has counted up to it; the wait time bounds even that to a minute.
 //   - Index 0 in an answer would make the next query not block, so 1 is sent.
 //   - An error starts again at 0 too, after a pause with full jitter: a thousand proxies that lost one agent must not come
-//     back together. Nothing is handed on: an error is no news about the topology.
+//     back together. Nothing is handed on: an error is no news about the topology. A kick ends the pause: somebody knows
+//     that Consul is back. Whatever fails after it waits from the shortest pause on again.
 //   - Every round takes a token (bucket.go), also one that says nothing new: Consul before 1.10 wakes a query for a missing
 //     key with every write anywhere.
 //   - A deadline of our own stands behind the wait time, for an agent that was stopped or a path that swallows packets.
@@ -56,6 +57,7 @@ var errKicked = errors.New("asked anew")
 // run asks until ctx ends.
 func (w *watch[T]) run(ctx context.Context) {
 	var index uint64
+	failures := 0 // since the last answer or kick
 	for ctx.Err() == nil {
 		value, next, err := w.round(ctx, index)
 		switch {
@@ -66,9 +68,14 @@ func (w *watch[T]) run(ctx context.Context) {
 			continue
 		case err != nil:
 			index = 0
-			nap(ctx, pause(w.health.failed(w.name, err, w.log)), w.kick)
+			w.health.failed(w.name, err, w.log)
+			failures++
+			if nap(ctx, pause(failures), w.kick) {
+				failures = 0
+			}
 			continue
 		}
+		failures = 0
 		w.health.answered(w.name, w.log)
 		if next < index {
 			index = 0
