@@ -4,4 +4,6 @@ package proxy
 // subscribe to everything that matches.
 //
 //nolint:unused // For commands whose channels are not all in their arguments, and for subscriptions that outlive a reload.
-func (c *client) mayUseChannel(channel []byte, pattern bool) bool { return c.rights.MayUse(channel, pattern) }
+func (c *client) mayUseChannel(channel []byte, pattern bool) bool {
+	return c.rights.MayUse(channel, pattern)
+}

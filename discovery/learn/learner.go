@@ -43,8 +43,9 @@ type told struct {
 }
 
 const (
-	lookEvery = time.Second // a look at who is up costs nothing
-	askEvery  = time.Minute
+	lookEvery  = time.Second // a look at who is up costs nothing
+	askEvery   = time.Minute
+	againAfter = 10 * time.Second // one that does not know COMMAND fills no log
 )
 
 // New returns a Learner, which is off.
@@ -103,6 +104,11 @@ func (l *Learner) forget(servers []Server) bool {
 
 // ask asks one server. It reports whether that tells something new.
 func (l *Learner) ask(ctx context.Context, s Server, now time.Time) bool {
+	t := l.known[s.Addr]
+	if t == nil {
+		t = new(told)
+		l.known[s.Addr] = t
+	}
 	reply, err := s.Ask(ctx, "COMMAND")
 	var found map[string]command.Declaration
 	if err == nil {
@@ -112,15 +118,12 @@ func (l *Learner) ask(ctx context.Context, s Server, now time.Time) bool {
 		if ctx.Err() == nil {
 			l.cfg.Log.Warn("a server's commands are not known", "backend", s.Addr, "err", err)
 		}
+		t.at = now.Add(againAfter - askEvery) // What it has told before stays known.
 		return false
 	}
-	t := l.known[s.Addr]
-	if t != nil && maps.Equal(t.commands, found) {
-		t.at = now
-		return false
-	}
-	l.known[s.Addr] = &told{commands: found, at: now}
-	return true
+	changed := t.commands == nil || !maps.Equal(t.commands, found)
+	t.commands, t.at = found, now
+	return changed
 }
 
 // merge makes commands of what is known. One about which two servers do not agree is left out: it could go to the wrong

@@ -121,9 +121,10 @@ func TestLearnerFollowsTheServers(t *testing.T) {
 	x, y := entry("m.x", 2, "readonly", 1, 1, 1), entry("m.y", 2, "write", 1, 1, 1)
 	step(0, 0, 0, "") // It is off.
 	l.Enable(true)
-	step(time.Second, 1, 0, "") // No answer: again at the next look.
+	step(time.Second, 1, 0, "") // No answer: again, but not at once.
 	servers["a"].reply = replyOf(x)
-	step(time.Second, 1, 0, "m.x")
+	step(time.Second, 0, 0, "")
+	step(againAfter, 1, 0, "m.x")
 	step(time.Second, 0, 0, "m.x")
 	servers["b"].up, servers["b"].reply = true, replyOf(x, y)
 	step(time.Second, 0, 1, "m.x m.y")
@@ -131,8 +132,10 @@ func TestLearnerFollowsTheServers(t *testing.T) {
 	step(time.Second, 0, 0, "m.x m.y") // What is known stays known.
 	servers["b"].up, servers["b"].reply = true, replyOf(entry("m.x", 3, "readonly", 2, 2, 1))
 	step(time.Second, 0, 1, "") // They don't agree.
+	servers["a"].reply = nil
+	step(askEvery, 1, 1, "")
 	servers["a"].reply = replyOf(y)
-	step(askEvery, 1, 1, "m.x m.y")
+	step(againAfter, 1, 0, "m.x m.y")
 	delete(servers, "b")
 	step(time.Second, 0, 0, "m.y")
 	l.Enable(false)
