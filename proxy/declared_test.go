@@ -136,13 +136,19 @@ func TestDeclaredCommandsChangeWithAReload(t *testing.T) {
 		"bf.add":  command.Declare(command.Declaration{Name: "bf.add", Arity: -1, FirstKey: 2, LastKey: 2, KeyStep: 1}),
 		"bf.madd": command.Declare(command.Declaration{Name: "bf.madd", Arity: -3, FirstKey: 1, LastKey: 1, KeyStep: 1, Write: true}),
 	}
+	key, other := "k", ""
+	for _, k := range keysApart(codisModel, 20) {
+		if p.owner(k) != p.owner(key) {
+			other = k
+		}
+	}
 	p.pool.SetLearned(learned)
-	c.want("+"+p.owner("k")+" bf.add k x\r\n", "bf.add", "k", "x")
-	c.want("+"+p.owner("k")+" bf.madd k x\r\n", "bf.madd", "k", "x")
+	c.want("+"+p.owner(key)+" bf.add k "+other+"\r\n", "bf.add", key, other)
+	c.want("+"+p.owner(key)+" bf.madd k x\r\n", "bf.madd", key, "x")
 	s := *p.pool.Settings()
 	s.Commands = nil
 	p.pool.SetSettings(s)
-	c.want("+"+p.owner("k")+" bf.add x k\r\n", "bf.add", "x", "k")
+	c.want("+"+p.owner(other)+" bf.add k "+other+"\r\n", "bf.add", key, other)
 	p.pool.SetLearned(nil)
 	c.want("-ERR unknown command 'bf.add', with args beginning with: 'k' 'x' \r\n", "bf.add", "k", "x")
 }
