@@ -65,6 +65,8 @@ type PoolSettings struct {
 	Reads     PoolReads
 	// MoveParallel is how many SLOTSMGRTTAGONE one source gets at once from this process.
 	MoveParallel int
+
+	ClusterEmulation bool // answer CLUSTER commands as a cluster of one node
 }
 
 // Listen is an address to accept clients on.
