@@ -174,6 +174,8 @@ func TestRealClients(t *testing.T) {
 		{name: "redis-cli tools", run: useCLITools},
 		{name: "redis-benchmark", run: runBenchmark},
 		{name: "redis-benchmark cluster", cluster: true, run: runBenchmarkCluster},
+		{name: "ioredis", run: runIORedis},
+		{name: "ioredis cluster", cluster: true, run: runIORedisCluster},
 	}
 	server := testbed.Redis(t)
 	codis, cluster := codisTopology(t), clusterTopology(t)
