@@ -84,6 +84,9 @@ func (c *client) dispatchOther(q request) bool {
 		c.reject(errNoAuth)
 		return true
 	}
+	if c.is(modeUncached) && q.cmd.Name != "multi" {
+		c.setMode(modeUncached, false)
+	}
 	if c.is(modeQueueing) && !endsQueueing(q.cmd) {
 		return c.enqueue(q)
 	}

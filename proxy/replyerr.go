@@ -32,6 +32,7 @@ const (
 
 	errSelectWatch = "ERR SELECT between WATCH and EXEC is not supported through Sluice"
 
+	errNoCaching  = "ERR client-side caching is not supported through Sluice"
 	errNoTopology = "CLUSTERDOWN Sluice has no topology yet"
 )
 
