@@ -7,6 +7,7 @@ TOOLS := $(CURDIR)/.tools
 GOLANGCI_VERSION := v2.7.2
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
+IOREDIS := proxy/testdata/ioredis
 CONSUL := $(TOOLS)/consul-1.9.17
 FUZZTIME ?= 20s
 BENCHFLAGS ?=
@@ -29,7 +30,7 @@ dev-consul: build redis consul ## Build and start a playground with Consul: two 
 	bin/sluice dev --consul
 
 .PHONY: test
-test: redis consul ## Install what the tests need and run all of them: unit, race, integration with real servers
+test: redis consul ioredis ## Install what the tests need and run all of them: unit, race, integration with real servers
 	go vet ./...
 	go test -race -shuffle=on -timeout 10m ./...
 
@@ -80,6 +81,18 @@ endef
 .PHONY: redis
 redis:
 	@command -v redis-server >/dev/null || $(call install,$(if $(shell command -v brew),redis,redis-server))
+
+.PHONY: node
+node:
+	@command -v node >/dev/null && command -v npm >/dev/null || $(call install,$(if $(shell command -v brew),node,nodejs npm))
+
+.PHONY: ioredis
+ioredis: node $(IOREDIS)/node_modules/.package-lock.json
+
+# npm removes what is there before it installs, and writes this file last.
+$(IOREDIS)/node_modules/.package-lock.json: $(IOREDIS)/package-lock.json $(IOREDIS)/package.json
+	cd $(IOREDIS) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
 
 .PHONY: consul
 consul: ## Build the Consul that tests run against, unless SLUICE_CONSUL or PATH has one; a minute or two, once

@@ -103,8 +103,11 @@ func cmdClientTracking(c *client, args [][]byte) bool {
 	return true
 }
 
+// cmdClientCaching refuses. A client that sends it in one go with what it wants to keep (rueidis: CACHING YES, MULTI, PTTL,
+// GET, EXEC) looks at the last answer alone, so that has to fail as well: see cmdMulti.
 func cmdClientCaching(c *client, _ [][]byte) bool {
-	c.replyError("ERR client-side caching is not supported through Sluice")
+	c.replyError(errNoCaching)
+	c.setMode(modeUncached, true)
 	return true
 }
 

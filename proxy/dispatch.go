@@ -87,6 +87,9 @@ func (c *client) dispatchOther(q request) bool {
 		c.reject(errNoAuth)
 		return true
 	}
+	if c.is(modeUncached) && q.cmd.Name != "multi" {
+		c.setMode(modeUncached, false)
+	}
 	if c.is(modeRestricted) {
 		if denial := c.rights.Check(q.cmd, q.args); denial.Denied() {
 			c.loop.stats.Denied++

@@ -11,6 +11,7 @@ const (
 	modeRestricted                   // its user may not do everything
 	modeMuted                        // CLIENT REPLY OFF or SKIP
 	modeObserved                     // somebody runs MONITOR
+	modeUncached                     // the last command was a CLIENT CACHING that was refused
 )
 
 // is reports whether the client is in any of the modes.

@@ -33,6 +33,7 @@ const (
 	errSelectWatch = "ERR SELECT between WATCH and EXEC is not supported through Sluice"
 
 	errACL        = "ERR users are in the configuration of Sluice, in [[pool.auth.user]]: a reload changes them"
+	errNoCaching  = "ERR client-side caching is not supported through Sluice"
 	errNoTopology = "CLUSTERDOWN Sluice has no topology yet"
 )
 

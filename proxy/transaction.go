@@ -24,8 +24,9 @@ type transaction struct {
 	keys    [][]byte
 	shas    [][]byte // of EVALSHA
 	slot    router.Slot
-	keyed   bool // some command has a key, and slot is its slot
-	aborted bool // a command was refused: nothing is run
+	keyed   bool   // some command has a key, and slot is its slot
+	aborted bool   // a command was refused: nothing is run
+	why     string // EXEC says so, "" where the client knows
 }
 
 // maxQueued is the number of commands that the tags of an execution have room for, and MULTI and EXEC.
@@ -49,6 +50,10 @@ func cmdMulti(c *client, _ request) bool {
 		return true
 	}
 	c.setMode(modeQueueing, true)
+	if c.is(modeUncached) {
+		c.setMode(modeUncached, false)
+		c.tx.aborted, c.tx.why = true, errNoCaching
+	}
 	c.replyOK()
 	return true
 }
@@ -148,9 +153,13 @@ func cmdExec(c *client, q request) bool {
 		c.replyError("ERR EXEC without MULTI")
 		return true
 	case tx.aborted:
+		text := errExecAborted
+		if tx.why != "" {
+			text = "EXECABORT Transaction discarded because of: " + tx.why
+		}
 		c.endQueueing()
 		c.unwatch()
-		c.replyError(errExecAborted)
+		c.replyError(text)
 		return true
 	case len(tx.sizes) == 0 && c.watch == nil:
 		c.endQueueing()

@@ -30,3 +30,18 @@ WATCH {t}n; SET {t}n 1; MULTI; GET {t}n; EXEC; WATCH {t}n; DEL {t}n; MULTI; EXEC
 		}
 	})
 }
+
+// rueidis sends CLIENT CACHING YES in one go with a transaction, and keeps what that answers until it hears that it has
+// changed. As nobody will tell it, the transaction fails with the CACHING; the next one does not.
+func TestTransactionBehindRefusedCachingFails(t *testing.T) {
+	c := codisTopology(t).dial(t)
+	refused := "-" + errNoCaching + "\r\n"
+	got := c.pipeline("CLIENT CACHING YES\r\nMULTI\r\nPTTL k\r\nGET k\r\nEXEC\r\n", 5)
+	if got[0] != refused || got[4] != "-EXECABORT Transaction discarded because of: "+errNoCaching+"\r\n" {
+		t.Errorf("%q", got)
+	}
+	got = c.pipeline("CLIENT CACHING YES\r\nGET k\r\nMULTI\r\nGET k\r\nEXEC\r\nMULTI\r\nEXEC\r\n", 7)
+	if got[0] != refused || got[4] != "*1\r\n$-1\r\n" || got[6] != "*0\r\n" {
+		t.Errorf("%q", got)
+	}
+}

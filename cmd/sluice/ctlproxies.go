@@ -35,6 +35,7 @@ func (c *ctl) proxiesCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&pool, "pool", "", "of this pool only")
+	cmd.AddCommand(c.forgetCommand())
 	return cmd
 }
 

@@ -44,11 +44,16 @@ func (c *ctl) topologyCommand() *cobra.Command {
 			return fmt.Errorf("ctl topology has no command %q; see sluice ctl topology --help", args[0])
 		},
 	}
+	t.addFlags(cmd)
+	cmd.AddCommand(t.showCommand(), t.exportCommand(), t.initCommand(), t.importCommand(), t.acceptCommand())
+	return cmd
+}
+
+// addFlags adds the flags that say where the pool is.
+func (t *ctlTopology) addFlags(cmd *cobra.Command) {
 	cmd.PersistentFlags().StringVarP(&t.config, "config", "c", os.Getenv("SLUICE_CONFIG"),
 		"configuration file (or SLUICE_CONFIG; without both "+defaultConfig+", if it is here)")
 	cmd.PersistentFlags().StringVar(&t.pool, "pool", "", "name of the pool, if there are several")
-	cmd.AddCommand(t.showCommand(), t.exportCommand(), t.initCommand(), t.importCommand(), t.acceptCommand())
-	return cmd
 }
 
 // topologyTarget is the pool that a command is about.

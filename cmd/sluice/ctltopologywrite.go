@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"net/url"
 	"os"
 	"os/user"
 	"strings"
@@ -329,12 +328,8 @@ func (t *ctlTopology) acceptCommand() *cobra.Command {
 			"proxies have instead, import it.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			query := url.Values{}
-			if t.pool != "" {
-				query.Set("pool", t.pool)
-			}
 			var accepted admin.Accepted
-			body, err := t.ask(cmd.Context(), http.MethodPost, "/api/v1/topology/accept", query, &accepted)
+			body, err := t.ask(cmd.Context(), http.MethodPost, "/api/v1/topology/accept", ofPools(t.pool), &accepted)
 			if err != nil {
 				return err
 			}
