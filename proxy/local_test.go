@@ -11,7 +11,7 @@ import (
 	"sluice/proxy/resp"
 )
 
-// localStatements are answered by Sluice itself; "~" as in corpus_test.go.
+// localStatements are answered by Sluice itself; "~" as in statements_test.go.
 const localStatements = `
 PING; PING hi; PING "\r\n"; PING a b; ping; PiNg; ECHO x; ECHO ""; ECHO "\x00\r\n\xff"; ~TIME
 SELECT 0; SELECT x; SELECT ""; SELECT -1; SELECT 99999; SELECT 9223372036854775808; SELECT "1 "; SELECT 1.0; SELECT 0
