@@ -22,10 +22,15 @@ var allowances = map[string]allowance{
 	"random": {"a random choice among the members", sameKind},
 	"own": {"a report on the one who answers: Sluice has other memory, settings and counters than a server, " +
 		"or sums up those of several", sameKind},
+	"not-offered": {"Sluice says that it does not do this: client-side caching; pausing the clients of one proxy of several; " +
+		"histograms of commands; and between MULTI and EXEC what the server of the transaction can't answer", isNotOffered},
 	"crossslot": {"one command, or one transaction, uses keys of several slots, which may belong to several groups", isCrossSlot},
 	"unroutable": {"the number of keys makes no sense, so no server can be chosen to word the error; Sluice says that " +
 		"the syntax is wrong", bothErrors},
 }
+
+// abortedReply is how EXEC answers when a command of the transaction was not queued.
+const abortedReply = "-EXECABORT Transaction discarded because of previous errors.\r\n"
 
 var numbers = regexp.MustCompile(`\d+`)
 
@@ -47,8 +52,13 @@ func bothErrors(got, want string) bool {
 	return strings.HasPrefix(got, "-ERR ") && strings.HasPrefix(want, "-ERR ")
 }
 
+// isNotOffered accepts an error that says so, and the end of a transaction in which it was given.
+func isNotOffered(got, want string) bool {
+	return got == want || got == abortedReply || strings.HasPrefix(got, "-ERR ") && strings.Contains(got, " through Sluice")
+}
+
 // isCrossSlot accepts what a Redis Cluster answers, whatever a single server does.
 func isCrossSlot(got, _ string) bool {
 	return got == "-CROSSSLOT Keys in request don't hash to the same slot\r\n" ||
-		got == "-EXECABORT Transaction discarded because of previous errors.\r\n"
+		got == abortedReply
 }
