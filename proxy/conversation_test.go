@@ -98,9 +98,9 @@ func (c *conversation) step(i int, s statement) {
 	c.t.Helper()
 	switch s.act {
 	case actDo:
-		c.batch = append(c.batch, batched{i, resp.AppendCommand(nil, c.expand(s.mixed(i))...)})
+		c.batch = append(c.batch, batched{i, resp.AppendCommand(nil, c.expand(s.mixed(s.seed))...)})
 	case actSend:
-		c.conn(s.conn).request(c.expand(s.mixed(i))...)
+		c.conn(s.conn).request(c.expand(s.mixed(s.seed))...)
 	case actRead:
 		c.replies[i] = c.read(s)
 	case actHangUp:

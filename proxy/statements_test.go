@@ -27,6 +27,7 @@ type statement struct {
 	allowance  string // "" for none
 	known      string // the reply, where the server at hand is too old to ask
 	at         string // line of the file, for messages
+	seed       int    // of the case of its letters, see mixed
 }
 
 // act is what a statement does with its connection.
@@ -56,7 +57,7 @@ func statements(t *testing.T, corpus string) []statement {
 	for line := range strings.Lines(corpus) {
 		number++
 		for line = strings.TrimSpace(line); line != "" && line[0] != '#'; {
-			s := statement{at: strconv.Itoa(number)}
+			s := statement{at: strconv.Itoa(number), seed: len(list)}
 			line = s.prefix(line)
 			s.args, line = words(t, line)
 			s.directive()
