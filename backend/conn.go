@@ -203,17 +203,31 @@ func (c *Conn) SendAll(batch []byte, sizes []int, owner Owner, tag uint32, now i
 // SendAsking is Send with ASKING directly before the request: both are queued or neither is, because ASKING
 // alone would be taken for the next command's (Redis cluster specification, "ASK redirection").
 func (c *Conn) SendAsking(req []byte, owner Owner, tag uint32, now int64) error {
-	if c.Queued()+len(askingRequest) >= c.Node.Options().MaxQueued {
+	return c.SendBehind([][]byte{AskingRequest}, req, owner, tag, now)
+}
+
+// AskingRequest is ASKING in wire form. Immutable.
+var AskingRequest = []byte("*1\r\n$6\r\nASKING\r\n")
+
+// SendBehind is Send with other requests, whose replies are dropped, directly before the request: all are queued or none
+// is.
+func (c *Conn) SendBehind(first [][]byte, req []byte, owner Owner, tag uint32, now int64) error {
+	size := 0
+	for _, f := range first {
+		size += len(f)
+	}
+	if c.Queued()+size >= c.Node.Options().MaxQueued {
 		return ErrQueueFull
 	}
-	if err := c.Send(askingRequest, nil, 0, now); err != nil {
-		return err
+	if c.state == stateNew {
+		c.dial()
+	}
+	for _, f := range first {
+		c.queue(f, nil, 0, now)
 	}
 	c.queue(req, owner, tag, now)
 	return nil
 }
-
-var askingRequest = []byte("*1\r\n$6\r\nASKING\r\n")
 
 func (c *Conn) queue(req []byte, owner Owner, tag uint32, now int64) {
 	c.log.add(req)

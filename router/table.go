@@ -63,6 +63,28 @@ func (t *Table) SameOwner(u *Table, slot Slot) bool {
 	return a.Master == b.Master
 }
 
+// SameDivision reports whether t and u put the same slots together into groups, whatever the groups are called and who
+// their masters are.
+func (t *Table) SameDivision(u *Table) bool {
+	to, from := make([]*Group, len(t.Groups)), make([]*Group, len(u.Groups))
+	for slot, a := range t.slots {
+		b := u.slots[slot]
+		if a == nil || b == nil {
+			if a != b {
+				return false
+			}
+			continue
+		}
+		if to[a.Index] == nil && from[b.Index] == nil {
+			to[a.Index], from[b.Index] = b, a
+		}
+		if to[a.Index] != b || from[b.Index] != a {
+			return false
+		}
+	}
+	return true
+}
+
 // Ranges lists the slots that g owns.
 func (t *Table) Ranges(g *Group) []Range {
 	return RangesOf(len(t.slots), func(s Slot) bool { return t.slots[s] == g })

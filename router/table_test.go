@@ -80,3 +80,33 @@ func TestTableOwners(t *testing.T) {
 		t.Errorf("epoch %d", moved.Epoch)
 	}
 }
+
+func TestSameDivision(t *testing.T) {
+	model := CodisModel(4)
+	table := func(groups ...GroupSpec) *Table {
+		t.Helper()
+		table, err := NewBuilder(model).Build(Spec{Groups: groups})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return table
+	}
+	group := func(id GroupID, master string, from, to Slot) GroupSpec {
+		return GroupSpec{ID: id, Master: master, Slots: []Range{{From: from, To: to}}}
+	}
+	a := table(group("1", "a:1", 0, 1), group("2", "b:1", 2, 3))
+	f := func(want bool, b *Table) {
+		t.Helper()
+		if a.SameDivision(b) != want || b.SameDivision(a) != want {
+			t.Errorf("same division: %v, %v, want %v", a.SameDivision(b), b.SameDivision(a), want)
+		}
+	}
+	f(true, a)
+	f(true, table(group("2", "b:1", 2, 3), group("x", "c:1", 0, 1)))
+	f(true, table(group("1", "a:1", 2, 3), group("2", "b:1", 0, 1))) // They have changed places.
+	f(false, table(group("1", "a:1", 0, 2), group("2", "b:1", 3, 3)))
+	f(false, table(group("1", "a:1", 0, 3)))
+	f(false, table(group("1", "a:1", 0, 1), group("2", "b:1", 2, 2)))
+	f(false, table(group("1", "a:1", 0, 1), group("2", "b:1", 2, 2), group("3", "c:1", 3, 3)))
+	f(false, table(group("1", "a:1", 0, 1)))
+}

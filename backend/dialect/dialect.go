@@ -49,6 +49,8 @@ type Family struct {
 	// NoDBSize says that DBSIZE must not be sent: with slotmigrate and a key in every slot Pika answers it twice, and
 	// every reply behind it on the connection is the one of the request before.
 	NoDBSize bool
+	// KeepsMoved says that a node of a cluster may list keys of slots that it has handed over, or does not have yet.
+	KeepsMoved bool
 }
 
 // families by name. Immutable after construction.
@@ -151,6 +153,12 @@ var exact = map[string]bool{
 // Exact reports whether an error is in the very words of a server. A script may return an error of its own
 // that begins like one, after it has run.
 func Exact(reply []byte) bool { return exact[string(reply)] }
+
+// NoScript reports whether a reply is a server's to the SHA-1 of a script that it does not have (redis 3.2 to 7.2,
+// src/server.c createSharedObjects). That proves that no script was run only if the script did not make the text up.
+func NoScript(reply []byte) bool {
+	return string(reply) == "-NOSCRIPT No matching script. Please use EVAL.\r\n"
+}
 
 // fromScript recognises an error that redis.call raised inside a script, which may have run other commands
 // before and after (redis 7.0, src/script_lua.c luaError: " script: <sha>, on @user_script:<line>.").
