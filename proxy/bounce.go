@@ -3,7 +3,6 @@ package proxy
 import (
 	"errors"
 	"fmt"
-	"strings"
 
 	"sluice/backend"
 	"sluice/backend/dialect"
@@ -49,7 +48,7 @@ func (c *client) strayed(seq uint32) {
 	if p := c.pipe.at(seq); c.recent != nil && p.slot != anySlot {
 		c.recent.strayed(bucketOf(p.slot))
 	} else if c.recent != nil {
-		c.recent.strayed(1<<buckets - 1)
+		c.recent.strayed(allBuckets)
 	}
 }
 
@@ -71,19 +70,18 @@ func (c *client) judge(cmd *command.Command, reply []byte, b *backend.Conn) dial
 	return v
 }
 
-// isScript reports whether a command runs code of the client, which may end with any error it likes.
-func isScript(cmd *command.Command) bool {
-	return cmd != nil && (strings.HasPrefix(cmd.Name, "eval") || strings.HasPrefix(cmd.Name, "fcall"))
-}
-
-// lost looks at a failed request. If it may safely run again it is queued and lost returns true.
-func (c *client) lost(to sink, tag, seq uint32, f backend.Failure) bool {
+// lost looks at a failed request that was sent because of slot. If it may safely run again it is queued and lost returns
+// true.
+func (c *client) lost(to sink, tag, seq uint32, slot router.Slot, f backend.Failure) bool {
 	if c.loop.stopping || !c.maySendAgain(seq, f) || c.onlyOnce(f) && !to.again(tag) {
 		return false
 	}
-	slot, ok := c.oneOwner(c.pipe.at(seq).cmd, f.Request)
-	if !ok {
-		return false
+	if cmd := c.pipe.at(seq).cmd; len(requestKeys(cmd, f.Request)) > 0 {
+		owned, ok := c.oneOwner(cmd, f.Request)
+		if !ok {
+			return false
+		}
+		slot = owned
 	}
 	c.loop.stats.Retries++
 	c.strayed(seq)

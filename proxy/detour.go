@@ -97,9 +97,9 @@ func (l *loop) pause(tries int) int64 {
 func (c *client) detour(to sink, tag, seq uint32, slot router.Slot, raw []byte) *detour {
 	p := c.pipe.at(seq)
 	d := &detour{client: c, sink: to, tag: tag, seq: seq, cmd: p.cmd, slot: slot}
-	d.wide = p.slot == anySlot && !c.pool.Model.Cluster()
 	d.raw = c.loop.pool.Append(nil, raw)
 	d.keys = requestKeys(d.cmd, d.raw)
+	d.wide = p.slot == anySlot && !c.pool.Model.Cluster() && len(d.keys) > 0
 	d.noteKeys(1)
 	return d
 }
@@ -155,6 +155,10 @@ func (d *detour) run() {
 		return
 	}
 	v := c.pool.view.Load()
+	if s, ok := d.sink.(*split); ok && s.redivided(v) {
+		d.give(dividedAnew(d.slot))
+		return
+	}
 	o, blocked := c.pool.obstacle(v, d.slot)
 	if !blocked && d.silent != nil && v.master(d.slot) == d.silent && d.silent.AnsweredAt() < d.silentAt {
 		o, blocked = obstacle{cause: HoldNoMaster, slot: d.slot, node: d.silent, since: d.silentAt}, true
@@ -237,16 +241,20 @@ func (d *detour) followTo() {
 // send hands the request to a connection.
 func (d *detour) send(b *backend.Conn) {
 	l := d.client.loop
-	send := b.Send
-	if d.ask {
-		send = b.SendAsking
-	}
-	if err := send(d.raw, d, tagDirect, l.now); err != nil {
+	if err := b.SendBehind(d.first(), d.raw, d, tagDirect, l.now); err != nil {
 		d.give(sendError(b.Node, err))
 		return
 	}
 	d.state = detourSent
 	l.markBackend(b) // No early flush: this may run inside a callback of b.
+}
+
+// first is what is sent directly before the request.
+func (d *detour) first() (requests [][]byte) {
+	if d.ask {
+		requests = append(requests, backend.AskingRequest)
+	}
+	return requests
 }
 
 // wait holds the request for a moment; why is what is in the way. With free it waits also where nothing may

@@ -149,8 +149,11 @@ func (c *client) forwardKeys(q request) bool {
 		c.replyError(refusal)
 		return true
 	}
-	if slot == anySlot {
-		slot = c.someSlot(q.args[min(1, len(q.args)-1)]) // Of a script it is the text, by which others call it.
+	switch {
+	case isScript(q.cmd):
+		slot = c.scriptSlot(q, slot)
+	case slot == anySlot:
+		slot = c.someSlot(q.args[min(1, len(q.args)-1)])
 	}
 	return c.forward(q.v, q.cmd, slot, q.raw, many)
 }

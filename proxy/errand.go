@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"hash/crc32"
+
 	"sluice/backend"
 	"sluice/proxy/command"
 	"sluice/router"
@@ -36,5 +38,19 @@ func (c *client) runErrand(cmd *command.Command, slot router.Slot, raw []byte, k
 	return true
 }
 
-// someSlot is a slot for a request that has no key and may run anywhere: of all requests with the same mark the same.
-func (c *client) someSlot(mark []byte) router.Slot { return c.pool.Model.Slot(mark) }
+// someSlot is a slot for a request that has no key and may run anywhere: of all requests with the same mark the same, while
+// the slots have the same owners.
+func (c *client) someSlot(mark []byte) router.Slot {
+	slots := c.pool.Model.Slots()
+	first := int(crc32.ChecksumIEEE(mark) % uint32(slots))
+	v := c.pool.view.Load()
+	if v == nil {
+		return router.Slot(first)
+	}
+	for i := range slots { // Slots that nobody owns are passed over.
+		if slot := router.Slot((first + i) % slots); v.table.Owner(slot) != nil {
+			return slot
+		}
+	}
+	return router.Slot(first)
+}

@@ -134,7 +134,7 @@ func (c *client) Fail(seq uint32, f backend.Failure) {
 	if c.closed {
 		return
 	}
-	if c.lost(c, seq, seq, f) {
+	if c.lost(c, seq, seq, c.pipe.at(seq).slot, f) {
 		return
 	}
 	if p := c.pipe.at(seq); len(c.detours) > 0 {

@@ -56,6 +56,7 @@ type loop struct {
 	blocked   map[*blocking]struct{}  // at a server
 	nudged    map[*backend.Node]int64 // loop clock of the last nudge
 	arrivals  arrivals
+	scripts   map[*Pool]*seenScripts
 	alarm     *time.Timer // runs rang
 	alarmAt   int64       // loop clock, 0 when it is not set
 	flushTask gnet.Runnable
@@ -246,20 +247,25 @@ func (l *loop) rewatch(c *client) {
 
 // link returns the loop's connection to node for a protocol version and a database, making it if needed.
 func (l *loop) link(node *backend.Node, proto, db int) *backend.Conn {
-	return l.connTo(node, proto, db, false)
+	return l.connTo(node, proto, db, false, false)
 }
 
 // replicaLink is link for reads that are sent to a replica on purpose.
 func (l *loop) replicaLink(node *backend.Node, proto, db int) *backend.Conn {
-	return l.connTo(node, proto, db, true)
+	return l.connTo(node, proto, db, true, false)
 }
 
-func (l *loop) connTo(node *backend.Node, proto, db int, replica bool) *backend.Conn {
+// killLink is link for what ends a script: a server that runs one reads nothing more from the connection it came on.
+func (l *loop) killLink(node *backend.Node, proto int) *backend.Conn {
+	return l.connTo(node, proto, 0, false, true)
+}
+
+func (l *loop) connTo(node *backend.Node, proto, db int, replica, aside bool) *backend.Conn {
 	for node.ID >= len(l.links) {
 		l.links = append(l.links, nil)
 	}
 	for i, b := range l.links[node.ID] {
-		if b.Proto != proto || b.DB != db || b.Replica != replica {
+		if b.Proto != proto || b.DB != db || b.Replica != replica || b.Aside != aside {
 			continue
 		}
 		if !b.Closed() {
@@ -269,7 +275,7 @@ func (l *loop) connTo(node *backend.Node, proto, db int, replica bool) *backend.
 		break
 	}
 	b := backend.NewConn(node, proto, db, l.el, l.pool, l)
-	b.Replica = replica
+	b.Replica, b.Aside = replica, aside
 	l.links[node.ID] = append(l.links[node.ID], b)
 	return b
 }

@@ -61,8 +61,7 @@ var sessionCommands = map[string]sessionFunc{
 var notYet = []string{
 	"subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe",
 	"publish", "spublish", "pubsub", "monitor",
-	"script", "function", "scan", "keys", "randomkey", "dbsize", "flushall", "flushdb", "swapdb",
-	"memory", "latency", "slowlog", "lastsave", "role",
+	"latency", "slowlog", "role",
 }
 
 // forbidden are commands that would act on a server behind Sluice's back.

@@ -31,13 +31,15 @@ type Pool struct {
 	nodes  map[string]*backend.Node
 	probes sync.WaitGroup
 
-	holds holdBook
+	holds   holdBook
+	scripts scriptCache
 
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
 	commands declared
 	asked    atomic.Int64         // loop clock of the last askAround
-	viewMu   sync.Mutex           // held while view is replaced; guards fence
+	viewMu   sync.Mutex           // held while view is replaced; guards fence and places
 	fence    string               // of views to come
+	places   places               // guarded by viewMu
 	view     atomic.Pointer[view] // read by the loops once per batch
 }
 
@@ -47,6 +49,7 @@ type view struct {
 	nodes []*backend.Node // by router.Node.Index; nil for indexes that table does not use
 	since int64           // loop clock at which it came into force
 
+	shares  []share    // by place
 	readers [][]reader // by router.Group.Index; nil when nothing may be read from replicas
 	settled []int64    // by slot: loop clock at which it last changed hands, 0 for before base; nil when none did
 	base    int64      // since of the first view
@@ -158,6 +161,7 @@ func (p *Pool) SetTable(t *router.Table) {
 	v.fence = p.fence
 	v.noteSettled(p.view.Load())
 	v.setReaders(p.settings.Load())
+	v.shares = sharesOf(v.table, p.places.assign(v.table.Groups))
 	p.view.Store(v)
 	p.viewMu.Unlock()
 	p.markWanted(t)

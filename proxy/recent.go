@@ -32,6 +32,9 @@ type recent struct {
 // buckets is how many a recent tells apart; one bit each in a mask.
 const buckets = 64
 
+// allBuckets is the mask of all of them.
+const allBuckets = 1<<buckets - 1
+
 func bucketOf(slot router.Slot) uint64 { return 1 << (slot % buckets) }
 
 // each calls f with the number of every bucket in a mask.

@@ -35,6 +35,8 @@ const (
 	errACL        = "ERR users are in the configuration of Sluice, in [[pool.auth.user]]: a reload changes them"
 	errNoCaching  = "ERR client-side caching is not supported through Sluice"
 	errNoTopology = "CLUSTERDOWN Sluice has no topology yet"
+	errCursor     = "ERR invalid cursor"
+	errSwapDB     = "ERR SWAPDB is not allowed in cluster mode"
 )
 
 func appendErrorLine(dst []byte, text string) []byte { return resp.AppendError(dst, text) }

@@ -24,6 +24,7 @@ type split struct {
 	parts  []splitPart
 	of     []int  // MGET: the part of each key, in the order of the request
 	left   int    // parts not answered
+	fan    *fan   // not nil: the parts are whole commands for one master each
 	writes uint64 // buckets counted in client.recent
 }
 
@@ -133,6 +134,10 @@ func (c *client) newSplit(v *view, cmd *command.Command, kind splitKind, args []
 func (s *split) send(i int) {
 	c, part := s.client, &s.parts[i]
 	l := c.loop
+	if s.fan != nil {
+		s.sendRaw(i, s.fan.raw)
+		return
+	}
 	l.scratch = resp.AppendArray(l.scratch[:0], part.args)
 	l.scratch = resp.AppendBulk(l.scratch, s.cmd.Name)
 	l.scratch = append(l.scratch, part.body...)
@@ -141,12 +146,18 @@ func (s *split) send(i int) {
 		c.addDetour(c.detour(s, uint32(i), s.seq, part.slot, l.scratch))
 		return
 	}
+	s.sendRaw(i, l.scratch)
+}
+
+// sendRaw sends the request of a part.
+func (s *split) sendRaw(i int, raw []byte) {
+	l, part := s.client.loop, &s.parts[i]
 	b, refusal := s.connFor(part)
 	if b == nil {
 		s.answer(i, appendErrorLine(nil, refusal))
 		return
 	}
-	if err := b.Send(l.scratch, s, uint32(i), l.now); err != nil {
+	if err := b.Send(raw, s, uint32(i), l.now); err != nil {
 		s.answer(i, appendErrorLine(nil, sendError(b.Node, err)))
 		return
 	}
@@ -162,7 +173,7 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 	}
 	part := &s.parts[tag]
 	part.atServer = !r.Last
-	if r.First && r.Data[0] == '-' && c.bounced(s, tag, s.seq, part.slot, r) {
+	if r.First && r.Data[0] == '-' && !s.atOnce() && c.bounced(s, tag, s.seq, part.slot, r) {
 		return
 	}
 	if s.doubtful(part, r) {
@@ -196,7 +207,7 @@ func (s *split) slots(part *splitPart) router.Slot {
 func (s *split) Fail(tag uint32, f backend.Failure) {
 	c := s.client
 	s.parts[tag].atServer = false
-	if c.closed || c.lost(s, tag, s.seq, f) {
+	if c.closed || !s.atOnce() && c.lost(s, tag, s.seq, s.parts[tag].slot, f) {
 		return
 	}
 	c.mayHaveOvertaken(s.seq, s.slots(&s.parts[tag]), s.cmd, f)
@@ -211,6 +222,9 @@ func (s *split) deliver(tag uint32, data []byte, _, last bool) {
 	part := &s.parts[tag]
 	part.reply = append(part.reply, data...)
 	s.client.held += len(data)
+	if s.client.held > s.client.loop.server.limits().ClientOutput {
+		s.client.mark() // flush closes it.
+	}
 	if last {
 		if part.count != 0 {
 			s.client.recent.answered(part.need.buckets, part.count)
@@ -245,9 +259,6 @@ func (s *split) answer(i int, reply []byte) {
 func (s *split) answered() {
 	s.left--
 	if s.left > 0 {
-		if s.client.held > s.client.loop.server.limits().ClientOutput {
-			s.client.mark() // flush closes it.
-		}
 		return
 	}
 	for i := range s.parts {
@@ -262,6 +273,9 @@ func (s *split) answered() {
 
 // merge makes the reply of the whole command.
 func (s *split) merge() []byte {
+	if s.fan != nil {
+		return s.mergeFan()
+	}
 	if failure := s.failure(); failure != nil {
 		return failure
 	}
@@ -291,7 +305,7 @@ func (s *split) failure() []byte {
 			failure = reply
 		}
 	}
-	if failures == 0 || failures == len(s.parts) || s.cmd.Is(command.ReadOnly) || bytes.HasPrefix(failure, unknownOutcome) {
+	if failures == 0 || failures == len(s.parts) || !s.cmd.Is(command.Write) || bytes.HasPrefix(failure, unknownOutcome) {
 		return failure
 	}
 	return appendErrorLine(nil, fmt.Sprintf("ERR outcome unknown: %d of %d parts of %s failed, the first with: %s",

@@ -47,6 +47,9 @@ func (s *split) countWrites() {
 // connFor is the connection that a part goes to; nil with the error to answer when no node may serve it.
 func (s *split) connFor(part *splitPart) (b *backend.Conn, refusal string) {
 	c := s.client
+	if s.atOnce() {
+		return c.loop.killLink(part.node, c.proto), ""
+	}
 	master := c.loop.link(part.node, c.proto, c.db)
 	if c.reads == nil || !s.cmd.Is(command.ReadOnly) {
 		return master, ""
