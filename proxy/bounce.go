@@ -17,7 +17,7 @@ import (
 func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.Reply) bool {
 	verdict := c.judge(c.pipe.at(seq).cmd, r.Data, r.Conn)
 	if verdict.Kind == dialect.Pass {
-		return false
+		return c.lacksScript(to, tag, seq, slot, r)
 	}
 	if r.Conn.Replica && verdict.Kind != dialect.Moved && verdict.Kind != dialect.Ask {
 		unproven(r.Conn)

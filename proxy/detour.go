@@ -50,7 +50,8 @@ type detour struct {
 	behind uint32 // how many requests behind this one need no more waiting, see awaited
 
 	transit transit
-	errand  errand // nil for a request that takes no more than to be sent
+	errand  errand  // nil for a request that takes no more than to be sent
+	script  *reload // not nil: the server lacked the script
 }
 
 type detourState uint8
@@ -150,6 +151,9 @@ func (c *client) runDetours() {
 // run takes the next step towards the owner of the slot.
 func (d *detour) run() {
 	c := d.client
+	if d.script.waits() {
+		return
+	}
 	if d.addr != "" {
 		d.followTo()
 		return
@@ -251,6 +255,9 @@ func (d *detour) send(b *backend.Conn) {
 
 // first is what is sent directly before the request.
 func (d *detour) first() (requests [][]byte) {
+	if d.script != nil {
+		requests = append(requests, d.script.load)
+	}
 	if d.ask {
 		requests = append(requests, backend.AskingRequest)
 	}
@@ -404,6 +411,9 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 			if d.obey(v, r) {
 				c.runDetours()
 			}
+			return
+		}
+		if d.lacksScript(r) {
 			return
 		}
 	}

@@ -57,8 +57,9 @@ type loop struct {
 	nudged    map[*backend.Node]int64 // loop clock of the last nudge
 	arrivals  arrivals
 	scripts   map[*Pool]*seenScripts
-	alarm     *time.Timer // runs rang
-	alarmAt   int64       // loop clock, 0 when it is not set
+	checks    map[checkKey]*scriptCheck // in flight
+	alarm     *time.Timer               // runs rang
+	alarmAt   int64                     // loop clock, 0 when it is not set
 	flushTask gnet.Runnable
 
 	wants   atomic.Int32 // the pace that the last tick asked for; read by the ticker

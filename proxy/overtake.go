@@ -85,6 +85,10 @@ func (c *client) giveUpPassed(passed []*detour) {
 		if c.closed {
 			return
 		}
+		if d.script != nil {
+			d.giveUp(HoldReleased, errNoScript) // What the server has said, in its place.
+			continue
+		}
 		d.giveUp(HoldReleased, fmt.Sprintf("TRYAGAIN slot %d: the command was not run in time, and a later one of this connection on its key was", d.slot))
 	}
 }

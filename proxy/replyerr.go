@@ -35,6 +35,7 @@ const (
 	errACL        = "ERR users are in the configuration of Sluice, in [[pool.auth.user]]: a reload changes them"
 	errNoCaching  = "ERR client-side caching is not supported through Sluice"
 	errNoTopology = "CLUSTERDOWN Sluice has no topology yet"
+	errNoScript   = "NOSCRIPT No matching script. Please use EVAL."
 	errCursor     = "ERR invalid cursor"
 	errSwapDB     = "ERR SWAPDB is not allowed in cluster mode"
 )

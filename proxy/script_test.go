@@ -6,8 +6,11 @@ import (
 	"testing"
 
 	"sluice/internal/testbed"
+	"sluice/proxy/resp"
 	"sluice/router"
 )
+
+const noScriptLine = "-NOSCRIPT No matching script. Please use EVAL.\r\n"
 
 // A script without keys runs on the same node always, by its body and by its SHA-1.
 func TestScriptWithoutKeysHasItsNode(t *testing.T) {
@@ -43,12 +46,198 @@ func TestScriptWithoutKeysHasItsNode(t *testing.T) {
 }
 
 // A server that has lost its scripts gets those that are asked for, and the client does not notice.
+func TestScriptIsLoadedWhereItIsMissing(t *testing.T) {
+	onEachTopology(t, func(t *testing.T, top *topology) {
+		keys := top.keysOnEveryNode("k", 3)
+		c := top.dial(t)
+		body := "return redis.call('INCR', KEYS[1])"
+		id := scriptIDOf([]byte(body))
+		sha := string(id[:])
+		c.want(noScriptLine, "EVALSHA", sha, "1", keys[0]) // Nobody knows it yet.
+		c.want(":1\r\n", "EVAL", body, "1", keys[0])
+		for i, key := range keys {
+			c.want(fmt.Sprintf(":%d\r\n", 1+1/(i+1)), "EVALSHA", sha, "1", key)
+		}
+		c.want("+OK\r\n", "FLUSHALL")
+
+		// A whole pipeline meets servers without it, and keeps its order.
+		for _, n := range top.nodes {
+			n.Do("SCRIPT", "FLUSH")
+		}
+		var requests []byte
+		const rounds = 20
+		for range rounds {
+			for _, key := range keys {
+				requests = resp.AppendCommand(requests, "EVALSHA", sha, "1", key)
+			}
+		}
+		replies := c.pipeline(string(requests), rounds*len(keys))
+		for i := range replies {
+			if want := fmt.Sprintf(":%d\r\n", 1+i/len(keys)); replies[i] != want {
+				t.Fatalf("reply %d: %q, want %q", i, replies[i], want)
+			}
+		}
+
+		c.want("+OK\r\n", "SCRIPT", "FLUSH")
+		c.want(noScriptLine, "EVALSHA", sha, "1", keys[0]) // Flushed is flushed.
+		c.want(bulkReply(sha), "SCRIPT", "LOAD", body)
+		for _, n := range top.nodes {
+			n.Do("SCRIPT", "FLUSH")
+		}
+		c.want(fmt.Sprintf(":%d\r\n", rounds+1), "EVALSHA", strings.ToUpper(sha), "1", keys[0])
+	})
+}
+
+func TestScriptSurvivesTheRestartOfItsServer(t *testing.T) {
+	server := testbed.Redis(t)
+	p := startProxyTo(t, server, holding(never))
+	c := p.dial(t)
+	sha := c.do("SCRIPT", "LOAD", "return redis.call('INCR', KEYS[1])")[5:45]
+	c.want(":1\r\n", "EVALSHA", sha, "1", "k")
+	if err := server.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	c.want(":1\r\n", "EVALSHA", sha, "1", "k")
+	c.want(":2\r\n", "EVALSHA", sha, "1", "k")
+}
+
 // A command behind EVALSHA in a pipeline has run before anybody knew that the script is missing. The script must not run behind
 // it then, and the client gets what the server has said.
+func TestScriptIsNotLoadedBehindALaterWrite(t *testing.T) {
+	onEachTopology(t, func(t *testing.T, top *topology) {
+		key := top.keysOnEveryNode("k", 1)[0]
+		c := top.dial(t)
+		sha := c.do("SCRIPT", "LOAD", "return redis.call('APPEND', KEYS[1], 's')")[5:45]
+		top.owner(key).Do("SCRIPT", "FLUSH")
+		requests := resp.AppendCommand(nil, "EVALSHA", sha, "1", key)
+		requests = resp.AppendCommand(requests, "APPEND", key, "w")
+		requests = resp.AppendCommand(requests, "GET", key)
+		if got := strings.Join(c.pipeline(string(requests), 3), ""); got != noScriptLine+":1\r\n"+bulkReply("w") {
+			t.Errorf("replies: %q", got)
+		}
+		c.want(":2\r\n", "EVALSHA", sha, "1", key)
+	})
+}
+
 // A script that ends in the words of NOSCRIPT has run, and must not run again.
+func TestMadeUpNoScriptDoesNotRunTwice(t *testing.T) {
+	onEachTopology(t, func(t *testing.T, top *topology) {
+		key := top.keysOnEveryNode("k", 1)[0]
+		c := top.dial(t)
+		body := "redis.call('INCR', KEYS[1]); return redis.error_reply('NOSCRIPT No matching script. Please use EVAL.')"
+		sha := c.do("SCRIPT", "LOAD", body)[5:45]
+		c.want(noScriptLine, "EVAL", body, "1", key)
+		c.want(noScriptLine, "EVALSHA", sha, "1", key)
+		c.want(bulkReply("2"), "GET", key)
+		top.owner(key).Do("SCRIPT", "FLUSH")
+		c.want(noScriptLine, "EVALSHA", sha, "1", key) // It is loaded, and then runs once.
+		c.want(bulkReply("3"), "GET", key)
+	})
+}
+
 // SCRIPT LOAD stands directly before the EVALSHA, and a second NOSCRIPT is the client's.
+func TestReloadIsTriedOnce(t *testing.T) {
+	exists := ":0\r\n"
+	server := startFake(t, func(c *scriptedConn, args []string) {
+		switch {
+		case args[0] == "EVALSHA":
+			c.reply(noScriptLine)
+		case args[0] == "SCRIPT" && args[1] == "EXISTS":
+			c.reply("*1\r\n" + exists)
+		default:
+			c.reply("+OK\r\n")
+		}
+	})
+	p := startProxy(t, codisModel, evenly(codisModel, server.addr()), faultOptions(nil))
+	c := p.dial(t)
+	id := scriptIDOf([]byte("return 1"))
+	sha := string(id[:])
+	c.want("+OK\r\n", "EVAL", "return 1", "1", "k")
+	c.want(noScriptLine, "EVALSHA", sha, "1", "k")
+	want := []string{"EVAL return 1 1 k", "EVALSHA " + sha + " 1 k", "SCRIPT EXISTS " + sha, "SCRIPT LOAD return 1", "SCRIPT LOAD return 1", "EVALSHA " + sha + " 1 k"}
+	var got []string
+	for _, r := range server.seen() {
+		got = append(got, r.String())
+	}
+	if fmt.Sprint(got) != fmt.Sprint(want) {
+		t.Errorf("the server got %q, want %q", got, want)
+	}
+	exists = ":1\r\n" // Somebody has loaded it, or it has run.
+	c.want(noScriptLine, "EVALSHA", sha, "1", "k")
+	if n := server.count("EVALSHA " + sha + " 1 k"); n != 3 {
+		t.Errorf("EVALSHA was sent %d times, want 3", n)
+	}
+}
+
 // Of a crowd that meets a server without the script nobody gets a NOSCRIPT, whenever they come.
+func TestCrowdIsHealedByOneReload(t *testing.T) {
+	var server *fakeBackend
+	id := scriptIDOf([]byte("return 7"))
+	sha := string(id[:])
+	loaded := false
+	late := make(chan struct{})
+	server = startFake(t, func(c *scriptedConn, args []string) {
+		switch {
+		case args[0] == "EVALSHA" && !loaded:
+			c.reply(noScriptLine)
+		case args[0] == "EVALSHA":
+			c.reply(":7\r\n")
+		case args[1] == "LOAD":
+			loaded = true
+			c.reply(bulkReply(sha))
+		case loaded:
+			c.reply("*1\r\n:1\r\n")
+		default:
+			c.wait(late)
+			c.reply("*1\r\n:0\r\n")
+		}
+	})
+	p := startProxy(t, codisModel, evenly(codisModel, server.addr()), faultOptions(nil))
+	p.pool.scripts.add(id, "return 7", true)
+	first, second := p.dial(t), p.dial(t)
+	for range 3 {
+		first.request("EVALSHA", sha, "1", "a")
+	}
+	server.await(t, 1, "SCRIPT EXISTS "+sha)
+	second.request("EVALSHA", sha, "1", "b")
+	server.await(t, 1, "EVALSHA "+sha+" 1 b")
+	close(late)
+	for range 3 {
+		first.wantReply(":7\r\n")
+	}
+	second.wantReply(":7\r\n")
+	if n := server.count("SCRIPT EXISTS " + sha); n != 1 {
+		t.Errorf("SCRIPT EXISTS was sent %d times, want once", n)
+	}
+}
+
 // In the wrapper of a moving slot's source the script is loaded at the source.
+func TestScriptIsLoadedAtTheSourceOfAMove(t *testing.T) {
+	loaded := false
+	source := startFake(t, func(c *scriptedConn, args []string) {
+		switch {
+		case args[0] == "SCRIPT" && args[1] == "EXISTS":
+			c.reply("*1\r\n:0\r\n")
+		case args[0] == "SCRIPT":
+			loaded = true
+			c.reply("+OK\r\n")
+		case loaded:
+			c.reply("*2\r\n:2\r\n:7\r\n")
+		default:
+			c.reply("*2\r\n:2\r\n" + noScriptLine)
+		}
+	})
+	target := startFake(t, echoValue)
+	p := startMove(t, "k", source, target)
+	c := p.dial(t)
+	id := scriptIDOf([]byte("return 7"))
+	p.pool.scripts.add(id, "return 7", true)
+	c.want(":7\r\n", "EVALSHA", string(id[:]), "1", "k")
+	if n := len(target.seen()); n != 0 {
+		t.Errorf("the target got %d requests", n)
+	}
+}
+
 func TestScriptCacheIsBounded(t *testing.T) {
 	var s scriptCache
 	put := func(i int, loaded bool) scriptID {

@@ -139,8 +139,12 @@ func (d *detour) transitReply(tag uint32, r backend.Reply) {
 func (d *detour) askSource() {
 	c, t := d.client, &d.transit
 	t.startAttempt(tagWrapped, nil)
+	b := c.loop.link(t.source, c.proto, c.db)
+	if d.script != nil {
+		_ = b.Send(d.script.load, nil, 0, c.loop.now) // What follows fails too, then.
+	}
 	c.loop.scratch = dialect.AppendWrapped(c.loop.scratch[:0], t.asked[0], splitRequest(d.raw))
-	d.sendStep(c.loop.link(t.source, c.proto, c.db), tagWrapped, c.loop.scratch)
+	d.sendStep(b, tagWrapped, c.loop.scratch)
 }
 
 // wrappedReply takes the wrapper's answer, or a part of it.
@@ -157,6 +161,9 @@ func (d *detour) wrappedReply(r backend.Reply) {
 	w, body, ok := dialect.ReadWrapped(answer)
 	if ok && w == dialect.WrappedRun {
 		d.client.loop.stats.Moves.Wrapped[w]++
+		if r.Last && d.lacksScript(backend.Reply{Conn: r.Conn, Data: answer[body:]}) {
+			return
+		}
 		t.passing, t.begun = true, len(answer) > body
 		if t.begun {
 			d.pass(answer[body:], true, r.Last)
