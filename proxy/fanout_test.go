@@ -171,6 +171,19 @@ func TestFlushGivesUpOnALockThatStays(t *testing.T) {
 	c.want("$1\r\n1\r\n", "GET", "other")
 }
 
+// awaitInFlight returns when a request waits for the server at addr.
+func (p *testProxy) awaitInFlight(t testing.TB, addr string) {
+	t.Helper()
+	testbed.Eventually(t, func() error {
+		n := 0
+		p.onEachLoop(p.ctx, func(l *loop) { n += l.link(p.pool.node(addr), 2, 0).InFlight() })
+		if n != 1 {
+			return fmt.Errorf("%d requests wait for %s", n, addr)
+		}
+		return nil
+	}, replyWait)
+}
+
 // A master that is lost while a fan-out is under way is waited for, and its successor answers.
 func TestFanOutFollowsANewMaster(t *testing.T) {
 	kept, lost, successor := testbed.Redis(t), testbed.Redis(t), testbed.Redis(t)
@@ -187,12 +200,7 @@ func TestFanOutFollowsANewMaster(t *testing.T) {
 	}
 	c.request("DBSIZE")
 	c.request("PING")
-	testbed.Eventually(t, func() error {
-		if n := p.link(lost.Addr()).InFlight(); n != 1 {
-			return fmt.Errorf("%d requests at the server", n)
-		}
-		return nil
-	}, replyWait)
+	p.awaitInFlight(t, lost.Addr())
 	if err := lost.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -222,12 +230,7 @@ func TestFanOutDoesNotOutliveItsDivision(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.request("DBSIZE")
-	testbed.Eventually(t, func() error {
-		if n := p.link(lost.Addr()).InFlight(); n != 1 {
-			return fmt.Errorf("%d requests at the server", n)
-		}
-		return nil
-	}, replyWait)
+	p.awaitInFlight(t, lost.Addr())
 	if err := lost.Kill(); err != nil {
 		t.Fatal(err)
 	}
