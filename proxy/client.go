@@ -7,6 +7,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 
 	"sluice/backend"
+	"sluice/proxy/command"
 	"sluice/proxy/resp"
 )
 
@@ -38,6 +39,7 @@ type client struct {
 	detoured map[string]int // how many of them have a key
 	splits   []*split       // in flight
 	hold     hold           // of the next request
+	waits    []wait         // how long requests in flight were held before
 	holding  holdUse        // what the hold of the client and those of its detours take up
 
 	dirty   bool  // stands in loop.dirtyClients
@@ -47,6 +49,11 @@ type client struct {
 	closing bool  // takes no more requests; closed once everything is answered and written
 	closeBy int64 // loop clock at which a closing client that does not read is closed all the same
 	closed  bool
+
+	monitor  *monitor         // nil unless it monitors
+	heardAt  int64            // loop clock of the last bytes received
+	last     *command.Command // that did not take the short way through dispatch
+	lastTail uint32           // pipe.tail behind it
 }
 
 // stall says why a client is not parsed.
@@ -72,13 +79,16 @@ func (c *client) opened(conn gnet.Conn) {
 	c.conn = conn
 	c.loop.clients[c.id] = c
 	c.loop.stats.ClientsOpened++
+	c.heardAt = c.loop.now
 	c.setReads()
+	c.observe()
 }
 
 // traffic takes what one read brought.
 func (c *client) traffic(buf []byte) {
 	l := c.loop
 	l.stats.ClientBytesIn += uint64(len(buf))
+	c.heardAt = l.now
 	if c.closing {
 		return // What comes after QUIT or a protocol error is not looked at.
 	}
@@ -135,7 +145,9 @@ func (c *client) resume() {
 func (c *client) process(buf []byte) int {
 	l := c.loop
 	v := c.pool.view.Load()
-	limits := l.server.limits()
+	settings := l.server.settings.Load()
+	limits := &settings.Limits
+	l.slowFrom = settings.slowFrom()
 	l.parser.Limits = resp.Limits{MaxArgs: limits.MaxArgs, MaxBulk: limits.MaxBulk}
 	off := 0
 	for off < len(buf) && !c.closing && !c.closed {
@@ -166,6 +178,7 @@ func (c *client) process(buf []byte) int {
 			return off
 		}
 		if c.hold.active {
+			c.noteWait()
 			c.endHold(&c.hold, HoldReleased)
 		}
 		off += n
@@ -307,6 +320,7 @@ func (c *client) onClose() {
 	}
 	c.endQueueing()
 	c.unwatch()
+	c.endMonitor()
 	l.pool.Put(c.in)
 	l.pool.Put(c.out)
 	c.pipe, c.in, c.out, c.detours, c.detoured, c.splits, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil, nil, nil
@@ -317,6 +331,10 @@ func (c *client) onClose() {
 
 // reply answers the request at hand, in its turn. data is copied.
 func (c *client) reply(data []byte) {
+	if c.is(modeMuted) {
+		c.dropReply(data)
+		return
+	}
 	if c.pipe.empty() {
 		c.loop.stats.Requests++
 		if data[0] == '-' {

@@ -4,8 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"strings"
-	"sync"
-	"time"
 
 	"sluice/proxy/resp"
 )
@@ -64,13 +62,6 @@ func cmdClientID(c *client, _ [][]byte) bool {
 	return true
 }
 
-func cmdClientInfo(c *client, _ [][]byte) bool {
-	c.answer(func(dst []byte) []byte {
-		return resp.AppendVerbatim(dst, c.describe(), c.resp3())
-	})
-	return true
-}
-
 func cmdClientNoEvict(c *client, args [][]byte) bool { return c.toggle(args, &c.noEvict) }
 
 func cmdClientNoTouch(c *client, args [][]byte) bool { return c.toggle(args, &c.noTouch) }
@@ -96,10 +87,48 @@ func cmdClientTracking(c *client, args [][]byte) bool {
 	off := len(args) == 3 && bytes.EqualFold(args[2], []byte("off"))
 	optIn := len(args) == 4 && bytes.EqualFold(args[2], []byte("on")) && bytes.EqualFold(args[3], []byte("optin"))
 	if off || optIn && c.resp3() {
+		c.optIn = optIn
 		c.replyOK()
 		return true
 	}
 	c.replyError("ERR client-side caching is not supported through Sluice: CLIENT TRACKING takes only OFF and, in RESP3, ON OPTIN")
+	return true
+}
+
+// cmdClientTrackingInfo says what cmdClientTracking has accepted.
+func cmdClientTrackingInfo(c *client, _ [][]byte) bool {
+	flags, redirect := []string{"off"}, int64(-1)
+	if c.optIn {
+		flags, redirect = []string{"on", "optin"}, 0
+	}
+	c.answer(func(dst []byte) []byte {
+		dst = resp.AppendMap(dst, 3, c.resp3())
+		dst = resp.AppendSet(resp.AppendBulk(dst, "flags"), len(flags), c.resp3())
+		for _, f := range flags {
+			dst = resp.AppendBulk(dst, f)
+		}
+		dst = resp.AppendInt(resp.AppendBulk(dst, "redirect"), redirect)
+		return resp.AppendArray(resp.AppendBulk(dst, "prefixes"), 0)
+	})
+	return true
+}
+
+func cmdClientGetRedir(c *client, _ [][]byte) bool {
+	redirect := int64(-1)
+	if c.optIn {
+		redirect = 0
+	}
+	c.answer(func(dst []byte) []byte { return resp.AppendInt(dst, redirect) })
+	return true
+}
+
+func cmdClientPause(c *client, _ [][]byte) bool {
+	c.replyError("ERR CLIENT PAUSE is not supported through Sluice, which is one proxy of several: send it to every server, or lock the slots in the topology")
+	return true
+}
+
+func cmdClientUnpause(c *client, _ [][]byte) bool {
+	c.replyError("ERR CLIENT UNPAUSE is not supported through Sluice: send it to the servers that were paused")
 	return true
 }
 
@@ -109,35 +138,6 @@ func cmdClientCaching(c *client, _ [][]byte) bool {
 	c.replyError(errNoCaching)
 	c.setMode(modeUncached, true)
 	return true
-}
-
-// cmdClientList asks every loop for its clients.
-func cmdClientList(c *client, args [][]byte) bool {
-	if len(args) > 2 {
-		c.replyError("ERR CLIENT LIST through Sluice takes no filters")
-		return true
-	}
-	var mu sync.Mutex
-	var list strings.Builder
-	c.gather(func(l *loop) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, other := range l.clients {
-			list.WriteString(other.describe())
-		}
-	}, func(dst []byte) []byte { return resp.AppendVerbatim(dst, list.String(), c.resp3()) })
-	return true
-}
-
-// describe is the client's line of CLIENT LIST, in Redis' form as far as the fields mean something here.
-func (c *client) describe() string {
-	waiting := 0
-	if c.conn != nil {
-		waiting = c.conn.OutboundBuffered()
-	}
-	return fmt.Sprintf("id=%d addr=%s laddr=%s name=%s age=%d db=%d pool=%s qbuf=%d inflight=%d obl=%d omem=%d user=%s resp=%d lib-name=%s lib-ver=%s\n",
-		c.id, c.addr, c.laddr, c.name, int(time.Since(c.created).Seconds()), c.db, c.pool.Name, len(c.in)-c.inOff,
-		c.pipe.len(), len(c.out), waiting+c.held, c.user, c.proto, c.libName, c.libVer)
 }
 
 // gather runs visit on every loop, then answers with what build appends. The reply keeps its place.

@@ -17,6 +17,10 @@ type Config struct {
 	Version string
 	Loops   int // event loops, at least 1
 	Log     *slog.Logger
+	// Level is the level of Log, which CONFIG SET loglevel changes. Optional.
+	Level *slog.LevelVar
+	// AffordableClients is what the limit on open files allows; CONFIG SET maxclients takes no more. 0 for any number.
+	AffordableClients int
 
 	Settings
 }

@@ -36,12 +36,14 @@ type detour struct {
 	state  detourState
 	hold   hold
 
-	addr  string // follow a redirect to here; "" is the owner of slot
-	ask   bool   // send ASKING first
-	hops  int    // redirects followed
-	tries int    // waits
-	after int64  // loop clock before which it is not sent
-	why   string // the last thing in the way, behind "slot 886"
+	addr   string        // follow a redirect to here; "" is the owner of slot
+	ask    bool          // send ASKING first
+	hops   int           // redirects followed
+	tries  int           // waits
+	after  int64         // loop clock before which it is not sent
+	sentTo *backend.Node // the last time, nil before the first
+	sentAt int64         // loop clock
+	why    string        // the last thing in the way, behind "slot 886"
 
 	masterOnly bool          // a replica was asked and is not to be believed
 	silent     *backend.Node // left it unanswered at silentAt, on the loop's clock
@@ -249,7 +251,7 @@ func (d *detour) send(b *backend.Conn) {
 		d.give(sendError(b.Node, err))
 		return
 	}
-	d.state = detourSent
+	d.state, d.sentTo, d.sentAt = detourSent, b.Node, l.now
 	l.markBackend(b) // No early flush: this may run inside a callback of b.
 }
 
@@ -358,6 +360,7 @@ func (d *detour) give(text string) { d.giveUp(HoldReleased, text) }
 func (d *detour) giveUp(end HoldEnd, text string) {
 	c := d.client
 	l := c.loop
+	d.noteSlow()
 	c.endHold(&d.hold, end)
 	l.scratch = appendErrorLine(l.scratch[:0], text)
 	line := slices.Clone(l.scratch) // deliver may use scratch.
@@ -447,6 +450,7 @@ func (d *detour) pass(data []byte, first, last bool) {
 		return
 	}
 	if last {
+		d.noteSlow()
 		d.state = detourDone
 	}
 	d.sink.deliver(d.tag, data, first, last)
@@ -479,9 +483,30 @@ func (d *detour) Fail(tag uint32, f backend.Failure) {
 	if c.closed {
 		return
 	}
+	d.noteSlow()
 	d.state = detourDone
 	d.sink.deliverFailure(d.tag, f)
 	d.done()
+}
+
+// noteSlow is called when the request ends.
+func (d *detour) noteSlow() {
+	c := d.client
+	if !c.slow(d.seq) {
+		return
+	}
+	o := outcome{node: d.sentTo, request: d.raw}
+	if d.state == detourSent {
+		o.backend = c.loop.now - d.sentAt
+	}
+	if d.hold.active {
+		o.held = max(0, c.loop.now-o.backend-d.hold.since)
+	}
+	if s, ok := d.sink.(*split); ok {
+		s.noteSlow(o)
+		return
+	}
+	c.noteSlow(d.seq, o)
 }
 
 // retryLater sends a lost request once more, after a moment.

@@ -16,6 +16,7 @@ func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
 	if cmd == nil {
 		if cmd = c.pool.declared().Find(args[0]); cmd == nil {
 			c.dispatchUnknown(args)
+			c.endSkip()
 			return true
 		}
 	}
@@ -68,9 +69,18 @@ func isHTTP(name []byte) bool {
 	return bytes.EqualFold(name, []byte("post")) || bytes.EqualFold(name, []byte("host:"))
 }
 
-// dispatchOther takes what is not a plain command with one key of a client without modes. The checks come in the order of
-// Redis (redis 7.0, src/server.c processCommand).
+// dispatchOther takes what is not a plain command with one key of a client without modes.
 func (c *client) dispatchOther(q request) bool {
+	done := c.check(q)
+	if done {
+		c.endSkip()
+	}
+	return done
+}
+
+// check looks for what is in the way of a request and runs it. The checks come in the order of Redis (redis 7.0,
+// src/server.c processCommand).
+func (c *client) check(q request) bool {
 	if len(q.cmd.Subcommands) > 0 && len(q.args) > 1 {
 		sub := q.cmd.Sub(q.args[1])
 		if sub == nil {
@@ -97,10 +107,27 @@ func (c *client) dispatchOther(q request) bool {
 			return true
 		}
 	}
-	if c.is(modeQueueing) && !endsQueueing(q.cmd) {
-		return c.enqueue(q)
+	if c.monitor != nil && refusedToMonitors(q.cmd) {
+		c.reject(errMonitors)
+		return true
 	}
-	return c.run(q)
+	if c.is(modeObserved) {
+		return c.runObserved(q)
+	}
+	return c.runOrQueue(q)
+}
+
+// runOrQueue runs a request, or keeps it for EXEC.
+func (c *client) runOrQueue(q request) bool {
+	c.last, c.lastTail = q.cmd, c.pipe.tail
+	var done bool
+	if c.is(modeQueueing) && !endsQueueing(q.cmd) {
+		done = c.enqueue(q)
+	} else {
+		done = c.run(q)
+	}
+	c.lastTail = c.pipe.tail
+	return done
 }
 
 // run does with a request what its plan says.

@@ -15,6 +15,9 @@ func (c *client) begin(cmd *command.Command, slot router.Slot) uint32 {
 		c.loop.busy++
 	}
 	seq := c.pipe.push(cmd, slot, c.loop.now)
+	if c.is(modeMuted) {
+		c.pipe.at(seq).flags |= muted
+	}
 	if c.recent != nil && slot != anySlot && !cmd.Is(command.ReadOnly) {
 		c.pipe.at(seq).flags |= countedWrite
 		c.recent.writes[slot%buckets]++
@@ -123,6 +126,9 @@ func (c *client) Reply(seq uint32, r backend.Reply) {
 	if c.closed {
 		return
 	}
+	if r.Last && c.slow(seq) {
+		c.noteSlow(seq, c.answeredBy(seq, r.Conn, r.Request))
+	}
 	c.deliver(seq, r.Data, r.First, r.Last)
 	if r.Last && len(c.detours) > 0 {
 		c.runDetours() // One may have waited for this answer.
@@ -142,6 +148,9 @@ func (c *client) Fail(seq uint32, f backend.Failure) {
 		if c.closed {
 			return
 		}
+	}
+	if c.slow(seq) {
+		c.noteSlow(seq, c.answeredBy(seq, f.Conn, f.Request))
 	}
 	c.deliverFailure(seq, f)
 	c.runDetours()
@@ -186,6 +195,12 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 				c.loop.hedging.observe(c.loop.now - p.start)
 			}
 		}
+	}
+	if p.flags&muted != 0 {
+		if last && seq == c.pipe.head {
+			c.advance(p)
+		}
+		return
 	}
 	if seq != c.pipe.head || !last && p.flags&passedPart == 0 && len(p.stored())+len(data) < streamFrom {
 		c.held += p.store(data, c.loop.pool)

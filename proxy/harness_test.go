@@ -48,10 +48,13 @@ type testProxy struct {
 // configuration first. The Server is shut down when the test ends.
 func startProxy(t testing.TB, model router.Model, specs []router.GroupSpec, change ...func(*Config, *PoolConfig)) *testProxy {
 	t.Helper()
-	logs := new(lockedBuffer)
+	logs, level := new(lockedBuffer), new(slog.LevelVar)
 	cfg := Config{
-		ID: strings.Repeat("1", 40), Version: "test", Loops: 1, Log: slog.New(slog.NewTextHandler(logs, nil)),
-		Settings: Settings{MaxClients: 1000, Limits: testLimits, Drain: 2 * time.Second},
+		ID: strings.Repeat("1", 40), Version: "test", Loops: 1,
+		Log: slog.New(slog.NewTextHandler(logs, &slog.HandlerOptions{Level: level})), Level: level,
+		Settings: Settings{
+			MaxClients: 1000, Limits: testLimits, Drain: 2 * time.Second, SlowlogSlowerThan: 10 * time.Millisecond, SlowlogMaxLen: 128,
+		},
 	}
 	pool := PoolConfig{
 		Name: "test", Model: model, Listen: []Listen{{Network: "tcp", Address: "127.0.0.1:0"}},

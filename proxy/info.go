@@ -24,6 +24,7 @@ var infoSections = []infoSection{
 	{name: "Server", write: infoServer},
 	{name: "Clients", write: infoClients},
 	{name: "Memory", write: infoMemory},
+	{name: "Persistence", write: infoPersistence},
 	{name: "Stats", write: infoStats},
 	{name: "Replication", write: infoReplication},
 	{name: "CPU", write: infoCPU},
@@ -38,6 +39,7 @@ func cmdInfo(c *client, args [][]byte) bool {
 	wanted := wantedSections(args[1:])
 	sum := new(Stats)
 	c.gather(func(l *loop) { sum.merge(l.snapshot()) }, func(dst []byte) []byte {
+		sum.since(c.loop.server.statBase.Load())
 		var b strings.Builder
 		for _, s := range wanted {
 			if b.Len() > 0 {
@@ -68,16 +70,10 @@ func (s infoSection) named(name string) bool {
 
 func infoServer(b *strings.Builder, c *client, _ *Stats) {
 	s := c.loop.server
-	port := 0
-	for _, addr := range c.pool.Addrs() {
-		if i := strings.LastIndexByte(addr.String(), ':'); i >= 0 && port == 0 {
-			_, _ = fmt.Sscanf(addr.String()[i+1:], "%d", &port)
-		}
-	}
-	fmt.Fprintf(b, "redis_version:%s\r\nredis_mode:standalone\r\nos:%s %s\r\narch_bits:%d\r\n",
-		c.pool.serverVersion(), runtime.GOOS, runtime.GOARCH, 32<<(^uint(0)>>63))
+	fmt.Fprintf(b, "redis_version:%s\r\nredis_mode:%s\r\nos:%s %s\r\narch_bits:%d\r\n",
+		c.pool.serverVersion(), c.serverMode(), runtime.GOOS, runtime.GOARCH, 32<<(^uint(0)>>63))
 	fmt.Fprintf(b, "process_id:%d\r\nrun_id:%s\r\ntcp_port:%d\r\nuptime_in_seconds:%d\r\nuptime_in_days:%d\r\n",
-		os.Getpid(), s.id, port, int(s.Uptime().Seconds()), int(s.Uptime().Hours()/24))
+		os.Getpid(), s.id, c.pool.tcpPort(), int(s.Uptime().Seconds()), int(s.Uptime().Hours()/24))
 }
 
 func infoClients(b *strings.Builder, c *client, stats *Stats) {
@@ -95,7 +91,13 @@ func infoMemory(b *strings.Builder, _ *client, stats *Stats) {
 func infoStats(b *strings.Builder, c *client, stats *Stats) {
 	fmt.Fprintf(b, "total_connections_received:%d\r\ntotal_commands_processed:%d\r\n", stats.ClientsOpened, stats.Requests)
 	fmt.Fprintf(b, "total_net_input_bytes:%d\r\ntotal_net_output_bytes:%d\r\n", stats.ClientBytesIn, stats.ClientBytesOut)
-	fmt.Fprintf(b, "rejected_connections:%d\r\ntotal_error_replies:%d\r\n", c.loop.server.Rejected(), stats.Errors)
+	fmt.Fprintf(b, "rejected_connections:%d\r\ntotal_error_replies:%d\r\n", c.loop.server.Rejected()-c.loop.server.rejectedBase.Load(), stats.Errors)
+}
+
+// infoPersistence is for clients that wait until a server has loaded its data.
+func infoPersistence(b *strings.Builder, c *client, _ *Stats) {
+	fmt.Fprintf(b, "loading:0\r\nasync_loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\nrdb_last_save_time:%d\r\n"+
+		"rdb_last_bgsave_status:ok\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\n", c.loop.server.started.Unix())
 }
 
 func infoReplication(b *strings.Builder, _ *client, _ *Stats) {
@@ -119,8 +121,12 @@ func infoCommandStats(b *strings.Builder, _ *client, stats *Stats) {
 	}
 }
 
-func infoCluster(b *strings.Builder, _ *client, _ *Stats) {
-	b.WriteString("cluster_enabled:0\r\n")
+func infoCluster(b *strings.Builder, c *client, _ *Stats) {
+	enabled := 0
+	if c.emulatesCluster() {
+		enabled = 1
+	}
+	fmt.Fprintf(b, "cluster_enabled:%d\r\n", enabled)
 }
 
 func infoProxy(b *strings.Builder, c *client, stats *Stats) {

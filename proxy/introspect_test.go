@@ -109,7 +109,7 @@ func TestInfoGivesTheSectionsAskedFor(t *testing.T) {
 			t.Errorf("INFO %s: %q, want %q", names, got, want)
 		}
 	}
-	const all = "Backends CPU Clients Cluster Commandstats Memory Proxy Replication Server Stats"
+	const all = "Backends CPU Clients Cluster Commandstats Memory Persistence Proxy Replication Server Stats"
 	for _, proto := range []string{"2", "3"} {
 		c.do("HELLO", proto)
 		f("Server", "server")

@@ -1,15 +1,6 @@
 package proxy
 
-import (
-	"maps"
-	"path"
-	"slices"
-	"strconv"
-	"strings"
-
-	"sluice/proxy/command"
-	"sluice/proxy/resp"
-)
+import "sluice/proxy/command"
 
 // localCommands are answered by Sluice itself, by full name. Immutable after construction.
 var localCommands = map[string]localFunc{
@@ -21,14 +12,33 @@ var localCommands = map[string]localFunc{
 	"client|no-evict": cmdClientNoEvict, "client|no-touch": cmdClientNoTouch,
 	"client|unblock":  cmdClientUnblock,
 	"client|tracking": cmdClientTracking, "client|caching": cmdClientCaching,
+	"client|trackinginfo": cmdClientTrackingInfo, "client|getredir": cmdClientGetRedir,
+	"client|kill": cmdClientKill, "client|reply": cmdClientReply, "client|help": cmdHelp("client"),
+	"client|pause": cmdClientPause, "client|unpause": cmdClientUnpause,
 
 	"command": cmdCommand, "command|info": cmdCommandInfo, "command|count": cmdCommandCount,
 	"command|docs": cmdCommandDocs, "command|list": cmdCommandList,
 	"command|getkeys": cmdCommandGetKeys, "command|getkeysandflags": cmdCommandGetKeysAndFlags,
+	"command|help": cmdHelp("command"),
 
 	"acl|whoami": cmdACLWhoAmI, "acl|cat": cmdACLCat, "acl|dryrun": cmdACLDryRun, "acl|help": cmdACLHelp,
 
-	"info": cmdInfo, "config|get": cmdConfigGet,
+	"info": cmdInfo, "role": cmdRole, "lastsave": cmdLastSave, "lolwut": cmdLolwut,
+	"config|get": cmdConfigGet, "config|set": cmdConfigSet, "config|rewrite": cmdConfigRewrite,
+	"config|resetstat": cmdConfigResetStat, "config|help": cmdHelp("config"),
+
+	"monitor":     cmdMonitor,
+	"slowlog|get": cmdSlowlogGet, "slowlog|len": cmdSlowlogLen, "slowlog|reset": cmdSlowlogReset, "slowlog|help": cmdHelp("slowlog"),
+	"latency|latest": cmdLatencyNone, "latency|history": cmdLatencyNone, "latency|graph": cmdLatencyGraph,
+	"latency|reset": cmdLatencyReset, "latency|doctor": cmdLatencyDoctor, "latency|histogram": cmdLatencyHistogram,
+	"latency|help": cmdHelp("latency"),
+
+	"readonly": asCluster(cmdClusterOK), "readwrite": asCluster(cmdClusterOK), "asking": asCluster(cmdClusterOK),
+	"cluster|slots": aboutNode(clusterSlots), "cluster|shards": aboutNode(clusterShards), "cluster|nodes": aboutNode(clusterNodes),
+	"cluster|info": asCluster(cmdClusterInfo), "cluster|myid": asCluster(cmdClusterMyID), "cluster|myshardid": asCluster(cmdClusterMyID),
+	"cluster|keyslot": asCluster(cmdClusterKeySlot), "cluster|links": asCluster(cmdClusterLinks),
+	"cluster|replicas": asCluster(cmdClusterReplicas), "cluster|slaves": asCluster(cmdClusterReplicas),
+	"cluster|help": asCluster(cmdHelp("cluster")),
 }
 
 func cmdCommand(c *client, _ [][]byte) bool {
@@ -68,47 +78,9 @@ func cmdCommandGetKeysAndFlags(c *client, args [][]byte) bool {
 	return true
 }
 
-// cmdConfigGet answers the few parameters that clients and tools ask a server for when they connect:
-// redis-benchmark save and appendonly, others databases and maxmemory.
-func cmdConfigGet(c *client, args [][]byte) bool {
-	s := c.loop.server.settings.Load()
-	values := map[string]string{
-		"appendonly":         "no",
-		"cluster-enabled":    "no",
-		"databases":          strconv.Itoa(c.databases()),
-		"maxclients":         strconv.Itoa(s.MaxClients),
-		"maxmemory":          "0",
-		"maxmemory-policy":   "noeviction",
-		"proto-max-bulk-len": strconv.Itoa(s.Limits.MaxBulk),
-		"save":               "",
-		"timeout":            "0",
-	}
-	found := make(map[string]string) // by the name to answer: that of an exact question is as it was asked
-	for _, arg := range args[2:] {
-		pattern := strings.ToLower(string(arg))
-		if value, ok := values[pattern]; ok {
-			found[string(arg)] = value
-			continue
-		}
-		for name, value := range values {
-			if ok, err := path.Match(pattern, name); ok && err == nil {
-				found[name] = value
-			}
-		}
-	}
-	c.answer(func(dst []byte) []byte {
-		dst = resp.AppendMap(dst, len(found), c.resp3())
-		for _, name := range slices.Sorted(maps.Keys(found)) {
-			dst = resp.AppendBulk(resp.AppendBulk(dst, name), found[name])
-		}
-		return dst
-	})
-	return true
-}
-
 // databases is how many databases SELECT offers.
 func (c *client) databases() int {
-	if c.pool.Model.Cluster() {
+	if c.pool.Model.Cluster() || c.emulatesCluster() {
 		return 1
 	}
 	return c.pool.Settings().Databases

@@ -42,9 +42,12 @@ type loop struct {
 	delayed       []*client       // have a detour that waits for its time
 	held          []*client       // wait in front of a request, see hold
 	closing       []*client       // are closed once their replies are written
+	monitors      []*monitor      // have lines that wait for what is read slowly
 	scheduled     bool
 	stopping      bool // nothing is sent again any more
 	lanesFreed    bool // a lane was answered
+
+	slowFrom int64 // time from which a request goes into the slow log
 
 	hedging hedging
 	turn    uint64   // counts turns
@@ -332,6 +335,9 @@ func (l *loop) tick() {
 		return c.closed
 	})
 	if len(l.closing) > 0 {
+		wants = paceSoon
+	}
+	if l.drainMonitors() {
 		wants = paceSoon
 	}
 	l.wants.Store(int32(wants))

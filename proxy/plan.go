@@ -54,24 +54,21 @@ var sessionCommands = map[string]sessionFunc{
 
 	"blpop": cmdBlock, "brpop": cmdBlock, "brpoplpush": cmdBlock, "blmove": cmdBlock, "blmpop": cmdBlock,
 	"bzpopmin": cmdBlock, "bzpopmax": cmdBlock, "bzmpop": cmdBlock, "wait": cmdWait, "waitaof": cmdWait,
+	"cluster|countkeysinslot": cmdClusterSlotKeys, "cluster|getkeysinslot": cmdClusterSlotKeys,
 }
 
 // notYet are commands that need more than routing by slot: state that is bound to one backend connection,
 // several nodes at once, or waiting. They are refused as a whole, so nothing of them is half run.
 var notYet = []string{
 	"subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe",
-	"publish", "spublish", "pubsub", "monitor",
-	"latency", "slowlog", "role",
+	"publish", "spublish", "pubsub",
 }
 
 // forbidden are commands that would act on a server behind Sluice's back.
 var forbidden = []string{
 	"bgrewriteaof", "bgsave", "debug", "failover", "migrate", "module", "move", "pfdebug", "pfselftest",
-	"psync", "replconf", "replicaof", "restore-asking", "save", "shutdown", "slaveof", "sync", "lolwut",
+	"psync", "replconf", "replicaof", "restore-asking", "save", "shutdown", "slaveof", "sync",
 }
-
-// clusterOnly are answered as by a server without cluster mode, which is what Sluice is to its clients.
-var clusterOnly = []string{"cluster", "readonly", "readwrite", "asking"}
 
 func makePlans() []plan {
 	refusals := make(map[string]string)
@@ -82,9 +79,6 @@ func makePlans() []plan {
 		refusals[name] = notAllowed(name)
 	}
 	refusals["acl"] = errACL
-	for _, name := range clusterOnly {
-		refusals[name] = errNotCluster
-	}
 	table := make([]plan, command.Declared+1)
 	for id := range command.Count {
 		table[id] = planOf(command.At(id), refusals)
@@ -103,6 +97,9 @@ func planOf(cmd *command.Command, refusals map[string]string) plan {
 	}
 	if run := sessionCommands[cmd.Name]; run != nil {
 		return plan{kind: planSession, session: run}
+	}
+	if top.Name == "cluster" {
+		return plan{kind: planLocal, local: asCluster(clusterWide(cmd.Name))}
 	}
 	if kind, ok := fanCommands[cmd.Name]; ok {
 		return plan{kind: planFanOut, fan: kind}

@@ -31,8 +31,9 @@ type Pool struct {
 	nodes  map[string]*backend.Node
 	probes sync.WaitGroup
 
-	holds   holdBook
-	scripts scriptCache
+	holds    holdBook
+	scripts  scriptCache
+	monitors monitorBook
 
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
 	commands declared

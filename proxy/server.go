@@ -44,6 +44,13 @@ type Server struct {
 	draining   atomic.Bool
 	running    atomic.Bool // the loops are there
 
+	slow         slowLog
+	statBase     atomic.Pointer[Stats] // what CONFIG RESETSTAT has set to 0; nil for nothing
+	configMu     sync.Mutex            // held while CONFIG SET replaces settings
+	level        *slog.LevelVar        // of log; nil when it can't be changed
+	affordable   int                   // Config.AffordableClients
+	rejectedBase atomic.Uint64         // rejected at the last CONFIG RESETSTAT
+
 	pace   atomic.Int32  // how often the ticker runs; raised by loops, lowered by the ticker
 	rouses chan struct{} // capacity 1: that pace was raised
 }
@@ -59,6 +66,7 @@ const (
 // New returns a Server that does nothing yet.
 func New(cfg Config) *Server {
 	s := &Server{id: cfg.ID, version: cfg.Version, log: cfg.Log, started: time.Now(), rouses: make(chan struct{}, 1)}
+	s.level, s.affordable = cfg.Level, cfg.AffordableClients
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	settings := cfg.Settings
 	s.settings.Store(&settings)

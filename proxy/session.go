@@ -23,6 +23,8 @@ type session struct {
 	noEvict     bool
 	noTouch     bool
 	rights      *acl.Rules // nil: everything; modeRestricted is on while it is set
+	optIn       bool       // CLIENT TRACKING ON OPTIN
+	replies     replyMode
 	reads       *ReadRules // nil: all reads go to the master
 	wishes      readWishes // what the client has asked for itself
 	addr, laddr string
@@ -132,7 +134,7 @@ func cmdHello(c *client, args [][]byte) bool {
 		dst = resp.AppendBulk(resp.AppendBulk(dst, "version"), c.pool.serverVersion())
 		dst = resp.AppendInt(resp.AppendBulk(dst, "proto"), int64(c.proto))
 		dst = resp.AppendInt(resp.AppendBulk(dst, "id"), int64(c.id))
-		dst = resp.AppendBulk(resp.AppendBulk(dst, "mode"), "standalone")
+		dst = resp.AppendBulk(resp.AppendBulk(dst, "mode"), c.serverMode())
 		dst = resp.AppendBulk(resp.AppendBulk(dst, "role"), "master")
 		return resp.AppendArray(resp.AppendBulk(dst, "modules"), 0)
 	})
@@ -172,10 +174,12 @@ func cmdReset(c *client, _ [][]byte) bool {
 	if !c.pipe.empty() {
 		return false
 	}
+	c.endMonitor()
 	c.endQueueing()
 	c.unwatch()
 	c.session = newSession(c.pool, c.addr, c.laddr)
 	c.setReads()
+	c.observe()
 	c.reply([]byte("+RESET\r\n"))
 	return true
 }
@@ -193,7 +197,7 @@ func cmdSelect(c *client, args [][]byte) bool {
 	switch {
 	case !ok:
 		c.replyError(errNotInteger)
-	case c.pool.Model.Cluster() && n != 0:
+	case (c.pool.Model.Cluster() || c.emulatesCluster()) && n != 0:
 		c.replyError(errClusterDB)
 	case n < 0 || int(n) >= c.pool.Settings().Databases:
 		c.replyError(errDBIndex)

@@ -26,6 +26,7 @@ type split struct {
 	left   int    // parts not answered
 	fan    *fan   // not nil: the parts are whole commands for one master each
 	writes uint64 // buckets counted in client.recent
+	head   []byte // the beginning of the request, for the slow log; from the loop's pool
 }
 
 type splitPart struct {
@@ -89,6 +90,7 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 		return c.forward(v, cmd, first, raw, len(args) > 1+step)
 	}
 	s := c.newSplit(v, cmd, kind, args)
+	s.head = c.loop.pool.Append(nil, raw[:min(len(raw), slowHead)])
 	s.seq = c.begin(cmd, anySlot)
 	s.countWrites()
 	c.splits = append(c.splits, s)
@@ -189,6 +191,9 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 	if c.closed {
 		return
 	}
+	if r.Last {
+		s.noteSlow(c.answeredBy(s.seq, r.Conn, r.Request))
+	}
 	s.deliver(tag, r.Data, r.First, r.Last)
 	if r.Last {
 		c.runDetours()
@@ -214,8 +219,17 @@ func (s *split) Fail(tag uint32, f backend.Failure) {
 	if c.closed {
 		return
 	}
+	s.noteSlow(c.answeredBy(s.seq, f.Conn, f.Request))
 	s.deliverFailure(tag, f)
 	c.runDetours()
+}
+
+// noteSlow is told how a part ended. The parts are sent at once, so the slowest is the last one.
+func (s *split) noteSlow(o outcome) {
+	if s.left == 1 && s.client.slow(s.seq) {
+		o.of = s
+		s.client.noteSlow(s.seq, o)
+	}
 }
 
 func (s *split) deliver(tag uint32, data []byte, _, last bool) {
@@ -268,6 +282,8 @@ func (s *split) answered() {
 		s.client.recent.answered(s.writes, countedWrite)
 	}
 	s.client.splits = slices.DeleteFunc(s.client.splits, func(o *split) bool { return o == s })
+	s.client.loop.pool.Put(s.head)
+	s.head = nil
 	s.client.deliver(s.seq, s.merge(), true, true)
 }
 

@@ -154,6 +154,27 @@ func (s *Stats) merge(o *Stats) {
 	s.FreeBuffers += o.FreeBuffers
 }
 
+// since takes those counters off that INFO shows and base has counted already. base may be nil.
+func (s *Stats) since(base *Stats) {
+	if base == nil {
+		return
+	}
+	s.Requests -= base.Requests
+	s.Errors -= base.Errors
+	s.Retries -= base.Retries
+	for i := range s.Redirects {
+		s.Redirects[i] -= base.Redirects[i]
+	}
+	s.ClientsOpened -= base.ClientsOpened
+	s.ClientBytesIn -= base.ClientBytesIn
+	s.ClientBytesOut -= base.ClientBytesOut
+	for i := range s.Commands {
+		s.Commands[i].Calls -= base.Commands[i].Calls
+		s.Commands[i].Failed -= base.Commands[i].Failed
+		s.Commands[i].Nanos -= base.Commands[i].Nanos
+	}
+}
+
 // snapshot is a copy of the loop's counters with the gauges filled in. On the loop only.
 func (l *loop) snapshot() *Stats {
 	s := l.stats

@@ -103,7 +103,7 @@ func (d *detour) sendStep(b *backend.Conn, kind uint32, req []byte) bool {
 		d.give(sendError(b.Node, err))
 		return false
 	}
-	d.state = detourSent
+	d.state, d.sentTo, d.sentAt = detourSent, b.Node, l.now
 	l.markBackend(b)
 	return true
 }

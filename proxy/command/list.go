@@ -43,7 +43,7 @@ func parseFilter(args [][]byte) (listFilter, bool) {
 		set := CategoryByName(value)
 		return func(c *Command) bool { return c.ACL&set != 0 }, true
 	case equalFoldText(args[1], "pattern"):
-		return func(c *Command) bool { return matchName(value, c.Name) }, true
+		return func(c *Command) bool { return MatchName(value, c.Name) }, true
 	case equalFoldText(args[1], "module"):
 		return func(*Command) bool { return false }, true
 	}

@@ -5,8 +5,8 @@ package command
 // is. Case counts. Both are read only during the call; nothing is allocated.
 func MatchPattern(pattern, text []byte) bool { return match(pattern, text, false) }
 
-// matchName is MatchPattern in any case for a name that is in lower case.
-func matchName(pattern []byte, name string) bool { return match(pattern, []byte(name), true) }
+// MatchName is MatchPattern in any case for a name that is in lower case.
+func MatchName(pattern []byte, name string) bool { return match(pattern, []byte(name), true) }
 
 // match is MatchPattern; with fold the text is in lower case, and the pattern in any.
 //

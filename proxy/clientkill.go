@@ -1,0 +1,95 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"sluice/proxy/resp"
+)
+
+// cmdClientKill closes clients of the pool: of the old form, with an address alone, all that come from there; of the new
+// one those that all options choose. One that kills itself gets its answer first, as in Redis.
+func cmdClientKill(c *client, args [][]byte) bool {
+	old := len(args) == 3
+	f, refusal := c.parseKillFilter(args)
+	if refusal != "" {
+		c.replyError(refusal)
+		return true
+	}
+	var killed atomic.Int64 // A loop that answers too late still counts into it.
+	self := false
+	c.gather(func(l *loop) {
+		for _, other := range l.clients {
+			if other.pool != c.pool || !f.takes(other) {
+				continue
+			}
+			killed.Add(1)
+			if other == c {
+				self = true
+				continue
+			}
+			other.close()
+		}
+	}, func(dst []byte) []byte {
+		if self {
+			c.finish()
+		}
+		switch n := killed.Load(); {
+		case !old:
+			return resp.AppendInt(dst, n)
+		case n == 0:
+			return resp.AppendError(dst, "ERR No such client")
+		}
+		return append(dst, okReply...)
+	})
+	return true
+}
+
+func (c *client) parseKillFilter(args [][]byte) (f clientFilter, refusal string) {
+	if len(args) == 3 {
+		addr := string(args[2])
+		return clientFilter{addr: &addr}, ""
+	}
+	f.not = c
+	for i := 2; i < len(args); i += 2 {
+		if i+1 == len(args) {
+			return f, errSyntax
+		}
+		value := string(args[i+1])
+		switch {
+		case isWord(args[i], "id"):
+			id, ok := parseInteger(args[i+1])
+			if !ok || id < 1 {
+				return f, "ERR client-id should be greater than 0"
+			}
+			f.ids = []int64{id}
+		case isWord(args[i], "type"):
+			if f.kind, refusal = clientKind(args[i+1]); refusal != "" {
+				return f, refusal
+			}
+		case isWord(args[i], "addr"):
+			f.addr = &value
+		case isWord(args[i], "laddr"):
+			f.laddr = &value
+		case isWord(args[i], "user"):
+			if !c.pool.hasUser(value) {
+				return f, fmt.Sprintf("ERR No such user '%s'", value)
+			}
+			f.user = &value
+		case isWord(args[i], "skipme") && isWord(args[i+1], "yes"):
+			f.not = c
+		case isWord(args[i], "skipme") && isWord(args[i+1], "no"):
+			f.not = nil
+		default:
+			return f, errSyntax
+		}
+	}
+	return f, ""
+}
+
+// hasUser reports whether a client may be known by a name.
+func (p *Pool) hasUser(name string) bool {
+	users := p.Settings().Users
+	return len(users) == 0 && name == "default" || slices.ContainsFunc(users, func(u User) bool { return u.Name == name })
+}

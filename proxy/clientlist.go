@@ -1,0 +1,175 @@
+package proxy
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/proxy/resp"
+)
+
+// clientFilter chooses clients for CLIENT LIST and CLIENT KILL; nil fields choose all.
+type clientFilter struct {
+	ids         []int64
+	kind        string
+	addr, laddr *string
+	user        *string
+	not         *client
+}
+
+func (f *clientFilter) takes(c *client) bool {
+	return (f.ids == nil || slices.Contains(f.ids, int64(c.id))) && (f.kind == "" || f.kind == c.kind()) &&
+		(f.addr == nil || *f.addr == c.addr) && (f.laddr == nil || *f.laddr == c.laddr) &&
+		(f.user == nil || !c.is(modeStranger) && *f.user == c.user) && f.not != c
+}
+
+// kind is the type of a client in Redis' words. Nobody replicates from Sluice.
+func (c *client) kind() string {
+	if c.is(modeSubscribed) {
+		return "pubsub"
+	}
+	return "normal"
+}
+
+// clientKind reads the type of a client. What Redis knows and Sluice never has is valid and chooses nobody.
+func clientKind(arg []byte) (kind, refusal string) {
+	kind = strings.ToLower(string(arg))
+	switch kind {
+	case "normal", "pubsub", "master", "replica":
+		return kind, ""
+	case "slave":
+		return "replica", ""
+	}
+	return "", fmt.Sprintf("ERR Unknown client type '%s'", arg)
+}
+
+// cmdClientList asks every loop for its clients. Those of other pools are not shown: whoever may use one pool has no part
+// in the others.
+func cmdClientList(c *client, args [][]byte) bool {
+	f, refusal := parseListFilter(args)
+	if refusal != "" {
+		c.replyError(refusal)
+		return true
+	}
+	type line struct {
+		id   uint64
+		text string
+	}
+	var mu sync.Mutex
+	var lines []line
+	c.gather(func(l *loop) {
+		mu.Lock()
+		defer mu.Unlock()
+		for _, other := range l.clients {
+			if other.pool == c.pool && f.takes(other) {
+				lines = append(lines, line{other.id, other.describe()})
+			}
+		}
+	}, func(dst []byte) []byte {
+		slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(a.id, b.id) })
+		var list strings.Builder
+		for _, l := range lines {
+			list.WriteString(l.text)
+		}
+		return resp.AppendVerbatim(dst, list.String(), c.resp3())
+	})
+	return true
+}
+
+func parseListFilter(args [][]byte) (f clientFilter, refusal string) {
+	switch {
+	case len(args) == 2:
+	case len(args) == 4 && isWord(args[2], "type"):
+		f.kind, refusal = clientKind(args[3])
+	case len(args) > 3 && isWord(args[2], "id"):
+		for _, arg := range args[3:] {
+			id, ok := parseInteger(arg)
+			if !ok {
+				return f, "ERR Invalid client ID"
+			}
+			f.ids = append(f.ids, id)
+		}
+	default:
+		refusal = errSyntax
+	}
+	return f, refusal
+}
+
+func cmdClientInfo(c *client, _ [][]byte) bool {
+	c.answer(func(dst []byte) []byte {
+		return resp.AppendVerbatim(dst, c.describe(), c.resp3())
+	})
+	return true
+}
+
+// describe is the client's line of CLIENT LIST: the fields of Redis, 0 where they mean nothing here, then our own.
+func (c *client) describe() string {
+	waiting, fd := 0, -1
+	if c.conn != nil {
+		waiting, fd = c.conn.OutboundBuffered(), c.conn.Fd()
+	}
+	multi, redirect := -1, -1
+	if c.is(modeQueueing) {
+		multi = 0
+	}
+	if c.optIn {
+		redirect = 0
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d",
+		c.id, c.addr, c.laddr, fd, c.name, int(time.Since(c.created).Seconds()), time.Duration(c.loop.now-c.heardAt)/time.Second,
+		c.flags(), c.db, multi)
+	fmt.Fprintf(&b, " qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=%d oll=0 omem=%d tot-mem=%d events=%s",
+		len(c.in)-c.inOff, cap(c.in)-len(c.in), len(c.out), waiting+c.held, cap(c.in)+cap(c.out)+waiting+c.held, c.events(waiting))
+	fmt.Fprintf(&b, " cmd=%s user=%s redir=%d resp=%d lib-name=%s lib-ver=%s pool=%s inflight=%d\n",
+		c.lastCommand(), c.user, redirect, c.proto, c.libName, c.libVer, c.pool.Name, c.pipe.len())
+	return b.String()
+}
+
+// flags are Redis' letters for what a client is.
+func (c *client) flags() string {
+	flags := ""
+	for _, f := range []struct {
+		on     bool
+		letter string
+	}{
+		{c.monitor != nil, "O"},
+		{c.is(modeSubscribed), "P"},
+		{c.is(modeQueueing), "x"},
+		{c.optIn, "t"},
+		{c.closing, "c"},
+		{strings.HasPrefix(c.laddr, "/"), "U"},
+		{c.noEvict, "e"},
+		{c.noTouch, "T"},
+	} {
+		if f.on {
+			flags += f.letter
+		}
+	}
+	return cmp.Or(flags, "N")
+}
+
+// events says what is waited for on the socket.
+func (c *client) events(waiting int) string {
+	if waiting > 0 {
+		return "rw"
+	}
+	return "r"
+}
+
+// lastCommand is the command that the client has asked for last. Those that took the short way through dispatch left it in
+// their place in the pipeline only.
+func (c *client) lastCommand() string {
+	if c.pipe.tail != c.lastTail && len(c.pipe.ring) > 0 {
+		if cmd := c.pipe.at(c.pipe.tail - 1).cmd; cmd != nil {
+			return cmd.Name
+		}
+	}
+	if c.last != nil {
+		return c.last.Name
+	}
+	return "NULL"
+}

@@ -1,0 +1,60 @@
+package proxy
+
+import (
+	"fmt"
+
+	"sluice/proxy/resp"
+)
+
+// What clients and tools ask a server about itself. Sluice holds no data: it is a master without replicas that has saved
+// everything when it started.
+
+func cmdRole(c *client, _ [][]byte) bool {
+	c.answer(func(dst []byte) []byte {
+		dst = resp.AppendBulk(resp.AppendArray(dst, 3), "master")
+		return resp.AppendArray(resp.AppendInt(dst, 0), 0)
+	})
+	return true
+}
+
+func cmdLastSave(c *client, _ [][]byte) bool {
+	c.answer(func(dst []byte) []byte { return resp.AppendInt(dst, c.loop.server.started.Unix()) })
+	return true
+}
+
+func cmdLolwut(c *client, _ [][]byte) bool {
+	c.answer(func(dst []byte) []byte {
+		return resp.AppendVerbatim(dst, fmt.Sprintf("Sluice ver. %s\n", c.loop.server.version), c.resp3())
+	})
+	return true
+}
+
+// The LATENCY family answers as a Redis whose latency-monitor-threshold is 0: nothing is sampled.
+
+func cmdLatencyNone(c *client, _ [][]byte) bool {
+	c.answer(func(dst []byte) []byte { return resp.AppendArray(dst, 0) })
+	return true
+}
+
+func cmdLatencyGraph(c *client, args [][]byte) bool {
+	c.replyError(fmt.Sprintf("ERR No samples available for event '%s'", args[2]))
+	return true
+}
+
+func cmdLatencyReset(c *client, _ [][]byte) bool {
+	c.answer(func(dst []byte) []byte { return resp.AppendInt(dst, 0) })
+	return true
+}
+
+func cmdLatencyDoctor(c *client, _ [][]byte) bool {
+	c.answer(func(dst []byte) []byte {
+		return resp.AppendVerbatim(dst, "Sluice samples no latency events. SLOWLOG GET and `sluice ctl slowlog` show slow requests and where their "+
+			"time went, INFO commandstats the mean of each command, /metrics of the admin server a histogram over all.\n", c.resp3())
+	})
+	return true
+}
+
+func cmdLatencyHistogram(c *client, _ [][]byte) bool {
+	c.replyError("ERR LATENCY HISTOGRAM is not supported through Sluice, which keeps no histogram for each command: see INFO commandstats, and /metrics of its admin server")
+	return true
+}

@@ -1,0 +1,186 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"sync"
+	"time"
+
+	"sluice/backend"
+	"sluice/proxy/command"
+)
+
+// SlowRequest is a request that took at least Settings.SlowlogSlowerThan. Immutable.
+type SlowRequest struct {
+	ID      int64
+	Time    time.Time     // when it was answered
+	Total   time.Duration // from its arrival, or the begin of its hold, to the reply of the server
+	Held    time.Duration // of it, inside holds
+	Backend time.Duration // of it, from the last time that it was given to a connection; 0 when it was not
+	Args    []string      // cut as Redis cuts them
+	Pool    string
+	Client  string   // address
+	Name    string   // CLIENT SETNAME
+	Node    string   // that it was sent to last; of a command that was divided, the slowest
+	Part    []string // of a command that was divided: what Node was asked
+}
+
+// slowLog keeps the newest slow requests of all loops. Safe for concurrent use; its mutex is taken for slow requests only.
+type slowLog struct {
+	mu      sync.Mutex
+	next    int64
+	entries []*SlowRequest // oldest first
+}
+
+// add keeps r and forgets what is older than the newest limit.
+func (g *slowLog) add(r *SlowRequest, limit int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	r.ID = g.next
+	g.next++
+	g.entries = append(g.entries, r)
+	if more := len(g.entries) - limit; more > 0 {
+		g.entries = slices.Delete(g.entries, 0, more)
+	}
+}
+
+// newest lists at most n requests of a pool, newest first. The pool "" stands for all.
+func (g *slowLog) newest(pool string, n int) []*SlowRequest {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var list []*SlowRequest
+	for _, r := range slices.Backward(g.entries) {
+		if len(list) >= n {
+			break
+		}
+		if pool == "" || r.Pool == pool {
+			list = append(list, r)
+		}
+	}
+	return list
+}
+
+// reset forgets the requests of a pool. Ids go on, as in Redis.
+func (g *slowLog) reset(pool string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.entries = slices.DeleteFunc(g.entries, func(r *SlowRequest) bool { return r.Pool == pool })
+}
+
+// Slowlog lists at most n slow requests, newest first.
+func (s *Server) Slowlog(n int) []*SlowRequest { return s.slow.newest("", n) }
+
+// slowFrom is the time from which a request is slow, more than any time when the log is off.
+func (s *Settings) slowFrom() int64 {
+	if s.SlowlogSlowerThan < 0 || s.SlowlogMaxLen <= 0 {
+		return math.MaxInt64
+	}
+	return int64(s.SlowlogSlowerThan)
+}
+
+// wait is how long a request in flight was held before it was dispatched.
+type wait struct {
+	seq  uint32
+	time int64
+}
+
+// noteWait notes the hold of the request that was just dispatched, which was the next one of its client.
+func (c *client) noteWait() {
+	if !c.pipe.empty() {
+		c.waits = append(c.waits, wait{c.pipe.tail - 1, c.loop.now - c.hold.since})
+	}
+}
+
+// takeWait tells how long the request seq was held before it was dispatched, and forgets that and what is older.
+func (c *client) takeWait(seq uint32) (time int64) {
+	c.waits = slices.DeleteFunc(c.waits, func(w wait) bool {
+		if w.seq == seq {
+			time = w.time
+		}
+		return w.seq == seq || int32(w.seq-c.pipe.head) < 0
+	})
+	return time
+}
+
+// slow reports whether a request that is answered now has to be looked at by noteSlow.
+func (c *client) slow(seq uint32) bool {
+	return c.loop.now-c.pipe.at(seq).start >= c.loop.slowFrom || len(c.waits) > 0
+}
+
+// outcome is how the last request to a server ended that belongs to a client's request.
+type outcome struct {
+	node    *backend.Node // nil when it was sent to none
+	request []byte        // as it was sent; the whole of the client's unless of is set
+	of      *split
+	held    int64 // inside holds of a detour
+	backend int64
+}
+
+// answeredBy is the outcome of a request that went straight to a server.
+func (c *client) answeredBy(seq uint32, b *backend.Conn, request []byte) outcome {
+	return outcome{node: b.Node, request: request, backend: c.loop.now - c.pipe.at(seq).start}
+}
+
+// noteSlow enters a request into the slow log if it belongs there. Redis does not count the time in which a command waits
+// for data, so what blocks is left out; so is what may hold a password.
+func (c *client) noteSlow(seq uint32, o outcome) {
+	p := c.pipe.at(seq)
+	before := c.takeWait(seq)
+	total := c.loop.now - p.start + before
+	if total < c.loop.slowFrom || p.cmd == nil || p.cmd.Flags&(command.Blocking|command.SkipSlowlog) != 0 || hasSecrets(p.cmd) {
+		return
+	}
+	r := &SlowRequest{
+		Time: time.Now(), Total: time.Duration(total), Held: time.Duration(before + o.held), Backend: time.Duration(o.backend),
+		Pool: c.pool.Name, Client: c.addr, Name: c.name, Args: slowArgs(o.request),
+	}
+	if o.node != nil {
+		r.Node = o.node.Addr
+	}
+	if o.of != nil {
+		r.Args, r.Part = slowArgs(o.of.head), r.Args
+	}
+	s := c.loop.server
+	s.slow.add(r, s.settings.Load().SlowlogMaxLen)
+}
+
+// Bounds of the arguments in the slow log, those of Redis.
+const (
+	slowMaxArgs = 32
+	slowMaxArg  = 128
+	// slowHead is how much of a command that is divided is kept for the slow log.
+	slowHead = 4 << 10
+)
+
+// slowArgs reads the arguments of a request, of which raw may be no more than the beginning, and cuts them as Redis does.
+func slowArgs(raw []byte) []string {
+	n, raw, _ := cutLength(raw)
+	var args []string
+	for i := range n {
+		size, rest, ok := cutLength(raw)
+		if !ok || n > slowMaxArgs && i == slowMaxArgs-1 {
+			return append(args, fmt.Sprintf("... (%d more arguments)", n-i))
+		}
+		shown := min(size, slowMaxArg, len(rest))
+		arg := string(rest[:shown])
+		if size > shown {
+			arg += fmt.Sprintf("... (%d more bytes)", size-shown)
+		}
+		args = append(args, arg)
+		raw = rest[min(size+len("\r\n"), len(rest)):]
+	}
+	return args
+}
+
+// cutLength takes "*12\r\n" or "$12\r\n" off the front of a request.
+func cutLength(raw []byte) (n int, rest []byte, ok bool) {
+	end := bytes.IndexByte(raw, '\r')
+	if end < 1 || end+1 >= len(raw) {
+		return 0, nil, false
+	}
+	n, err := strconv.Atoi(string(raw[1:end]))
+	return n, raw[end+2:], err == nil
+}
