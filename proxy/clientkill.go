@@ -17,6 +17,10 @@ func cmdClientKill(c *client, args [][]byte) bool {
 		c.replyError(refusal)
 		return true
 	}
+	if !c.pipe.empty() {
+		return false
+	}
+	c.alone = true          // If it kills itself, what it has asked for behind that is not run.
 	var killed atomic.Int64 // A loop that answers too late still counts into it.
 	self := false
 	c.gather(func(l *loop) {

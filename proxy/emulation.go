@@ -79,12 +79,12 @@ func aboutNode(build func(c *client, n clusterNode, dst []byte) []byte) localFun
 
 const lastSlot = router.ClusterSlots - 1
 
-func clusterSlots(_ *client, n clusterNode, dst []byte) []byte {
+func clusterSlots(c *client, n clusterNode, dst []byte) []byte {
 	dst = resp.AppendArray(resp.AppendArray(dst, 1), 3)
 	dst = resp.AppendInt(resp.AppendInt(dst, 0), lastSlot)
 	dst = resp.AppendBulk(resp.AppendArray(dst, 4), n.host)
 	dst = resp.AppendBulk(resp.AppendInt(dst, int64(n.port)), n.id)
-	return resp.AppendArray(dst, 0)
+	return resp.AppendMap(dst, 0, c.resp3())
 }
 
 func clusterShards(c *client, n clusterNode, dst []byte) []byte {

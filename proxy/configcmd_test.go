@@ -1,0 +1,106 @@
+package proxy
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/proxy/resp"
+)
+
+// CONFIG SET changes what is in force, everything or nothing, and says so in the log.
+func TestConfigSetIsAllOrNothing(t *testing.T) {
+	p := codisTopology(t, holding(never), func(cfg *Config, _ *PoolConfig) { cfg.AffordableClients = 5000 })
+	c := p.dial(t)
+	get := func(name, want string) {
+		t.Helper()
+		c.want("*2\r\n"+string(resp.AppendBulk(resp.AppendBulk(nil, name), want)), "CONFIG", "GET", name)
+	}
+	c.want("+OK\r\n", "CONFIG", "SET", "hold.max_wait", "1m", "backend.request_timeout", "250ms", "MaxClients", "4000", "hold.dry_run", "yes",
+		"hold.max_bytes", "64mb", "slowlog-log-slower-than", "5000", "loglevel", "debug")
+	s, pool := p.settings.Load(), p.pool.Settings()
+	if pool.Hold.MaxWait != time.Minute || pool.Backend.RequestTimeout != 250*time.Millisecond || s.MaxClients != 4000 || !pool.Hold.DryRun ||
+		pool.Hold.MaxBytes != 64<<20 || s.SlowlogSlowerThan != 5*time.Millisecond {
+		t.Errorf("%+v %+v", s, pool)
+	}
+	for _, n := range p.pool.Nodes() {
+		if got := n.Options().RequestTimeout; got != 250*time.Millisecond {
+			t.Errorf("%s has a request timeout of %s", n.Addr, got)
+		}
+	}
+	get("hold.max_wait", "1m")
+	get("backend.request_timeout", "250ms")
+	get("proxy.max_clients", "4000")
+	get("hold.max_bytes", "67108864")
+	get("loglevel", "debug")
+	if log := p.logs.String(); !strings.Contains(log, "until the next reload") || !strings.Contains(log, "hold.max_wait=1m backend.request_timeout=250ms") {
+		t.Errorf("log: %s", log)
+	}
+	const failed = "-ERR CONFIG SET failed (possibly related to argument '%') - "
+	for _, bad := range []struct{ name, value, text string }{
+		{"hold.max_wait", "1", `argument must be a duration with a unit, such as "500ms"`},
+		{"hold.max_wait", "6m", "argument must be between 0s and 5m inclusive"},
+		{"maxclients", "5001", "The operating system is not able to handle the specified number of clients, try with 5000"},
+		{"hold.dry_run", "maybe", "argument must be 'yes' or 'no'"},
+		{"hold.max_bytes", "64qb", "argument must be a memory value"},
+		{"hold.max_bytes", "99999999999gb", "argument must be a memory value"},
+		{"proxy.limits.max_bulk", "1gb", "proxy.limits.max_unparsed must be greater than proxy.limits.max_bulk"},
+		{"cluster-enabled", "yes", "can't set immutable config"},
+		{"appendonly", "yes", "can't set immutable config"},
+	} {
+		c.want(strings.ReplaceAll(failed, "%", bad.name)+bad.text+"\r\n", "CONFIG", "SET", bad.name, bad.value)
+		c.do("CONFIG", "SET", "slowlog-max-len", "7", bad.name, bad.value)
+		get("slowlog-max-len", "128")
+	}
+	if now := p.settings.Load(); *now != *s {
+		t.Errorf("changed to %+v", now)
+	}
+}
+
+// Every parameter that can be set takes the value that it shows.
+func TestConfigParamsTakeWhatTheyShow(t *testing.T) {
+	p := codisTopology(t, holding(never))
+	c := p.dial(t)
+	before, pool := *p.settings.Load(), *p.pool.Settings()
+	var settable int
+	for _, param := range configParams {
+		lines := strings.Split(c.do("CONFIG", "GET", param.name), "\r\n")
+		if len(lines) < 5 || lines[0] != "*2" || lines[2] != param.name {
+			t.Errorf("%s: %q", param.name, lines)
+			continue
+		}
+		if param.set == nil {
+			continue
+		}
+		settable++
+		if got := c.do("CONFIG", "SET", param.name, lines[4]); got != "+OK\r\n" && !strings.HasPrefix(param.name, "hold.") {
+			t.Errorf("CONFIG SET %s %s: %q", param.name, lines[4], got)
+		}
+	}
+	now, poolNow := p.settings.Load(), p.pool.Settings()
+	if *now != before || poolNow.Hold != pool.Hold || poolNow.Backend != pool.Backend || settable < 20 {
+		t.Errorf("%d parameters; changed to %+v, %+v", settable, now, poolNow)
+	}
+}
+
+// CONFIG RESETSTAT sets INFO to 0, and leaves the counters of the metrics alone.
+func TestConfigResetStat(t *testing.T) {
+	p := codisTopology(t, func(cfg *Config, _ *PoolConfig) { cfg.Loops = 2 })
+	c := p.dial(t)
+	for range 10 {
+		c.want("+OK\r\n", "SET", "k", "v")
+		c.do("LPUSH", "k", "wrong")
+	}
+	c.want("+OK\r\n", "CONFIG", "RESETSTAT")
+	c.want("$1\r\nv\r\n", "GET", "k")
+	info := infoSectionsOf(t, c.do("INFO", "stats", "commandstats"))
+	if got := info["Stats"]; got["total_error_replies"] != "0" || got["total_commands_processed"] > "3" || got["total_connections_received"] != "0" {
+		t.Errorf("%v", got)
+	}
+	if got := info["Commandstats"]; got["cmdstat_set"] != "" || !strings.HasPrefix(got["cmdstat_get"], "calls=1,") {
+		t.Errorf("%v", got)
+	}
+	if s := p.Stats(); s.Errors != 10 || s.ClientsOpened != 1 {
+		t.Errorf("%d errors, %d clients", s.Errors, s.ClientsOpened)
+	}
+}
