@@ -66,7 +66,8 @@ func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slo
 	in := &instance{log: log, level: level, load: load, started: cfg, cfg: cfg, end: make(chan struct{}), journal: replication.NewJournal(0)}
 	id := newID()
 	in.server = proxy.New(proxy.Config{
-		ID: id, Version: version, Loops: cfg.Proxy.Loops, Log: log, Settings: proxySettings(cfg),
+		ID: id, Version: version, Loops: cfg.Proxy.Loops, Log: log, Level: level, AffordableClients: affordableClients(),
+		Settings: proxySettings(cfg),
 	})
 	if err := in.openAdmin(cfg.Proxy.Admin); err != nil {
 		return nil, err
@@ -340,6 +341,8 @@ func proxySettings(cfg *conf.Config) proxy.Settings {
 	return proxy.Settings{
 		MaxClients: min(cfg.Proxy.MaxClients, affordableClients()),
 		Drain:      cfg.Proxy.DrainTimeout.Std(),
+		// Those of a Redis server.
+		SlowlogSlowerThan: 10 * time.Millisecond, SlowlogMaxLen: 128,
 		Limits: proxy.Limits{
 			MaxPipeline: l.MaxPipeline, MaxUnparsed: int(l.MaxUnparsed), MaxBulk: int(l.MaxBulk),
 			MaxArgs: l.MaxArgs, ClientOutput: int(l.ClientOutput), PubSubOutput: int(l.PubSubOutput),

@@ -61,6 +61,7 @@ func New(cfg Config, ln net.Listener) *Server {
 	mux.HandleFunc("GET /api/v1/migrations", s.migrations)
 	mux.HandleFunc("GET /api/v1/groups", s.groups)
 	mux.HandleFunc("GET /api/v1/events", s.events)
+	mux.HandleFunc("GET /api/v1/slowlog", s.slowlog)
 	mux.HandleFunc("GET /api/v1/stats", s.stats)
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	mux.HandleFunc("GET /api/v1/proxies", s.proxies)
