@@ -116,18 +116,25 @@ func (c *client) runObserved(q request) bool {
 	if q.cmd.Is(command.Admin) || plans[q.cmd.ID].kind == planRefuse {
 		return c.runOrQueue(q)
 	}
-	line := appendShown(nil, redact(q.cmd, q.args))
+	var args []byte // Before the request is run: its bytes are not valid behind that.
+	if len(q.raw) <= monitorRoom {
+		args = appendShown(nil, redact(q.cmd, q.args))
+	}
 	done := c.runOrQueue(q)
 	if done {
-		c.show(line)
+		c.show(args)
 	}
 	return done
 }
 
-// show gives a line to the monitors. The database is that after the command, as in Redis.
+// show gives a line to the monitors; nil stands for arguments that are too long for any. The database is that after the
+// command, as in Redis.
 func (c *client) show(args []byte) {
-	line := appendLineHead(nil, c.db, showAddr(c.addr))
-	line = append(append(line, args...), '\r', '\n')
+	var line []byte
+	if args != nil {
+		line = appendLineHead(nil, c.db, showAddr(c.addr))
+		line = append(append(line, args...), '\r', '\n')
+	}
 	for _, m := range c.pool.monitors.all() {
 		m.add(line, c.db)
 	}
@@ -160,18 +167,20 @@ func appendDropped(dst []byte, db, n int) []byte {
 	return fmt.Appendf(appendLineHead(dst, db, "proxy"), " \"sluice\" \"dropped\" \"%d\"\r\n", n)
 }
 
-// add takes a line, from any loop, of a client that is in the database db.
+// droppedLine is more than the line takes that tells of dropped ones.
+const droppedLine = 100
+
+// add takes a line, from any loop, of a client that is in the database db; nil is one that is too long.
 func (m *monitor) add(line []byte, db int) {
 	m.mu.Lock()
-	var told []byte
-	if m.dropped > 0 {
-		told = appendDropped(nil, db, m.dropped)
-	}
-	if len(m.lines)+len(told)+len(line) <= m.room {
-		m.lines = append(append(m.lines, told...), line...)
-		m.dropped = 0
-	} else {
+	switch {
+	case line == nil || len(m.lines)+len(line)+droppedLine > m.room:
 		m.dropped++
+	case m.dropped > 0:
+		m.lines = append(appendDropped(m.lines, db, m.dropped), line...)
+		m.dropped = 0
+	default:
+		m.lines = append(m.lines, line...)
 	}
 	wake := !m.woken
 	m.woken = true

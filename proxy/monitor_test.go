@@ -40,15 +40,10 @@ func TestMonitorShowsWhatRedisShows(t *testing.T) {
 		}
 		return lines
 	}
-	want := strings.Join(watch(testbed.Redis(t).Addr()), "\n")
-	onEachTopology(t, func(t *testing.T, top *topology) {
-		if top.model.Cluster() {
-			return // It has no databases.
-		}
-		if got := strings.Join(watch(top.addr), "\n"); got != want {
-			t.Errorf("got\n%s\nwant\n%s", got, want)
-		}
-	})
+	got, want := strings.Join(watch(codisTopology(t).addr), "\n"), strings.Join(watch(testbed.Redis(t).Addr()), "\n")
+	if got != want {
+		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
 }
 
 // A monitor sees the clients of all loops, also those that come later, and names them.
@@ -183,5 +178,20 @@ func TestMonitorThatDoesNotReadLosesLines(t *testing.T) {
 	c.want("$4\r\nlast\r\n", "ECHO", "last")
 	if got := shownLine(t, m); got != `0 "ECHO" "last"` {
 		t.Error(got)
+	}
+}
+
+// A command that is too long to be shown is counted as a line that was dropped.
+func TestMonitorDropsWhatIsTooLong(t *testing.T) {
+	p := startProxyTo(t, testbed.Redis(t))
+	m, c := p.dial(t), p.dial(t)
+	m.want("+OK\r\n", "MONITOR")
+	c.want("+OK\r\n", "SET", "k", strings.Repeat("v", 2<<20))
+	if got := shownLine(t, m); got != `0 "sluice" "dropped" "1"` {
+		t.Errorf("%.100q", got)
+	}
+	c.want("+OK\r\n", "SET", "k", strings.Repeat("\x00", 1000))
+	if got := shownLine(t, m); got != `0 "SET" "k" "`+strings.Repeat(`\x00`, 1000)+`"` {
+		t.Errorf("%.100q", got)
 	}
 }
