@@ -1,7 +1,10 @@
 package proxy
 
 import (
+	"bufio"
 	"fmt"
+	"net"
+	"os/exec"
 	"regexp"
 	"strconv"
 	"strings"
@@ -193,5 +196,29 @@ func TestMonitorDropsWhatIsTooLong(t *testing.T) {
 	c.want("+OK\r\n", "SET", "k", strings.Repeat("\x00", 1000))
 	if got := shownLine(t, m); got != `0 "SET" "k" "`+strings.Repeat(`\x00`, 1000)+`"` {
 		t.Errorf("%.100q", got)
+	}
+}
+
+// redis-cli shows what happens.
+func TestRedisCLIMonitors(t *testing.T) {
+	top := codisTopology(t)
+	host, port, _ := net.SplitHostPort(top.addr)
+	cmd := exec.Command("redis-cli", "-h", host, "-p", port, "monitor")
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _, _ = cmd.Process.Kill(), cmd.Wait() }()
+	lines := bufio.NewReader(out)
+	if got, err := lines.ReadString('\n'); err != nil || got != "OK\n" {
+		t.Fatalf("%q, %v", got, err)
+	}
+	c := top.dial(t)
+	c.want("+OK\r\n", "SET", "k", "a \"b\"")
+	if got, err := lines.ReadString('\n'); err != nil || !strings.HasSuffix(got, fmt.Sprintf(` [0 %s] "SET" "k" "a \"b\""`+"\n", c.LocalAddr())) {
+		t.Errorf("%q, %v", got, err)
 	}
 }
