@@ -25,8 +25,6 @@ var allowances = map[string]allowance{
 	"not-offered": {"Sluice says that it does not do this: client-side caching; pausing the clients of one proxy of several; " +
 		"histograms of commands; and between MULTI and EXEC what the server of the transaction can't answer", isNotOffered},
 	"crossslot": {"one command, or one transaction, uses keys of several slots, which may belong to several groups", isCrossSlot},
-	"unroutable": {"the number of keys makes no sense, so no server can be chosen to word the error; Sluice says that " +
-		"the syntax is wrong", bothErrors},
 }
 
 // abortedReply is how EXEC answers when a command of the transaction was not queued.
@@ -46,11 +44,6 @@ func sameHello(got, want string) bool {
 
 // sameKind compares the types of two replies.
 func sameKind(got, want string) bool { return got[0] == want[0] }
-
-// bothErrors accepts any words behind the code.
-func bothErrors(got, want string) bool {
-	return strings.HasPrefix(got, "-ERR ") && strings.HasPrefix(want, "-ERR ")
-}
 
 // isNotOffered accepts an error that says so, and the end of a transaction in which it was given.
 func isNotOffered(got, want string) bool {

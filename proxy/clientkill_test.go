@@ -15,7 +15,7 @@ func idOf(c *testClient) string { return strings.Trim(c.do("CLIENT", "ID"), ":\r
 func TestClientKillClosesWhoIsChosen(t *testing.T) {
 	top := codisTopology(t, func(cfg *Config, pool *PoolConfig) {
 		cfg.Loops = 3
-		pool.Users = []User{{Name: "default", Password: "p"}, {Name: "app", Password: "p"}}
+		pool.Users = []User{{Name: "default", Passwords: passwords("p")}, {Name: "app", Passwords: passwords("p")}}
 	})
 	me := top.dial(t)
 	me.want("+OK\r\n", "AUTH", "p")

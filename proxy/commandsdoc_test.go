@@ -145,6 +145,11 @@ func (k planKind) describe() (title, means string) {
 			"The parts are not atomic together"
 	case planLocal:
 		return "answered here", "answered by Sluice, as far as it is about the connection, Sluice itself or the command table"
+	case planSession:
+		return "session-bound", "bound to the connection: it changes what the commands behind it do, or waits on a server " +
+			"connection of its own"
+	case planFanOut:
+		return "fanned out", "sent to every master, and the replies become one. The masters are not asked at one instant"
 	case planRefuse:
 		return "refused", "answered with an error, whatever its arguments are; no server hears of it"
 	}
@@ -183,7 +188,6 @@ var refusalReasons = map[string]string{
 	"bgsave":         "acts on one server",
 	"debug":          "acts on one server, and may stop it",
 	"failover":       "changes roles behind the back of whoever manages the servers",
-	"lolwut":         "shows the version of one server",
 	"migrate":        "moves a key to where its slot is not",
 	"module":         "acts on one server, and changes what it understands",
 	"move":           "would have to be atomic over two databases, which are different connections",

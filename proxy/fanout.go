@@ -55,7 +55,7 @@ var fanCommands = map[string]fanKind{
 	"function|load": fanAll, "function|delete": fanAll, "function|flush": fanAll, "function|restore": fanAll,
 	"function|kill": fanOne, "function|stats": fanStats, "function|list": fanAny, "function|dump": fanAny,
 	"memory|doctor": fanSingle, "memory|stats": fanSingle, "memory|malloc-stats": fanSingle,
-	"command|help": fanAny, "function|help": fanAny, "memory|help": fanAny, "object|help": fanAny, "script|help": fanAny,
+	"function|help": fanAny, "memory|help": fanAny, "object|help": fanAny, "script|help": fanAny,
 	"xgroup|help": fanAny, "xinfo|help": fanAny,
 }
 

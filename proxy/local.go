@@ -23,7 +23,7 @@ var localCommands = map[string]localFunc{
 
 	"acl|whoami": cmdACLWhoAmI, "acl|cat": cmdACLCat, "acl|dryrun": cmdACLDryRun, "acl|help": cmdACLHelp,
 
-	"info": cmdInfo, "role": cmdRole, "lastsave": cmdLastSave, "lolwut": cmdLolwut,
+	"info": cmdInfo, "role": cmdRole, "lolwut": cmdLolwut,
 	"config|get": cmdConfigGet, "config|set": cmdConfigSet, "config|rewrite": cmdConfigRewrite,
 	"config|resetstat": cmdConfigResetStat, "config|help": cmdHelp("config"),
 

@@ -18,7 +18,7 @@ const (
 // scriptKinds is by command.Command.ID. Immutable after construction.
 var scriptKinds = makeScriptKinds()
 
-func makeScriptKinds() (table [command.Count]scriptKind) {
+func makeScriptKinds() (table [command.Declared + 1]scriptKind) {
 	for name, kind := range map[string]scriptKind{
 		"eval": scriptBody, "eval_ro": scriptBody, "evalsha": scriptSHA, "evalsha_ro": scriptSHA,
 		"fcall": scriptName, "fcall_ro": scriptName,

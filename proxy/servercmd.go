@@ -17,11 +17,6 @@ func cmdRole(c *client, _ [][]byte) bool {
 	return true
 }
 
-func cmdLastSave(c *client, _ [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return resp.AppendInt(dst, c.loop.server.started.Unix()) })
-	return true
-}
-
 func cmdLolwut(c *client, _ [][]byte) bool {
 	c.answer(func(dst []byte) []byte {
 		return resp.AppendVerbatim(dst, fmt.Sprintf("Sluice ver. %s\n", c.loop.server.version), c.resp3())

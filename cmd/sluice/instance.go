@@ -341,8 +341,6 @@ func proxySettings(cfg *conf.Config) proxy.Settings {
 	return proxy.Settings{
 		MaxClients: min(cfg.Proxy.MaxClients, affordableClients()),
 		Drain:      cfg.Proxy.DrainTimeout.Std(),
-		// Those of a Redis server.
-		SlowlogSlowerThan: 10 * time.Millisecond, SlowlogMaxLen: 128,
 		Limits: proxy.Limits{
 			MaxPipeline: l.MaxPipeline, MaxUnparsed: int(l.MaxUnparsed), MaxBulk: int(l.MaxBulk),
 			MaxArgs: l.MaxArgs, ClientOutput: int(l.ClientOutput), PubSubOutput: int(l.PubSubOutput),
