@@ -89,6 +89,8 @@ type Conn struct {
 	ServerID int64
 	// Transacts says that the node has shown on this Conn that it knows MULTI.
 	Transacts bool
+	// Feed is not nil on a connection that subscribes to channels, from before it is dialled.
+	Feed Feed
 
 	home   Home
 	loop   gnet.EventLoop
@@ -99,6 +101,7 @@ type Conn struct {
 	framer resp.Framer
 	tail   []byte // start of a reply line that the last read cut
 	inPart bool   // a part of the oldest request's reply was delivered
+	inFeed bool   // a part of a frame was given to Feed
 
 	expired      int    // oldest entries whose owners were told ErrTimeout
 	expiredBytes int    // their size in the send log
@@ -260,6 +263,9 @@ func (c *Conn) Receive(buf []byte, now int64) error {
 		buf = c.tail
 	}
 	for len(buf) > 0 {
+		if c.Feed != nil && !c.inPart && !c.inFeed && !kindShown(buf) {
+			break
+		}
 		n, done, err := c.framer.Next(buf)
 		if err != nil {
 			return err
@@ -286,6 +292,12 @@ func (c *Conn) Receive(buf []byte, now int64) error {
 func (c *Conn) deliver(data []byte, last bool) error {
 	if c.framer.Push() {
 		return nil // Nothing that Sluice sends on a shared connection asks for pushes.
+	}
+	if c.toFeed(data) {
+		first := !c.inFeed
+		c.inFeed = !last
+		c.Feed.Unasked(c, data, first, last)
+		return nil
 	}
 	if c.fifo.len() == 0 {
 		return errors.New("reply without a request")
@@ -378,7 +390,7 @@ func (c *Conn) timeout(opts *Options) time.Duration {
 // expire fails every request queued before the given time and returns how many. The entries of requests
 // that may have been sent stay, so that late replies find their place; the others are forgotten.
 func (c *Conn) expire(before int64) int {
-	if c.moving(before) {
+	if c.moving(before) || c.Feed != nil {
 		return 0
 	}
 	late := 0
@@ -451,12 +463,15 @@ func (c *Conn) Opened(gc gnet.Conn, now int64) bool {
 	c.gc, c.state, c.dials, c.dialErr, c.lastReply, c.openedAt = gc, stateUp, 0, nil, now, now
 	c.Node.conns.Add(1)
 	c.Node.Report(nil)
+	if c.Feed != nil {
+		c.Feed.Up(c)
+	}
 	return true
 }
 
 // Close gives the Conn up and fails what waits on it. The caller closes the gnet connection.
 func (c *Conn) Close(err error) {
-	c.leave()
+	c.leave(err)
 	c.failAll(err)
 	c.tail, c.gc = nil, nil
 }
@@ -478,23 +493,27 @@ func (c *Conn) publishReads() {
 }
 
 // leave ends the life of the Conn as far as the node counts it.
-func (c *Conn) leave() {
+func (c *Conn) leave(err error) {
 	if c.state == stateClosed {
 		return
 	}
 	c.publishReads()
-	if c.state == stateUp {
+	up := c.state == stateUp
+	if up {
 		c.Node.conns.Add(-1)
 	}
 	c.Node.users.Add(-1)
 	c.state = stateClosed
+	if up && c.Feed != nil {
+		c.Feed.Down(c, err)
+	}
 }
 
 // Abandon is Close for a Conn in which a panic happened: it trusts nothing but the list of owners. An owner
 // may panic in it too; then it has to be called again, and goes on behind that owner. Whether a request was
 // sent is not known any more, so none may be sent again.
 func (c *Conn) Abandon(err error) {
-	c.leave()
+	c.leave(err)
 	c.expired, c.expiredBytes, c.tail, c.gc, c.log = 0, 0, nil, nil, sendLog{pool: c.log.pool}
 	for c.fifo.len() > 0 {
 		e := *c.fifo.at(0)
