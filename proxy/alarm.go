@@ -52,6 +52,9 @@ func (l *loop) settle(p *Pool) {
 		l.connectReaders(v)
 	}
 	l.recallBlocked(p)
+	if h := l.hubs[p]; h != nil {
+		h.settle()
+	}
 	l.checkHeld()
 	delayed := l.delayed
 	l.delayed = nil

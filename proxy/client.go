@@ -40,7 +40,11 @@ type client struct {
 	splits   []*split       // in flight
 	hold     hold           // of the next request
 	waits    []wait         // how long requests in flight were held before
-	holding  holdUse        // what the hold of the client and those of its detours take up
+	seats    [topicKinds]map[string]*seat
+	lastSeat uint64   // order of the newest seat
+	joining  *joining // a SUBSCRIBE that waits for servers
+	pushes   []byte   // messages that came in the middle of a reply
+	holding  holdUse  // what the hold of the client and those of its detours take up
 
 	dirty   bool  // stands in loop.dirtyClients
 	queued  bool  // stands in loop.ready
@@ -257,18 +261,30 @@ func (c *client) flush() {
 	if c.closed {
 		return
 	}
-	limit := c.loop.server.limits().ClientOutput
-	if waiting := c.conn.OutboundBuffered() + c.held; waiting > limit {
-		c.loop.stats.Overflows[OverflowOutput]++
-		c.loop.server.log.Warn("client does not read its replies, closing it",
-			"client", c.id, "addr", c.addr, "waiting_bytes", waiting, "limit_bytes", limit)
-		c.close()
+	if waiting := c.conn.OutboundBuffered() + c.held; waiting > 0 && c.tooSlow(waiting) {
 		return
 	}
 	done := c.pipe.empty() && c.conn.OutboundBuffered() == 0
 	if c.closing && (done || c.loop.now > c.closeBy && c.pipe.empty()) {
 		c.close()
 	}
+}
+
+// tooSlow closes a client for which more bytes wait than it may leave unread.
+func (c *client) tooSlow(waiting int) bool {
+	limits := c.loop.server.limits()
+	limit, overflow := limits.ClientOutput, OverflowOutput
+	if c.subscribed() {
+		limit, overflow = min(limit, limits.pubSubOutput()), OverflowPubSub
+	}
+	if waiting <= limit {
+		return false
+	}
+	c.loop.stats.Overflows[overflow]++
+	c.loop.server.log.Warn("client does not read its replies, closing it",
+		"client", c.id, "addr", c.addr, "subscribed", c.subscribed(), "waiting_bytes", waiting, "limit_bytes", limit)
+	c.close()
+	return true
 }
 
 // fatal answers an error and closes the client behind it.
@@ -280,6 +296,7 @@ func (c *client) fatal(text string) {
 // finish closes the client once everything that was asked is answered and written.
 func (c *client) finish() {
 	c.closing, c.closeBy = true, c.loop.now+lingerTime
+	c.leaveTopics()
 	c.endHold(&c.hold, HoldClientGone)
 	c.loop.pool.Put(c.in)
 	c.in, c.inOff = nil, 0
@@ -308,6 +325,7 @@ func (c *client) onClose() {
 	for seq := c.pipe.head; seq != c.pipe.tail; seq++ {
 		c.pipe.at(seq).release(l.pool)
 	}
+	c.leaveTopics()
 	c.endHold(&c.hold, HoldClientGone)
 	for _, d := range c.detours {
 		c.endHold(&d.hold, HoldClientGone)
@@ -323,6 +341,8 @@ func (c *client) onClose() {
 	c.endMonitor()
 	l.pool.Put(c.in)
 	l.pool.Put(c.out)
+	l.pool.Put(c.pushes)
+	c.pushes = nil
 	c.pipe, c.in, c.out, c.detours, c.detoured, c.splits, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil, nil, nil
 	delete(l.clients, c.id)
 	l.stats.ClientsClosed++

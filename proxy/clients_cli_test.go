@@ -119,10 +119,10 @@ func (c cli) countUp(ctx context.Context, start int, keys []string) ([]int64, er
 	if err != nil {
 		return nil, err
 	}
-	return integers(slices.DeleteFunc(lines, func(line string) bool { return line == "OK" }))
+	return parseIntegers(slices.DeleteFunc(lines, func(line string) bool { return line == "OK" }))
 }
 
-func integers(lines []string) ([]int64, error) {
+func parseIntegers(lines []string) ([]int64, error) {
 	var list []int64
 	for _, line := range lines {
 		n, err := strconv.ParseInt(line, 10, 64)
@@ -142,7 +142,7 @@ func (c cli) transaction(ctx context.Context, key string) ([]int64, error) {
 	if len(lines) < 3 || !slices.Equal(lines[:3], []string{"OK", "QUEUED", "QUEUED"}) {
 		return nil, fmt.Errorf("a transaction: %q", lines)
 	}
-	return integers(lines[3:])
+	return parseIntegers(lines[3:])
 }
 
 // cliSession is a redis-cli that reads commands from its standard input.

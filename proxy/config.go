@@ -42,7 +42,17 @@ type Limits struct {
 	MaxBulk      int // bytes of one argument; beyond it: a protocol error, then close
 	MaxArgs      int // arguments of one request; beyond it: a protocol error, then close
 	ClientOutput int // bytes waiting for a client to read them; beyond it: close
-	PubSubOutput int // the same for a client that is subscribed to something
+	PubSubOutput int // the same for a client that is subscribed to channels; 0 is DefaultPubSubOutput
+}
+
+// DefaultPubSubOutput is what Redis leaves unread by a subscriber (client-output-buffer-limit pubsub).
+const DefaultPubSubOutput = 32 << 20
+
+func (l *Limits) pubSubOutput() int {
+	if l.PubSubOutput == 0 {
+		return DefaultPubSubOutput
+	}
+	return l.PubSubOutput
 }
 
 // PoolConfig describes a pool for the life of the process.

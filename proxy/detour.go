@@ -426,6 +426,9 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 		c.runDetours()
 		return
 	}
+	if p, ok := d.sink.(*publication); ok {
+		p.node = r.Conn.Node // Whose receivers were counted.
+	}
 	d.pass(r.Data, r.First, r.Last)
 }
 

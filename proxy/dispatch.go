@@ -107,6 +107,10 @@ func (c *client) check(q request) bool {
 			return true
 		}
 	}
+	if c.is(modeSubscribed) && !allowedWhileSubscribed(q.cmd) {
+		c.reject(whileSubscribed(q.cmd))
+		return true
+	}
 	if c.monitor != nil && refusedToMonitors(q.cmd) {
 		c.reject(errMonitors)
 		return true
@@ -144,6 +148,8 @@ func (c *client) run(q request) bool {
 		return c.runSession(q, p.session)
 	case planFanOut:
 		return c.dispatchFanOut(q, p.fan)
+	case planPublish:
+		return c.publish(q)
 	case planRefuse:
 		c.reject(p.refusal)
 	}

@@ -254,6 +254,9 @@ func (c *client) deliverError(seq uint32, text string) {
 func (c *client) advance(p *pending) {
 	l := c.loop
 	l.stats.record(p, l.now)
+	if c.pushes != nil && !c.flushPushes() {
+		return
+	}
 	for c.pipe.head++; !c.pipe.empty(); c.pipe.head++ {
 		p = c.pipe.at(c.pipe.head)
 		whole := p.flags&answered != 0

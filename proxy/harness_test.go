@@ -24,7 +24,7 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // testLimits are far from what a test that is not about limits reaches.
 var testLimits = Limits{
-	MaxPipeline: 10000, MaxUnparsed: 1 << 30, MaxBulk: 512 << 20, MaxArgs: 1 << 20, ClientOutput: 1 << 30,
+	MaxPipeline: 10000, MaxUnparsed: 1 << 30, MaxBulk: 512 << 20, MaxArgs: 1 << 20, ClientOutput: 1 << 30, PubSubOutput: 1 << 30,
 }
 
 // testBackend are options for servers on this machine.

@@ -54,6 +54,7 @@ type loop struct {
 	sticky  []sticky // by router.Group.Index; each says of which view
 	rng     *rand.Rand
 
+	hubs      map[*Pool]*hub
 	lanes     map[*backend.Node]*lanes
 	dedicated map[*backend.Node]*dedicated
 	blocked   map[*blocking]struct{}  // at a server
@@ -227,6 +228,12 @@ func (l *loop) recoverLists() {
 			l.markBackend(b)
 		}
 	}
+	for _, h := range l.hubs {
+		for _, k := range h.links {
+			k.conn.Dirty = false
+			l.markBackend(k.conn)
+		}
+	}
 	for _, c := range l.clients {
 		c.dirty, c.queued = false, false
 		c.mark()
@@ -330,6 +337,9 @@ func (l *loop) tick() {
 		wants = paceTimeouts
 	}
 	wants = max(wants, l.tickDedicated())
+	if l.tickHubs() {
+		wants = paceTimeouts
+	}
 	l.closing = slices.DeleteFunc(l.closing, func(c *client) bool {
 		c.mark() // It may have drained its socket.
 		return c.closed
@@ -375,6 +385,9 @@ func (l *loop) trim() {
 	}
 	l.trimLanes()
 	l.trimDedicated()
+	for _, h := range l.hubs {
+		h.trim()
+	}
 	maps.DeleteFunc(l.nudged, func(n *backend.Node, _ int64) bool { return !l.moving(n) })
 	for id, conns := range l.links {
 		for _, b := range conns {

@@ -22,6 +22,7 @@ const (
 	planLocal                   // answered by Sluice
 	planSession                 // bound to what the connection has said before, or to a server connection of its own
 	planFanOut                  // sent to every master, one reply made of theirs
+	planPublish                 // sent to the owner of its channel's slot
 )
 
 // request is the request at hand. Its slices are valid during the dispatch.
@@ -55,13 +56,12 @@ var sessionCommands = map[string]sessionFunc{
 	"blpop": cmdBlock, "brpop": cmdBlock, "brpoplpush": cmdBlock, "blmove": cmdBlock, "blmpop": cmdBlock,
 	"bzpopmin": cmdBlock, "bzpopmax": cmdBlock, "bzmpop": cmdBlock, "wait": cmdWait, "waitaof": cmdWait,
 	"cluster|countkeysinslot": cmdClusterSlotKeys, "cluster|getkeysinslot": cmdClusterSlotKeys,
-}
-
-// notYet are commands that need more than routing by slot: state that is bound to one backend connection,
-// several nodes at once, or waiting. They are refused as a whole, so nothing of them is half run.
-var notYet = []string{
-	"subscribe", "psubscribe", "ssubscribe", "unsubscribe", "punsubscribe", "sunsubscribe",
-	"publish", "spublish", "pubsub",
+	"subscribe": subscribeTo(topicChannel), "unsubscribe": unsubscribeFrom(topicChannel),
+	"psubscribe": subscribeTo(topicPattern), "punsubscribe": unsubscribeFrom(topicPattern),
+	"ssubscribe": subscribeTo(topicShard), "sunsubscribe": unsubscribeFrom(topicShard),
+	"pubsub|channels": surveyOf(surveyChannels, topicChannel), "pubsub|shardchannels": surveyOf(surveyChannels, topicShard),
+	"pubsub|numsub": surveyOf(surveyCounts, topicChannel), "pubsub|shardnumsub": surveyOf(surveyCounts, topicShard),
+	"pubsub|numpat": surveyOf(surveyPatterns, topicPattern), "pubsub|help": cmdPubSubHelp,
 }
 
 // forbidden are commands that would act on a server behind Sluice's back.
@@ -72,9 +72,6 @@ var forbidden = []string{
 
 func makePlans() []plan {
 	refusals := make(map[string]string)
-	for _, name := range notYet {
-		refusals[name] = unsupported(name)
-	}
 	for _, name := range forbidden {
 		refusals[name] = notAllowed(name)
 	}
@@ -97,6 +94,9 @@ func planOf(cmd *command.Command, refusals map[string]string) plan {
 	}
 	if run := sessionCommands[cmd.Name]; run != nil {
 		return plan{kind: planSession, session: run}
+	}
+	if cmd.Name == "publish" || cmd.Name == "spublish" {
+		return plan{kind: planPublish}
 	}
 	if top.Name == "cluster" {
 		return plan{kind: planLocal, local: asCluster(clusterWide(cmd.Name))}

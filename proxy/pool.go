@@ -34,6 +34,7 @@ type Pool struct {
 	holds    holdBook
 	scripts  scriptCache
 	monitors monitorBook
+	census   census
 
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
 	commands declared

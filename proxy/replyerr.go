@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"sluice/backend"
+	"sluice/proxy/command"
 	"sluice/proxy/resp"
 	"sluice/router"
 )
@@ -87,4 +88,13 @@ func unsupported(name string) string {
 
 func notAllowed(name string) string {
 	return fmt.Sprintf("ERR '%s' is not allowed through Sluice, send it to the server itself", name)
+}
+
+// whileSubscribed is the answer to a command that a RESP2 client must not use while it is subscribed.
+func whileSubscribed(cmd *command.Command) string {
+	code := "ERR"
+	if cmd.Name == "exec" {
+		code = "EXECABORT Transaction discarded because of:"
+	}
+	return fmt.Sprintf("%s Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context", code, cmd.Name)
 }

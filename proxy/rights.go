@@ -23,7 +23,7 @@ func (c *client) setRights(r *acl.Rules) {
 }
 
 // renewUser gives the client what new settings say of its user, at once. A client whose user is gone is closed, as after
-// ACL DELUSER; so is one without a password when its pool begins to ask for one and has no default user.
+// ACL DELUSER, and one that is subscribed to more than it may be; so is one without a password when its pool begins to ask for one and has no default user.
 func (c *client) renewUser() {
 	users := c.pool.Settings().Users
 	u := userNamed(users, c.user)
@@ -37,7 +37,23 @@ func (c *client) renewUser() {
 	default:
 		c.setRights(u.Rights)
 		c.recheckQueue()
+		if c.hearsTooMuch() {
+			c.loop.server.log.Info("closing a client that may not be subscribed any more", "client", c.id, "addr", c.addr, "user", c.user)
+			c.close()
+		}
 	}
+}
+
+// hearsTooMuch reports whether the client is subscribed to something that its rights do not allow.
+func (c *client) hearsTooMuch() bool {
+	for kind, seats := range c.seats {
+		for name := range seats {
+			if !c.rights.MayUse([]byte(name), topicKind(kind) == topicPattern) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // recheckQueue ends a transaction of which the client may not run everything any more.

@@ -127,6 +127,7 @@ func cmdHello(c *client, args [][]byte) bool {
 		c.watch.lost = true // Its connection speaks the other version.
 	}
 	c.proto = proto
+	c.setMode(modeSubscribed, proto == 2 && c.subscribed())
 	c.answer(func(dst []byte) []byte {
 		resp3 := c.resp3()
 		dst = resp.AppendMap(dst, 7, resp3)
@@ -177,6 +178,7 @@ func cmdReset(c *client, _ [][]byte) bool {
 	c.endMonitor()
 	c.endQueueing()
 	c.unwatch()
+	c.leaveTopics()
 	c.session = newSession(c.pool, c.addr, c.laddr)
 	c.setReads()
 	c.observe()
@@ -219,6 +221,13 @@ func parseInteger(arg []byte) (int64, bool) {
 }
 
 func cmdPing(c *client, args [][]byte) bool {
+	if c.is(modeSubscribed) && len(args) <= 2 {
+		c.answer(func(dst []byte) []byte {
+			dst = resp.AppendBulk(resp.AppendArray(dst, 2), "pong")
+			return resp.AppendBulk(dst, append(args, nil)[1])
+		})
+		return true
+	}
 	switch len(args) {
 	case 1:
 		c.reply([]byte("+PONG\r\n"))

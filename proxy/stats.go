@@ -9,20 +9,22 @@ import (
 // Stats are the counters of one loop, or the sum of several. A loop owns its own and counts without atomics;
 // others get a copy through Server.Stats, which asks the loop.
 type Stats struct {
-	Requests       uint64 // requests that were answered
-	Errors         uint64 // error replies among them
-	Unknown        uint64 // requests with a name that is no command
-	ProtocolErrors uint64
-	AuthFailures   uint64
-	Denied         uint64 // requests that the rights of their user don't allow
-	Panics         uint64
-	Retries        uint64 // requests sent again after a lost connection
-	ReadsAgain     uint64 // reads sent again because a replica could not serve them
-	Hedges         uint64 // reads sent to a second node because the first took long
-	HedgesWon      uint64 // those that the second answered first
-	Redirects      [redirectKinds]uint64
-	Overflows      [overflowKinds]uint64
-	Moves          MoveStats
+	Requests        uint64 // requests that were answered
+	Errors          uint64 // error replies among them
+	Unknown         uint64 // requests with a name that is no command
+	ProtocolErrors  uint64
+	AuthFailures    uint64
+	Denied          uint64 // requests that the rights of their user don't allow
+	Panics          uint64
+	Retries         uint64 // requests sent again after a lost connection
+	ReadsAgain      uint64 // reads sent again because a replica could not serve them
+	Hedges          uint64 // reads sent to a second node because the first took long
+	HedgesWon       uint64 // those that the second answered first
+	Messages        uint64 // written to clients that are subscribed to channels
+	Resubscriptions uint64 // of channels with subscribers, at another server or after a lost connection
+	Redirects       [redirectKinds]uint64
+	Overflows       [overflowKinds]uint64
+	Moves           MoveStats
 
 	ClientsOpened  uint64
 	ClientsClosed  uint64
@@ -58,6 +60,7 @@ const (
 const (
 	OverflowUnparsed = iota
 	OverflowOutput
+	OverflowPubSub
 	overflowKinds
 )
 
@@ -127,6 +130,8 @@ func (s *Stats) merge(o *Stats) {
 	s.ReadsAgain += o.ReadsAgain
 	s.Hedges += o.Hedges
 	s.HedgesWon += o.HedgesWon
+	s.Messages += o.Messages
+	s.Resubscriptions += o.Resubscriptions
 	for i := range o.Redirects {
 		s.Redirects[i] += o.Redirects[i]
 	}

@@ -24,8 +24,6 @@ type waiting struct {
 	failed string  // the first error
 }
 
-var pingRequest = []byte("*1\r\n$4\r\nPING\r\n")
-
 func cmdWait(c *client, q request) bool {
 	l := c.loop
 	if q.v == nil || len(q.v.table.Groups) == 0 {

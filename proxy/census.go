@@ -1,0 +1,130 @@
+package proxy
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"sluice/backend"
+	"sluice/proxy/command"
+)
+
+// census knows how many of a pool's clients, over all loops, are subscribed to what, and at which nodes the loops are
+// subscribed in their place. A server counts the connections of the loops for receivers; with the census the count
+// becomes that of clients. Only subscriptions and their loss change it, and only what counts receivers reads it: a
+// PUBLISH while nobody is subscribed costs one atomic load. mu guards topics; safe for concurrent use.
+type census struct {
+	busy        atomic.Bool  // topics is not empty
+	subscribers atomic.Int64 // clients that are subscribed to anything
+
+	mu     sync.Mutex
+	topics [topicKinds]map[string]*tally
+}
+
+// tally is what the census knows of one topic.
+type tally struct {
+	clients int
+	loops   map[*backend.Node]int // how many loops are subscribed there
+}
+
+// seat counts a client in, or out with -1.
+func (s *census) seat(kind topicKind, name string, n int) {
+	s.change(kind, name, func(t *tally) { t.clients += n })
+}
+
+// link counts a loop's subscription at a node in, or out with -1.
+func (s *census) link(kind topicKind, name string, node *backend.Node, n int) {
+	s.change(kind, name, func(t *tally) {
+		if t.loops[node] += n; t.loops[node] == 0 {
+			delete(t.loops, node)
+		}
+	})
+}
+
+func (s *census) change(kind topicKind, name string, f func(t *tally)) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	t := s.topics[kind][name]
+	if t == nil {
+		if s.topics[kind] == nil {
+			s.topics[kind] = make(map[string]*tally)
+		}
+		t = &tally{loops: make(map[*backend.Node]int)}
+		s.topics[kind][name] = t
+	}
+	f(t)
+	if t.clients == 0 && len(t.loops) == 0 {
+		delete(s.topics[kind], name)
+	}
+	s.busy.Store(len(s.topics[topicChannel])+len(s.topics[topicPattern])+len(s.topics[topicShard]) > 0)
+}
+
+// receivers is how many receivers a message on a channel has, when the node that published it has counted n.
+func (s *census) receivers(kind topicKind, channel string, node *backend.Node, n int64) int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clients, loops := s.topics[kind][channel].counts(node)
+	if kind == topicChannel {
+		for pattern, t := range s.topics[topicPattern] {
+			if command.MatchPattern([]byte(pattern), []byte(channel)) {
+				more, at := t.counts(node)
+				clients, loops = clients+more, loops+at
+			}
+		}
+	}
+	return clients + max(n-loops, 0) // A loop may have left the server before it was counted out here.
+}
+
+// counts are the clients and the loops at a node; t may be nil.
+func (t *tally) counts(node *backend.Node) (clients, loops int64) {
+	if t == nil {
+		return 0, 0
+	}
+	return int64(t.clients), int64(t.loops[node])
+}
+
+// of is the number of clients of a topic, and of loops that are subscribed to it at a node.
+func (s *census) of(kind topicKind, name string, node *backend.Node) (clients, loops int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.topics[kind][name].counts(node)
+}
+
+// names lists what clients are subscribed to.
+func (s *census) names(kind topicKind) []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var names []string
+	for name, t := range s.topics[kind] {
+		if t.clients > 0 {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// copies is at how many nodes beside the first each pattern is subscribed, added up.
+func (s *census) copies() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var n int64
+	for _, t := range s.topics[topicPattern] {
+		n += int64(max(len(t.loops)-1, 0))
+	}
+	return n
+}
+
+// PubSubCounts say what the clients of a pool are subscribed to.
+type PubSubCounts struct {
+	Channels, Patterns, ShardChannels int // with a subscriber
+	Subscribers                       int // clients
+}
+
+// PubSub counts what the clients of the pool are subscribed to.
+func (p *Pool) PubSub() PubSubCounts {
+	return PubSubCounts{
+		Channels:      len(p.census.names(topicChannel)),
+		Patterns:      len(p.census.names(topicPattern)),
+		ShardChannels: len(p.census.names(topicShard)),
+		Subscribers:   int(p.census.subscribers.Load()),
+	}
+}

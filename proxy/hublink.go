@@ -1,0 +1,389 @@
+package proxy
+
+import (
+	"bytes"
+	"slices"
+	"time"
+
+	"sluice/backend"
+	"sluice/proxy/resp"
+)
+
+// hubLink is a hub's connection to one server. The hub makes a new Conn when one is lost and subscribes again to
+// everything. Owned by the event loop; no locking.
+type hubLink struct {
+	hub  *hub
+	node *backend.Node
+	conn *backend.Conn
+
+	subs     [topicKinds]map[string]*sub
+	requests []hubRequest // not answered, oldest first
+	last     uint32       // tag of the newest request
+	refusal  []byte       // the error that was sent for the oldest request
+
+	entering [topicKinds][]string // to be asked for by speak
+	parting  [topicKinds][]string // to be left by speak
+
+	part []byte // a frame of which the end has not come; from the loop's pool
+	cut  bool   // it is longer than anybody may be sent
+
+	available bool  // what node.Available said at the last tick
+	pingedAt  int64 // loop clock of the last request
+}
+
+// sub is a subscription at a server.
+type sub struct {
+	state   subState
+	request uint32 // the last one about it
+	counted bool   // in the census
+}
+
+type subState uint8
+
+const (
+	subAsked   subState = iota // a SUBSCRIBE is to be sent, or was
+	subTaken                   // acknowledged
+	subOn                      // the request is answered: all that is published from now on comes
+	subLeaving                 // an UNSUBSCRIBE is to be sent, or was
+)
+
+// hubRequest is a (UN)SUBSCRIBE, or a PING when it has no names.
+type hubRequest struct {
+	tag   uint32
+	kind  topicKind
+	leave bool
+	names []string
+}
+
+const (
+	// pingEvery is how long a subscription connection may be silent before it is asked whether the server lives.
+	pingEvery = int64(10 * time.Second)
+	// maxEntering is how many channels are put into one request. Of shard channels it is one: each may be refused with
+	// a redirect of its own.
+	maxEntering = 64
+)
+
+var pingRequest = resp.AppendCommand(nil, "PING")
+
+// link is the hub's connection to node, made if needed.
+func (h *hub) link(node *backend.Node) *hubLink {
+	k := h.links[node]
+	if k == nil {
+		k = &hubLink{hub: h, node: node, available: node.Available()}
+		h.links[node] = k
+		k.dial()
+	}
+	return k
+}
+
+// dial makes a connection.
+func (k *hubLink) dial() {
+	l := k.hub.loop
+	k.conn = backend.NewConn(k.node, 2, 0, l.el, l.pool, l)
+	k.conn.Feed = k
+	k.conn.Connect()
+	l.server.rouse(paceTimeouts)
+}
+
+// ask notes that a topic is to be subscribed. While the connection is not up, Up will see to it.
+func (k *hubLink) ask(t *topic) {
+	if !k.conn.Up() {
+		return
+	}
+	s := k.subs[t.kind][t.name]
+	if s == nil {
+		if k.subs[t.kind] == nil {
+			k.subs[t.kind] = make(map[string]*sub)
+		}
+		s = new(sub)
+		k.subs[t.kind][t.name] = s
+	}
+	s.state = subAsked
+	if len(t.seats) > 0 {
+		k.hub.loop.stats.Resubscriptions++
+	}
+	k.entering[t.kind] = append(k.entering[t.kind], t.name)
+}
+
+// leave notes that a topic is not wanted here, if it is subscribed. What still comes of it is dropped.
+func (k *hubLink) leave(t *topic) {
+	if s := k.subs[t.kind][t.name]; s != nil && s.state != subLeaving {
+		s.state = subLeaving
+		k.parting[t.kind] = append(k.parting[t.kind], t.name)
+	}
+}
+
+// speak sends what was noted; partings first, since a topic may be in both lists.
+func (k *hubLink) speak() {
+	for kind := range topicKinds {
+		parting, entering := k.parting[kind], k.entering[kind]
+		k.parting[kind], k.entering[kind] = nil, nil
+		entering = slices.DeleteFunc(entering, func(name string) bool { return k.subs[kind][name].state != subAsked })
+		if k.say(hubRequest{kind: kind, leave: true, names: parting}, topicWords[kind].unsubscribe) {
+			k.say(hubRequest{kind: kind, names: entering}, topicWords[kind].subscribe)
+		}
+	}
+}
+
+// say sends a request, in parts when it is long. It returns false when the connection is gone.
+func (k *hubLink) say(r hubRequest, word string) bool {
+	size := maxEntering
+	if r.kind == topicShard {
+		size = 1
+	}
+	for names := range slices.Chunk(r.names, size) {
+		req := resp.AppendBulk(resp.AppendArray(nil, 1+len(names)), word)
+		for _, name := range names {
+			req = resp.AppendBulk(req, name)
+			k.subs[r.kind][name].request = k.last + 1
+		}
+		r.names = names
+		if !k.send(req, r) {
+			return false
+		}
+	}
+	return true
+}
+
+// unask forgets topics that can't be asked for now; the next tick tries again.
+func (k *hubLink) unask(r hubRequest) {
+	for _, name := range r.names {
+		k.forget(r.kind, name)
+		if t := k.hub.topics[r.kind][name]; t != nil {
+			t.ready = false
+			k.hub.unready[t] = true
+		}
+	}
+}
+
+// send queues a request and the PING that ends it.
+func (k *hubLink) send(req []byte, r hubRequest) bool {
+	l := k.hub.loop
+	if !k.conn.Up() {
+		return false
+	}
+	k.last++
+	r.tag = k.last
+	switch err := k.conn.Send(append(req, pingRequest...), k, r.tag, l.now); {
+	case err != nil && !r.leave:
+		k.unask(r) // Too much is under way already.
+		return true
+	case err != nil:
+		l.closeBackend(k.conn, err) // What it says would be told for good.
+		return false
+	}
+	k.pingedAt = l.now
+	k.requests = append(k.requests, r)
+	l.markBackend(k.conn)
+	l.server.rouse(paceTimeouts)
+	return true
+}
+
+// Up implements backend.Feed.
+func (k *hubLink) Up(*backend.Conn) { k.hub.arrangeAll() }
+
+// Down implements backend.Feed. The next tick dials again.
+func (k *hubLink) Down(*backend.Conn, error) {
+	h := k.hub
+	for kind := range k.subs {
+		for name, s := range k.subs[kind] {
+			if s.counted {
+				h.pool.census.link(topicKind(kind), name, k.node, -1)
+			}
+			if t := h.topics[kind][name]; t != nil {
+				t.ready = false
+				h.unready[t] = true
+				if t.home == k.node {
+					t.home = nil
+				}
+			}
+		}
+	}
+	h.loop.pool.Put(k.part)
+	k.subs, k.entering, k.parting = [topicKinds]map[string]*sub{}, [topicKinds][]string{}, [topicKinds][]string{}
+	k.requests, k.refusal, k.part, k.cut = nil, nil, nil, false
+	h.loop.server.rouse(paceTimeouts)
+}
+
+// Reply implements backend.Owner: a PONG says that all before it was answered.
+func (k *hubLink) Reply(tag uint32, r backend.Reply) {
+	if !r.Last || len(k.requests) == 0 || k.requests[0].tag != tag {
+		return
+	}
+	h := k.hub
+	done, refusal := k.requests[0], k.refusal
+	k.requests, k.refusal = k.requests[1:], nil
+	if refusal != nil && !done.leave && len(done.names) > 1 {
+		k.sayApart(done)
+		return
+	}
+	for _, name := range done.names {
+		s := k.subs[done.kind][name]
+		if s == nil || s.request != tag {
+			continue // A later request is about it.
+		}
+		t := h.topics[done.kind][name]
+		if done.leave || refusal != nil {
+			k.forget(done.kind, name)
+		} else {
+			k.enter(done.kind, name, s)
+		}
+		if t == nil {
+			continue
+		}
+		if refusal != nil && !done.leave {
+			h.refused(t, k.node, refusal, r.Conn.Host())
+		}
+		h.arrange(t)
+	}
+	h.speak()
+}
+
+// sayApart asks for channels one by one that were refused together: it may be for one of them.
+func (k *hubLink) sayApart(r hubRequest) {
+	for _, name := range r.names {
+		if s := k.subs[r.kind][name]; s != nil && s.request == r.tag && !k.say(hubRequest{kind: r.kind, names: []string{name}}, topicWords[r.kind].subscribe) {
+			return
+		}
+	}
+}
+
+// enter notes that the server has a subscription.
+func (k *hubLink) enter(kind topicKind, name string, s *sub) {
+	s.state = subOn
+	if !s.counted {
+		s.counted = true
+		k.hub.pool.census.link(kind, name, k.node, 1)
+	}
+}
+
+// forget notes that the server has no subscription.
+func (k *hubLink) forget(kind topicKind, name string) {
+	if k.subs[kind][name].counted {
+		k.hub.pool.census.link(kind, name, k.node, -1)
+	}
+	delete(k.subs[kind], name)
+}
+
+// Fail implements backend.Owner. The connection is lost, and Down was called.
+func (k *hubLink) Fail(uint32, backend.Failure) {}
+
+// Unasked implements backend.Feed. A frame that comes in parts is put together first: a client can't be sent anything
+// else in the middle of one.
+func (k *hubLink) Unasked(_ *backend.Conn, data []byte, first, last bool) {
+	pool := k.hub.loop.pool
+	if first && last {
+		k.frame(data, false)
+		return
+	}
+	if first {
+		k.cut = false
+	}
+	if len(k.part)+len(data) > k.hub.loop.server.limits().pubSubOutput() && !first {
+		k.cut = true
+	} else {
+		k.part = pool.Append(k.part, data)
+	}
+	if last {
+		part := k.part
+		k.part = nil
+		k.frame(part, k.cut)
+		pool.Put(part)
+	}
+}
+
+// frame takes a frame; of one that was cut only the beginning.
+func (k *hubLink) frame(frame []byte, cut bool) {
+	if frame[0] == '-' {
+		if k.refusal == nil {
+			k.refusal = bytes.Clone(frame)
+		}
+		return
+	}
+	word, name := frameStart(frame)
+	switch string(word) {
+	case "message":
+		k.tell(topicChannel, name, frame, cut)
+	case "pmessage":
+		k.tell(topicPattern, name, frame, cut)
+	case "smessage":
+		k.tell(topicShard, name, frame, cut)
+	case "ssubscribe":
+		if s := k.subs[topicShard][string(name)]; s != nil && s.state == subAsked && len(k.requests) > 0 && k.requests[0].tag == s.request {
+			s.state = subTaken
+		}
+	case "sunsubscribe":
+		k.dismissed(string(name))
+	}
+}
+
+// tell gives a message to all who are subscribed.
+func (k *hubLink) tell(kind topicKind, name, frame []byte, cut bool) {
+	s, t := k.subs[kind][string(name)], k.hub.topics[kind][string(name)]
+	if s == nil || s.state == subLeaving || t == nil {
+		return
+	}
+	for i := len(t.seats) - 1; i >= 0; i-- { // A write may close the client, which takes its own seat away and no other.
+		t.seats[i].client.tell(frame, cut)
+	}
+}
+
+// dismissed is told that the server ends a shard subscription by itself, because the slot has another owner now. As the
+// answer to SUNSUBSCRIBE the same frame says nothing new.
+func (k *hubLink) dismissed(name string) {
+	s := k.subs[topicShard][name]
+	if s == nil || s.state != subTaken && s.state != subOn {
+		return
+	}
+	k.forget(topicShard, name)
+	if t := k.hub.topics[topicShard][name]; t != nil {
+		t.ready = false
+		k.hub.arrange(t)
+		k.hub.speak()
+	}
+}
+
+// frameStart finds the first two elements of an array of bulk strings; nil what is not there.
+func frameStart(frame []byte) (word, name []byte) {
+	_, rest, _ := bytes.Cut(frame, []byte("\r\n"))
+	word, rest, _ = cutBulk(rest)
+	name, _, _ = cutBulk(rest)
+	return word, name
+}
+
+// tick looks after the connection. It reports whether something is under way, and whether the server went away or
+// came back.
+func (k *hubLink) tick() (busy, changed bool) {
+	l := k.hub.loop
+	available := k.node.Available()
+	changed = available != k.available
+	k.available = available
+	switch {
+	case k.conn.Closed() && available:
+		k.dial()
+	case !k.conn.Up() && !k.conn.Closed() && available:
+		k.conn.Connect()
+	}
+	if k.conn.Closed() {
+		return false, changed
+	}
+	l.tickBackend(k.conn)
+	if k.conn.Up() && len(k.requests) == 0 && l.now-k.pingedAt >= pingEvery {
+		k.send(nil, hubRequest{})
+	}
+	return !k.conn.Up() || len(k.requests) > 0, changed
+}
+
+// idle reports whether nothing is subscribed here, nor will be: what is wanted is asked for when the connection comes up.
+func (k *hubLink) idle() bool {
+	if len(k.requests)+len(k.subs[topicChannel])+len(k.subs[topicPattern])+len(k.subs[topicShard]) > 0 {
+		return false
+	}
+	t := &k.hub.topics
+	return k.conn.Up() || len(t[topicChannel])+len(t[topicPattern])+len(t[topicShard]) == 0
+}
+
+var (
+	_ backend.Feed  = (*hubLink)(nil)
+	_ backend.Owner = (*hubLink)(nil)
+)

@@ -1,0 +1,103 @@
+package proxy
+
+import (
+	"sluice/backend"
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+	"sluice/router"
+)
+
+// cmdPublish is PUBLISH. Immutable.
+var cmdPublish = command.Lookup([]byte("publish"))
+
+// publish sends PUBLISH or SPUBLISH to the owner of its channel's slot, on the connection of the client's other
+// commands. It returns false when the request has to wait. A slot that is locked or moves is no reason to: no key is
+// touched, and of a channel that is subscribed at every master any may tell.
+func (c *client) publish(q request) bool {
+	channel := q.args[1]
+	slot := c.pool.Model.Slot(channel)
+	if !c.mayRoute(q.v, slot) {
+		return false
+	}
+	o, blocked := c.pool.obstacle(q.v, slot)
+	if blocked && (o.cause == HoldLocked || o.cause == HoldMoving) {
+		node := q.v.master(slot)
+		blocked = node == nil || !node.Available()
+	}
+	if blocked {
+		return c.holdBack(q.v, o, len(q.raw))
+	}
+	node := q.v.master(slot)
+	if !c.pool.census.busy.Load() {
+		c.sendTo(node, q.cmd, slot, q.raw)
+		return true
+	}
+	l := c.loop
+	p := &publication{client: c, channel: string(channel), slot: slot, node: node}
+	if q.cmd != cmdPublish {
+		p.kind = topicShard
+	}
+	p.seq = c.begin(q.cmd, slot)
+	b := l.link(node, c.proto, c.db)
+	if err := b.Send(q.raw, p, p.seq, l.now); err != nil {
+		c.deliverError(p.seq, sendError(node, err))
+		return true
+	}
+	l.sent(b)
+	return true
+}
+
+// publication is a PUBLISH whose reply has to be corrected: the server has counted loops where there are clients.
+type publication struct {
+	client  *client
+	seq     uint32
+	kind    topicKind
+	channel string
+	slot    router.Slot
+	node    *backend.Node // that has it
+}
+
+// Reply implements backend.Owner.
+func (p *publication) Reply(seq uint32, r backend.Reply) {
+	c := p.client
+	if c.closed || r.First && r.Data[0] == '-' && c.bounced(p, seq, seq, p.slot, r) {
+		return
+	}
+	p.node = r.Conn.Node
+	p.deliver(seq, r.Data, r.First, r.Last)
+	if r.Last {
+		c.runDetours()
+	}
+}
+
+// Fail implements backend.Owner.
+func (p *publication) Fail(seq uint32, f backend.Failure) {
+	c := p.client
+	if c.closed || c.lost(p, seq, seq, p.slot, f) {
+		return
+	}
+	c.deliverFailure(seq, f)
+	c.runDetours()
+}
+
+// deliver implements sink.
+func (p *publication) deliver(seq uint32, data []byte, first, last bool) {
+	c := p.client
+	if n, ok := integerReply(data); ok && first && last {
+		n = c.pool.census.receivers(p.kind, p.channel, p.node, n)
+		data = resp.AppendInt(c.loop.scratch[:0], n)
+		c.loop.scratch = data
+	}
+	c.deliver(seq, data, first, last)
+}
+
+// deliverFailure implements sink.
+func (p *publication) deliverFailure(seq uint32, f backend.Failure) { p.client.deliverFailure(seq, f) }
+
+// again implements sink.
+func (p *publication) again(seq uint32) bool { return p.client.again(seq) }
+
+var (
+	_ backend.Owner = (*publication)(nil)
+	_ sink          = (*publication)(nil)
+)
