@@ -139,9 +139,6 @@ func (c *client) onlyOnce(f backend.Failure) bool {
 func (c *client) oneOwner(cmd *command.Command, raw []byte) (router.Slot, bool) {
 	v := c.pool.view.Load()
 	keys := requestKeys(cmd, raw)
-	if cmd == cmdPublish && len(keys) == 0 { // It goes by its channel.
-		keys = splitRequest(raw)[1:2]
-	}
 	if v == nil || len(keys) == 0 {
 		return 0, false
 	}

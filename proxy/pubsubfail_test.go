@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/backend"
 	"sluice/internal/testbed"
 	"sluice/router"
 )
@@ -324,4 +325,83 @@ func TestPublishInAMovingSlot(t *testing.T) {
 	if slices.ContainsFunc(ran, func(name string) bool { return strings.HasPrefix(name, "slots") }) {
 		t.Errorf("servers ran %q", ran)
 	}
+}
+
+// A silent subscription connection is asked whether its server lives, and given up when that stays unanswered.
+func TestSilentServerIsNoticed(t *testing.T) {
+	server := testbed.Redis(t)
+	p := startProxyTo(t, server, impatient)
+	top := &topology{testProxy: p, model: codisModel, nodes: []*testbed.Server{server}}
+	s := top.subscriber(t, 3)
+	s.to("SUBSCRIBE", "ch")
+	s.to("SSUBSCRIBE", "ch")
+	look := func(f func(l *loop, h *hub, k *hubLink)) {
+		p.onEachLoop(t.Context(), func(l *loop) {
+			h := l.hubOf(p.pool)
+			f(l, h, h.links[p.pool.Node(server.Addr())])
+		})
+	}
+	asked := 0
+	later := func(d int64) {
+		look(func(l *loop, h *hub, k *hubLink) {
+			l.now += d
+			h.tick()
+			asked = len(k.requests)
+		})
+	}
+	if later(0); asked != 0 {
+		t.Errorf("%d requests before the time", asked)
+	}
+	if later(pingEvery); asked != 1 {
+		t.Errorf("%d requests at the time", asked)
+	}
+	testbed.Eventually(t, func() error {
+		look(func(_ *loop, _ *hub, k *hubLink) { asked = len(k.requests) })
+		if asked > 0 {
+			return errors.New("the PING has no answer")
+		}
+		return nil
+	}, replyWait)
+	if pings := server.Do("CLIENT", "LIST", "TYPE", "pubsub").String(); !strings.Contains(pings, "cmd=ping") {
+		t.Errorf("no PING: %s", pings)
+	}
+
+	if err := server.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	later(2 * pingEvery)
+	var conn *backend.Conn
+	look(func(_ *loop, _ *hub, k *hubLink) { conn = k.conn })
+	later(2*pingEvery + int64(p.pool.Settings().Backend.HungAfter()))
+	look(func(*loop, *hub, *hubLink) {
+		if !conn.Closed() {
+			t.Error("the connection to a server that is silent is kept")
+		}
+	})
+	if err := server.Cont(); err != nil {
+		t.Fatal(err)
+	}
+	awaitSubscribed(t, top, server, "ch")
+	top.dial(t).want(":1\r\n", "PUBLISH", "ch", "m")
+	s.wantReply(s.push("message", "ch", "m"))
+}
+
+// A message that is longer than any client may be sent is not kept; its receivers are closed, and nobody else.
+func TestMessageBeyondTheLimit(t *testing.T) {
+	server := testbed.Redis(t)
+	p := startProxyTo(t, server, func(cfg *Config, _ *PoolConfig) { cfg.Limits.PubSubOutput = 1 << 20 })
+	top := &topology{testProxy: p, model: codisModel, nodes: []*testbed.Server{server}}
+	s, other, publisher := top.subscriber(t, 3), top.subscriber(t, 2), top.dial(t)
+	s.to("SUBSCRIBE", "ch")
+	other.to("SUBSCRIBE", "other")
+	publisher.want(":1\r\n", "PUBLISH", "ch", strings.Repeat("m", 8<<20))
+	s.wantClosed()
+	publisher.want(":1\r\n", "PUBLISH", "other", "m")
+	other.wantReply(other.push("message", "other", "m"))
+	testbed.Eventually(t, func() error {
+		if got := publisher.do("PUBLISH", "ch", "m"); got != ":0\r\n" {
+			return errors.New(got)
+		}
+		return nil
+	}, replyWait)
 }
