@@ -196,6 +196,13 @@ func TestSubscriptionsFollowTheTopology(t *testing.T) {
 			table, nodes = three, top.nodes
 		}
 		top.setTable(t, table)
+		top.onEachLoop(t.Context(), func(l *loop) {
+			for node := range l.hubOf(top.pool).links {
+				if !top.pool.view.Load().isMaster(node) {
+					t.Errorf("round %d: %s, which is no master, is not left at once", round, node.Addr)
+				}
+			}
+		})
 		testbed.Eventually(t, func() error {
 			for i, n := range top.nodes {
 				got := n.Do("PUBSUB", "NUMSUB", "ch").Array()[1].Integer()
@@ -286,7 +293,7 @@ func TestSubscribeWaitsForItsServer(t *testing.T) {
 // A server that does not let Sluice subscribe: its error is the answer, and nothing is left of the attempt.
 func TestServerRefusesASubscription(t *testing.T) {
 	server := testbed.Redis(t)
-	if err := server.Do("ACL", "SETUSER", "proxy", "on", ">secret", "~*", "+@all", "resetchannels", "&open*").Error(); err != nil {
+	if err := server.Do("ACL", "SETUSER", "proxy", "on", ">secret", "~*", "+@all", "resetchannels", "&open*", "&later").Error(); err != nil {
 		t.Fatal(err)
 	}
 	p := startProxyTo(t, server, func(_ *Config, pool *PoolConfig) {
@@ -302,6 +309,16 @@ func TestServerRefusesASubscription(t *testing.T) {
 	s.to("SUBSCRIBE", "open1")
 	top.dial(t).want(":1\r\n", "PUBLISH", "open1", "m")
 	s.wantReply(s.push("message", "open1", "m"))
+
+	// It closes the connection of whoever is subscribed to what is shut. The others are subscribed again.
+	s.to("SUBSCRIBE", "later", "open3")
+	if err := server.Do("ACL", "SETUSER", "proxy", "resetchannels", "&open*").Error(); err != nil {
+		t.Fatal(err)
+	}
+	top.dial(t).awaitReceivers(1, "PUBLISH", "open3")
+	if got := s.reply(); got != s.push("message", "open3", "probe") {
+		t.Errorf("%q", got)
+	}
 }
 
 // In a slot that is locked or moves PUBLISH is not held, and tries to move no key.
