@@ -58,18 +58,30 @@ func (s *census) change(kind topicKind, name string, f func(t *tally)) {
 	s.busy.Store(len(s.topics[topicChannel])+len(s.topics[topicPattern])+len(s.topics[topicShard]) > 0)
 }
 
-// receivers is how many receivers a message on a channel has, when the node that published it has counted n.
-func (s *census) receivers(kind topicKind, channel string, node *backend.Node, n int64) int64 {
+// receivers is how many receivers a message on a channel has, when the node that published it has counted n. In a
+// cluster the node has told it to all others too. Clients whose loop is subscribed nowhere, for its connection is lost,
+// get nothing.
+func (s *census) receivers(kind topicKind, channel string, node *backend.Node, n int64, cluster bool) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	clients, loops := s.topics[kind][channel].counts(node)
+	clients, loops := int64(0), int64(0)
+	add := func(t *tally) {
+		more, at := t.counts(node)
+		if at > 0 || cluster && t != nil && len(t.loops) > 0 {
+			clients += more
+		}
+		loops += at
+	}
+	add(s.topics[kind][channel])
 	if kind == topicChannel {
 		for pattern, t := range s.topics[topicPattern] {
 			if command.MatchPattern([]byte(pattern), []byte(channel)) {
-				more, at := t.counts(node)
-				clients, loops = clients+more, loops+at
+				add(t)
 			}
 		}
+	}
+	if n == 0 && loops > 0 {
+		return 0 // The connections are lost, and that is not known here yet.
 	}
 	return clients + max(n-loops, 0) // A loop may have left the server before it was counted out here.
 }

@@ -269,6 +269,9 @@ func (h *hub) endJoining(j *joining) {
 func (h *hub) refused(t *topic, node *backend.Node, line []byte, host string) {
 	h.unready[t], t.ready = true, false
 	v := h.pool.Family.Judge(line, host)
+	if !h.pool.Model.Cluster() && (v.Kind == dialect.Moved || v.Kind == dialect.Ask) {
+		v.Kind = dialect.Pass // Its slots are not those of a cluster.
+	}
 	switch v.Kind {
 	case dialect.Moved:
 		h.loop.stats.Redirects[RedirectMoved]++

@@ -84,7 +84,7 @@ func (p *publication) Fail(seq uint32, f backend.Failure) {
 func (p *publication) deliver(seq uint32, data []byte, first, last bool) {
 	c := p.client
 	if n, ok := integerReply(data); ok && first && last {
-		n = c.pool.census.receivers(p.kind, p.channel, p.node, n)
+		n = c.pool.census.receivers(p.kind, p.channel, p.node, n, c.pool.Model.Cluster())
 		data = resp.AppendInt(c.loop.scratch[:0], n)
 		c.loop.scratch = data
 	}

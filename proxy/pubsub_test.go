@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/redis/go-redis/v9"
+
 	"sluice/internal/testbed"
 )
 
@@ -525,5 +527,37 @@ func TestVanishedSubscribersLeaveNothing(t *testing.T) {
 		}
 		top.awaitNoSubscribers(t)
 		top.dial(t).want(":0\r\n", "PUBLISH", "a", "m")
+	})
+}
+
+// A client library subscribes, resubscribes and publishes as at a Redis.
+func TestGoRedisSubscribes(t *testing.T) {
+	onEachPubSub(t, func(t *testing.T, top *topology) {
+		for _, proto := range []int{2, 3} {
+			db := redis.NewClient(&redis.Options{Addr: top.addr, Protocol: proto})
+			sub := db.Subscribe(t.Context(), "a", "b")
+			if err := sub.PSubscribe(t.Context(), "c*"); err != nil {
+				t.Fatal(err)
+			}
+			for range 3 {
+				if _, err := sub.Receive(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := sub.Ping(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			for _, channel := range []string{"a", "b", "cx"} {
+				if n, err := db.Publish(t.Context(), channel, "hello").Result(); n != 1 || err != nil {
+					t.Errorf("RESP%d: PUBLISH %s: %d, %v", proto, channel, n, err)
+				}
+				if m, err := sub.ReceiveMessage(t.Context()); err != nil || m.Channel != channel || m.Payload != "hello" {
+					t.Errorf("RESP%d: %v, %v", proto, m, err)
+				}
+			}
+			_ = sub.Close()
+			_ = db.Close()
+			top.awaitNoSubscribers(t)
+		}
 	})
 }
