@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"slices"
 	"time"
 
@@ -267,89 +266,6 @@ func (k *hubLink) forget(kind topicKind, name string) {
 
 // Fail implements backend.Owner. The connection is lost, and Down was called.
 func (k *hubLink) Fail(uint32, backend.Failure) {}
-
-// Unasked implements backend.Feed. A frame that comes in parts is put together first: a client can't be sent anything
-// else in the middle of one.
-func (k *hubLink) Unasked(_ *backend.Conn, data []byte, first, last bool) {
-	pool := k.hub.loop.pool
-	if first && last {
-		k.frame(data, false)
-		return
-	}
-	if first {
-		k.cut = false
-	}
-	if len(k.part)+len(data) > k.hub.loop.server.limits().pubSubOutput() && !first {
-		k.cut = true
-	} else {
-		k.part = pool.Append(k.part, data)
-	}
-	if last {
-		part := k.part
-		k.part = nil
-		k.frame(part, k.cut)
-		pool.Put(part)
-	}
-}
-
-// frame takes a frame; of one that was cut only the beginning.
-func (k *hubLink) frame(frame []byte, cut bool) {
-	if frame[0] == '-' {
-		if k.refusal == nil {
-			k.refusal = bytes.Clone(frame)
-		}
-		return
-	}
-	word, name := frameStart(frame)
-	switch string(word) {
-	case "message":
-		k.tell(topicChannel, name, frame, cut)
-	case "pmessage":
-		k.tell(topicPattern, name, frame, cut)
-	case "smessage":
-		k.tell(topicShard, name, frame, cut)
-	case "ssubscribe":
-		if s := k.subs[topicShard][string(name)]; s != nil && s.state == subAsked && len(k.requests) > 0 && k.requests[0].tag == s.request {
-			s.state = subTaken
-		}
-	case "sunsubscribe":
-		k.dismissed(string(name))
-	}
-}
-
-// tell gives a message to all who are subscribed.
-func (k *hubLink) tell(kind topicKind, name, frame []byte, cut bool) {
-	s, t := k.subs[kind][string(name)], k.hub.topics[kind][string(name)]
-	if s == nil || s.state == subLeaving || t == nil {
-		return
-	}
-	for i := len(t.seats) - 1; i >= 0; i-- { // A write may close the client, which takes its own seat away and no other.
-		t.seats[i].client.tell(frame, cut)
-	}
-}
-
-// dismissed is told that the server ends a shard subscription by itself, because the slot has another owner now. As the
-// answer to SUNSUBSCRIBE the same frame says nothing new.
-func (k *hubLink) dismissed(name string) {
-	s := k.subs[topicShard][name]
-	if s == nil || s.state != subTaken && s.state != subOn {
-		return
-	}
-	k.forget(topicShard, name)
-	if t := k.hub.topics[topicShard][name]; t != nil {
-		t.ready = false
-		k.hub.arrange(t)
-		k.hub.speak()
-	}
-}
-
-// frameStart finds the first two elements of an array of bulk strings; nil what is not there.
-func frameStart(frame []byte) (word, name []byte) {
-	_, rest, _ := bytes.Cut(frame, []byte("\r\n"))
-	word, rest, _ = cutBulk(rest)
-	name, _, _ = cutBulk(rest)
-	return word, name
-}
 
 // tick looks after the connection. It reports whether something is under way, and whether the server went away or
 // came back.

@@ -50,18 +50,6 @@ type seat struct {
 	order  uint64 // grows with every subscription of the client
 }
 
-// joining is a SUBSCRIBE that waits for servers.
-type joining struct {
-	client *client
-	seq    uint32
-	kind   topicKind
-	names  []string // as they were asked for
-	topics []*topic // each once
-	left   int      // topics that are not ready
-	since  int64    // loop clock
-	done   bool
-}
-
 // local reports whether messages of a topic are told by one server only, even in a cluster: notifications of changes of
 // keys, by whoever has the key. A pattern counts by how it begins.
 func (t *topic) local() bool {
