@@ -15,7 +15,7 @@ import (
 
 // Owner gets the outcome of a request that it sent: either one or more calls of Reply, the last with
 // r.Last set, or one call of Fail. Calls come on the loop of the Conn. An Owner may Send on any Conn of the
-// loop from inside a call.
+// loop from inside a call, and close it, after which the slices that it was given are not valid any more.
 type Owner interface {
 	Reply(tag uint32, r Reply)
 	Fail(tag uint32, f Failure)
@@ -87,6 +87,8 @@ type Conn struct {
 	Until     int64
 	// ServerID is what the node calls the Conn, see CLIENT ID; 0 while that is not known.
 	ServerID int64
+	// Unblocking is how many CLIENT UNBLOCK of ServerID are under way, which would hit whoever used the Conn next.
+	Unblocking int
 	// Transacts says that the node has shown on this Conn that it knows MULTI.
 	Transacts bool
 	// Feed is not nil on a connection that subscribes to channels, from before it is dialled.
@@ -188,13 +190,16 @@ func (c *Conn) Send(req []byte, owner Owner, tag uint32, now int64) error {
 }
 
 // SendAll is Send for several requests that must not be parted: batch holds them, one behind the other, and sizes says
-// how long each is. Their tags count up from tag. All are queued or none is.
-func (c *Conn) SendAll(batch []byte, sizes []int, owner Owner, tag uint32, now int64) error {
+// how long each is. Their tags count up from tag. With ask, ASKING goes in front of them. All are queued or none is.
+func (c *Conn) SendAll(batch []byte, sizes []int, ask bool, owner Owner, tag uint32, now int64) error {
 	if c.Queued() >= c.Node.Options().MaxQueued {
 		return ErrQueueFull
 	}
 	if c.state == stateNew {
 		c.dial()
+	}
+	if ask {
+		c.queue(askingRequest, nil, 0, now)
 	}
 	for i, size := range sizes {
 		c.queue(batch[:size], owner, tag+uint32(i), now)
@@ -355,13 +360,13 @@ func (c *Conn) Tick(now int64) bool {
 	if late > 0 && c.state == stateUp && !c.Aside {
 		c.Node.Report(ErrTimeout)
 	}
-	if c.Dedicated && c.state == stateUp {
-		return late == 0
-	}
 	if c.fifo.len() == 0 {
 		c.fifo.idle()
 		c.log.idle()
 		return true
+	}
+	if c.Dedicated && c.state == stateUp {
+		return late == 0
 	}
 	oldest := max(c.fifo.at(0).start, c.lastReply)
 	return c.state != stateUp || now-oldest < int64(opts.HungAfter())
@@ -481,7 +486,7 @@ func (c *Conn) GnetConn() gnet.Conn { return c.gc }
 
 // failAll tells every owner, oldest first, that its request gets no reply.
 func (c *Conn) failAll(err error) {
-	for n := c.fifo.len(); n > 0; n-- { // An owner may queue another request on a Conn that is dialling.
+	for n := c.fifo.len(); n > 0 && c.fifo.len() > 0; n-- { // An owner may queue another request on a Conn that is dialling.
 		c.failOldest(err)
 	}
 	c.log.idle()
@@ -527,7 +532,7 @@ func (c *Conn) Abandon(err error) {
 }
 
 func (c *Conn) failOldest(err error) {
-	e := *c.fifo.at(0)
+	e, at := *c.fifo.at(0), c.log.consumed
 	f := Failure{
 		Conn:    c,
 		Err:     err,
@@ -536,7 +541,12 @@ func (c *Conn) failOldest(err error) {
 		Request: c.log.oldest(e.size),
 	}
 	c.inPart = false
-	defer c.popOldest(e) // Also when the owner panics: nobody is asked twice.
+	c.fifo.at(0).owner = nil
+	defer func() { // Also when the owner panics: nobody is asked twice.
+		if c.fifo.len() > 0 && c.log.consumed == at { // The owner may have closed the Conn, which forgets all entries.
+			c.popOldest(e)
+		}
+	}()
 	if e.owner != nil {
 		e.owner.Fail(e.tag, f)
 	}

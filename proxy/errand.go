@@ -21,21 +21,29 @@ type errand interface {
 	abandon()
 }
 
-// runErrand begins an errand. keys are those of the request, which must stay valid; bind makes the errand. It returns
-// false when the request has to wait.
+// runErrand begins an errand. keys are those that do not stand in raw as a request's keys do, and must stay valid; bind
+// makes the errand. It returns false when the request has to wait.
 func (c *client) runErrand(cmd *command.Command, slot router.Slot, raw []byte, keys [][]byte, bind func(d *detour) errand) bool {
 	seq, ok := c.beginAlone(cmd, slot)
 	if !ok {
 		return false
 	}
 	d := c.detour(c, seq, seq, slot, raw)
-	if d.keys == nil {
+	if len(d.keys) == 0 {
 		d.keys = keys
 		d.noteKeys(1)
 	}
 	d.errand = bind(d)
 	c.addDetour(d)
 	return true
+}
+
+// failed hands a failure to the detour of an errand. The connection may be closed already, and f.Request gone with it.
+func (d *detour) failed(f backend.Failure) {
+	if f.Request != nil {
+		f.Request = d.raw
+	}
+	d.Fail(tagDirect, f)
 }
 
 // someSlot is a slot for a request that has no key and may run anywhere: of all requests with the same mark the same, while

@@ -15,14 +15,15 @@ import (
 // the slot does not belong to any more, the keys may have changed unseen, and EXEC is answered as if they had.
 //
 // A server that did not know MULTI, or does not allow it, would run the commands one by one. So the first transaction on
-// a connection begins with MULTI and DISCARD alone.
+// a connection begins with MULTI and DISCARD alone. ASKING goes in front of MULTI: the mark that it leaves holds up to
+// EXEC (redis 7.0, src/networking.c resetClient).
 type execution struct {
 	d       *detour
 	watch   *watch // nil without WATCH
 	sizes   []int  // of the requests in d.raw
 	attempt uint32 // answers to older attempts mean nothing
 	refused []byte // the first error at queueing, or at the question for MULTI
-	ask     bool
+	loose   bool   // a command was run outside of the transaction
 }
 
 // Tags are the attempt and the number of the request in the batch, or one of these.
@@ -32,14 +33,16 @@ const (
 
 	tagTryMulti   = execTagMask - 1
 	tagTryDiscard = execTagMask
+
+	attemptMask = 1<<(32-execTagBits) - 1
 )
 
 var discardRequest = []byte("*1\r\n$7\r\nDISCARD\r\n")
 
 func (x *execution) send(node *backend.Node, ask bool) (refusal string) {
 	c := x.d.client
-	x.attempt++
-	x.refused, x.ask = nil, ask
+	x.nextAttempt()
+	x.refused = nil
 	b := c.loop.link(node, c.proto, c.db)
 	if x.watch != nil {
 		if b = x.watch.holds(node); b == nil {
@@ -50,29 +53,20 @@ func (x *execution) send(node *backend.Node, ask bool) (refusal string) {
 	if !b.Transacts {
 		return x.try(b)
 	}
-	return x.sendBatch(b)
+	l := c.loop
+	return x.queued(b, b.SendAll(x.d.raw, x.sizes, ask, x, x.attempt<<execTagBits, l.now))
 }
+
+// nextAttempt makes answers to the last one mean nothing.
+func (x *execution) nextAttempt() { x.attempt = (x.attempt + 1) & attemptMask }
 
 // try asks whether the server knows MULTI.
 func (x *execution) try(b *backend.Conn) (refusal string) {
 	l := x.d.client.loop
 	try := append(slices.Clone(multiRequest), discardRequest...)
-	err := b.SendAll(try, []int{len(multiRequest), len(discardRequest)}, x, x.attempt<<execTagBits|tagTryMulti, l.now)
+	err := b.SendAll(try, []int{len(multiRequest), len(discardRequest)}, false, x, x.attempt<<execTagBits|tagTryMulti, l.now)
 	return x.queued(b, err)
 }
-
-func (x *execution) sendBatch(b *backend.Conn) (refusal string) {
-	l := x.d.client.loop
-	if x.ask {
-		if err := b.SendAll(askingBefore, []int{len(askingBefore)}, nil, 0, l.now); err != nil {
-			return sendError(b.Node, err)
-		}
-	}
-	return x.queued(b, b.SendAll(x.d.raw, x.sizes, x, x.attempt<<execTagBits, l.now))
-}
-
-// askingBefore goes in front of MULTI: the mark that it leaves holds up to EXEC (redis 7.0, src/networking.c resetClient).
-var askingBefore = []byte("*1\r\n$6\r\nASKING\r\n")
 
 // queued does what follows when something was queued on b, or was not.
 func (x *execution) queued(b *backend.Conn, err error) (refusal string) {
@@ -99,9 +93,13 @@ func (x *execution) Reply(tag uint32, r backend.Reply) {
 		return
 	}
 	if at < len(x.sizes)-1 {
-		if r.First && r.Data[0] == '-' && x.refused == nil {
-			x.refused = slices.Clone(r.Data)
-		}
+		x.atQueueing(at, r)
+		return
+	}
+	if x.loose {
+		x.unwatch(false)
+		x.d.give(fmt.Sprintf("ERR outcome unknown: backend %s has run commands of the transaction alone, it answered MULTI with: %s",
+			r.Conn.Node.Addr, trimLine(x.refused[1:])))
 		return
 	}
 	if r.First && r.Data[0] == '-' {
@@ -112,6 +110,19 @@ func (x *execution) Reply(tag uint32, r backend.Reply) {
 		x.unwatch(true)
 	}
 	x.d.Reply(tagDirect, r)
+}
+
+// atQueueing takes the answers to MULTI and to the commands. A server that has taken MULTI up to now may
+// refuse it once, while its rules change, and then runs the commands as they come.
+func (x *execution) atQueueing(at int, r backend.Reply) {
+	switch {
+	case !r.First:
+	case r.Data[0] != '-':
+		x.loose = x.loose || at > 0 && string(r.Data) != string(queuedReply)
+	case x.refused == nil:
+		x.refused = slices.Clone(r.Data)
+		r.Conn.Transacts = r.Conn.Transacts && at > 0
+	}
 }
 
 // tried takes the answers to MULTI and DISCARD alone.
@@ -131,10 +142,8 @@ func (x *execution) tried(at int, r backend.Reply) {
 		return
 	}
 	r.Conn.Transacts = true
-	x.attempt++
-	if refusal := x.sendBatch(r.Conn); refusal != "" {
-		x.d.give(refusal)
-	}
+	x.d.state = detourIdle // The slot may have been locked meanwhile, or have another owner.
+	x.d.client.runDetours()
 }
 
 // notRun is called when the transaction was answered with an error as a whole.
@@ -145,7 +154,7 @@ func (x *execution) notRun(r backend.Reply) {
 		cause = r.Data
 	}
 	if c.judge(x.d.cmd, cause, r.Conn).Kind == dialect.Pass {
-		x.unwatch(true)
+		x.unwatch(r.Conn.Transacts)
 		text := trimLine(r.Data[1:])
 		if x.refused != nil {
 			text = fmt.Appendf(nil, "EXECABORT Transaction discarded because of: %s", trimLine(x.refused[1:]))
@@ -172,13 +181,13 @@ func (x *execution) Fail(tag uint32, f backend.Failure) {
 	case at != len(x.sizes)-1:
 		return
 	}
-	x.attempt++
+	x.nextAttempt()
 	if x.watch != nil && !f.Sent {
 		x.lostWatch()
 		return
 	}
 	x.unwatch(false)
-	x.d.Fail(tagDirect, f)
+	x.d.failed(f)
 }
 
 // lostWatch answers that a watched key may have changed.
@@ -198,7 +207,7 @@ func (x *execution) unwatch(clean bool) {
 	}
 }
 
-func (x *execution) abandon() { x.attempt++ }
+func (x *execution) abandon() { x.nextAttempt() }
 
 var (
 	_ errand        = (*execution)(nil)

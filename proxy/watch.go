@@ -116,7 +116,7 @@ func (x *watching) send(node *backend.Node, ask bool) (refusal string) {
 	var err error
 	if !b.Transacts {
 		try := append(append([]byte(nil), multiRequest...), discardRequest...)
-		err = b.SendAll(try, []int{len(multiRequest), len(discardRequest)}, x, tag, l.now)
+		err = b.SendAll(try, []int{len(multiRequest), len(discardRequest)}, false, x, tag, l.now)
 	}
 	if err == nil && ask {
 		err = b.SendAsking(x.d.raw, x, tag|watchTagWatch, l.now)
@@ -168,7 +168,7 @@ func (x *watching) Fail(tag uint32, f backend.Failure) {
 	x.attempt++
 	x.release(false)
 	f.Sent = false // A WATCH that was lost with its connection has left nothing behind.
-	x.d.Fail(tagDirect, f)
+	x.d.failed(f)
 }
 
 // release gives the connection of a WATCH that did not succeed back. An earlier one of the client is lost with it.
