@@ -18,7 +18,7 @@ const barrierCheck = time.Millisecond
 // now. Called after a topology that locks slots was put into force, it means that no command of these slots is in
 // flight: new ones are held, and those of clients that have gone in the meantime count too. (What was sent on a
 // connection that has been lost since may still lie in the socket of a server that does not read it.) It waits for
-// other commands on the same connections as well. The error, when ctx ends before, names who owes
+// other commands on the same connections as well, but for those that block. The error, when ctx ends before, names who owes
 // answers. Not to be called on a loop; safe for concurrent use.
 func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
 	if !p.server.running.Load() {
@@ -77,6 +77,7 @@ type barrierMark struct {
 // barrier marks what is in flight to nodes.
 func (l *loop) barrier(p *Pool, nodes []*backend.Node) []barrierMark {
 	var marks []barrierMark
+	idle := l.waitingForData()
 	for _, node := range nodes {
 		conns := l.lanes[node]
 		if node.ID < len(l.links) {
@@ -91,7 +92,9 @@ func (l *loop) barrier(p *Pool, nodes []*backend.Node) []barrierMark {
 		}
 		if d := l.dedicated[node]; d != nil {
 			for _, b := range d.conns {
-				marks = append(marks, barrierMark{l, b, b.Position()})
+				if !idle[b] {
+					marks = append(marks, barrierMark{l, b, b.Position()})
+				}
 			}
 		}
 	}
@@ -104,6 +107,21 @@ func (l *loop) barrier(p *Pool, nodes []*backend.Node) []barrierMark {
 		}
 	}
 	return unanswered(l, marks)
+}
+
+// waitingForData are the connections that may be silent for as long as their clients like: a blocking command of a slot
+// that is not locked, or it would have been recalled, and a WAIT, which has no slot.
+func (l *loop) waitingForData() map[*backend.Conn]bool {
+	conns := make(map[*backend.Conn]bool)
+	for x := range l.blocked {
+		conns[x.conn] = !x.recalled
+	}
+	for w := range l.waits {
+		for i := range w.asked {
+			conns[w.asked[i].conn] = true
+		}
+	}
+	return conns
 }
 
 // unanswered are those marks of l that are not reached.

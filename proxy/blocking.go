@@ -36,6 +36,7 @@ type blocking struct {
 	until    int64 // loop clock at which the client's time is over; 0: never
 	sliced   bool
 	recalled bool // the server was asked to let go, so nil does not mean that the time is over
+	freed    bool // the server was asked to let go for good
 
 	tails tails
 }
@@ -124,20 +125,19 @@ func (x *blocking) send(node *backend.Node, ask bool) (refusal string) {
 	if refusal != "" {
 		return refusal
 	}
-	x.conn, x.recalled = b, false
+	x.conn, x.recalled, x.freed = b, false, false
 	var err error
+	if b.ServerID == 0 && !x.sliced {
+		err = b.Send(clientIDRequest, serverID{b, x}, 0, l.now)
+	}
 	switch {
+	case err != nil:
 	case x.tails.open():
 		err = x.askTails(b, ask)
 	case ask:
 		err = b.SendAsking(x.request(), x, 0, l.now)
 	default:
-		if b.ServerID == 0 && !x.sliced {
-			err = b.Send(clientIDRequest, serverID{b}, 0, l.now)
-		}
-		if err == nil {
-			err = b.Send(x.request(), x, 0, l.now)
-		}
+		err = b.Send(x.request(), x, 0, l.now)
 	}
 	if err != nil {
 		x.release(false)
@@ -223,12 +223,10 @@ func (x *blocking) goesOn(r backend.Reply) bool {
 	switch string(r.Data) {
 	case "*-1\r\n", "$-1\r\n", "_\r\n":
 		over := x.until != 0 && d.client.loop.now >= x.until
-		if !x.recalled && !x.sliced || over || x.timeout == (blockTime{}) {
+		if !x.recalled && !x.sliced || over || x.freed || x.timeout == (blockTime{}) {
 			return false
 		}
-		x.release(true)
-		d.state = detourIdle
-		d.client.runDetours()
+		x.sendAgain()
 		return true
 	}
 	if bytes.HasPrefix(r.Data, []byte("-UNBLOCKED force ")) { // The server is no master any more.
@@ -241,6 +239,13 @@ func (x *blocking) goesOn(r backend.Reply) bool {
 	return false
 }
 
+// sendAgain looks for the server anew: the slot may have been locked meanwhile, or have another owner.
+func (x *blocking) sendAgain() {
+	x.release(true)
+	x.d.state = detourIdle
+	x.d.client.runDetours()
+}
+
 // Fail implements backend.Owner.
 func (x *blocking) Fail(_ uint32, f backend.Failure) {
 	c := x.d.client
@@ -249,7 +254,7 @@ func (x *blocking) Fail(_ uint32, f backend.Failure) {
 	}
 	x.release(false)
 	c.pipe.at(x.d.seq).start = c.loop.now // However long it has waited for data.
-	x.d.Fail(tagDirect, f)
+	x.d.failed(f)
 }
 
 // release ends the use of the connection.
@@ -267,12 +272,20 @@ func (x *blocking) abandon() {
 	}
 }
 
-// serverID notes what the server calls a connection.
-type serverID struct{ conn *backend.Conn }
+// serverID notes what the server calls a connection. x, if not nil, is the command behind the question.
+type serverID struct {
+	conn *backend.Conn
+	x    *blocking
+}
 
 func (s serverID) Reply(_ uint32, r backend.Reply) {
-	if n, ok := integerReply(r.Data); ok {
-		s.conn.ServerID = n
+	n, ok := integerReply(r.Data)
+	if !ok {
+		return
+	}
+	s.conn.ServerID = n
+	if s.x != nil && s.x.conn == s.conn && s.x.recalled {
+		s.x.recall() // It could not be told before.
 	}
 }
 
@@ -284,8 +297,12 @@ type tails struct {
 	keys  [][]byte
 	ids   []int // positions of their "$"
 	known bool
-	left  int // answers still to come
+	left  int    // answers still to come
+	head  []byte // how the answer at hand begins
 }
+
+// headSize has room for how the answer to XREVRANGE begins, up to the ID of an entry.
+const headSize = 128
 
 // find looks for streams with "$".
 func (t *tails) find(args [][]byte) {
@@ -340,20 +357,18 @@ func (o tailOwner) Reply(tag uint32, r backend.Reply) {
 		return
 	}
 	if r.First {
-		x.args[t.ids[tag]] = lastEntry(r.Data)
+		t.head = t.head[:0]
 	}
+	t.head = append(t.head, r.Data[:min(len(r.Data), headSize-len(t.head))]...)
 	if !r.Last {
 		return
 	}
+	x.args[t.ids[tag]] = lastEntry(t.head)
 	if t.left--; t.left > 0 {
 		return
 	}
 	t.known = true
-	node := x.conn.Node
-	x.release(true)
-	if refusal := x.send(node, x.d.ask); refusal != "" {
-		x.d.give(refusal)
-	}
+	x.sendAgain()
 }
 
 func (o tailOwner) Fail(_ uint32, f backend.Failure) {

@@ -44,7 +44,7 @@ func (l *loop) lease(node *backend.Node, proto, db int) (b *backend.Conn, refusa
 	}
 	d.forgetClosed()
 	for i := len(d.free) - 1; i >= 0; i-- {
-		if b := d.free[i].conn; b.Proto == proto && b.DB == db {
+		if b := d.free[i].conn; b.Proto == proto && b.DB == db && b.Unblocking == 0 {
 			d.free = slices.Delete(d.free, i, i+1)
 			return b, ""
 		}

@@ -229,7 +229,7 @@ func (d *detour) reader(v *view) *backend.Conn {
 func (d *detour) followTo() {
 	c := d.client
 	if v := c.pool.view.Load(); v != nil { // A lock counts for whoever is redirected, too.
-		if o, blocked := c.pool.obstacle(v, d.slot); blocked && (o.cause == HoldLocked || o.fence != "") {
+		if o, blocked := c.pool.obstacle(v, d.slot); blocked && o.stopsRedirects() {
 			d.waitFor(v, o)
 			return
 		}

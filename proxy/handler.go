@@ -89,7 +89,10 @@ func (*handler) OnTraffic(conn gnet.Conn) (action gnet.Action) {
 func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 	switch peer := conn.Context().(type) {
 	case *client:
-		peer.loop.guard("client close", peer.onClose)
+		peer.loop.guard("client close", func() {
+			peer.onClose()
+			peer.loop.schedule() // It may have said good-bye to a server.
+		})
 	case *backend.Conn:
 		l := loopOf(conn)
 		if l == nil {

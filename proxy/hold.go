@@ -57,6 +57,9 @@ func (p *Pool) obstacle(v *view, slot router.Slot) (o obstacle, blocked bool) {
 	return obstacle{}, false
 }
 
+// stopsRedirects reports whether whoever is sent elsewhere by a redirect has to wait as well.
+func (o obstacle) stopsRedirects() bool { return o.cause == HoldLocked || o.fence != "" }
+
 // String says what is in the way, behind "slot 886".
 func (o obstacle) String() string {
 	switch o.cause {

@@ -58,6 +58,7 @@ type loop struct {
 	lanes     map[*backend.Node]*lanes
 	dedicated map[*backend.Node]*dedicated
 	blocked   map[*blocking]struct{}  // at a server
+	waits     map[*waiting]struct{}   // WAITs in flight
 	nudged    map[*backend.Node]int64 // loop clock of the last nudge
 	arrivals  arrivals
 	scripts   map[*Pool]*seenScripts

@@ -272,9 +272,7 @@ func (s *Server) drain(ctx context.Context) int {
 	for {
 		var left atomic.Int64 // A loop that answers too late still counts into it.
 		s.onEachLoop(ctx, func(l *loop) {
-			for x := range l.blocked {
-				x.letGo("TIMEOUT", nil)
-			}
+			l.freeBlocked()
 			l.schedule()
 			for _, c := range l.clients {
 				left.Add(int64(c.pipe.len()))

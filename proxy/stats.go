@@ -37,7 +37,7 @@ type Stats struct {
 
 	// Gauges, taken when the copy is made.
 	InFlight    int
-	Blocked     int // clients that a blocking command keeps waiting at a server
+	Blocked     int // clients that a blocking command or WAIT keeps waiting at a server
 	HeldReplies int // bytes of replies that wait for older ones
 	FreeBuffers int // bytes
 }
@@ -187,7 +187,7 @@ func (l *loop) snapshot() *Stats {
 		s.InFlight += c.pipe.len()
 		s.HeldReplies += c.held
 	}
-	s.Blocked = len(l.blocked)
+	s.Blocked = len(l.blocked) + len(l.waits)
 	s.FreeBuffers = l.pool.Free()
 	return &s
 }

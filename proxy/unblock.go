@@ -1,9 +1,11 @@
 package proxy
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
+	"sync/atomic"
 
 	"sluice/backend"
 	"sluice/proxy/resp"
@@ -18,54 +20,92 @@ import (
 func (l *loop) recallBlocked(p *Pool) {
 	v := p.view.Load()
 	for x := range l.blocked {
-		c := x.d.client
-		if c.pool != p || x.recalled || v.straight(x.d.slot) == x.conn.Node || x.d.addr == x.conn.Node.Addr {
-			continue
-		}
-		x.recalled = true
-		patience := l.now + int64(x.conn.Node.Options().RequestTimeout)
-		if x.conn.Until == 0 || x.conn.Until > patience {
-			x.conn.Until = patience // A server that is silent may be no master any more.
-		}
-		if !x.sliced {
-			x.letGo("TIMEOUT", recall{x, x.conn})
+		if x.d.client.pool == p && !x.recalled && !x.belongs(v) {
+			x.recalled = true
+			x.recall()
 		}
 	}
 }
 
-// letGo asks the server to end the wait, with nil or with an error.
-func (x *blocking) letGo(how string, owner backend.Owner) bool {
-	l := x.d.client.loop
-	if x.conn.ServerID == 0 {
+// belongs reports whether x waits where its slot is served: at the master, or where that has sent it.
+func (x *blocking) belongs(v *view) bool {
+	if x.d.addr != x.conn.Node.Addr {
+		return v.straight(x.d.slot) == x.conn.Node
+	}
+	o, blocked := x.d.client.pool.obstacle(v, x.d.slot)
+	return !blocked || !o.stopsRedirects()
+}
+
+// recall asks the server to let go, without the client noticing. If the server does not know how, the wait ends with its
+// connection, and what had become of the command is not known.
+func (x *blocking) recall() {
+	l, b := x.d.client.loop, x.conn
+	patience := l.now + int64(b.Node.Options().RequestTimeout)
+	if b.Until == 0 || b.Until > patience {
+		b.Until = patience // A server that is silent may be no master any more.
+	}
+	if x.sliced {
+		return
+	}
+	l.unblock(b, "TIMEOUT", func(reply []byte, err error) {
+		switch {
+		case x.conn != b || !x.recalled:
+		case err != nil:
+			l.closeBackend(b, err)
+		case reply[0] == '-':
+			l.closeBackend(b, errNoUnblock)
+		case string(reply) == ":0\r\n":
+			x.recall() // The question was faster than the command, or the answer is on its way.
+		}
+	})
+}
+
+// unblock asks the server to let whoever waits on b go, with nil or with an error. done is called with the answer or the
+// lack of one; not at all if unblock returns false, because it is not known how the server calls b.
+func (l *loop) unblock(b *backend.Conn, how string, done func(reply []byte, err error)) bool {
+	if b.ServerID == 0 {
 		return false
 	}
-	b := l.link(x.conn.Node, 2, 0)
-	l.scratch = resp.AppendCommand(l.scratch[:0], "CLIENT", "UNBLOCK", strconv.FormatInt(x.conn.ServerID, 10), how)
-	if b.Send(l.scratch, owner, 0, l.now) != nil {
+	link := l.link(b.Node, 2, 0)
+	l.scratch = resp.AppendCommand(l.scratch[:0], "CLIENT", "UNBLOCK", strconv.FormatInt(b.ServerID, 10), how)
+	if link.Send(l.scratch, unblocking{b, done}, 0, l.now) != nil {
 		return false
 	}
-	l.markBackend(b)
+	b.Unblocking++
+	l.markBackend(link)
 	return true
 }
 
-// recall takes the answer to a CLIENT UNBLOCK of our own. If the server does not know it, the wait ends with its
-// connection, and what had become of the command is not known.
-type recall struct {
-	x    *blocking
+// unblocking is the owner of a CLIENT UNBLOCK.
+type unblocking struct {
 	conn *backend.Conn
+	done func(reply []byte, err error)
 }
 
-func (r recall) Reply(_ uint32, reply backend.Reply) {
-	if reply.Data[0] == '-' {
-		r.end(errNoUnblock)
+func (u unblocking) Reply(_ uint32, r backend.Reply) {
+	u.conn.Unblocking--
+	u.done(r.Data, nil)
+}
+
+func (u unblocking) Fail(_ uint32, f backend.Failure) {
+	u.conn.Unblocking--
+	u.done(nil, f.Err)
+}
+
+// freeBlocked lets everybody go who waits, when the proxy stops. It is called again and again: more may come.
+func (l *loop) freeBlocked() {
+	answered := func([]byte, error) {}
+	for x := range l.blocked {
+		if x.freed = true; x.conn.Unblocking == 0 {
+			l.unblock(x.conn, "TIMEOUT", answered)
+		}
 	}
-}
-
-func (r recall) Fail(_ uint32, f backend.Failure) { r.end(f.Err) }
-
-func (r recall) end(err error) {
-	if r.x.conn == r.conn && !r.conn.Closed() {
-		r.x.d.client.loop.closeBackend(r.conn, err)
+	for w := range l.waits {
+		for i := range w.asked {
+			if b := w.asked[i].conn; b != nil && b.Unblocking == 0 {
+				l.unblock(b, "TIMEOUT", answered)
+			}
+		}
 	}
 }
 
@@ -89,31 +129,69 @@ func cmdClientUnblock(c *client, args [][]byte) bool {
 	}
 	u := &unblock{client: c, seq: c.begin(nil, anySlot)}
 	go func() {
-		asked := false
-		c.loop.server.onEachLoop(c.loop.server.ctx, func(l *loop) {
-			other := l.clients[uint64(id)]
-			for x := range l.blocked {
-				asked = asked || x.d.client == other && x.letGo(how, u)
-			}
-		})
-		if !asked {
+		c.loop.server.onEachLoop(c.loop.server.ctx, func(l *loop) { u.ask(l, uint64(id), how) })
+		if !u.asked.Load() {
 			u.answer([]byte(":0\r\n"))
 		}
 	}()
 	return true
 }
 
-// unblock is a CLIENT UNBLOCK on its way. It is the owner of the request on the loop of the blocked client, and answers
-// on that of the one that asks.
+// unblock is a CLIENT UNBLOCK of a client. Owned by the loop of the blocked client but for asked; it answers on the loop
+// of the one that asks.
 type unblock struct {
 	client *client
 	seq    uint32
+	left   int    // answers still to come
+	reply  []byte // of them, one that says that it was blocked if there is any
+
+	asked atomic.Bool
 }
 
-func (u *unblock) Reply(_ uint32, r backend.Reply) { u.answer(slices.Clone(r.Data)) }
+// ask asks the servers at which the client with an ID waits, if it is on this loop.
+func (u *unblock) ask(l *loop, id uint64, how string) {
+	c := l.clients[id]
+	if c == nil {
+		return
+	}
+	for x := range l.blocked {
+		if x.d.client == c {
+			b := x.conn
+			x.freed = u.askServer(l, b, how, func(reply []byte) {
+				if string(reply) != ":1\r\n" && x.conn == b {
+					x.freed = false
+				}
+			})
+		}
+	}
+	if c.waiting == nil {
+		return
+	}
+	for i := range c.waiting.asked {
+		if b := c.waiting.asked[i].conn; b != nil {
+			u.askServer(l, b, how, func([]byte) {})
+		}
+	}
+}
 
-func (u *unblock) Fail(_ uint32, f backend.Failure) {
-	u.answer(appendErrorLine(nil, failureText(nil, f)))
+func (u *unblock) askServer(l *loop, b *backend.Conn, how string, answered func(reply []byte)) bool {
+	asked := l.unblock(b, how, func(reply []byte, err error) {
+		if err != nil {
+			reply = appendErrorLine(nil, fmt.Sprintf("ERR connection to backend %s was lost: %v", b.Node.Addr, err))
+		}
+		answered(reply)
+		if u.reply == nil || string(reply) == ":1\r\n" {
+			u.reply = slices.Clone(reply)
+		}
+		if u.left--; u.left == 0 {
+			u.answer(u.reply)
+		}
+	})
+	if asked {
+		u.left++
+		u.asked.Store(true)
+	}
+	return asked
 }
 
 func (u *unblock) answer(reply []byte) {
@@ -125,7 +203,4 @@ func (u *unblock) answer(reply []byte) {
 	})
 }
 
-var (
-	_ backend.Owner = recall{}
-	_ backend.Owner = (*unblock)(nil)
-)
+var _ backend.Owner = unblocking{}

@@ -18,10 +18,16 @@ import (
 type waiting struct {
 	client *client
 	seq    uint32
-	conns  []*backend.Conn
+	asked  []askedServer
 	left   int
 	least  []int64 // of each number that the servers answer; nil before the first
 	failed string  // the first error
+}
+
+// askedServer is one of the servers that a WAIT asks.
+type askedServer struct {
+	conn  *backend.Conn // nil when it has answered
+	reply []byte        // so far
 }
 
 func cmdWait(c *client, q request) bool {
@@ -38,6 +44,10 @@ func cmdWait(c *client, q request) bool {
 	c.pipe.at(seq).flags |= blocks
 	w := &waiting{client: c, seq: seq, left: len(q.v.table.Groups)}
 	c.waiting = w
+	if l.waits == nil {
+		l.waits = make(map[*waiting]struct{})
+	}
+	l.waits[w] = struct{}{}
 	for _, g := range q.v.table.Groups {
 		node := q.v.nodes[g.Master.Index]
 		b, refusal := l.lease(node, 2, c.db)
@@ -45,12 +55,9 @@ func cmdWait(c *client, q request) bool {
 			w.fail(refusal)
 			continue
 		}
-		w.conns = append(w.conns, b)
-		err := b.Send(pingRequest, nil, 0, l.now)
-		if err == nil {
-			err = b.Send(q.raw, w, uint32(len(w.conns)-1), l.now)
-		}
-		if err != nil {
+		w.asked = append(w.asked, askedServer{conn: b})
+		if err := w.send(b, q.raw); err != nil {
+			w.giveBack(uint32(len(w.asked)-1), false)
 			w.fail(sendError(node, err))
 			continue
 		}
@@ -62,16 +69,35 @@ func cmdWait(c *client, q request) bool {
 	return true
 }
 
+// send asks a server, on the connection that is the last of asked.
+func (w *waiting) send(b *backend.Conn, raw []byte) error {
+	l := w.client.loop
+	if b.ServerID == 0 && w.client.pool.Family.Unblocks {
+		if err := b.Send(clientIDRequest, serverID{conn: b}, 0, l.now); err != nil {
+			return err
+		}
+	}
+	if err := b.Send(pingRequest, nil, 0, l.now); err != nil {
+		return err
+	}
+	return b.Send(raw, w, uint32(len(w.asked)-1), l.now)
+}
+
 // Reply implements backend.Owner.
 func (w *waiting) Reply(tag uint32, r backend.Reply) {
-	if !r.Last || w.client.closed {
+	if w.client.closed {
+		return
+	}
+	a := &w.asked[tag]
+	a.reply = append(a.reply, r.Data...)
+	if !r.Last {
 		return
 	}
 	w.giveBack(tag, true)
-	numbers, ok := integersReply(r.Data)
+	numbers, ok := integersReply(a.reply)
 	switch {
 	case !ok:
-		w.fail(string(trimLine(r.Data[1:])))
+		w.fail(string(trimLine(a.reply[1:])))
 		return
 	case w.least == nil:
 		w.least = numbers
@@ -105,6 +131,7 @@ func (w *waiting) one() {
 	}
 	c := w.client
 	c.waiting = nil
+	delete(c.loop.waits, w)
 	if w.failed != "" {
 		c.deliverError(w.seq, w.failed)
 		return
@@ -120,8 +147,8 @@ func (w *waiting) one() {
 }
 
 func (w *waiting) giveBack(tag uint32, clean bool) {
-	b := w.conns[tag]
-	w.conns[tag] = nil
+	b := w.asked[tag].conn
+	w.asked[tag].conn = nil
 	if b != nil {
 		w.client.loop.giveBack(b, clean)
 	}
@@ -129,7 +156,8 @@ func (w *waiting) giveBack(tag uint32, clean bool) {
 
 // abandon is called when the client has gone.
 func (w *waiting) abandon() {
-	for i := range w.conns {
+	delete(w.client.loop.waits, w)
+	for i := range w.asked {
 		w.giveBack(uint32(i), false)
 	}
 }

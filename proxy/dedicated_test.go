@@ -1,0 +1,132 @@
+package proxy
+
+import (
+	"fmt"
+	"testing"
+
+	"sluice/backend"
+	"sluice/internal/testbed"
+)
+
+// boundConns counts the dedicated connections of all loops, and those of them that no client has.
+func (p *testProxy) boundConns() (all, free int) {
+	p.onEachLoop(p.ctx, func(l *loop) {
+		for _, d := range l.dedicated {
+			d.forgetClosed()
+			all, free = all+len(d.conns), free+len(d.free)
+		}
+	})
+	return all, free
+}
+
+// wantNothingBound checks that no client keeps a dedicated connection, or anything else of the kind.
+func (p *testProxy) wantNothingBound(t testing.TB) {
+	t.Helper()
+	testbed.Eventually(t, func() error {
+		if all, free := p.boundConns(); all != free {
+			return fmt.Errorf("%d of %d dedicated connections are free", free, all)
+		}
+		if s := p.Stats(); s.Blocked != 0 || s.InFlight != 0 || s.HeldReplies != 0 {
+			return fmt.Errorf("%d blocked, %d in flight, %d bytes of replies held", s.Blocked, s.InFlight, s.HeldReplies)
+		}
+		return nil
+	}, replyWait)
+	p.onEachLoop(p.ctx, func(l *loop) {
+		for _, c := range l.clients {
+			if c.alone || c.watch != nil || c.waiting != nil || len(c.detours)+len(c.detoured) != 0 || c.held != 0 {
+				t.Errorf("client %d: alone %v, watch %v, waiting %v, %d detours, %d keys on detours, %d bytes held",
+					c.id, c.alone, c.watch, c.waiting, len(c.detours), len(c.detoured), c.held)
+			}
+		}
+		if len(l.waits) != 0 || len(l.blocked) != 0 {
+			t.Errorf("%d WAITs, %d blocked", len(l.waits), len(l.blocked))
+		}
+	})
+}
+
+// One client at a time has a dedicated connection, and the next one gets the same.
+func TestDedicatedConnectionsAreUsedAgain(t *testing.T) {
+	server := testbed.Redis(t)
+	p := startProxy(t, testModel, evenly(testModel, server.Addr()), faultOptions(nil))
+	c, other := p.dial(t), p.dial(t)
+	for range 5 {
+		c.want("+OK\r\n", "WATCH", "k")
+		c.want("+OK\r\n", "UNWATCH")
+		c.want("*-1\r\n", "BLPOP", "l", "0.001")
+		c.want(":0\r\n", "WAIT", "0", "0")
+		other.want("+OK\r\n", "WATCH", "k")
+		other.want("+OK\r\n", "MULTI")
+		other.want("*0\r\n", "EXEC")
+	}
+	if all, free := p.boundConns(); all != 1 || free != 1 {
+		t.Errorf("%d of %d connections are free, want one", free, all)
+	}
+	// What one client watches must not show in another one's EXEC.
+	c.want("+OK\r\n", "WATCH", "k")
+	c.want("+OK\r\n", "MULTI")
+	c.want("+OK\r\n", "DISCARD")
+	other.want("+OK\r\n", "WATCH", "l")
+	c.want("+OK\r\n", "SET", "k", "v")
+	other.want("+OK\r\n", "MULTI")
+	other.want("*0\r\n", "EXEC")
+	p.wantNothingBound(t)
+}
+
+func TestDedicatedConnectionsAreBounded(t *testing.T) {
+	server := testbed.Redis(t)
+	p := startProxy(t, testModel, evenly(testModel, server.Addr()), faultOptions(func(o *backend.Options) { o.MaxDedicated = 2 }))
+	a, b, c := p.dial(t), p.dial(t), p.dial(t)
+	a.want("+OK\r\n", "WATCH", "k")
+	b.request("BLPOP", "l", "0")
+	p.awaitBlocked(t, server, 1)
+	taken := fmt.Sprintf("-ERR 2 connections to backend %s are taken by WATCH and blocking commands, see max_dedicated\r\n", server.Addr())
+	c.want(taken, "WATCH", "k")
+	c.want(taken, "BLPOP", "l", "0")
+	c.want(taken, "WAIT", "0", "0")
+	c.want("$-1\r\n", "GET", "k")
+	a.want("+OK\r\n", "UNWATCH")
+	// One that is free and of no use makes room: this is another database.
+	c.want("+OK\r\n", "SELECT", "1")
+	c.want("+OK\r\n", "WATCH", "k")
+	a.want(taken, "WATCH", "k")
+	_ = c.Close()
+	testbed.Eventually(t, func() error {
+		if got := a.do("WATCH", "k"); got != "+OK\r\n" {
+			return fmt.Errorf("%q", got)
+		}
+		return nil
+	}, replyWait)
+	server.Do("RPUSH", "l", "v")
+	b.wantReply("*2\r\n$1\r\nl\r\n$1\r\nv\r\n")
+	a.want("+OK\r\n", "UNWATCH")
+	p.wantNothingBound(t)
+}
+
+// A connection that nobody needs for a while is closed, and so is one to a server that is not used any more.
+func TestFreeDedicatedConnectionsAreClosed(t *testing.T) {
+	a, b := testbed.Redis(t), testbed.Redis(t)
+	p := startProxy(t, testModel, evenly(testModel, a.Addr()), faultOptions(nil))
+	c := p.dial(t)
+	c.want("*-1\r\n", "BLPOP", "l", "0.001")
+	p.onEachLoop(t.Context(), func(l *loop) {
+		l.now += freeTime / 2
+		l.trim()
+	})
+	if all, _ := p.boundConns(); all != 1 {
+		t.Errorf("%d connections, want 1", all)
+	}
+	p.onEachLoop(t.Context(), func(l *loop) {
+		l.now += freeTime + 1
+		l.trim()
+		l.tick()
+		if len(l.dedicated) != 0 {
+			t.Errorf("%d nodes have dedicated connections", len(l.dedicated))
+		}
+	})
+	c.want("*-1\r\n", "BLPOP", "l", "0.001")
+	p.setTable(t, evenly(testModel, b.Addr()))
+	p.onEachLoop(t.Context(), (*loop).trim)
+	if all, _ := p.boundConns(); all != 0 {
+		t.Errorf("%d connections to a server that no topology names", all)
+	}
+}
