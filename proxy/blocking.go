@@ -5,6 +5,7 @@ import (
 	"math"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"sluice/backend"
@@ -164,8 +165,17 @@ func (x *blocking) patience() int64 {
 		return l.now + int64(sliceTime) + limit
 	case x.until == 0:
 		return 0
+	case x.whole():
+		limit += int64(x.timeout.unit)
 	}
 	return max(x.until, l.now) + limit
+}
+
+// whole reports whether the server knows whole block times alone: those that get slices may, and Redis before 6 does.
+func (x *blocking) whole() bool {
+	major, _, _ := strings.Cut(x.conn.Node.Status().Version, ".")
+	n, err := strconv.Atoi(major)
+	return x.sliced || err == nil && n < 6
 }
 
 // request is what is sent: the client's bytes, or those with the time that is left.
@@ -184,14 +194,14 @@ func (x *blocking) request() []byte {
 	l.scratch = resp.AppendArray(l.scratch[:0], len(x.args))
 	for i, arg := range x.args {
 		if i == x.timeout.at {
-			arg = appendBlockTime(nil, left, x.timeout.unit, x.sliced)
+			arg = appendBlockTime(nil, left, x.timeout.unit, x.whole())
 		}
 		l.scratch = resp.AppendBulk(l.scratch, arg)
 	}
 	return l.scratch
 }
 
-// appendBlockTime writes a block time. Servers that get slices may know whole numbers alone.
+// appendBlockTime writes a block time.
 func appendBlockTime(dst []byte, d, unit time.Duration, whole bool) []byte {
 	if unit == time.Millisecond || whole {
 		return strconv.AppendInt(dst, int64((d+unit-1)/unit), 10)
@@ -241,9 +251,11 @@ func (x *blocking) goesOn(r backend.Reply) bool {
 
 // sendAgain looks for the server anew: the slot may have been locked meanwhile, or have another owner.
 func (x *blocking) sendAgain() {
+	c := x.d.client
 	x.release(true)
 	x.d.state = detourIdle
-	x.d.client.runDetours()
+	c.pipe.at(x.d.seq).start = c.loop.now // However long it has waited for data.
+	c.runDetours()
 }
 
 // Fail implements backend.Owner.

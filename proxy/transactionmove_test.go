@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 
 	"sluice/internal/testbed"
@@ -171,4 +172,66 @@ func TestTransactionWithoutAnOwner(t *testing.T) {
 	c.want("-"+errSlotUnserved+"\r\n", "BLPOP", key, "0")
 	c.want("-"+errSlotUnserved+"\r\n", "WATCH", key)
 	p.wantNothingBound(t)
+}
+
+// Connections that are killed at any time: what was answered has run once, what is unknown at most once, and an element
+// is popped for nobody else.
+func TestErrandsRunAtMostOnce(t *testing.T) {
+	server := testbed.Redis(t)
+	p := startProxy(t, testModel, evenly(testModel, server.Addr()), faultOptions(nil), holding(never))
+	const clients, each = 6, 100
+	var run, unknown, popped, lost atomic.Int64
+	var work, kills sync.WaitGroup
+	turn := make(chan struct{})
+	kills.Go(func() {
+		for range turn {
+			server.Do("CLIENT", "KILL", "TYPE", "normal")
+		}
+	})
+	for i := range clients {
+		c := p.dial(t)
+		work.Go(func() {
+			for range each {
+				switch got := c.transact("INCR", "n"); {
+				case strings.HasPrefix(got, "*1\r\n:"):
+					run.Add(1)
+				case strings.HasPrefix(got, "-ERR outcome unknown: "):
+					unknown.Add(1)
+				default:
+					t.Errorf("EXEC: %q", got)
+				}
+				c.request("BLPOP", fmt.Sprint("list", i), "0.01")
+				switch got := c.reply(); {
+				case got == "*-1\r\n":
+				case strings.HasPrefix(got, "*2\r\n"):
+					popped.Add(1)
+				case strings.HasPrefix(got, "-ERR outcome unknown: "):
+					lost.Add(1)
+				default:
+					t.Errorf("BLPOP: %q", got)
+				}
+				c.request("RPUSH", fmt.Sprint("list", (i+1)%clients), "v")
+				c.reply() // Its outcome may be unknown as well.
+				select {
+				case turn <- struct{}{}:
+				default:
+				}
+			}
+		})
+	}
+	work.Wait()
+	close(turn)
+	kills.Wait()
+	n := int64(0)
+	_, _ = fmt.Sscan(server.Do("GET", "n").String(), &n)
+	if n < run.Load() || n > run.Load()+unknown.Load() {
+		t.Errorf("run %d times; %d were answered, and of %d the outcome is unknown", n, run.Load(), unknown.Load())
+	}
+	left := int64(0)
+	for i := range clients {
+		left += int64(server.Do("LLEN", fmt.Sprint("list", i)).Integer())
+	}
+	t.Logf("transactions: %d run, %d unknown; pops: %d popped, %d unknown, %d elements left", run.Load(), unknown.Load(), popped.Load(), lost.Load(), left)
+	p.wantNothingBound(t)
+	p.wantPanics(t, 0)
 }

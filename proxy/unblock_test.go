@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/backend"
 	"sluice/internal/testbed"
 )
 
@@ -19,10 +20,12 @@ type fakeBlocker struct {
 	*fakeBackend
 	named chan struct{} // closed: CLIENT ID is answered
 
-	mu     sync.Mutex // guards the fields below it
-	deaf   int        // how many CLIENT UNBLOCK come before the server has seen the BLPOP
+	said   chan struct{} // closed: CLIENT UNBLOCK is answered; nil: at once
 	letGo  chan struct{}
 	onElse script
+
+	mu   sync.Mutex // guards the field below it
+	deaf int        // how many CLIENT UNBLOCK come before the server has seen the BLPOP
 }
 
 // blockerID is what a fakeBlocker calls every connection.
@@ -42,13 +45,17 @@ func (b *fakeBlocker) run(c *scriptedConn, args []string) {
 		}
 	case "CLIENT UNBLOCK":
 		b.mu.Lock()
-		defer b.mu.Unlock()
-		if b.deaf > 0 {
-			b.deaf--
+		deaf := b.deaf > 0
+		b.deaf--
+		b.mu.Unlock()
+		if deaf {
 			c.reply(":0\r\n")
 			return
 		}
 		b.letGo <- struct{}{}
+		if b.said != nil {
+			c.wait(b.said)
+		}
 		c.reply(":1\r\n")
 	default:
 		if args[0] != "BLPOP" {
@@ -105,6 +112,44 @@ func TestLockOvertakesTheBlockingCommand(t *testing.T) {
 	p.awaitHeld(t, 1)
 	if n := server.count("CLIENT UNBLOCK " + blockerID + " TIMEOUT"); n != 4 {
 		t.Errorf("asked %d times to let go, want 4", n)
+	}
+}
+
+// A request to let go that is under way hits whoever uses the connection by then: nobody must.
+func TestLateRequestToLetGoHitsNobodyElse(t *testing.T) {
+	server := startBlocker(t)
+	server.said = make(chan struct{})
+	close(server.named)
+	specs := evenly(codisModel, server.addr())
+	p := startProxy(t, codisModel, specs, holding(never), faultOptions(nil))
+	keys := keysApart(codisModel, 3)
+	c, other := p.dial(t), p.dial(t)
+	c.request("BLPOP", keys[0], "0")
+	server.await(t, 1, "BLPOP "+keys[0]+" 0")
+	p.setTable(t, specs, lock(codisModel, keys[0]))
+	p.awaitHeld(t, 1)
+	conns := make(map[*scriptedConn]bool)
+	next := func(key string) {
+		other.request("BLPOP", key, "0")
+		server.await(t, 1, "BLPOP "+key+" 0")
+		for _, r := range server.seen() {
+			if r.args[0] == "BLPOP" {
+				conns[r.conn] = true
+			}
+		}
+	}
+	next(keys[1])
+	if len(conns) != 2 {
+		t.Error("the connection is used by another client")
+	}
+	close(server.said)
+	server.letGo <- struct{}{}
+	other.wantReply("*-1\r\n")
+	p.setTable(t, specs)
+	server.await(t, 2, "BLPOP "+keys[0]+" 0")
+	next(keys[2])
+	if len(conns) != 2 {
+		t.Error("the connections are not used again")
 	}
 }
 
@@ -364,4 +409,20 @@ func TestLockOfASlotThatWasAskedFor(t *testing.T) {
 	target.await(t, 1, "BLPOP k 0")
 	p.setTable(t, specs, lock(clusterModel, "k"))
 	p.awaitHeld(t, 1)
+}
+
+// Redis before 6 knows whole seconds alone.
+func TestTimeThatIsLeftIsWholeForOldServers(t *testing.T) {
+	server := startBlocker(t) // A Redis 5.
+	close(server.named)
+	specs := evenly(codisModel, server.addr())
+	p := startProxy(t, codisModel, specs, holding(never), faultOptions(nil))
+	p.awaitStatus(t, "has a version", func(s *backend.Status) bool { return s.Version != "" })
+	c := p.dial(t)
+	c.request("BLPOP", "k", "1000")
+	server.await(t, 1, "BLPOP k 1000")
+	p.setTable(t, specs, lock(codisModel, "k"))
+	p.awaitHeld(t, 1)
+	p.setTable(t, specs)
+	server.await(t, 2, "BLPOP k 1000")
 }
