@@ -199,7 +199,7 @@ func (c *Conn) SendAll(batch []byte, sizes []int, ask bool, owner Owner, tag uin
 		c.dial()
 	}
 	if ask {
-		c.queue(askingRequest, nil, 0, now)
+		c.queue(AskingRequest, nil, 0, now)
 	}
 	for i, size := range sizes {
 		c.queue(batch[:size], owner, tag+uint32(i), now)

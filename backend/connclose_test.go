@@ -87,7 +87,7 @@ func TestConnSendsAllOrNone(t *testing.T) {
 		t.Errorf("without room: %v", err)
 	}
 	c.Flush()
-	if got, want := wire.String(), "123456789"+string(askingRequest)+"req0req1"; got != want {
+	if got, want := wire.String(), "123456789"+string(AskingRequest)+"req0req1"; got != want {
 		t.Errorf("written: %q, want %q", got, want)
 	}
 	if err := c.Receive([]byte("+0\r\n+OK\r\n+1\r\n+2\r\n"), 2); err != nil {
