@@ -414,11 +414,6 @@ func runBenchmark(t *testing.T, to *site) {
 		`LPUSH \(needed to benchmark LRANGE\)`, `LRANGE_100 \(first 100 elements\)`, `LRANGE_600 \(first 600 elements\)`, `MSET \(10 keys\)`)
 }
 
-// runBenchmarkCluster lets redis-benchmark look for the nodes. It takes a quarter of a second for each test.
-func runBenchmarkCluster(t *testing.T, to *site) {
-	benchmark(t, to, "--cluster -t set,get,lpush -q -n 1000 -P 4", "SET", "GET", "LPUSH")
-}
-
 func benchmark(t *testing.T, to *site, args string, names ...string) {
 	t.Helper()
 	_, port, _ := net.SplitHostPort(to.addr)

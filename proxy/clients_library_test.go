@@ -173,7 +173,6 @@ func TestRealClients(t *testing.T) {
 		{name: "redis-cli", run: scenariosOf(openCLI)},
 		{name: "redis-cli tools", run: useCLITools},
 		{name: "redis-benchmark", run: runBenchmark},
-		{name: "redis-benchmark cluster", cluster: true, run: runBenchmarkCluster},
 		{name: "ioredis", run: runIORedis},
 		{name: "ioredis cluster", cluster: true, run: runIORedisCluster},
 	}

@@ -148,6 +148,8 @@ func (k planKind) describe() (title, means string) {
 	case planSession:
 		return "session-bound", "bound to the connection: it changes what the commands behind it do, or waits on a server " +
 			"connection of its own"
+	case planPublish:
+		return "published", "sent to the master of the slot of its channel; the reply counts clients, not the connections of Sluice"
 	case planFanOut:
 		return "fanned out", "sent to every master, and the replies become one. The masters are not asked at one instant"
 	case planRefuse:
