@@ -28,7 +28,7 @@ func (f *clientFilter) takes(c *client) bool {
 
 // kind is the type of a client in Redis' words. Nobody replicates from Sluice.
 func (c *client) kind() string {
-	if c.is(modeSubscribed) {
+	if c.subscribed() {
 		return "pubsub"
 	}
 	return "normal"
@@ -113,15 +113,15 @@ func (c *client) describe() string {
 	}
 	multi, redirect := -1, -1
 	if c.is(modeQueueing) {
-		multi = 0
+		multi = len(c.tx.sizes)
 	}
 	if c.optIn {
 		redirect = 0
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=0 psub=0 ssub=0 multi=%d",
+	fmt.Fprintf(&b, "id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d",
 		c.id, c.addr, c.laddr, fd, c.name, int(time.Since(c.created).Seconds()), time.Duration(c.loop.now-c.heardAt)/time.Second,
-		c.flags(), c.db, multi)
+		c.flags(), c.db, len(c.seats[topicChannel]), len(c.seats[topicPattern]), len(c.seats[topicShard]), multi)
 	fmt.Fprintf(&b, " qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=%d oll=0 omem=%d tot-mem=%d events=%s",
 		len(c.in)-c.inOff, cap(c.in)-len(c.in), len(c.out), waiting+c.held, cap(c.in)+cap(c.out)+waiting+c.held, c.events(waiting))
 	fmt.Fprintf(&b, " cmd=%s user=%s redir=%d resp=%d lib-name=%s lib-ver=%s pool=%s inflight=%d\n",
@@ -137,7 +137,7 @@ func (c *client) flags() string {
 		letter string
 	}{
 		{c.monitor != nil, "O"},
-		{c.is(modeSubscribed), "P"},
+		{c.subscribed(), "P"},
 		{c.is(modeQueueing), "x"},
 		{c.optIn, "t"},
 		{c.closing, "c"},

@@ -137,7 +137,7 @@ func setting(pairs [][]byte) string {
 }
 
 func cmdConfigRewrite(c *client, _ [][]byte) bool {
-	c.replyError("ERR CONFIG REWRITE is not supported: the configuration file of Sluice is the operator's; what CONFIG SET has set lasts until the next reload")
+	c.replyError("ERR CONFIG REWRITE is not supported through Sluice: the configuration file of Sluice is the operator's; what CONFIG SET has set lasts until the next reload")
 	return true
 }
 

@@ -46,6 +46,15 @@ func (c *client) reject(text string) {
 	c.replyError(text)
 }
 
+// rejectCommand is reject for a command that is known. A rejected EXEC ends its transaction.
+func (c *client) rejectCommand(cmd *command.Command, text string) {
+	c.reject(text)
+	if cmd.Name == "exec" && c.is(modeQueueing) {
+		c.endQueueing()
+		c.unwatch()
+	}
+}
+
 // unknownCommand is the answer to a name that Redis does not know. Commands that move slots are named as such.
 func unknownCommand(args [][]byte) string {
 	name := strings.ToLower(string(args[0][:min(len(args[0]), 64)]))
@@ -90,7 +99,7 @@ func (c *client) check(q request) bool {
 		q.cmd = sub
 	}
 	if !q.cmd.ArityOK(len(q.args)) {
-		c.reject(command.ErrArity(q.cmd))
+		c.rejectCommand(q.cmd, command.ErrArity(q.cmd))
 		return true
 	}
 	if c.is(modeStranger) && !q.cmd.Is(command.NoAuth) {
@@ -103,16 +112,16 @@ func (c *client) check(q request) bool {
 	if c.is(modeRestricted) {
 		if denial := c.rights.Check(q.cmd, q.args); denial.Denied() {
 			c.loop.stats.Denied++
-			c.reject(denial.Text())
+			c.rejectCommand(q.cmd, denial.Text())
 			return true
 		}
 	}
 	if c.is(modeSubscribed) && !allowedWhileSubscribed(q.cmd) {
-		c.reject(whileSubscribed(q.cmd))
+		c.rejectCommand(q.cmd, whileSubscribed(q.cmd))
 		return true
 	}
 	if c.monitor != nil && refusedToMonitors(q.cmd) {
-		c.reject(errMonitors)
+		c.rejectCommand(q.cmd, errMonitors)
 		return true
 	}
 	if c.is(modeObserved) {

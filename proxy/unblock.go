@@ -113,7 +113,7 @@ func (l *loop) freeBlocked() {
 func cmdClientUnblock(c *client, args [][]byte) bool {
 	how := "TIMEOUT"
 	if len(args) > 4 {
-		c.replyError(errSyntax)
+		c.replyError("ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.")
 		return true
 	}
 	if len(args) == 4 {
