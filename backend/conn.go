@@ -81,7 +81,7 @@ type Conn struct {
 	// Aside is for commands that may take long without that saying anything about the node: they have twice
 	// the time, and what takes longer is not held against the node.
 	Aside bool
-	// Dedicated says that the Conn belongs to one client at a time. What it is asked may take until Until, on the loop's
+	// Dedicated says that the Conn belongs to one client at a time, see Dedicate. What it is asked may take until Until, on the loop's
 	// clock, or for ever when that is 0; a Conn that takes longer is given up.
 	Dedicated bool
 	Until     int64
@@ -131,6 +131,9 @@ func NewConn(node *Node, proto, db int, loop gnet.EventLoop, pool *bufpool.Pool,
 	node.users.Add(1)
 	return &Conn{Node: node, Proto: proto, DB: db, home: home, loop: loop, log: sendLog{pool: pool}}
 }
+
+// Dedicate makes a Conn that was not used yet belong to one client at a time. There may be many of them.
+func (c *Conn) Dedicate() { c.Dedicated, c.log.small = true, true }
 
 // Home is what NewConn was given: gnet's callbacks find the owner of the loop through it.
 func (c *Conn) Home() Home { return c.home }
@@ -519,7 +522,7 @@ func (c *Conn) leave(err error) {
 // sent is not known any more, so none may be sent again.
 func (c *Conn) Abandon(err error) {
 	c.leave(err)
-	c.expired, c.expiredBytes, c.tail, c.gc, c.log = 0, 0, nil, nil, sendLog{pool: c.log.pool}
+	c.expired, c.expiredBytes, c.tail, c.gc, c.log = 0, 0, nil, nil, sendLog{pool: c.log.pool, small: c.log.small}
 	for c.fifo.len() > 0 {
 		e := *c.fifo.at(0)
 		c.fifo.pop()

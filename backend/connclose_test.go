@@ -57,13 +57,16 @@ func TestOwnerClosesTheConnInFail(t *testing.T) {
 	f("no node", (*Conn).FailQueued, true)
 }
 
-// A dedicated Conn that nobody uses keeps no memory but its own.
-func TestIdleDedicatedConnKeepsNoBuffers(t *testing.T) {
+// A dedicated Conn takes little memory, and one that nobody uses none but its own.
+func TestDedicatedConnKeepsSmallBuffers(t *testing.T) {
 	c, _, _ := connOn(t, testOptions())
-	c.Dedicated = true
+	c.Dedicate()
 	var r recorder
 	mustSend(t, c, &r, 1, "req")
 	c.Flush()
+	if n := cap(c.log.chunks[0]); n > smallChunk {
+		t.Errorf("a short request takes %d bytes", n)
+	}
 	if err := c.Receive([]byte("+OK\r\n"), 2); err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,9 @@ import "sluice/internal/bufpool"
 // requests, small enough to stay in the cache.
 const chunkSize = 32 << 10
 
+// smallChunk is the size of a piece on a connection that carries one request at a time and may keep it for long.
+const smallChunk = 1 << 10
+
 // sendLog keeps the bytes of requests, in the order they are sent, until they are answered. It is the send
 // queue and the memory of what was asked in one: a request that bounces (MOVED, ASK, a lost connection) is
 // read back from here, so a plain request is copied once in its life.
@@ -17,6 +20,7 @@ const chunkSize = 32 << 10
 // A request never straddles two chunks. Owned by the event loop; no locking.
 type sendLog struct {
 	pool   *bufpool.Pool
+	small  bool     // pieces have smallChunk
 	chunks [][]byte // chunks[0] holds the oldest unanswered request
 
 	off      int    // where the oldest unanswered request starts in chunks[0]
@@ -36,11 +40,19 @@ func (l *sendLog) add(req []byte) {
 			l.chunks = l.chunks[:last]
 			last--
 		}
-		l.chunks = append(l.chunks, l.pool.Get(max(chunkSize, len(req))))
+		l.chunks = append(l.chunks, l.pool.Get(max(l.size(), len(req))))
 		last++
 	}
 	l.chunks[last] = append(l.chunks[last], req...)
 	l.end += uint64(len(req))
+}
+
+// size is the usual size of a piece.
+func (l *sendLog) size() int {
+	if l.small {
+		return smallChunk
+	}
+	return chunkSize
 }
 
 // unsent is the next piece to send: whole requests, nil when there is none. It is valid until pop.
@@ -109,7 +121,7 @@ func (l *sendLog) pop(size int) {
 // rewind reuses the only chunk once all of it is answered; an oversized one goes back.
 func (l *sendLog) rewind() {
 	l.next, l.nextOff = 0, 0
-	if cap(l.chunks[0]) > chunkSize {
+	if cap(l.chunks[0]) > l.size() {
 		l.chunks[0] = nil
 		l.chunks = l.chunks[:0]
 		return

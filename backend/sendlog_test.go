@@ -16,7 +16,7 @@ func TestMain(m *testing.M) { leaktest.Main(m) }
 // the oldest one, whatever the sizes and however adding, sending and popping interleave.
 func TestSendLogModel(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		l := sendLog{pool: bufpool.New(1 << 20)}
+		l := sendLog{pool: bufpool.New(1 << 20), small: rapid.Bool().Draw(t, "small")}
 		var waiting [][]byte // requests that were not popped
 		var sent, all []byte // what was sent, and what has to be
 		next := byte(0)

@@ -58,7 +58,7 @@ func (l *loop) lease(node *backend.Node, proto, db int) (b *backend.Conn, refusa
 		return nil, fmt.Sprintf("ERR %d connections to backend %s are taken by WATCH and blocking commands, see max_dedicated", limit, node.Addr)
 	}
 	b = backend.NewConn(node, proto, db, l.el, l.pool, l)
-	b.Dedicated = true
+	b.Dedicate()
 	d.conns = append(d.conns, b)
 	return b, ""
 }
