@@ -210,6 +210,15 @@ func TestVanishingClients(t *testing.T) {
 		l.now += 2 * freeTime
 		l.trim()
 		l.tick()
+		for node, d := range l.dedicated {
+			for _, b := range d.conns {
+				t.Logf("%s: up %v, %d in flight, %d bytes unsent, %d to let go; %d are free of %d",
+					node.Addr, b.Up(), b.InFlight(), b.Unsent(), b.Unblocking, len(d.free), len(d.conns))
+			}
+			for _, c := range l.clients {
+				t.Logf("%swatches %v, waits %v, %d detours, closed %v", c.describe(), c.watch != nil, c.waiting != nil, len(c.detours), c.closed)
+			}
+		}
 		if len(l.held)+len(l.delayed)+len(l.closing)+len(l.dedicated) != 0 || l.busy != 0 {
 			t.Errorf("loop %d: %d held, %d delayed, %d closing, %d servers with dedicated connections, %d busy",
 				l.id, len(l.held), len(l.delayed), len(l.closing), len(l.dedicated), l.busy)
