@@ -193,16 +193,11 @@ func (c *Conn) Send(req []byte, owner Owner, tag uint32, now int64) error {
 }
 
 // SendAll is Send for several requests that must not be parted: batch holds them, one behind the other, and sizes says
-// how long each is. Their tags count up from tag. With ask, ASKING goes in front of them. All are queued or none is.
-func (c *Conn) SendAll(batch []byte, sizes []int, ask bool, owner Owner, tag uint32, now int64) error {
-	if c.Queued() >= c.Node.Options().MaxQueued {
-		return ErrQueueFull
-	}
-	if c.state == stateNew {
-		c.dial()
-	}
-	if ask {
-		c.queue(AskingRequest, nil, 0, now)
+// how long each is. Their tags count up from tag. Other requests go directly before them, as with SendBehind. All are queued
+// or none is.
+func (c *Conn) SendAll(first [][]byte, batch []byte, sizes []int, owner Owner, tag uint32, now int64) error {
+	if err := c.queueFirst(first, now); err != nil {
+		return err
 	}
 	for i, size := range sizes {
 		c.queue(batch[:size], owner, tag+uint32(i), now)
@@ -223,6 +218,15 @@ var AskingRequest = []byte("*1\r\n$6\r\nASKING\r\n")
 // SendBehind is Send with other requests, whose replies are dropped, directly before the request: all are queued or none
 // is.
 func (c *Conn) SendBehind(first [][]byte, req []byte, owner Owner, tag uint32, now int64) error {
+	if err := c.queueFirst(first, now); err != nil {
+		return err
+	}
+	c.queue(req, owner, tag, now)
+	return nil
+}
+
+// queueFirst queues requests whose replies are dropped, if there is room for them and for what follows.
+func (c *Conn) queueFirst(first [][]byte, now int64) error {
 	size := 0
 	for _, f := range first {
 		size += len(f)
@@ -236,7 +240,6 @@ func (c *Conn) SendBehind(first [][]byte, req []byte, owner Owner, tag uint32, n
 	for _, f := range first {
 		c.queue(f, nil, 0, now)
 	}
-	c.queue(req, owner, tag, now)
 	return nil
 }
 

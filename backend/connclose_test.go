@@ -78,15 +78,15 @@ func TestDedicatedConnKeepsSmallBuffers(t *testing.T) {
 // Requests that must not be parted, and ASKING in front of them.
 func TestConnSendsAllOrNone(t *testing.T) {
 	opts := testOptions()
-	opts.MaxQueued = 10
+	opts.MaxQueued = 10 + len(AskingRequest)
 	c, _, wire := connOn(t, opts)
 	var r recorder
-	send := func(ask bool) error { return c.SendAll([]byte("req0req1"), []int{4, 4}, ask, &r, 7, 1) }
+	send := func(first ...[]byte) error { return c.SendAll(first, []byte("req0req1"), []int{4, 4}, &r, 7, 1) }
 	mustSend(t, c, nil, 1, "123456789")
-	if err := send(true); err != nil { // One byte of room is enough for all.
+	if err := send(AskingRequest); err != nil { // One byte of room behind ASKING is enough for all.
 		t.Fatal(err)
 	}
-	if err := send(true); !errors.Is(err, ErrQueueFull) {
+	if err := send(AskingRequest); !errors.Is(err, ErrQueueFull) {
 		t.Errorf("without room: %v", err)
 	}
 	c.Flush()

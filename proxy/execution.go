@@ -19,11 +19,12 @@ import (
 // EXEC (redis 7.0, src/networking.c resetClient).
 type execution struct {
 	d       *detour
-	watch   *watch // nil without WATCH
-	sizes   []int  // of the requests in d.raw
-	attempt uint32 // answers to older attempts mean nothing
-	refused []byte // the first error at queueing, or at the question for MULTI
-	loose   bool   // a command was run outside of the transaction
+	watch   *watch   // nil without WATCH
+	sizes   []int    // of the requests in d.raw
+	shas    [][]byte // of the scripts that it calls
+	attempt uint32   // answers to older attempts mean nothing
+	refused []byte   // the first error at queueing, or at the question for MULTI
+	loose   bool     // a command was run outside of the transaction
 }
 
 // Tags are the attempt and the number of the request in the batch, or one of these.
@@ -53,8 +54,18 @@ func (x *execution) send(node *backend.Node, ask bool) (refusal string) {
 	if !b.Transacts {
 		return x.try(b)
 	}
-	l := c.loop
-	return x.queued(b, b.SendAll(x.d.raw, x.sizes, ask, x, x.attempt<<execTagBits, l.now))
+	return x.sendBatch(b, ask)
+}
+
+// sendBatch sends the transaction. In front of it go the scripts that it calls by their SHA-1, as far as they are known: when
+// the server says that it lacks one it is too late to load it.
+func (x *execution) sendBatch(b *backend.Conn, ask bool) (refusal string) {
+	c := x.d.client
+	first := c.loadRequests(x.shas)
+	if ask {
+		first = append(first, backend.AskingRequest)
+	}
+	return x.queued(b, b.SendAll(first, x.d.raw, x.sizes, x, x.attempt<<execTagBits, c.loop.now))
 }
 
 // nextAttempt makes answers to the last one mean nothing.
@@ -64,7 +75,7 @@ func (x *execution) nextAttempt() { x.attempt = (x.attempt + 1) & attemptMask }
 func (x *execution) try(b *backend.Conn) (refusal string) {
 	l := x.d.client.loop
 	try := append(slices.Clone(multiRequest), discardRequest...)
-	err := b.SendAll(try, []int{len(multiRequest), len(discardRequest)}, false, x, x.attempt<<execTagBits|tagTryMulti, l.now)
+	err := b.SendAll(nil, try, []int{len(multiRequest), len(discardRequest)}, x, x.attempt<<execTagBits|tagTryMulti, l.now)
 	return x.queued(b, err)
 }
 

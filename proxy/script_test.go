@@ -238,6 +238,77 @@ func TestScriptIsLoadedAtTheSourceOfAMove(t *testing.T) {
 	}
 }
 
+// Inside a transaction it would be too late to load a script, so those that are known go in front of it.
+func TestScriptsGoInFrontOfTheirTransaction(t *testing.T) {
+	onEachTopology(t, func(t *testing.T, top *topology) {
+		key := top.keysOnEveryNode("k", 1)[0]
+		c := top.dial(t)
+		c.want("+OK\r\n", "SET", key, "0")
+		sha := c.do("SCRIPT", "LOAD", "return redis.call('INCR', KEYS[1])")[5:45]
+		queued := "return redis.call('GET', KEYS[1])"
+		id := scriptIDOf([]byte(queued))
+		c.want("+OK\r\n", "MULTI")
+		c.want("+QUEUED\r\n", "EVAL", queued, "1", key) // This is how it becomes known.
+		c.want("*1\r\n"+bulkReply("0"), "EXEC")
+		for _, watches := range []bool{false, true} {
+			for round := range 2 {
+				top.owner(key).Do("SCRIPT", "FLUSH")
+				if watches {
+					c.want("+OK\r\n", "WATCH", key)
+				}
+				c.want("+OK\r\n", "MULTI")
+				c.want("+QUEUED\r\n", "SET", key, fmt.Sprint(round))
+				c.want("+QUEUED\r\n", "EVALSHA", sha, "1", key)
+				c.want("+QUEUED\r\n", "EVALSHA", strings.ToUpper(sha), "1", key)
+				c.want("+QUEUED\r\n", "EVALSHA", strings.Repeat("0", 40), "1", key)
+				c.want("+QUEUED\r\n", "EVALSHA_RO", string(id[:]), "1", key)
+				want := fmt.Sprintf("*5\r\n+OK\r\n:%d\r\n:%d\r\n", round+1, round+2) + noScriptLine + bulkReply(fmt.Sprint(round+2))
+				c.want(want, "EXEC")
+			}
+		}
+	})
+}
+
+// Each script goes once and directly in front of the transaction, ASKING between the two.
+func TestScriptsOfATransactionAreSentOnce(t *testing.T) {
+	target := startTx(t, nil)
+	source := startTx(t, func(c *scriptedConn, args []string) bool {
+		if args[0] == "EXEC" {
+			c.reply(redirectLine("ASK", "k", target.addr()))
+		}
+		return args[0] == "EXEC"
+	})
+	p := startProxy(t, clusterModel, evenly(clusterModel, source.addr()), faultOptions(nil))
+	id, other := scriptIDOf([]byte("return 7")), scriptIDOf([]byte("return 8"))
+	p.pool.scripts.add(id, "return 7", true)
+	c := p.dial(t)
+	c.want("+OK\r\n", "MULTI")
+	for _, sha := range []scriptID{id, other, id} {
+		c.want("+QUEUED\r\n", "EVALSHA", string(sha[:]), "1", "k")
+	}
+	c.request("EXEC")
+	calls := fmt.Sprintf("EVALSHA %s 1 k EVALSHA %s 1 k EVALSHA %s 1 k", id, other, id)
+	want := "[MULTI DISCARD SCRIPT LOAD return 7 ASKING MULTI " + calls + " EXEC]"
+	if c.reply(); fmt.Sprint(target.seen()) != want {
+		t.Errorf("the target got %s, want %s", target.seen(), want)
+	}
+}
+
+func TestTransactionCallsAScriptOfARestartedServer(t *testing.T) {
+	server := testbed.Redis(t)
+	p := startProxyTo(t, server, holding(never))
+	c := p.dial(t)
+	sha := c.do("SCRIPT", "LOAD", "return redis.call('INCR', KEYS[1])")[5:45]
+	for range 2 {
+		c.want("+OK\r\n", "MULTI")
+		c.want("+QUEUED\r\n", "EVALSHA", sha, "1", "k")
+		c.want("*1\r\n:1\r\n", "EXEC")
+		if err := server.Restart(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
 func TestScriptCacheIsBounded(t *testing.T) {
 	var s scriptCache
 	put := func(i int, loaded bool) scriptID {

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"sync"
 	"sync/atomic"
+
+	"sluice/proxy/resp"
 )
 
 // scriptCache has the scripts that clients have sent through a pool, so that one that a server lacks can be loaded
@@ -129,6 +131,22 @@ func (p *Pool) scriptBody(sha []byte) []byte {
 		return nil
 	}
 	return []byte(body)
+}
+
+// loadRequests are the SCRIPT LOADs of those of the scripts that are known, one for each.
+func (c *client) loadRequests(shas [][]byte) (requests [][]byte) {
+	seen := make(map[scriptID]bool)
+	for _, sha := range shas {
+		id, ok := parseScriptID(sha)
+		if !ok || seen[id] {
+			continue
+		}
+		seen[id] = true
+		if body := c.pool.scriptBody(id[:]); body != nil {
+			requests = append(requests, resp.AppendCommand(nil, "SCRIPT", "LOAD", string(body)))
+		}
+	}
+	return requests
 }
 
 func parseScriptID(sha []byte) (id scriptID, ok bool) {

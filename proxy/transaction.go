@@ -22,7 +22,7 @@ type transaction struct {
 	queue   []byte // the commands in wire form, from the loop's pool
 	sizes   []int  // of each command
 	keys    [][]byte
-	shas    [][]byte // of EVALSHA
+	shas    [][]byte // of the scripts that are called by it
 	slot    router.Slot
 	keyed   bool   // some command has a key, and slot is its slot
 	aborted bool   // a command was refused: nothing is run
@@ -110,8 +110,12 @@ func (c *client) enqueue(q request) bool {
 	for _, k := range keys {
 		tx.keys = append(tx.keys, slices.Clone(q.args[k]))
 	}
-	if q.cmd.Name == "evalsha" || q.cmd.Name == "evalsha_ro" {
+	switch scriptKinds[q.cmd.ID] {
+	case scriptBody:
+		c.loop.scriptID(c.pool, q.args[1]) // It is kept, as one outside of a transaction.
+	case scriptSHA:
 		tx.shas = append(tx.shas, slices.Clone(q.args[1]))
+	case scriptName, noScript:
 	}
 	c.reply(queuedReply)
 	return true
@@ -176,17 +180,16 @@ func cmdExec(c *client, q request) bool {
 		slot = c.someSlot(nil)
 	}
 	batch, sizes := c.batch()
-	keys := tx.keys
+	keys, shas := tx.keys, tx.shas
 	c.endQueueing()
 	c.runErrand(q.cmd, slot, batch, keys, func(d *detour) errand {
-		return &execution{d: d, watch: c.watch, sizes: sizes}
+		return &execution{d: d, watch: c.watch, sizes: sizes, shas: shas}
 	})
 	c.loop.pool.Put(batch)
 	return true
 }
 
-// batch is everything that is sent for a transaction, from the loop's pool: MULTI, the commands, EXEC. In front of it go
-// the scripts that it calls by their digest, as far as they are known: inside a transaction it is too late to load them.
+// batch is what is sent for a transaction, from the loop's pool: MULTI, the commands, EXEC.
 func (c *client) batch() (batch []byte, sizes []int) {
 	pool, tx := c.loop.pool, &c.tx
 	add := func(req []byte) {

@@ -116,7 +116,7 @@ func (x *watching) send(node *backend.Node, ask bool) (refusal string) {
 	var err error
 	if !b.Transacts {
 		try := append(append([]byte(nil), multiRequest...), discardRequest...)
-		err = b.SendAll(try, []int{len(multiRequest), len(discardRequest)}, false, x, tag, l.now)
+		err = b.SendAll(nil, try, []int{len(multiRequest), len(discardRequest)}, x, tag, l.now)
 	}
 	if err == nil && ask {
 		err = b.SendAsking(x.d.raw, x, tag|watchTagWatch, l.now)
