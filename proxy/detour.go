@@ -365,6 +365,9 @@ func (d *detour) giveUp(end HoldEnd, text string) {
 	l.scratch = appendErrorLine(l.scratch[:0], text)
 	line := slices.Clone(l.scratch) // deliver may use scratch.
 	d.state = detourDone
+	if d.errand != nil {
+		d.errand.abandon()
+	}
 	d.sink.deliver(d.tag, line, true, true)
 	d.done()
 }

@@ -17,7 +17,7 @@ type errand interface {
 	// send takes the request to a node, behind ASKING if ask is set. It may be called again, after a reply that proves
 	// that nothing was run. A refusal is the answer when it can't be sent.
 	send(node *backend.Node, ask bool) (refusal string)
-	// abandon is called when the client has gone.
+	// abandon is called when the client has gone, or was answered by the detour itself.
 	abandon()
 }
 

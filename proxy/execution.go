@@ -218,7 +218,13 @@ func (x *execution) unwatch(clean bool) {
 	}
 }
 
-func (x *execution) abandon() { x.nextAttempt() }
+// abandon ends the WATCH, too, as any EXEC does, whatever it answers.
+func (x *execution) abandon() {
+	x.nextAttempt()
+	if c := x.d.client; x.watch != nil && c.watch == x.watch {
+		c.unwatch()
+	}
+}
 
 var (
 	_ errand        = (*execution)(nil)

@@ -4,7 +4,9 @@ import (
 	"fmt"
 	"testing"
 
+	"sluice/backend"
 	"sluice/internal/testbed"
+	"sluice/router"
 )
 
 // wantExec asks for a transaction that reads k.
@@ -103,6 +105,36 @@ func TestWatch(t *testing.T) {
 		c.want("+OK\r\n", "MULTI")
 		c.want("-ERR unknown command 'nosuch', with args beginning with: \r\n", "nosuch")
 		c.want("-"+errExecAborted+"\r\n", "EXEC")
+	})
+}
+
+// EXEC ends a WATCH whatever it answers, also when the transaction has not come to a server.
+func TestExecThatIsRefusedEndsTheWatch(t *testing.T) {
+	f := func(what string, refuse func(p *testProxy, specs []router.GroupSpec)) {
+		t.Helper()
+		server := testbed.Redis(t)
+		specs := evenly(codisModel, server.Addr())
+		p := startProxy(t, codisModel, specs, faultOptions(nil))
+		keys := keysApart(codisModel, 2)
+		c := p.dial(t)
+		c.want("+OK\r\n", "WATCH", keys[0])
+		refuse(p, specs)
+		if got := c.transact("GET", keys[0]); got[0] != '-' {
+			t.Errorf("%s: EXEC: %q, want an error", what, got)
+		}
+		p.setTable(t, specs)
+		p.changeBackend(func(o *backend.Options) { o.MaxQueued = 1 << 20 })
+		c.want("+OK\r\n", "WATCH", keys[1])
+		if got := c.transact("GET", keys[1]); got != execDone {
+			t.Errorf("%s: EXEC of another slot: %q", what, got)
+		}
+		p.wantNothingBound(t)
+	}
+	f("locked", func(p *testProxy, specs []router.GroupSpec) {
+		p.setTable(t, specs, lock(codisModel, keysApart(codisModel, 1)[0]))
+	})
+	f("without room", func(p *testProxy, _ []router.GroupSpec) {
+		p.changeBackend(func(o *backend.Options) { o.MaxQueued = 0 })
 	})
 }
 
