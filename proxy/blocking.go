@@ -102,21 +102,24 @@ func blockTimeOf(cmd *command.Command, args [][]byte) blockTime {
 	return t
 }
 
-// blockOption is the position of the word BLOCK in an XREAD or XREADGROUP, -1 when it does not wait.
+// blockOption is the position of the word BLOCK in an XREAD or XREADGROUP, -1 when it does not wait. Of several the last
+// one counts.
 func blockOption(cmd *command.Command, args [][]byte) int {
+	at := -1
 	for i := 1; i < len(args)-1; i++ {
 		switch {
 		case isWord(args[i], "block"):
-			return i
+			at = i
+			i++
 		case isWord(args[i], "streams"):
-			return -1
+			return at
 		case isWord(args[i], "group") && cmd.Name == "xreadgroup":
 			i += 2
 		case isWord(args[i], "count"):
 			i++
 		}
 	}
-	return -1
+	return at
 }
 
 func (x *blocking) send(node *backend.Node, ask bool) (refusal string) {
