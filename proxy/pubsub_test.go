@@ -223,6 +223,25 @@ func TestEachSubscriberIsToldOnce(t *testing.T) {
 }
 
 // What is published after the acknowledgement is received, over and over, by whoever comes first.
+// A shard channel lives at the owner of its slot, so a transaction that tells it something runs there, and has no key of
+// another slot.
+func TestTransactionPublishesAtTheOwnerOfTheShardChannel(t *testing.T) {
+	onEachTopology(t, func(t *testing.T, top *topology) {
+		for _, channel := range top.keysOnEveryNode("ch", 1) {
+			sub, c := top.dial(t), top.dial(t)
+			sub.want("*3\r\n$10\r\nssubscribe\r\n"+bulkReply(channel)+":1\r\n", "SSUBSCRIBE", channel)
+			c.want("+OK\r\n", "MULTI")
+			c.want("+QUEUED\r\n", "SPUBLISH", channel, "m")
+			c.want("*1\r\n:1\r\n", "EXEC")
+			sub.wantReply("*3\r\n$8\r\nsmessage\r\n" + bulkReply(channel) + bulkReply("m"))
+			c.want("+OK\r\n", "MULTI")
+			c.want("+QUEUED\r\n", "SET", "{"+channel+"}", "v")
+			c.want("-"+errCrossSlot+"\r\n", "SPUBLISH", channel+"-other", "m")
+			c.want("-"+errExecAborted+"\r\n", "EXEC")
+		}
+	})
+}
+
 func TestWhatIsPublishedAfterTheAcknowledgementComes(t *testing.T) {
 	onEachPubSub(t, func(t *testing.T, top *topology) {
 		publisher := top.dial(t)

@@ -133,6 +133,9 @@ func (c *client) mayQueue(q request) (slot router.Slot, refusal string) {
 		return 0, fmt.Sprintf("ERR '%s' is not supported between MULTI and EXEC through Sluice", q.cmd.Name)
 	}
 	slot, _, refusal = c.slotOf(q)
+	if q.cmd.Name == "spublish" {
+		slot = c.pool.Model.Slot(q.args[1]) // Nobody listens anywhere but at its owner.
+	}
 	if refusal != "" || slot == anySlot {
 		return slot, refusal
 	}
