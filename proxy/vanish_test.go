@@ -138,9 +138,10 @@ func stay(p *testProxy, t *testing.T, key string, done *atomic.Bool) {
 	}
 }
 
-// relock locks and unlocks the slot of a key whenever some more clients have gone.
-func relock(p *testProxy, t *testing.T, specs []router.GroupSpec, key string, gone <-chan struct{}) {
+// relock locks and unlocks the slot of a key whenever some more clients have gone. A server loses its scripts meanwhile.
+func relock(p *testProxy, t *testing.T, specs []router.GroupSpec, key string, forgetful *testbed.Server, gone <-chan struct{}) {
 	for range gone {
+		forgetful.Do("SCRIPT", "FLUSH")
 		p.setTable(t, specs, lock(codisModel, key))
 		// Nothing bounds what clients that have gone leave to the servers, so this is as slow as the machine.
 		if err := p.pool.AwaitAnswered(t.Context(), []string{specs[0].Master, specs[1].Master}); err != nil {
@@ -213,7 +214,7 @@ func TestVanishingClients(t *testing.T) {
 		others.Go(func() { stay(p, t, fmt.Sprintf("{stays%d}", i), &done) })
 	}
 	gone := make(chan struct{})
-	others.Go(func() { relock(p, t, specs, keys[0], gone) })
+	others.Go(func() { relock(p, t, specs, keys[0], a, gone) })
 	var next atomic.Uint64
 	for range atOnce {
 		work.Go(func() {
@@ -277,6 +278,9 @@ func TestVanishingClients(t *testing.T) {
 		if len(l.held)+len(l.delayed)+len(l.closing)+len(l.dedicated) != 0 || l.busy != 0 {
 			t.Errorf("loop %d: %d held, %d delayed, %d closing, %d servers with dedicated connections, %d busy",
 				l.id, len(l.held), len(l.delayed), len(l.closing), len(l.dedicated), l.busy)
+		}
+		if len(l.checks) != 0 {
+			t.Errorf("loop %d: %d questions for scripts", l.id, len(l.checks))
 		}
 		for _, conns := range l.links {
 			for _, b := range conns {
