@@ -8,6 +8,8 @@ import (
 
 	"sluice/backend"
 	"sluice/internal/testbed"
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
 )
 
 // A blocking command answers what it answers on a server: at once when there is data, and when its time is over.
@@ -181,5 +183,12 @@ func TestEndOfAStreamComesInPieces(t *testing.T) {
 	}
 	if got := string(x.args[5]); got != "7-1" {
 		t.Errorf("the stream ends at %q, want 7-1", got)
+	}
+}
+
+func TestLastBlockOptionCounts(t *testing.T) {
+	args := splitRequest(resp.AppendCommand(nil, "XREAD", "BLOCK", "10", "COUNT", "1", "BLOCK", "0", "STREAMS", "block", "$"))
+	if got := blockTimeOf(command.Lookup([]byte("xread")), args); got.at != 6 || got.time != 0 {
+		t.Errorf("block time %v at %d, want none at 6", got.time, got.at)
 	}
 }
