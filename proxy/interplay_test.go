@@ -1,6 +1,12 @@
 package proxy
 
-import "testing"
+import (
+	"io"
+	"strings"
+	"testing"
+
+	"sluice/internal/testbed"
+)
 
 // A message on a shard channel goes to where its subscribers are, also out of a transaction, whose keys have to be there too.
 func TestTransactionPublishesOnShardChannels(t *testing.T) {
@@ -19,4 +25,74 @@ func TestTransactionPublishesOnShardChannels(t *testing.T) {
 		c.want("-"+errCrossSlot+"\r\n", "SET", channels[1], "v")
 		c.want("-"+errExecAborted+"\r\n", "EXEC")
 	})
+}
+
+// What a monitor is shown does not land in the middle of a long reply of its own: that of a transaction comes in parts.
+func TestMonitorIsShownNothingInsideAReply(t *testing.T) {
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	half := strings.Repeat("x", streamFrom)
+	f := startFake(t, func(c *scriptedConn, args []string) {
+		switch args[0] {
+		case "MULTI", "DISCARD":
+			c.reply("+OK\r\n")
+		case "ECHO":
+			c.reply("+QUEUED\r\n")
+		case "EXEC":
+			c.reply("*2\r\n" + bulkReply(half))
+			close(begun)
+			c.wait(goOn)
+			c.reply(bulkReply("end"))
+		default:
+			c.reply("$-1\r\n")
+		}
+	})
+	p := startProxy(t, codisModel, evenly(codisModel, f.addr()))
+	m, c := p.dial(t), p.dial(t)
+	m.want("+OK\r\n", "MONITOR")
+	m.request("MULTI")
+	m.request("ECHO", "a")
+	m.request("EXEC")
+	<-begun
+	shown := m.reply() + m.reply() + m.reply() + m.reply() + m.reply()
+	if !strings.HasSuffix(shown, " \"EXEC\"\r\n") {
+		t.Fatalf("%q", shown)
+	}
+	got, want := make([]byte, streamFrom), "*2\r\n"+bulkReply(half)+bulkReply("end")
+	if _, err := io.ReadFull(m.r, got); err != nil {
+		t.Fatal(err)
+	}
+	c.want("+PONG\r\n", "PING")
+	c.want(bulkReply("last"), "ECHO", "last") // The line of the PING has been looked at by now.
+	close(goOn)
+	rest := make([]byte, len(want)-len(got))
+	if _, err := io.ReadFull(m.r, rest); err != nil {
+		t.Fatal(err)
+	}
+	if got = append(got, rest...); string(got) != want {
+		t.Errorf("the reply ends with %q", rest)
+	}
+	for _, line := range []string{`0 "PING"`, `0 "ECHO" "last"`} {
+		if got := shownLine(t, m); got != line {
+			t.Errorf("%q, want %q", got, line)
+		}
+	}
+}
+
+// CLIENT UNBLOCK reaches the clients of its own pool only.
+func TestClientUnblockStaysInItsPool(t *testing.T) {
+	s := testbed.Redis(t)
+	p := startProxyTo(t, s)
+	other := newPool(p.Server, PoolConfig{ // It has no topology, and needs none.
+		Name: "other", Model: testModel, Family: p.pool.Family, Listen: []Listen{{Network: "tcp", Address: "127.0.0.1:0"}}, PoolSettings: *p.pool.Settings(),
+	})
+	if err := p.listen(other, other.listen[0]); err != nil {
+		t.Fatal(err)
+	}
+	blocked, stranger, mine := p.dial(t), dial(t, "tcp", other.Addrs()[0].String()), p.dial(t)
+	id := idOf(blocked)
+	blocked.request("BLPOP", "l", "0")
+	p.awaitBlocked(t, s, 1)
+	stranger.want(":0\r\n", "CLIENT", "UNBLOCK", id)
+	mine.want(":1\r\n", "CLIENT", "UNBLOCK", id)
+	blocked.wantReply("*-1\r\n")
 }

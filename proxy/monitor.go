@@ -190,15 +190,16 @@ func (m *monitor) add(line []byte, db int) {
 	}
 }
 
-// drain writes the lines that wait. While the monitor has not read what it was sent the next tick tries again. On the loop
-// of the monitor.
+// drain writes the lines that wait. While the monitor has not read what it was sent, or is in the middle of a reply, the next
+// tick tries again. On the loop of the monitor.
 func (m *monitor) drain() {
 	c := m.client
 	if c.closed || c.closing || c.monitor != m {
 		return
 	}
+	inReply := !c.pipe.empty() && c.pipe.at(c.pipe.head).flags&passedPart != 0
 	m.mu.Lock()
-	if !m.started || c.conn.OutboundBuffered() > 0 {
+	if !m.started || inReply || c.conn.OutboundBuffered() > 0 {
 		m.mu.Unlock()
 		c.loop.monitors = append(c.loop.monitors, m)
 		c.loop.server.rouse(paceSoon)
