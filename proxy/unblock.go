@@ -148,10 +148,11 @@ type unblock struct {
 	asked atomic.Bool
 }
 
-// ask asks the servers at which the client with an ID waits, if it is on this loop.
+// ask asks the servers at which the client with an ID waits, if it is on this loop. Clients of other pools are none of its business,
+// as in CLIENT LIST.
 func (u *unblock) ask(l *loop, id uint64, how string) {
 	c := l.clients[id]
-	if c == nil {
+	if c == nil || c.pool != u.client.pool {
 		return
 	}
 	for x := range l.blocked {
