@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"context"
+	"fmt"
 	"io"
 	"strings"
 	"testing"
@@ -95,4 +97,37 @@ func TestClientUnblockStaysInItsPool(t *testing.T) {
 	stranger.want(":0\r\n", "CLIENT", "UNBLOCK", id)
 	mine.want(":1\r\n", "CLIENT", "UNBLOCK", id)
 	blocked.wantReply("*-1\r\n")
+}
+
+// A SUBSCRIBE that waits for a server is answered when its client has to go: a request without an answer would keep it for
+// ever, and a shutdown until its time is over.
+func TestSubscribingClientsCanBeClosed(t *testing.T) {
+	asked := make(chan struct{}, 10)
+	f := startFake(t, func(c *scriptedConn, args []string) {
+		if args[0] == "subscribe" {
+			asked <- struct{}{}
+			c.hang()
+		}
+	})
+	p := startProxy(t, codisModel, evenly(codisModel, f.addr()), faultOptions(nil), holding(never), limited(func(l *Limits) { l.MaxUnparsed = 100 }))
+	refused := "-" + errNotSubscribed + "\r\n"
+	c, d := p.dial(t), p.dial(t)
+	c.request("SUBSCRIBE", "a")
+	<-asked
+	c.request("PING", strings.Repeat("x", 100))
+	c.wantReply(refused)
+	c.wantReply("-ERR Protocol error: more than 100 bytes are waiting to be processed\r\n")
+	c.wantClosed()
+	d.request("SUBSCRIBE", "b")
+	testbed.Eventually(t, func() error {
+		if n := p.Stats().InFlight; n != 1 {
+			return fmt.Errorf("%d requests are in flight", n)
+		}
+		return nil
+	}, replyWait)
+	if left := p.Shutdown(context.Background()); left != 0 {
+		t.Errorf("%d requests were cut off", left)
+	}
+	d.wantReply(refused)
+	d.wantClosed()
 }

@@ -31,6 +31,8 @@ const (
 	errHelloAuth    = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
 	errClientName   = "ERR Client names cannot contain spaces, newlines or special characters."
 
+	errNotSubscribed = "ERR not subscribed: the connection is being closed"
+
 	errSelectWatch = "ERR SELECT between WATCH and EXEC is not supported through Sluice"
 
 	errACL        = "ERR users are in the configuration of Sluice, in [[pool.auth.user]]: a reload changes them"

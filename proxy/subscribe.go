@@ -101,14 +101,19 @@ func (h *hub) unseat(c *client, kind topicKind, name string) {
 	}
 }
 
-// leaveTopics ends all subscriptions of a client without a word.
+// leaveTopics ends all subscriptions of a client without a word. A SUBSCRIBE that waits gets an answer while there is
+// somebody to hear it: whoever is to be closed has to have all of his.
 func (c *client) leaveTopics() {
 	h := c.loop.hubs[c.pool]
 	if h == nil || !c.subscribed() && c.joining == nil {
 		return
 	}
-	if c.joining != nil {
+	switch {
+	case c.joining == nil:
+	case c.closed:
 		h.endJoining(c.joining)
+	default:
+		h.refuse(c.joining, errNotSubscribed)
 	}
 	for kind := range c.seats {
 		for name := range c.seats[kind] {
