@@ -196,7 +196,7 @@ func (d *detour) sendTo(node *backend.Node) {
 		d.send(d.client.loop.link(node, d.client.proto, d.client.db))
 		return
 	}
-	d.state = detourSent
+	d.state, d.sentTo, d.sentAt = detourSent, node, d.client.loop.now
 	if refusal := d.errand.send(node, d.ask); refusal != "" {
 		d.give(refusal)
 	}
@@ -508,6 +508,7 @@ func (d *detour) noteSlow() {
 	if d.hold.active {
 		o.held = max(0, c.loop.now-o.backend-d.hold.since)
 	}
+	o.tx, _ = d.errand.(*execution)
 	if s, ok := d.sink.(*split); ok {
 		s.noteSlow(o)
 		return

@@ -175,10 +175,13 @@ func (c *client) runSession(q request, run sessionFunc) bool {
 	return done
 }
 
-// dispatchLocal runs a command that Sluice answers itself.
+// dispatchLocal runs a command that Sluice answers itself. One that has to wait is counted when it is run.
 func (c *client) dispatchLocal(cmd *command.Command, run localFunc, args [][]byte) bool {
-	c.loop.stats.Commands[cmd.ID].Calls++
-	return run(c, args)
+	done := run(c, args)
+	if done {
+		c.loop.stats.Commands[cmd.ID].Calls++
+	}
+	return done
 }
 
 // forwardKeys sends a command with any number of keys, all in one slot.

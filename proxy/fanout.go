@@ -135,6 +135,7 @@ func (c *client) fanOut(q request, f *fan, shares []share) bool {
 	f.agreed = q.v.table
 	c.noteScripts(q)
 	s := &split{client: c, cmd: q.cmd, fan: f, left: len(shares)}
+	s.head = c.loop.pool.Append(nil, q.raw[:min(len(q.raw), slowHead)])
 	for _, at := range shares {
 		part := splitPart{slot: at.slot, node: q.v.nodes[at.master.Index]}
 		part.need.buckets = allBuckets

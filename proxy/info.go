@@ -91,6 +91,8 @@ func infoMemory(b *strings.Builder, _ *client, stats *Stats) {
 func infoStats(b *strings.Builder, c *client, stats *Stats) {
 	fmt.Fprintf(b, "total_connections_received:%d\r\ntotal_commands_processed:%d\r\n", stats.ClientsOpened, stats.Requests)
 	fmt.Fprintf(b, "total_net_input_bytes:%d\r\ntotal_net_output_bytes:%d\r\n", stats.ClientBytesIn, stats.ClientBytesOut)
+	p := c.pool.PubSub()
+	fmt.Fprintf(b, "pubsub_channels:%d\r\npubsub_patterns:%d\r\npubsubshard_channels:%d\r\n", p.Channels, p.Patterns, p.ShardChannels)
 	fmt.Fprintf(b, "rejected_connections:%d\r\ntotal_error_replies:%d\r\n", c.loop.server.Rejected()-c.loop.server.rejectedBase.Load(), stats.Errors)
 }
 

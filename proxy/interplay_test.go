@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"sluice/internal/testbed"
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
 )
 
 // A message on a shard channel goes to where its subscribers are, also out of a transaction, whose keys have to be there too.
@@ -130,4 +132,75 @@ func TestSubscribingClientsCanBeClosed(t *testing.T) {
 	}
 	d.wantReply(refused)
 	d.wantClosed()
+}
+
+// INFO commandstats counts each request once, whatever becomes of it: those that wait for the ones in front of them, too.
+func TestEveryRequestIsCountedOnce(t *testing.T) {
+	top := codisTopology(t, func(cfg *Config, _ *PoolConfig) { cfg.Loops = 2 })
+	c := top.dial(t)
+	script := statements(t, `SET k v; CONFIG GET x; HELLO 2; SET k v; SELECT 1; GET k; SELECT 0; SET k v; CLIENT KILL ID 999; MGET a b c d e; DBSIZE; SET k v; WATCH k; MULTI; GET k; EXEC
+		SET k v; BLPOP l 0.01; XREAD BLOCK 1 STREAMS s 0; XREAD STREAMS s 0; WAIT 0 1; SUBSCRIBE ch; UNSUBSCRIBE ch; PUBLISH ch m; SET k v; PUBSUB NUMPAT; SET k v; RESET; PUBLISH ch m; SCAN 0
+		UNWATCH; MULTI; DISCARD; SET k v; CLIENT UNBLOCK 999; CLIENT LIST; ROLE; SET k v; INFO server`)
+	want := make(map[string]uint64)
+	var requests []byte
+	for _, s := range script {
+		var args [][]byte
+		for _, arg := range s.args {
+			args = append(args, []byte(arg))
+		}
+		want[command.Resolve(args).Name]++
+		requests = resp.AppendCommand(requests, s.args...)
+	}
+	want["get"]-- // That inside the transaction is not a request of its own to Sluice.
+	c.send(string(requests))
+	for range script {
+		c.reply()
+	}
+	for id := range command.Count {
+		cmd := command.At(id)
+		if got := top.Stats().Commands[id].Calls; got != want[cmd.Name] {
+			t.Errorf("%s was counted %d times, want %d", cmd.Name, got, want[cmd.Name])
+		}
+	}
+}
+
+// The slow log has commands over all nodes with their words, transactions, WATCH and PUBLISH with the time at their server.
+func TestSlowlogHasEveryKindOfRequest(t *testing.T) {
+	top := codisTopology(t, logEverything)
+	s, c := top.subscriber(t, 3), top.dial(t)
+	s.to("SUBSCRIBE", "ch")
+	f := func(script string, want ...string) {
+		t.Helper()
+		var words []string
+		for _, s := range statements(t, script) {
+			c.do(s.args...)
+		}
+		r := top.Slowlog(1)[0]
+		if words = r.Args; strings.Join(words, " ") != strings.Join(want, " ") || r.Node == "" || r.Backend <= 0 || r.Backend > r.Total {
+			t.Errorf("%s: %q, at %q for %v of %v", script, words, r.Node, r.Backend, r.Total)
+		}
+	}
+	f("KEYS x*", "KEYS", "x*")
+	f("SCAN 0 COUNT 5", "SCAN", "0", "COUNT", "5")
+	f("PUBLISH ch m", "PUBLISH", "ch", "m")
+	f("WATCH k", "WATCH", "k")
+	f("MULTI; SET k v; GET k; EXEC", "MULTI", "SET", "k", "v", "GET", "k", "EXEC")
+	f("XREAD STREAMS s 0", "XREAD", "STREAMS", "s", "0")
+	f("BLPOP l 0.01; GET k; XREAD BLOCK 1 STREAMS s 0; BLPOP l 0.01", "GET", "k")
+	many := strings.Repeat("SET k v;", 20)
+	f("MULTI; "+many+" EXEC", append(strings.Fields("MULTI"+strings.Repeat(" SET k v", 10)), "... (a transaction of 20 commands)")...)
+}
+
+// INFO tells what is subscribed to in the pool.
+func TestInfoCountsSubscriptions(t *testing.T) {
+	top := codisTopology(t, func(cfg *Config, _ *PoolConfig) { cfg.Loops = 2 })
+	s, u, c := top.subscriber(t, 2), top.subscriber(t, 3), top.dial(t)
+	s.to("SUBSCRIBE", "a", "b")
+	u.to("SUBSCRIBE", "b", "c")
+	u.to("PSUBSCRIBE", "p*", "q*")
+	s.to("SSUBSCRIBE", "s")
+	stats := infoSectionsOf(t, c.do("INFO", "stats"))["Stats"]
+	if stats["pubsub_channels"] != "3" || stats["pubsub_patterns"] != "2" || stats["pubsubshard_channels"] != "1" {
+		t.Errorf("%v", stats)
+	}
 }

@@ -64,6 +64,9 @@ func (p *publication) Reply(seq uint32, r backend.Reply) {
 		return
 	}
 	p.node = r.Conn.Node
+	if r.Last && c.slow(seq) {
+		c.noteSlow(seq, c.answeredBy(seq, r.Conn, r.Request))
+	}
 	p.deliver(seq, r.Data, r.First, r.Last)
 	if r.Last {
 		c.runDetours()
@@ -75,6 +78,9 @@ func (p *publication) Fail(seq uint32, f backend.Failure) {
 	c := p.client
 	if c.closed || c.lost(p, seq, seq, p.slot, f) {
 		return
+	}
+	if c.slow(seq) {
+		c.noteSlow(seq, c.answeredBy(seq, f.Conn, f.Request))
 	}
 	c.deliverFailure(seq, f)
 	c.runDetours()

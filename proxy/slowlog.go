@@ -115,6 +115,7 @@ type outcome struct {
 	node    *backend.Node // nil when it was sent to none
 	request []byte        // as it was sent; the whole of the client's unless of is set
 	of      *split
+	tx      *execution
 	held    int64 // inside holds of a detour
 	backend int64
 }
@@ -125,12 +126,14 @@ func (c *client) answeredBy(seq uint32, b *backend.Conn, request []byte) outcome
 }
 
 // noteSlow enters a request into the slow log if it belongs there. Redis does not count the time in which a command waits
-// for data, so what blocks is left out; so is what may hold a password.
+// for data, so what blocks is left out; so is what may hold a password. Of a transaction, which Redis enters command by
+// command, nobody here knows which of its commands took the time: it is one entry.
 func (c *client) noteSlow(seq uint32, o outcome) {
 	p := c.pipe.at(seq)
 	before := c.takeWait(seq)
 	total := c.loop.now - p.start + before
-	if total < c.loop.slowFrom || p.cmd == nil || p.cmd.Flags&(command.Blocking|command.SkipSlowlog) != 0 || hasSecrets(p.cmd) {
+	skipped := p.cmd == nil || p.flags&blocks != 0 || p.cmd.Is(command.SkipSlowlog) && o.tx == nil || hasSecrets(p.cmd)
+	if total < c.loop.slowFrom || skipped {
 		return
 	}
 	if !c.loop.mayNoteSlow() {
@@ -142,6 +145,9 @@ func (c *client) noteSlow(seq uint32, o outcome) {
 	}
 	if o.node != nil {
 		r.Node = o.node.Addr
+	}
+	if o.tx != nil {
+		r.Args = o.tx.slowArgs()
 	}
 	if o.of != nil {
 		r.Args, r.Part = slowArgs(o.of.head), r.Args
@@ -186,6 +192,19 @@ func slowArgs(raw []byte) []string {
 		}
 		args = append(args, arg)
 		raw = rest[min(size+len("\r\n"), len(rest)):]
+	}
+	return args
+}
+
+// slowArgs are the words of all commands from MULTI to EXEC, as many as are shown of one.
+func (x *execution) slowArgs() (args []string) {
+	rest := x.d.raw
+	for i, size := range x.sizes {
+		args = append(args, slowArgs(rest[:size])...)
+		rest = rest[size:]
+		if more := len(x.sizes) - i - 1; len(args) >= slowMaxArgs && more > 0 {
+			return append(args[:slowMaxArgs-1], fmt.Sprintf("... (a transaction of %d commands)", len(x.sizes)-2))
+		}
 	}
 	return args
 }
