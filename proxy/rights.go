@@ -44,8 +44,15 @@ func (c *client) renewUser() {
 	}
 }
 
-// hearsTooMuch reports whether the client is subscribed to something that its rights do not allow.
+// hearsTooMuch reports whether the client is subscribed to something that its rights do not allow, or about to be.
 func (c *client) hearsTooMuch() bool {
+	if j := c.joining; j != nil {
+		for _, name := range j.names {
+			if !c.rights.MayUse([]byte(name), j.kind == topicPattern) {
+				return true
+			}
+		}
+	}
 	for kind, seats := range c.seats {
 		for name := range seats {
 			if !c.rights.MayUse([]byte(name), topicKind(kind) == topicPattern) {
