@@ -46,13 +46,18 @@ func (c *client) reject(text string) {
 	c.replyError(text)
 }
 
-// rejectCommand is reject for a command that is known. A rejected EXEC ends its transaction.
+// rejectCommand is reject for a command that is known. A rejected EXEC ends its transaction, and says so even if there is none.
 func (c *client) rejectCommand(cmd *command.Command, text string) {
-	c.reject(text)
-	if cmd.Name == "exec" && c.is(modeQueueing) {
-		c.endQueueing()
-		c.unwatch()
+	if cmd.Name != "exec" {
+		c.reject(text)
+		return
 	}
+	c.endQueueing()
+	c.unwatch()
+	if !strings.HasPrefix(text, "EXECABORT ") { // A wrong number of arguments has its text from the table.
+		text = "EXECABORT Transaction discarded because of: " + strings.TrimPrefix(text, "ERR ")
+	}
+	c.replyError(text)
 }
 
 // unknownCommand is the answer to a name that Redis does not know. Commands that move slots are named as such.
@@ -103,7 +108,7 @@ func (c *client) check(q request) bool {
 		return true
 	}
 	if c.is(modeStranger) && !q.cmd.Is(command.NoAuth) {
-		c.reject(errNoAuth)
+		c.rejectCommand(q.cmd, errNoAuth)
 		return true
 	}
 	if c.is(modeUncached) && q.cmd.Name != "multi" {

@@ -94,9 +94,5 @@ func notAllowed(name string) string {
 
 // whileSubscribed is the answer to a command that a RESP2 client must not use while it is subscribed.
 func whileSubscribed(cmd *command.Command) string {
-	code := "ERR"
-	if cmd.Name == "exec" {
-		code = "EXECABORT Transaction discarded because of:"
-	}
-	return fmt.Sprintf("%s Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context", code, cmd.Name)
+	return fmt.Sprintf("ERR Can't execute '%s': only (P|S)SUBSCRIBE / (P|S)UNSUBSCRIBE / PING / QUIT / RESET are allowed in this context", cmd.Name)
 }
