@@ -139,6 +139,7 @@ func (c *client) flags() string {
 		{c.monitor != nil, "O"},
 		{c.subscribed(), "P"},
 		{c.is(modeQueueing), "x"},
+		{c.blocked(), "b"},
 		{c.optIn, "t"},
 		{c.closing, "c"},
 		{strings.HasPrefix(c.laddr, "/"), "U"},
@@ -150,6 +151,18 @@ func (c *client) flags() string {
 		}
 	}
 	return cmp.Or(flags, "N")
+}
+
+// blocked reports whether a blocking command or WAIT keeps the client waiting at a server.
+func (c *client) blocked() bool {
+	if c.waiting != nil {
+		return true
+	}
+	if len(c.detours) == 0 {
+		return false
+	}
+	x, ok := c.detours[0].errand.(*blocking)
+	return ok && x.conn != nil
 }
 
 // events says what is waited for on the socket.

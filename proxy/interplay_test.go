@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"sluice/internal/testbed"
+	"sluice/proxy/acl"
 	"sluice/proxy/command"
 	"sluice/proxy/resp"
 )
@@ -202,5 +203,88 @@ func TestInfoCountsSubscriptions(t *testing.T) {
 	stats := infoSectionsOf(t, c.do("INFO", "stats"))["Stats"]
 	if stats["pubsub_channels"] != "3" || stats["pubsub_patterns"] != "2" || stats["pubsubshard_channels"] != "1" {
 		t.Errorf("%v", stats)
+	}
+}
+
+// CLIENT REPLY silences neither messages nor what (UN)SUBSCRIBE acknowledges, but their errors; and RESET ends OFF, not SKIP.
+func TestClientReplyLeavesPushes(t *testing.T) {
+	direct := testbed.Redis(t)
+	top := codisTopology(t)
+	for _, script := range []string{
+		"CLIENT REPLY OFF; SUBSCRIBE a; PING; UNSUBSCRIBE a; UNSUBSCRIBE; QUIT",
+		"CLIENT REPLY OFF; SUBSCRIBE a; SUBSCRIBE a b; PSUBSCRIBE x; GET k; PING; RESET; PING; QUIT",
+		"CLIENT REPLY SKIP; SUBSCRIBE a; PING; QUIT", "CLIENT REPLY SKIP; SUBSCRIBE; PING; QUIT",
+		"CLIENT REPLY SKIP; PUNSUBSCRIBE a; PING; QUIT", "CLIENT REPLY SKIP; RESET; PING; QUIT",
+	} {
+		script = strings.Replace(script, "QUIT", "RESET; QUIT", 1)
+		if got, want := everything(t, top.addr, script), everything(t, direct.Addr(), script); got != want {
+			t.Errorf("%s\n got %q\nwant %q", script, got, want)
+		}
+	}
+}
+
+// A refused EXEC is the end of its transaction and of what is watched, in the words of Redis.
+func TestRefusedExecAborts(t *testing.T) {
+	direct := testbed.Redis(t)
+	direct.Do("ACL", "SETUSER", "other", "on", ">p", "+@all", "~*", "&*")
+	direct.Do("ACL", "SETUSER", "default", "-exec")
+	top := codisTopology(t, func(_ *Config, pool *PoolConfig) {
+		pool.Users = []User{
+			{Name: "default", Passwords: passwords("p"), Rights: rights(t, acl.Spec{Commands: []string{"+@all", "-exec"}})},
+			{Name: "other", Passwords: passwords("p")},
+		}
+	})
+	list := statements(t, `AUTH default p; EXEC; MULTI; EXEC; EXEC x; EXEC; AUTH other p; EXEC x; MULTI; EXEC x; EXEC
+		WATCH k; EXEC x; SET k v; MULTI; GET k; EXEC; SUBSCRIBE a; EXEC; UNSUBSCRIBE; EXEC`)
+	got, want := talk(t, top.addr, list), talk(t, direct.Addr(), list)
+	for i := range list {
+		if got[i] != want[i] {
+			t.Errorf("%q: %q, want %q", list[i].args, got[i], want[i])
+		}
+	}
+	top.dial(t).want("-EXECABORT Transaction discarded because of: NOAUTH Authentication required.\r\n", "EXEC")
+}
+
+// Who must not hear a channel any more is not subscribed to it by a SUBSCRIBE that was waiting when that was said.
+func TestRightsAreTakenFromWaitingSubscribers(t *testing.T) {
+	asked := make(chan struct{}, 10)
+	f := startFake(t, func(c *scriptedConn, args []string) {
+		if args[0] == "subscribe" {
+			asked <- struct{}{}
+			c.hang()
+		}
+	})
+	p := startProxy(t, codisModel, evenly(codisModel, f.addr()), faultOptions(nil), holding(never), withBob(t))
+	c := p.dial(t)
+	c.want("+OK\r\n", "AUTH", "bob", "b")
+	c.request("SUBSCRIBE", "news.1")
+	<-asked
+	s := *p.pool.Settings()
+	s.Users = []User{{Name: "bob", Passwords: passwords("b"), Rights: rights(t, acl.Spec{Channels: []string{"other"}})}}
+	p.pool.SetSettings(s)
+	c.wantClosed()
+}
+
+// CLIENT LIST says who is blocked; RESET makes nobody another program.
+func TestClientListAfterBlockAndReset(t *testing.T) {
+	s := testbed.Redis(t)
+	p := startProxyTo(t, s)
+	b, w, c := p.dial(t), p.dial(t), p.dial(t)
+	b.request("BLPOP", "l", "0")
+	w.request("WAIT", "1", "0")
+	p.awaitBlocked(t, s, 2)
+	testbed.Eventually(t, func() error {
+		for _, l := range clientLines(t, c.do("CLIENT", "LIST")) {
+			if (l["flags"] == "b") != (l["cmd"] == "blpop" || l["cmd"] == "wait") {
+				return fmt.Errorf("%v", l)
+			}
+		}
+		return nil
+	}, replyWait)
+	c.want("+OK\r\n", "CLIENT", "SETINFO", "lib-name", "mylib")
+	c.want("+OK\r\n", "CLIENT", "SETNAME", "me")
+	c.want("+RESET\r\n", "RESET")
+	if l := clientLines(t, c.do("CLIENT", "INFO"))[0]; l["lib-name"] != "mylib" || l["name"] != "" {
+		t.Errorf("%v", l)
 	}
 }

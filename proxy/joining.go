@@ -13,6 +13,7 @@ type joining struct {
 	names  []string // as they were asked for
 	topics []*topic // each once
 	left   int      // topics that are not ready
+	muted  bool     // an error is not wanted: CLIENT REPLY
 	since  int64    // loop clock
 	done   bool
 }
@@ -70,6 +71,9 @@ func (h *hub) refuse(j *joining, text string) {
 		return
 	}
 	h.endJoining(j)
+	if j.muted {
+		j.client.pipe.at(j.seq).flags |= muted
+	}
 	j.client.deliverError(j.seq, text)
 }
 

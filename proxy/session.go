@@ -179,7 +179,11 @@ func cmdReset(c *client, _ [][]byte) bool {
 	c.endQueueing()
 	c.unwatch()
 	c.leaveTopics()
+	old := c.session
 	c.session = newSession(c.pool, c.addr, c.laddr)
+	c.created, c.libName, c.libVer = old.created, old.libName, old.libVer // They are about the program at the other end.
+	c.replies.skipping = old.replies.skipping                             // RESET itself is not answered then, as in Redis.
+	c.setMode(modeMuted, old.replies.skipping)
 	c.setReads()
 	c.observe()
 	c.reply([]byte("+RESET\r\n"))

@@ -23,14 +23,24 @@ func subscribeTo(kind topicKind) sessionFunc {
 		}
 		h := c.loop.hubOf(c.pool)
 		if h.join(j) {
-			c.answer(func(dst []byte) []byte { return c.takeSeats(dst, j) })
+			c.notify(func(dst []byte) []byte { return c.takeSeats(dst, j) })
 			h.endJoining(j)
 			return true
 		}
 		j.seq, _ = c.beginAlone(nil, anySlot)
+		j.muted = c.is(modeMuted)
+		c.pipe.at(j.seq).flags &^= muted
 		h.await(j)
 		return true
 	}
+}
+
+// notify is answer for acknowledgements, which CLIENT REPLY does not silence, as little as messages.
+func (c *client) notify(build func(dst []byte) []byte) {
+	silent := c.is(modeMuted)
+	c.setMode(modeMuted, false)
+	c.answer(build)
+	c.setMode(modeMuted, silent)
 }
 
 // takeSeats gives the client its seats and appends the acknowledgements, in the order of the request.
@@ -59,7 +69,7 @@ func unsubscribeFrom(kind topicKind) sessionFunc {
 		}
 		h := c.loop.hubOf(c.pool)
 		word := topicWords[kind].unsubscribe
-		c.answer(func(dst []byte) []byte {
+		c.notify(func(dst []byte) []byte {
 			if len(names) == 0 {
 				return c.appendNotice(dst, kind, word, nil)
 			}
