@@ -140,6 +140,7 @@ func (c *client) fanOut(q request, f *fan, shares []share) bool {
 		part.need.buckets = allBuckets
 		s.parts = append(s.parts, part)
 	}
+	s.head = c.loop.pool.Append(nil, q.raw[:min(len(q.raw), slowHead)])
 	s.seq, _ = c.beginAlone(q.cmd, anySlot)
 	if q.cmd.Is(command.Write) {
 		s.countWrites()
