@@ -133,9 +133,9 @@ func (c *client) check(q request) bool {
 // runOrQueue runs a request, or keeps it for EXEC.
 func (c *client) runOrQueue(q request) bool {
 	c.last, c.lastTail = q.cmd, c.pipe.tail
-	var done bool
+	done := true
 	if c.is(modeQueueing) && !endsQueueing(q.cmd) {
-		done = c.enqueue(q)
+		c.enqueue(q)
 	} else {
 		done = c.run(q)
 	}

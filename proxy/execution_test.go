@@ -175,8 +175,7 @@ func TestTransactionIsRedirected(t *testing.T) {
 	f := func(kind, at string) {
 		t.Helper()
 		target := startTx(t, nil)
-		var source *txServer
-		source = startTx(t, func(c *scriptedConn, args []string) bool {
+		source := startTx(t, func(c *scriptedConn, args []string) bool {
 			switch {
 			case at == "INCR" && args[0] == "EXEC":
 				c.reply("-EXECABORT Transaction discarded because of previous errors.\r\n")

@@ -86,20 +86,20 @@ func endsQueueing(cmd *command.Command) bool {
 }
 
 // enqueue keeps a command for EXEC.
-func (c *client) enqueue(q request) bool {
+func (c *client) enqueue(q request) {
 	slot, refusal := c.mayQueue(q)
 	if refusal != "" {
 		c.reject(refusal)
-		return true
+		return
 	}
 	tx := &c.tx
 	if len(tx.sizes) == maxQueued {
 		c.reject(fmt.Sprintf("ERR a transaction has at most %d commands", maxQueued))
-		return true
+		return
 	}
 	if limit := c.loop.server.limits().MaxUnparsed; len(tx.queue)+len(q.raw) > limit {
 		c.reject(fmt.Sprintf("ERR the transaction is larger than max_unparsed, %d bytes", limit))
-		return true
+		return
 	}
 	if slot != anySlot {
 		tx.slot, tx.keyed = slot, true
@@ -114,7 +114,6 @@ func (c *client) enqueue(q request) bool {
 		tx.shas = append(tx.shas, slices.Clone(q.args[1]))
 	}
 	c.reply(queuedReply)
-	return true
 }
 
 // mayQueue finds the slot of a command's keys, or says why it can't be part of the transaction.
