@@ -246,6 +246,10 @@ func (x *blocking) goesOn(r backend.Reply) bool {
 		}
 		return true
 	}
+	if d.client.pool.Model.Cluster() && bytes.HasPrefix(r.Data, streamGone) {
+		x.sendAgain()
+		return true
+	}
 	return false
 }
 
@@ -257,6 +261,11 @@ func (x *blocking) sendAgain() {
 	c.pipe.at(x.d.seq).start = c.loop.now // However long it has waited for data.
 	c.runDetours()
 }
+
+// streamGone is what Redis up to 7.0 answers to a blocked XREADGROUP whose key goes: deleted, or with its slot to another
+// node of the cluster. The command was given nothing. Sent again it finds the key, or is answered with NOGROUP, as a later
+// Redis does by itself.
+var streamGone = []byte("-UNBLOCKED the stream key no longer exists")
 
 // Fail implements backend.Owner.
 func (x *blocking) Fail(_ uint32, f backend.Failure) {

@@ -47,7 +47,9 @@ type loop struct {
 	stopping      bool // nothing is sent again any more
 	lanesFreed    bool // a lane was answered
 
-	slowFrom int64 // time from which a request goes into the slow log
+	slowFrom  int64 // time from which a request goes into the slow log
+	slowSince int64 // loop clock of the second in which slowNoted requests went into the slow log
+	slowNoted int
 
 	hedging hedging
 	turn    uint64   // counts turns

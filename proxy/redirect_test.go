@@ -108,6 +108,7 @@ func TestRedirectsOfACluster(t *testing.T) {
 	t.Run("moved", func(t *testing.T) { testMoved(t, c) })
 	t.Run("moved split", func(t *testing.T) { testMovedSplit(t, c) })
 	t.Run("ask", func(t *testing.T) { testAsk(t, c) })
+	t.Run("stream of a blocked group", func(t *testing.T) { testBlockedGroupFollows(t, c) })
 	t.Run("keeper", func(t *testing.T) { testKeeperLearnsFromMoved(t, c) })
 	t.Run("importing lost", func(t *testing.T) { testImportingLost(t, c) })
 }
@@ -239,6 +240,50 @@ func testAsk(t *testing.T, c *testbed.RedisCluster) {
 	if addr, _ := log.get(router.Slot(slot)); addr != to.Addr() {
 		t.Errorf("after the move Moved was told %q, want %s", addr, to.Addr())
 	}
+}
+
+// A key that is taken to another node takes the XREADGROUP along that waits for it; one that is deleted ends it.
+func testBlockedGroupFollows(t *testing.T, c *testbed.RedisCluster) {
+	slot := int(clusterModel.Slot([]byte("{group}")))
+	from := c.NodeOf(slot)
+	to := c.Nodes()[(slices.Index(c.Nodes(), from)+1)%3]
+	p := startProxy(t, clusterModel, specsOf(t, c), faultOptions(nil))
+	writer, reader := p.dial(t), p.dial(t)
+	writer.want("+OK\r\n", "XGROUP", "CREATE", "{group}s", "g", "$", "MKSTREAM")
+	wait := func(node *testbed.Server) {
+		t.Helper()
+		reader.request("XREADGROUP", "GROUP", "g", "c", "BLOCK", "0", "STREAMS", "{group}s", ">")
+		awaitBlocked(t, node)
+	}
+	wait(from)
+	if err := c.BeginMove(slot, to); err != nil {
+		t.Fatal(err)
+	}
+	if v := from.Do("MIGRATE", "127.0.0.1", fmt.Sprint(to.Port()), "{group}s", "0", "5000"); v.Error() != nil {
+		t.Fatal(v)
+	}
+	awaitBlocked(t, to)
+	writer.want("$3\r\n1-1\r\n", "XADD", "{group}s", "1-1", "f", "v")
+	reader.wantReply("*1\r\n*2\r\n$8\r\n{group}s\r\n*1\r\n*2\r\n$3\r\n1-1\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n")
+	if err := c.FinishMove(slot); err != nil {
+		t.Fatal(err)
+	}
+	wait(to)
+	writer.want(":1\r\n", "DEL", "{group}s")
+	if got := reader.reply(); !strings.HasPrefix(got, "-NOGROUP ") {
+		t.Errorf("the key was deleted: %q", got)
+	}
+}
+
+// awaitBlocked waits until a client is blocked at a server.
+func awaitBlocked(t *testing.T, node *testbed.Server) {
+	t.Helper()
+	testbed.Eventually(t, func() error {
+		if info := node.Do("INFO", "clients").String(); !strings.Contains(info, "blocked_clients:1\r\n") {
+			return errors.New(info)
+		}
+		return nil
+	}, replyWait)
 }
 
 // After a move the first request is redirected and teaches the Keeper; the others go right at first.

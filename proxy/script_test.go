@@ -326,3 +326,26 @@ func TestScriptIsHeldWithItsSlot(t *testing.T) {
 	p.setTable(t, specs)
 	c.wantReply(":1\r\n")
 }
+
+// A script that writes at a master which is one no more is told READONLY by the first write: nothing was written, so it
+// waits for the new master like any write.
+func TestScriptThatWritesWaitsForTheNewMaster(t *testing.T) {
+	old, next := testbed.Redis(t), testbed.Redis(t)
+	p := startProxy(t, codisModel, evenly(codisModel, old.Addr()), holding(never))
+	c := p.dial(t)
+	c.want(":1\r\n", "EVAL", "return redis.call('INCR', KEYS[1])", "1", "k")
+	if err := old.ReplicaOf(next.Addr()); err != nil {
+		t.Fatal(err)
+	}
+	c.request("EVAL", "return redis.call('INCR', KEYS[1])", "1", "k")
+	testbed.Eventually(t, func() error {
+		if held := p.pool.Holds().Held[HoldNoMaster]; held != 1 {
+			return fmt.Errorf("%d requests are held", held)
+		}
+		return nil
+	}, replyWait)
+	p.setTable(t, evenly(codisModel, next.Addr()))
+	if got := c.reply(); got != ":1\r\n" {
+		t.Errorf("%q", got)
+	}
+}

@@ -131,6 +131,9 @@ func (c *client) noteSlow(seq uint32, o outcome) {
 	if total < c.loop.slowFrom || p.cmd == nil || p.cmd.Flags&(command.Blocking|command.SkipSlowlog) != 0 || hasSecrets(p.cmd) {
 		return
 	}
+	if !c.loop.mayNoteSlow() {
+		return
+	}
 	r := &SlowRequest{
 		Time: time.Now(), Total: time.Duration(total), Held: time.Duration(before + o.held), Backend: time.Duration(o.backend),
 		Pool: c.pool.Name, Client: c.addr, Name: c.name, Args: slowArgs(o.request),
@@ -143,6 +146,18 @@ func (c *client) noteSlow(seq uint32, o outcome) {
 	}
 	s := c.loop.server
 	s.slow.add(r, s.settings.Load().SlowlogMaxLen)
+}
+
+// slowPerSecond is how many requests a loop enters into the slow log at most. When everything is slow, noting it all would
+// make it slower still.
+const slowPerSecond = 1000
+
+func (l *loop) mayNoteSlow() bool {
+	if l.now-l.slowSince >= int64(time.Second) {
+		l.slowSince, l.slowNoted = l.now, 0
+	}
+	l.slowNoted++
+	return l.slowNoted <= slowPerSecond
 }
 
 // Bounds of the arguments in the slow log, those of Redis.

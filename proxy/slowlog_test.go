@@ -243,3 +243,21 @@ func TestSlowlogAtFailuresAndPasswords(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 }
+
+// When everything is slow not everything is noted.
+func TestSlowLogIsBoundedInTime(t *testing.T) {
+	l := &loop{now: 1}
+	noted := 0
+	for range 10 * slowPerSecond {
+		if l.mayNoteSlow() {
+			noted++
+		}
+	}
+	if noted != slowPerSecond {
+		t.Errorf("%d in one second, want %d", noted, slowPerSecond)
+	}
+	l.now += int64(time.Second)
+	if !l.mayNoteSlow() {
+		t.Error("none in the next second")
+	}
+}

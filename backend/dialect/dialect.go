@@ -140,9 +140,10 @@ func judge(reply []byte, tokens []token) Verdict {
 }
 
 // exact are the texts of proven errors in the words of the server (redis 7.2, src/server.c createSharedObjects,
-// src/cluster.c clusterRedirectClient).
+// src/cluster.c clusterRedirectClient; kvrocks 2.x, src/cluster/cluster.cc, where EVAL is a command that writes).
 var exact = map[string]bool{
 	"-TRYAGAIN Multiple keys request during rehashing of slot\r\n":                          true,
+	"-TRYAGAIN Can't write to slot being migrated which is in write forbidden phase\r\n":    true,
 	"-CLUSTERDOWN The cluster is down\r\n":                                                  true,
 	"-CLUSTERDOWN The cluster is down and only accepts read commands\r\n":                   true,
 	"-CLUSTERDOWN Hash slot not served\r\n":                                                 true,
@@ -152,7 +153,11 @@ var exact = map[string]bool{
 
 // Exact reports whether an error is in the very words of a server. A script may return an error of its own
 // that begins like one, after it has run.
-func Exact(reply []byte) bool { return exact[string(reply)] }
+func Exact(reply []byte) bool { return exact[string(reply)] || bytes.HasPrefix(reply, readOnly) }
+
+// readOnly is how Redis refuses a write at a replica, also to a script, with or without its name behind. A script that is told so
+// has written nothing: the server was a replica from its beginning to its end. (It may have published something.)
+var readOnly = []byte("-READONLY You can't write against a read only replica.")
 
 // NoScript reports whether a reply is a server's to the SHA-1 of a script that it does not have (redis 3.2 to 7.2,
 // src/server.c createSharedObjects). That proves that no script was run only if the script did not make the text up.
@@ -163,5 +168,8 @@ func NoScript(reply []byte) bool {
 // fromScript recognises an error that redis.call raised inside a script, which may have run other commands
 // before and after (redis 7.0, src/script_lua.c luaError: " script: <sha>, on @user_script:<line>.").
 func fromScript(reply []byte) bool {
+	if bytes.HasPrefix(reply, readOnly) {
+		return false
+	}
 	return bytes.Contains(reply, []byte(" script: ")) || bytes.HasPrefix(reply, []byte("-ERR Error running script"))
 }

@@ -22,6 +22,22 @@ func TestRedis(t *testing.T) {
 	f("-ERR MOVED 1 a:1\r\n", Verdict{})
 	f("-TRYAGAIN Multiple keys request during rehashing of slot\r\n", Verdict{Kind: InTransit})
 	f("-READONLY You can't write against a read only replica.\r\n", Verdict{Kind: NoMaster})
-	f("-READONLY You can't write against a read only replica. script: 0a, on @user_script:1.\r\n", Verdict{})
+	f("-READONLY You can't write against a read only replica. script: 0a, on @user_script:1.\r\n", Verdict{Kind: NoMaster})
+	f("-TRYAGAIN Multiple keys request during rehashing of slot script: 0a, on @user_script:1.\r\n", Verdict{})
 	f("-OOM command not allowed when used memory > 'maxmemory'.\r\n", Verdict{})
+}
+
+// A script may end with any error: only the very words of a server say that it was not run.
+func TestExact(t *testing.T) {
+	f := func(reply string, want bool) {
+		t.Helper()
+		if got := Exact([]byte(reply)); got != want {
+			t.Errorf("%q: %t", reply, got)
+		}
+	}
+	f("-TRYAGAIN Multiple keys request during rehashing of slot\r\n", true)
+	f("-TRYAGAIN Can't write to slot being migrated which is in write forbidden phase\r\n", true)
+	f("-TRYAGAIN later\r\n", false)
+	f("-READONLY You can't write against a read only replica. script: 0a, on @user_script:1.\r\n", true)
+	f("-READONLY of my own\r\n", false)
 }

@@ -37,6 +37,8 @@ const (
 	// Reads is for reads that replicas may serve: few keys, nine reads for a write,
 	// a third of all on keys that another connection writes.
 	Reads Profile = "reads"
+	// Full is Mixed with scripts among the operations, and sessions of every kind beside them.
+	Full Profile = "full"
 )
 
 // Config describes one run. Start with Defaults. It is copied by Start and not
@@ -64,6 +66,8 @@ type Config struct {
 	Keys int
 	// Mix says how often each operation is sent.
 	Mix Mix
+	// Sessions is what runs beside the mix.
+	Sessions Sessions
 	// SharedPercent of the operations that have a model go to shared keys.
 	SharedPercent int
 	// SharedKeys is the number of shared keys of each class.
@@ -132,6 +136,7 @@ func Defaults(p Profile) Config {
 		Addr: "127.0.0.1:6380", Profile: p, Clients: 16, Rate: 4000, Pipeline: 1, Seed: 1,
 		Keys: 20_000, Mix: mustMix("incr=35,set=35,get=15,count=15"), TagGroup: 1, Prefix: "k", WatchShare: -1,
 		WriteShare: -1, Window: 256,
+		Sessions:     Sessions{Rate: 25, Moves: true, BlockTime: time.Second, Slack: 25 * time.Second},
 		ReplyTimeout: time.Minute, EndLimit: 10 * time.Second, KeyHistory: 160, History: 200_000,
 	}
 	switch p {
@@ -142,10 +147,14 @@ func Defaults(p Profile) Config {
 		c.Mix = mustMix("get=45,mget=10,strlen=5,count=20,set=15,incr=5")
 	case Hard:
 		c.Clients, c.Rate, c.Pipeline = 64, 0, 8
-	case Mixed:
+	case Mixed, Full:
 		c.Pipeline, c.Keys, c.TagGroup = 4, 4000, 4
 		c.SharedPercent, c.SharedKeys = 30, 4
 		c.Mix = mustMix("get=15,set=15,getset=4,setnx=3,del=3,mget=4,mset=4,mdel=1,incr=15,count=6,hset=6,hget=4,push=6,range=3,append=6,text=3")
+	}
+	if p == Full {
+		c.Mix = mustMix(c.Mix.String() + ",script=6")
+		c.Sessions.Transactions, c.Sessions.Scripts, c.Sessions.Pops, c.Sessions.Streams = 4, 4, 3, 2
 	}
 	return c
 }
@@ -158,7 +167,7 @@ func (c *Config) Validate() error {
 			errs = append(errs, fmt.Errorf(format, args...))
 		}
 	}
-	check(slices.Contains([]Profile{Baseline, Hard, Mixed, Reads}, c.Profile), "profile %q: known are baseline, hard, mixed, reads", c.Profile)
+	check(slices.Contains([]Profile{Baseline, Hard, Mixed, Reads, Full}, c.Profile), "profile %q: known are baseline, hard, mixed, reads, full", c.Profile)
 	check(c.Clients >= 1 && c.Clients <= maxClients, "clients: %d is not in 1..%d", c.Clients, maxClients)
 	check(c.Pipeline >= 1 && c.Pipeline <= maxPipeline, "pipeline: %d is not in 1..%d", c.Pipeline, maxPipeline)
 	check(c.Rate >= 0 && c.Rate <= 1e7, "rate: %g is not in 0..1e7", c.Rate)
@@ -167,6 +176,8 @@ func (c *Config) Validate() error {
 	check(c.Keys >= c.Clients && c.Keys <= maxKeys, "keys: %d is not in %d (clients)..%d", c.Keys, c.Clients, maxKeys)
 	check(c.Filler >= 0 && c.Filler <= maxFiller, "filler: %d is not in 0..%d", c.Filler, maxFiller)
 	check(c.Mix.total() > 0, "mix: no operation has a weight")
+	c.Sessions.validate(check)
+	check(c.Clients+c.Sessions.connections() <= maxClients, "clients: %d with the sessions are above %d", c.Clients+c.Sessions.connections(), maxClients)
 	check(c.SharedPercent >= 0 && c.SharedPercent <= 100, "shared: %d is not in 0..100 percent", c.SharedPercent)
 	check(c.SharedPercent == 0 || c.SharedKeys >= 1 && c.SharedKeys <= 1000, "shared keys: %d is not in 1..1000", c.SharedKeys)
 	check(c.TagGroup >= 1 && c.TagGroup <= 64, "tag group: %d is not in 1..64", c.TagGroup)
@@ -190,6 +201,7 @@ func (c *Config) Validate() error {
 	check(c.Consistency < consistencies, "consistency: %s", c.Consistency)
 	if c.Consistency != Linearizable {
 		check(c.SharedPercent == 0, "consistency: shared keys are only judged as %s", Linearizable)
+		check(!c.Sessions.any(), "consistency: sessions are only judged as %s", Linearizable)
 		for _, o := range []op{opSetNX, opDel, opMDel, opPush, opRange, opAppend, opText} {
 			check(c.Mix.weights[o] == 0, "consistency: %s in the mix is only judged as %s", o, Linearizable)
 		}

@@ -12,6 +12,11 @@
 // Of own and observed keys it is known how long a version had been out of date when
 // it was read (track.go).
 //
+// Sessions (Config.Sessions) do what takes more than one command and one reply:
+// transactions, WATCH, scripts, blocking pops, streams and their groups. Pairs of
+// keys that are only written together are one register, whose history is searched
+// as that of a shared key; queue.go and stream.go have models of their own.
+//
 // A request that was answered `-ERR outcome unknown…`, or lost its connection,
 // may take effect at any time after it was sent, once, or never. A request that
 // was answered with any other error must not take effect at all.

@@ -31,6 +31,8 @@ const (
 	Back
 	// Old is a read older than Config.MaxAge.
 	Old
+	// Untimely is a blocking command that came back too early with nothing, or too late.
+	Untimely
 	kinds
 )
 
@@ -55,6 +57,8 @@ func (k Kind) String() string {
 		return "went back"
 	case Old:
 		return "too old"
+	case Untimely:
+		return "not in time"
 	case kinds:
 	}
 	return fmt.Sprintf("kind(%d)", uint8(k))

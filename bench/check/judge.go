@@ -100,7 +100,7 @@ func (c *client) settleShared(q *request, r load.Reply) {
 // judge compares the reply of an own key with what is possible.
 func (c *client) judge(q *request, r load.Reply) verdict {
 	switch q.op {
-	case opIncr, opCount:
+	case opIncr, opScript, opCount:
 		return c.judgeCounter(q, r)
 	case opPush, opAppend, opRange, opText:
 		return c.judgeList(q, r)
@@ -150,7 +150,7 @@ func (c *client) judge(q *request, r load.Reply) verdict {
 		return judgeDel(q.regs, int(n))
 	case opMGet:
 		return c.judgeMGet(q, r)
-	case opKinds:
+	case opSwap, opKinds:
 	}
 	panic("BUG: no judgement for " + q.op.String())
 }
@@ -196,7 +196,7 @@ func (c *client) judgeMGet(q *request, r load.Reply) verdict {
 }
 
 func (c *client) judgeCounter(q *request, r load.Reply) verdict {
-	if q.op == opIncr {
+	if q.op.writes() {
 		n, err := integer(r, ':')
 		if err != nil {
 			return c.misfit(q, err)

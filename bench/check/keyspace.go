@@ -20,12 +20,13 @@ const hashFields = 4
 // keyspace makes all keys of a run. Used by Start only; the keys then belong to
 // their clients.
 type keyspace struct {
-	cfg *Config
-	rng *rand.Rand
-	run string // makes the keys that only grow different from those of other runs
-	n   [classes + 1]int
-	due float64 // how many watched keys are owed
-	id  int64
+	cfg   *Config
+	rng   *rand.Rand
+	run   string // makes the keys that only grow different from those of other runs
+	n     [classes + 1]int
+	due   float64 // how many watched keys are owed
+	share float64 // of the keys that are watched; negative: as they come
+	id    int64
 
 	shared   [classes][]*sharedKey
 	observed []*observed
@@ -40,9 +41,10 @@ const maxTries = 1 << 20
 
 func newKeyspace(cfg *Config) *keyspace {
 	return &keyspace{
-		cfg: cfg,
-		rng: rand.New(rand.NewPCG(cfg.Seed, 0)),
-		run: fmt.Sprintf("%x", time.Now().UnixNano()),
+		cfg:   cfg,
+		rng:   rand.New(rand.NewPCG(cfg.Seed, 0)),
+		run:   fmt.Sprintf("%x", time.Now().UnixNano()),
+		share: cfg.WatchShare,
 	}
 }
 
@@ -57,9 +59,9 @@ func (k *keyspace) subject(n int, capitals bool) string {
 // find makes a name with format, which has one verb for the subject, that is
 // watched or not as the share asks for.
 func (k *keyspace) find(c class, format string) (name string, watched bool, err error) {
-	want, any := false, k.cfg.WatchShare < 0
+	want, any := false, k.share < 0
 	if !any {
-		if k.due += k.cfg.WatchShare; k.due >= 1-1e-9 {
+		if k.due += k.share; k.due >= 1-1e-9 {
 			k.due--
 			want = true
 		}

@@ -30,6 +30,7 @@ type liar struct {
 type exchange struct {
 	conn, number int // number counts the requests of the connection from 0
 	args         []string
+	twisted      bool            // args are not those of the client
 	next         func() []string // reads one more request
 	do           func(args ...string) string
 }
@@ -113,7 +114,20 @@ func (l *liar) answer(x *exchange) []string {
 			return replies
 		}
 	}
+	if x.twisted {
+		x.twisted = false
+		l.fired++
+	}
+	if x.blocks() {
+		l.mu.Unlock() // Who ends the wait comes this way, too.
+		defer l.mu.Lock()
+	}
 	return []string{x.do(x.args...)}
+}
+
+// blocks reports whether the server may wait with its answer. A lie must not ask it to.
+func (x *exchange) blocks() bool {
+	return x.is("BLPOP") || x.is("BLMOVE") || x.is("XREAD") || x.is("XREADGROUP")
 }
 
 func (x *exchange) is(command string) bool { return x.args[0] == command }

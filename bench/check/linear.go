@@ -77,10 +77,16 @@ func step(s linState, o *linOp) (bool, linState) {
 			return o.late == s.late-1, s
 		}
 		return o.number == s.number, s
+	case opSwap:
+		swaps := s.value == o.text
+		if swaps {
+			s.value = o.arg
+		}
+		return o.unknown || swaps == (o.number == 1), s
 	case opPush, opAppend:
 		s.value += o.arg
 		return o.unknown || int(o.number)*tokenBytes == len(s.value), s
-	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opStrLen, opKinds:
+	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opStrLen, opScript, opKinds:
 	}
 	panic("BUG: no model for " + o.op.String())
 }
@@ -101,7 +107,7 @@ func prepare(history []sharedOp, complete bool) []porcupine.Operation {
 	for i := range history {
 		o := &linOp{sharedOp: history[i], order: -1}
 		if o.unknown {
-			droppable := o.op == opSet || o.op == opGetSet || (o.op == opPush || o.op == opAppend) && complete
+			droppable := o.op == opSet || o.op == opGetSet || o.op == opSwap || (o.op == opPush || o.op == opAppend) && complete
 			if !o.op.writes() || droppable && !strings.Contains(text, o.arg) {
 				continue
 			}

@@ -30,11 +30,14 @@ const (
 	opAppend           // APPEND of one token
 	opText             // GET of a text made by APPEND
 	opStrLen           // STRLEN of a versioned value
+	opScript           // EVAL of a script that increments a counter
 	opKinds            // how many there are
+
+	opSwap // compare-and-set; of sessions only, in no mix
 )
 
 var opNames = [opKinds]string{
-	"get", "set", "getset", "setnx", "del", "mget", "mset", "mdel", "incr", "count", "hset", "hget", "push", "range", "append", "text", "strlen",
+	"get", "set", "getset", "setnx", "del", "mget", "mset", "mdel", "incr", "count", "hset", "hget", "push", "range", "append", "text", "strlen", "script",
 }
 
 // String is the name that ParseMix reads.
@@ -50,7 +53,7 @@ func (o op) writes() bool {
 	switch o {
 	case opGet, opMGet, opCount, opHGet, opRange, opText, opStrLen, opKinds:
 		return false
-	case opSet, opGetSet, opSetNX, opDel, opMSet, opMDel, opIncr, opHSet, opPush, opAppend:
+	case opSet, opGetSet, opSetNX, opDel, opMSet, opMDel, opIncr, opScript, opHSet, opPush, opAppend, opSwap:
 		return true
 	}
 	return false
@@ -70,7 +73,7 @@ const (
 
 func (o op) class() class {
 	switch o {
-	case opIncr, opCount:
+	case opIncr, opScript, opCount:
 		return classCounter
 	case opHSet, opHGet:
 		return classHash
@@ -78,7 +81,7 @@ func (o op) class() class {
 		return classList
 	case opAppend, opText:
 		return classText
-	case opGet, opSet, opGetSet, opSetNX, opDel, opMGet, opMSet, opMDel, opStrLen, opKinds:
+	case opGet, opSet, opGetSet, opSetNX, opDel, opMGet, opMSet, opMDel, opStrLen, opSwap, opKinds:
 		return classValue
 	}
 	return classValue
@@ -87,9 +90,9 @@ func (o op) class() class {
 // sharable reports whether there is a linearizability model for the operation.
 func (o op) sharable() bool {
 	switch o {
-	case opGet, opSet, opGetSet, opIncr, opCount, opPush, opRange, opAppend, opText:
+	case opGet, opSet, opGetSet, opIncr, opScript, opCount, opPush, opRange, opAppend, opText:
 		return true
-	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opStrLen, opKinds:
+	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opStrLen, opSwap, opKinds:
 		return false
 	}
 	return false
@@ -98,8 +101,8 @@ func (o op) sharable() bool {
 // Mix says how often each operation is sent: a weight per operation.
 type Mix struct{ weights [opKinds]int }
 
-// ParseMix reads "set=3,get=1". Known are get, set, getset, setnx, del, mget, mset, mdel, strlen (values), incr, count
-// (counters), hset, hget (hashes), push, range (lists), append, text (texts).
+// ParseMix reads "set=3,get=1". Known are get, set, getset, setnx, del, mget, mset, mdel, strlen (values), incr, script,
+// count (counters), hset, hget (hashes), push, range (lists), append, text (texts).
 func ParseMix(text string) (Mix, error) {
 	var m Mix
 	for part := range strings.SplitSeq(text, ",") {

@@ -87,6 +87,11 @@ func (r *Run) initial(add func(args ...string) error) error {
 			return err
 		}
 	}
+	for _, x := range r.sessions.streams {
+		if err := add("XGROUP", "CREATE", x.key, groupName, "0", "MKSTREAM"); err != nil {
+			return err
+		}
+	}
 	for _, key := range r.space.filler {
 		if err := add("SET", key, key); err != nil {
 			return err

@@ -43,8 +43,21 @@ type Report struct {
 	// reads sent in one pipeline with the write. The oldest is Own.Oldest.
 	StaleOwn uint64
 
+	// Steps are those of the sessions, by kind; kinds that were not done are left out.
+	Steps []Step
+
 	Phases  []Phase
 	Windows []Window
+}
+
+// Step sums up one kind of step of sessions. Requests has none of them, Unknown and Errors have.
+type Step struct {
+	Name string
+	// Done were acknowledged, or are elements and entries that were received. Nothing is how many came back with
+	// nothing, were not run because a watched key had changed, or found another value than they were to replace.
+	Done, Nothing, Unknown, Refused uint64
+	// Stall is the longest time that one took, without the time that it had nothing to return.
+	Stall time.Duration
 }
 
 // Phase is what the clients saw between two marks.
@@ -90,6 +103,7 @@ func newReport(r *Run, end time.Duration) *Report {
 		rep.Requests += c.requests
 		rep.StaleOwn += c.staleOwn
 	}
+	rep.Steps = r.sessions.steps()
 	rep.Consistency, rep.MaxAge, rep.Dated = r.cfg.Consistency, r.cfg.MaxAge, r.cfg.dates()
 	rep.Own = newReadStats(r.clients, func(c *client) *readMeter { return &c.own })
 	rep.Others = newReadStats(r.clients, func(c *client) *readMeter { return &c.others })
@@ -205,6 +219,9 @@ func (rep *Report) String() string {
 	if rep.Dated {
 		rep.writeReads(&b)
 	}
+	if len(rep.Steps) > 0 {
+		rep.writeSteps(&b)
+	}
 	l := rep.Linear
 	fmt.Fprintf(&b, "shared keys: %d with %d operations: %d linearizable, %d not, %d undecided in time\n",
 		l.Keys, l.Operations, l.Good, l.Bad, l.Unknown)
@@ -238,6 +255,15 @@ func (rep *Report) writeReads(b *strings.Builder) {
 	tab := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
 	fmt.Fprintf(tab, "keys\treads\tstale\t%%\tage p99 ms\tof stale\toldest\tat s\t%s\twent back\tahead\tbeyond window\t\n", bound)
 	fmt.Fprint(tab, rep.Own.row("own"), rep.Others.row("others"))
+	_ = tab.Flush() // A strings.Builder takes everything.
+}
+
+func (rep *Report) writeSteps(b *strings.Builder) {
+	tab := tabwriter.NewWriter(b, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tab, "sessions\tdone\tnothing\tunknown\trefused\tstall ms\t")
+	for _, s := range rep.Steps {
+		fmt.Fprintf(tab, "%s\t%d\t%d\t%d\t%d\t%s\t\n", s.Name, s.Done, s.Nothing, s.Unknown, s.Refused, millis(s.Stall))
+	}
 	_ = tab.Flush() // A strings.Builder takes everything.
 }
 

@@ -39,8 +39,8 @@ func (c *client) request(o op, shared bool) *request {
 	case classCounter:
 		k := c.counters[c.rng.IntN(len(c.counters))]
 		q := &request{op: o, key: k.key, watched: k.watched, counter: k, args: []string{"GET", k.key}}
-		if o == opIncr {
-			q.args[0] = "INCR"
+		if o.writes() {
+			q.args = countBy(o, k.key)
 			k.sent++
 		}
 		return q
@@ -153,7 +153,7 @@ func (c *client) sharedRequest(o op) *request {
 	}
 	g := key.acquire(c.cfg.KeyHistory)
 	q := &request{op: o, key: g.key, watched: g.watched, shared: g}
-	if o.writes() && o != opIncr {
+	if o.writes() && o.class() != classCounter {
 		c.sharedVersion++
 		tag := "s" // Lists and texts need tokens of one length.
 		if g.class == classValue {
@@ -166,8 +166,8 @@ func (c *client) sharedRequest(o op) *request {
 		q.args = []string{"SET", g.key, q.token}
 	case opGetSet:
 		q.args = []string{"GETSET", g.key, q.token}
-	case opIncr:
-		q.args = []string{"INCR", g.key}
+	case opIncr, opScript:
+		q.op, q.args = opIncr, countBy(o, g.key)
 	case opPush:
 		q.args = []string{"RPUSH", g.key, q.token}
 	case opAppend:
@@ -176,6 +176,14 @@ func (c *client) sharedRequest(o op) *request {
 		q.args = readOf(g.class, g.key)
 	}
 	return q
+}
+
+// countBy is the command that increments a counter.
+func countBy(o op, key string) []string {
+	if o == opScript {
+		return []string{"EVAL", countScript.text, "1", key}
+	}
+	return []string{"INCR", key}
 }
 
 // readOf is the command that reads the whole content of a key.
@@ -212,7 +220,7 @@ func decodeShared(o op, r load.Reply) (text string, number int64, err error) {
 		}
 	case opSet:
 		err = okay(r)
-	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opStrLen, opKinds:
+	case opSetNX, opDel, opMGet, opMSet, opMDel, opHSet, opHGet, opStrLen, opScript, opSwap, opKinds:
 		panic("BUG: not sharable: " + o.String())
 	}
 	return text, number, err

@@ -15,9 +15,11 @@ type Run struct {
 	cfg     Config
 	space   *keyspace
 	clients []*client
-	journal *journal
-	line    *timeline
-	history atomic.Int64 // operations on shared keys
+	// sessions do what takes more than one command and one reply.
+	sessions sessions
+	journal  *journal
+	line     *timeline
+	history  atomic.Int64 // operations on shared keys
 
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when all clients have ended
@@ -50,13 +52,16 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 	if err := r.space.fill(r.clients); err != nil {
 		return nil, err
 	}
+	if err := r.space.fillSessions(r); err != nil {
+		return nil, err
+	}
 	if err := r.preload(ctx); err != nil {
 		return nil, err
 	}
-	for _, c := range r.clients {
+	for _, c := range r.everybody() {
 		if err := c.wire.dial(ctx); err != nil {
 			r.hangUp()
-			return nil, fmt.Errorf("client %d of %d: %w", c.id+1, cfg.Clients, err)
+			return nil, fmt.Errorf("client %d of %d: %w", c.id+1, len(r.everybody()), err)
 		}
 	}
 	limit := cfg.Duration
@@ -72,6 +77,7 @@ func Start(ctx context.Context, cfg Config) (*Run, error) {
 		c.begin(r.line)
 		all.Go(func() { c.load(ctx) })
 	}
+	r.sessions.start(ctx, r.line, &all)
 	go func() {
 		all.Wait()
 		close(r.ended)
@@ -117,6 +123,8 @@ func (r *Run) Stop() *Report {
 		r.hangUp()
 		r.report = newReport(r, end)
 		r.report.Linear = r.linearize(gens)
+		at, phase := r.moment()
+		r.sessions.end(gens, func(v verdict, key string) { r.journal.find(v, at, phase, key) })
 		r.report.close(r.journal)
 	})
 	return r.report
@@ -129,8 +137,17 @@ func (r *Run) moment() (time.Duration, string) {
 	return r.line.now(), r.marks[len(r.marks)-1].name
 }
 
+// everybody is every connection.
+func (r *Run) everybody() []*client {
+	all := slices.Clone(r.clients)
+	for _, s := range r.sessions.all {
+		all = append(all, s.client)
+	}
+	return all
+}
+
 func (r *Run) hangUp() {
-	for _, c := range r.clients {
+	for _, c := range r.everybody() {
 		c.wire.hangUp()
 	}
 }
@@ -143,6 +160,8 @@ func (r *Run) generations() []*generation {
 			out = append(out, k.gens...)
 		}
 	}
+	pairs, singles := r.sessions.generations()
+	out = append(append(out, pairs...), singles...)
 	slices.SortFunc(out, func(a, b *generation) int { return cmp.Compare(a.key, b.key) })
 	return out
 }
@@ -152,13 +171,19 @@ func (r *Run) generations() []*generation {
 func (r *Run) readAll(gens []*generation) {
 	ctx, cancel := r.endContext()
 	defer cancel()
-	others := append(r.sharedFinals(gens), r.fillerFinals()...)
+	pairs, _ := r.sessions.generations()
+	isPair := func(g *generation) bool { return slices.Contains(pairs, g) }
+	others := append(r.sharedFinals(slices.DeleteFunc(slices.Clone(gens), isPair)), r.fillerFinals()...)
 	share := (len(others) + len(r.clients) - 1) / len(r.clients)
 	var all sync.WaitGroup
 	for i, c := range r.clients {
 		todo := c.finals()
 		todo = append(todo, others[min(i*share, len(others)):min((i+1)*share, len(others))]...)
 		all.Go(func() { c.read(ctx, todo) })
+	}
+	if len(r.sessions.all) > 0 {
+		todo := slices.Concat(r.pairFinals(pairs), r.queueFinals(), r.streamFinals())
+		all.Go(func() { r.sessions.all[0].read(ctx, todo) })
 	}
 	all.Wait()
 }

@@ -2,6 +2,7 @@ package check
 
 import (
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -28,6 +29,7 @@ type generation struct {
 
 	mu      sync.Mutex
 	history []sharedOp
+	refused []string // values that must never be seen; of sessions only
 }
 
 // sharedOp is one operation on a shared key, when it is over. Times are
@@ -61,4 +63,20 @@ func (g *generation) add(o sharedOp) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.history = append(g.history, o)
+}
+
+func (g *generation) refuse(v string) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.refused = append(g.refused, v)
+}
+
+// ran finds values that were seen although their write was refused.
+func (g *generation) ran() verdict {
+	for _, o := range g.history {
+		if o.text != "" && slices.Contains(g.refused, o.text) {
+			return object(Ran, "got %s, whose write was refused", show(o.text))
+		}
+	}
+	return verdict{}
 }

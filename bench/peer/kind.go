@@ -54,6 +54,7 @@ var ErrNotFound = errors.New("not found")
 // Names of the kinds that targets are stated against.
 const (
 	Sluice    = "sluice"
+	Before    = "before"
 	Predixy   = "predixy"
 	Twemproxy = "twemproxy"
 	Codis     = "codis-proxy"
@@ -68,7 +69,14 @@ func Kinds(sluicePath string) []Kind {
 			locate:  func() (string, error) { return program(sluicePath, "built by make build") },
 			version: []string{"version"},
 			config:  "sluice.toml",
-			args:    func(s setup) ([]string, error) { return []string{"serve", "--config", s.Config}, nil },
+			args:    sluiceArgs,
+		},
+		{
+			Name: Before, Note: "an earlier build of Sluice, set up like this one",
+			locate:  func() (string, error) { return fromEnv("SLUICE_BENCH_BEFORE") },
+			version: []string{"version"},
+			config:  "sluice.toml",
+			args:    sluiceArgs,
 		},
 		{
 			Name: Predixy, Note: "1 worker, crc16, modula, latency monitors off",
@@ -103,6 +111,8 @@ func Kinds(sluicePath string) []Kind {
 		},
 	}
 }
+
+func sluiceArgs(s setup) ([]string, error) { return []string{"serve", "--config", s.Config}, nil }
 
 // codisArgs writes the slot table that the proxy loads at its start, in place of
 // the dashboard that would send it.

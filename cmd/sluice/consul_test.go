@@ -208,12 +208,17 @@ func (s *consulSite) move(epoch uint64, cut int, to string) uint64 {
 	return epoch + 2
 }
 
-// load runs a checker against each sidecar.
-func (s *consulSite) load() []*check.Run {
+// load runs a checker against each sidecar. That of the first has sessions, too, and much of its load in the first slots,
+// if there are to be some that move.
+func (s *consulSite) load(moving int, sessions check.Sessions) []*check.Run {
 	s.Helper()
 	var runs []*check.Run
 	for i, p := range s.proxies {
 		cfg := check.Defaults(check.Mixed)
+		if i == 0 && moving > 0 {
+			cfg.Sessions, cfg.WatchShare = sessions, 0.25
+			cfg.Watch = func(key []byte) bool { return check.CodisSlot(key) < moving }
+		}
 		cfg.Addr, cfg.Slot, cfg.Prefix = p.addr, check.CodisSlot, fmt.Sprintf("p%d", i)
 		cfg.Clients, cfg.Rate, cfg.Keys = 6, 1000, 2000
 		run, err := check.Start(s.Context(), cfg)
@@ -254,7 +259,8 @@ func warmAll(t *testing.T, runs []*check.Run) {
 func TestConsulMovesUnderLoad(t *testing.T) {
 	s := startSite(t, 3, testbed.ConsulOptions{InMemory: true}, "")
 	s.awaitEpoch(1)
-	runs := s.load()
+	const moving = 128
+	runs := s.load(moving, check.Defaults(check.Full).Sessions)
 	warmAll(t, runs)
 	epoch := uint64(1)
 	times := 1
@@ -262,9 +268,9 @@ func TestConsulMovesUnderLoad(t *testing.T) {
 		times = 10
 	}
 	for range times {
-		epoch = s.move(epoch, 128, "2")
+		epoch = s.move(epoch, moving, "2")
 		warmAll(t, runs)
-		epoch = s.move(epoch, 128, "1")
+		epoch = s.move(epoch, moving, "1")
 		warmAll(t, runs)
 	}
 	s.finish(runs)
@@ -279,9 +285,13 @@ func TestConsulMovesKeyByKeyUnderLoad(t *testing.T) {
 	a, b := fakecodis.StartCodisServer(t, fakecodis.Options{}), fakecodis.StartCodisServer(t, fakecodis.Options{})
 	s := startSiteOf(t, 3, testbed.ConsulOptions{InMemory: true}, "codis", "", a, b)
 	s.awaitEpoch(1)
-	runs := s.load()
-	warmAll(t, runs)
 	const cut = 16
+	sessions := oldSessions()
+	if !testbed.Soak() {
+		sessions.Pops = 0 // As in migration.load.
+	}
+	runs := s.load(cut, sessions)
+	warmAll(t, runs)
 	rest := []consul.SlotRange{ranges(fmt.Sprintf("%d-511", cut), "1"), ranges("512-1023", "2")}
 	epoch := uint64(1)
 	step := func(change string, r consul.SlotRange) {
@@ -324,7 +334,7 @@ func TestConsulMovesKeyByKeyUnderLoad(t *testing.T) {
 func TestConsulFaultsUnderLoad(t *testing.T) {
 	s := startSite(t, 1, testbed.ConsulOptions{}, "")
 	s.awaitEpoch(1)
-	runs := s.load()
+	runs := s.load(0, check.Sessions{})
 	step := func(name string, do func() error) {
 		t.Helper()
 		for _, run := range runs {
@@ -373,7 +383,7 @@ func TestConsulFaultsUnderLoad(t *testing.T) {
 func TestConsulTokenRevokedUnderLoad(t *testing.T) {
 	s := startSite(t, 1, testbed.ConsulOptions{InMemory: true, ACL: true}, "")
 	s.awaitEpoch(1)
-	runs := s.load()
+	runs := s.load(0, check.Sessions{})
 	warmAll(t, runs)
 	write(t, s.tokenFile, "00000000-0000-0000-0000-000000000000")
 	testbed.Eventually(t, func() error {

@@ -204,8 +204,9 @@ func (h *hammer) end(t *testing.T) []string {
 
 // An outside tool switches the master of a static group under load. Nothing is lost, no client sees an error.
 func TestPlannedFailoverUnderLoad(t *testing.T) {
-	r := serveReplicated(t, patience)
-	cfg := check.Defaults(check.Mixed)
+	// FAILOVER holds writes for a second and more: that is no time for requests to end.
+	r := serveReplicated(t, strings.Replace(patience, `"1s"`, `"10s"`, 1))
+	cfg := check.Defaults(check.Full)
 	cfg.Addr, cfg.Slot = r.addr, check.CodisSlot
 	run, err := check.Start(t.Context(), cfg)
 	if err != nil {

@@ -87,7 +87,9 @@ func migrateKvrocks(t *testing.T, dialect string, opts fakekvrocks.Options) {
 	for _, n := range nodes {
 		n.Faults.Stall(fakekvrocks.Forbidden, 100*time.Millisecond)
 	}
-	cfg := check.Defaults(check.Mixed)
+	cfg := check.Defaults(check.Full)
+	// The fake looks at no slot at EXEC, interrupts nobody who is blocked, and moves no streams.
+	cfg.Sessions.Transactions, cfg.Sessions.Pops, cfg.Sessions.Streams = 0, 0, 0
 	cfg.Addr, cfg.Slot, cfg.WatchShare, cfg.Tagged = s.addr, check.ClusterSlot, 0.25, true
 	cfg.Watch = func(key []byte) bool { return check.ClusterSlot(key) < 1000 }
 	run, err := check.Start(t.Context(), cfg)

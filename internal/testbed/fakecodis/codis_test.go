@@ -104,3 +104,18 @@ func TestCodisDatabases(t *testing.T) {
 	d.expect(t, "+OK\r\n", "SELECT", "3")
 	d.expect(t, "$1\r\n1\r\n", "GET", "a")
 }
+
+// TestCodisBatchSkipsKeysThatHaveGone: of a key that is gone when a batch comes to it nothing is sent, so what the target has
+// meanwhile stays.
+func TestCodisBatchSkipsKeysThatHaveGone(t *testing.T) {
+	s, target := StartCodisServer(t, Options{}), StartCodisServer(t, Options{})
+	s.Do("SET", "{a}1", "old")
+	hold := s.Faults.Hold(AsyncRead)
+	moved := later(t, s, batchOf(s, target, "{a}", 10)...)
+	arrived(t, hold)
+	s.Do("DEL", "{a}1")
+	target.Do("SET", "{a}1", "new")
+	hold.Release()
+	moved()
+	has(t, of(target), "{a}1", "new")
+}

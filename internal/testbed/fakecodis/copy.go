@@ -84,9 +84,13 @@ func (v value) add(key string) [][]string {
 	return commands
 }
 
-// copyCommands returns what makes another server's key like ours, with all digits and milliseconds.
+// copyCommands returns what makes another server's key like ours, with all digits and milliseconds. For a key that has gone
+// it is nothing (codis 3.2, slots_async.c singleObjectIteratorNext: STAGE_PREPARE goes to STAGE_DONE).
 func (s *Server) copyCommands(db int, key string) [][]string {
 	v := s.read(db, key, fullScore)
+	if v.kind == "none" {
+		return nil
+	}
 	commands := append([][]string{{"DEL", key}}, v.add(key)...)
 	if v.ttlMS > 0 {
 		commands = append(commands, []string{"PEXPIRE", key, strconv.FormatInt(v.ttlMS, 10)})
