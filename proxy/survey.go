@@ -248,7 +248,7 @@ var pubSubHelp = []string{
 	"    Prints this help.",
 }
 
-func cmdPubSubHelp(c *client, _ request) bool {
+func cmdPubSubHelp(c *client, _ [][]byte) bool {
 	c.answer(func(dst []byte) []byte {
 		dst = resp.AppendArray(dst, len(pubSubHelp))
 		for _, line := range pubSubHelp {
