@@ -107,9 +107,8 @@ func clusterEmulation(_ *Config, pool *PoolConfig) { pool.ClusterEmulation = tru
 
 // realClient is a client under test.
 type realClient struct {
-	name    string
-	cluster bool // it expects a Redis Cluster, so it gets one as reference, and the emulation of one
-	run     func(t *testing.T, s *site)
+	name string
+	run  func(t *testing.T, s *site)
 }
 
 // site is where a client connects to: a server, a cluster, or a Sluice before them.
@@ -161,41 +160,53 @@ func blockedClients(node *testbed.Server) (int, error) {
 const scenarioWait = 20 * time.Second
 
 func TestRealClients(t *testing.T) {
+	t.Parallel()
 	clients := []realClient{
 		{name: "go-redis", run: scenariosOf(openGoRedis)},
 		{name: "go-redis RESP2", run: scenariosOf(openGoRedisRESP2)},
-		{name: "go-redis cluster", cluster: true, run: scenariosOf(openGoRedisCluster)},
 		{name: "rueidis", run: scenariosOf(openRueidis)},
 		{name: "rueidis without cache", run: scenariosOf(openRueidisWithoutCache)},
-		{name: "rueidis cluster", cluster: true, run: scenariosOf(openRueidis)},
 		{name: "valkey-go", run: scenariosOf(openValkey)},
-		{name: "valkey-go cluster", cluster: true, run: scenariosOf(openValkey)},
 		{name: "redis-cli", run: scenariosOf(openCLI)},
 		{name: "redis-cli tools", run: useCLITools},
 		{name: "redis-benchmark", run: runBenchmark},
 		{name: "ioredis", run: runIORedis},
-		{name: "ioredis cluster", cluster: true, run: runIORedisCluster},
 	}
 	server := testbed.Redis(t)
+	useEverywhere(t, clients, []*site{
+		{name: "direct", addr: server.Addr(), nodes: []*testbed.Server{server}},
+		behind("codis", codisTopology(t)), behind("cluster", clusterTopology(t)),
+	})
+}
+
+// Clients that expect a Redis Cluster get one as reference, and the emulation of one.
+func TestRealClusterClients(t *testing.T) {
+	t.Parallel()
+	clients := []realClient{
+		{name: "go-redis", run: scenariosOf(openGoRedisCluster)},
+		{name: "rueidis", run: scenariosOf(openRueidis)},
+		{name: "valkey-go", run: scenariosOf(openValkey)},
+		{name: "ioredis", run: runIORedisCluster},
+	}
 	codis, cluster := codisTopology(t), clusterTopology(t)
 	asCluster := func(top *topology) *topology {
 		return &topology{testProxy: startProxy(t, top.model, top.specs(), patient, clusterEmulation), model: top.model, nodes: top.nodes}
 	}
-	behind := func(name string, top *topology) *site {
-		return &site{name: name, addr: top.addr, nodes: top.nodes, through: top}
-	}
-	sites := []*site{{name: "direct", addr: server.Addr(), nodes: []*testbed.Server{server}}, behind("codis", codis), behind("cluster", cluster)}
-	clusterSites := []*site{
+	useEverywhere(t, clients, []*site{
 		{name: "direct", addr: cluster.nodes[0].Addr(), nodes: cluster.nodes},
 		behind("codis", asCluster(codis)), behind("cluster", asCluster(cluster)),
-	}
+	})
+}
+
+func behind(name string, top *topology) *site {
+	return &site{name: name, addr: top.addr, nodes: top.nodes, through: top}
+}
+
+// useEverywhere runs each client at the first site, which is Redis itself, and then at the others.
+func useEverywhere(t *testing.T, clients []realClient, sites []*site) {
 	for _, c := range clients {
 		t.Run(c.name, func(t *testing.T) {
-			to := sites
-			if c.cluster {
-				to = clusterSites
-			}
-			for _, s := range to {
+			for _, s := range sites {
 				works := t.Run(s.name, func(t *testing.T) {
 					if s.through != nil {
 						t.Parallel() // The two have nothing in common.

@@ -146,8 +146,8 @@ func (k planKind) describe() (title, means string) {
 	case planLocal:
 		return "answered here", "answered by Sluice, as far as it is about the connection, Sluice itself or the command table"
 	case planSession:
-		return "session-bound", "bound to the connection: it changes what the commands behind it do, or waits on a server " +
-			"connection of its own"
+		return "session", "goes a way of its own: it changes what the commands behind it do, waits on server connections of its " +
+			"own, or tells what clients and servers have together"
 	case planPublish:
 		return "published", "sent to the master of the slot of its channel; the reply counts clients, not the connections of Sluice"
 	case planFanOut:

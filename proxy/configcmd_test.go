@@ -17,7 +17,7 @@ func TestConfigSetIsAllOrNothing(t *testing.T) {
 		c.want("*2\r\n"+string(resp.AppendBulk(resp.AppendBulk(nil, name), want)), "CONFIG", "GET", name)
 	}
 	c.want("+OK\r\n", "CONFIG", "SET", "hold.max_wait", "1m", "backend.request_timeout", "250ms", "MaxClients", "4000", "hold.dry_run", "yes",
-		"hold.max_bytes", "64mb", "slowlog-log-slower-than", "5000", "loglevel", "debug")
+		"hold.max_bytes", "64mb", "slowlog-log-slower-than", "5000", "loglevel", "debug", "proxy.limits.pubsub_output", "128kb", "backend.max_dedicated", "3")
 	s, pool := p.settings.Load(), p.pool.Settings()
 	if pool.Hold.MaxWait != time.Minute || pool.Backend.RequestTimeout != 250*time.Millisecond || s.MaxClients != 4000 || !pool.Hold.DryRun ||
 		pool.Hold.MaxBytes != 64<<20 || s.SlowlogSlowerThan != 5*time.Millisecond {
@@ -32,6 +32,11 @@ func TestConfigSetIsAllOrNothing(t *testing.T) {
 	get("backend.request_timeout", "250ms")
 	get("proxy.max_clients", "4000")
 	get("hold.max_bytes", "67108864")
+	get("backend.max_dedicated", "3")
+	get("proxy.limits.pubsub_output", "131072")
+	if got := c.do("CONFIG", "GET", "client-output-buffer-limit"); !strings.HasSuffix(got, " pubsub 131072 0 0\r\n") {
+		t.Errorf("%q", got)
+	}
 	get("loglevel", "debug")
 	if log := p.logs.String(); !strings.Contains(log, "until the next reload") || !strings.Contains(log, "hold.max_wait=1m backend.request_timeout=250ms") {
 		t.Errorf("log: %s", log)

@@ -40,8 +40,7 @@ var redisParams = []configParam{
 	fixed("save", ""),
 	fixed("timeout", "0"),
 	shown("client-output-buffer-limit", func(f *configuration) string {
-		n := f.Limits.ClientOutput
-		return fmt.Sprintf("normal %d 0 0 slave 0 0 0 pubsub %d 0 0", n, n)
+		return fmt.Sprintf("normal %d 0 0 slave 0 0 0 pubsub %d 0 0", f.Limits.ClientOutput, f.Limits.pubSubOutput())
 	}),
 	shown("cluster-enabled", func(f *configuration) string { return yesNo(f.client.emulatesCluster()) }),
 	shown("databases", func(f *configuration) string { return strconv.Itoa(f.client.databases()) }),
@@ -74,13 +73,16 @@ var processParams = []configParam{
 	bytesParam("proxy.limits.max_bulk", func(f *configuration) *int { return &f.Limits.MaxBulk }, 1<<20, 1<<30),
 	intParam("proxy.limits.max_args", func(f *configuration) *int { return &f.Limits.MaxArgs }, 1024, 10000000),
 	bytesParam("proxy.limits.client_output", func(f *configuration) *int { return &f.Limits.ClientOutput }, 1<<20, 64<<30),
+	bytesParam("proxy.limits.pubsub_output", func(f *configuration) *int { return &f.Limits.PubSubOutput }, 64<<10, 64<<30),
 }
 
 var poolParams = ofPool(
+	boolParam("cluster_emulation", func(f *configuration) *bool { return &f.pool.ClusterEmulation }),
 	durationParam("backend.dial_timeout", func(f *configuration) *time.Duration { return &f.pool.Backend.DialTimeout }, time.Millisecond, 5*time.Minute),
 	durationParam("backend.request_timeout", func(f *configuration) *time.Duration { return &f.pool.Backend.RequestTimeout }, time.Millisecond, time.Hour),
 	intParam("backend.breaker_failures", func(f *configuration) *int { return &f.pool.Backend.BreakerFailures }, 1, 1000000),
 	durationParam("backend.breaker_open", func(f *configuration) *time.Duration { return &f.pool.Backend.BreakerOpen }, time.Millisecond, 10*time.Minute),
+	intParam("backend.max_dedicated", func(f *configuration) *int { return &f.pool.Backend.MaxDedicated }, 1, 100000),
 	intParam("backend.move_parallel", func(f *configuration) *int { return &f.pool.MoveParallel }, 1, 256),
 	durationParam("hold.max_wait", func(f *configuration) *time.Duration { return &f.pool.Hold.MaxWait }, 0, 5*time.Minute),
 	boolParam("hold.dry_run", func(f *configuration) *bool { return &f.pool.Hold.DryRun }),

@@ -16,11 +16,12 @@ import (
 
 	"sluice/backend"
 	"sluice/internal/leaktest"
+	"sluice/internal/testbed"
 	"sluice/proxy/resp"
 	"sluice/router"
 )
 
-func TestMain(m *testing.M) { leaktest.Main(m) }
+func TestMain(m *testing.M) { leaktest.Main(testbed.RunWithSpares{M: m}) }
 
 // testLimits are far from what a test that is not about limits reaches.
 var testLimits = Limits{

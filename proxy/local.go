@@ -22,6 +22,7 @@ var localCommands = map[string]localFunc{
 	"command|help": cmdHelp("command"),
 
 	"acl|whoami": cmdACLWhoAmI, "acl|cat": cmdACLCat, "acl|dryrun": cmdACLDryRun, "acl|help": cmdACLHelp,
+	"pubsub|help": cmdPubSubHelp,
 
 	"info": cmdInfo, "role": cmdRole, "lolwut": cmdLolwut,
 	"config|get": cmdConfigGet, "config|set": cmdConfigSet, "config|rewrite": cmdConfigRewrite,

@@ -61,7 +61,7 @@ var sessionCommands = map[string]sessionFunc{
 	"ssubscribe": subscribeTo(topicShard), "sunsubscribe": unsubscribeFrom(topicShard),
 	"pubsub|channels": surveyOf(surveyChannels, topicChannel), "pubsub|shardchannels": surveyOf(surveyChannels, topicShard),
 	"pubsub|numsub": surveyOf(surveyCounts, topicChannel), "pubsub|shardnumsub": surveyOf(surveyCounts, topicShard),
-	"pubsub|numpat": surveyOf(surveyPatterns, topicPattern), "pubsub|help": cmdPubSubHelp,
+	"pubsub|numpat": surveyOf(surveyPatterns, topicPattern),
 }
 
 // forbidden are commands that would act on a server behind Sluice's back.

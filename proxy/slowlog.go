@@ -1,11 +1,9 @@
 package proxy
 
 import (
-	"bytes"
 	"fmt"
 	"math"
 	"slices"
-	"strconv"
 	"sync"
 	"time"
 
@@ -178,10 +176,10 @@ const (
 
 // slowArgs reads the arguments of a request, of which raw may be no more than the beginning, and cuts them as Redis does.
 func slowArgs(raw []byte) []string {
-	n, raw, _ := cutLength(raw)
+	n, raw, _ := cutHeader(raw, '*')
 	var args []string
 	for i := range n {
-		size, rest, ok := cutLength(raw)
+		size, rest, ok := cutHeader(raw, '$')
 		if !ok || n > slowMaxArgs && i == slowMaxArgs-1 {
 			return append(args, fmt.Sprintf("... (%d more arguments)", n-i))
 		}
@@ -207,14 +205,4 @@ func (x *execution) slowArgs() (args []string) {
 		}
 	}
 	return args
-}
-
-// cutLength takes "*12\r\n" or "$12\r\n" off the front of a request.
-func cutLength(raw []byte) (n int, rest []byte, ok bool) {
-	end := bytes.IndexByte(raw, '\r')
-	if end < 1 || end+1 >= len(raw) {
-		return 0, nil, false
-	}
-	n, err := strconv.Atoi(string(raw[1:end]))
-	return n, raw[end+2:], err == nil
 }

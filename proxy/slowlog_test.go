@@ -3,6 +3,7 @@ package proxy
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -209,6 +210,21 @@ func TestSlowlogNamesTheSlowestPart(t *testing.T) {
 		r.Backend < 50*time.Millisecond {
 		text, _ := json.Marshal(r)
 		t.Errorf("%s", text)
+	}
+}
+
+// What goes to every master is kept as its client has sent it.
+func TestSlowlogOfFanOuts(t *testing.T) {
+	top := codisTopology(t, logEverything)
+	c := top.dial(t)
+	c.want(":0\r\n", "DBSIZE")
+	c.want("*2\r\n$16\r\n2251799813685248\r\n*0\r\n", "SCAN", "0", "COUNT", "7")
+	var kept []string
+	for _, r := range top.Slowlog(2) {
+		kept = append(kept, strings.Join(r.Args, " "))
+	}
+	if want := []string{"SCAN 0 COUNT 7", "DBSIZE"}; !slices.Equal(kept, want) {
+		t.Errorf("kept %q, want %q", kept, want)
 	}
 }
 

@@ -346,7 +346,7 @@ func (s *split) mergeArrays() []byte {
 	size := 16
 	rest := make([][]byte, len(s.parts))
 	for i := range s.parts {
-		values, ok := arrayReply(s.parts[i].reply)
+		_, values, ok := cutHeader(s.parts[i].reply, '*')
 		if !ok {
 			return s.unexpected(i)
 		}
@@ -386,19 +386,6 @@ func integerReply(reply []byte) (int64, bool) {
 		n = n*10 + int64(c-'0')
 	}
 	return n, true
-}
-
-// arrayReply cuts the header off an array.
-func arrayReply(reply []byte) ([]byte, bool) {
-	if reply[0] != '*' {
-		return nil, false
-	}
-	for i := 1; i+1 < len(reply); i++ {
-		if reply[i] == '\r' {
-			return reply[i+2:], true
-		}
-	}
-	return nil, false
 }
 
 var (

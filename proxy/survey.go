@@ -201,7 +201,7 @@ func (s *survey) mergePatterns() []byte {
 
 // bulks are the bulk strings of an array.
 func bulks(reply []byte) [][]byte {
-	rest, _ := arrayReply(reply)
+	_, rest, _ := cutHeader(reply, '*')
 	var list [][]byte
 	for len(rest) > 0 {
 		var value []byte
@@ -215,7 +215,7 @@ func bulks(reply []byte) [][]byte {
 
 // integers are every second element of an array: the numbers behind names.
 func integers(reply []byte) []int64 {
-	rest, _ := arrayReply(reply)
+	_, rest, _ := cutHeader(reply, '*')
 	var list []int64
 	for len(rest) > 0 {
 		_, after, _ := cutBulk(rest)
@@ -248,7 +248,7 @@ var pubSubHelp = []string{
 	"    Prints this help.",
 }
 
-func cmdPubSubHelp(c *client, _ request) bool {
+func cmdPubSubHelp(c *client, _ [][]byte) bool {
 	c.answer(func(dst []byte) []byte {
 		dst = resp.AppendArray(dst, len(pubSubHelp))
 		for _, line := range pubSubHelp {

@@ -167,7 +167,7 @@ func integersReply(reply []byte) ([]int64, bool) {
 	if n, ok := integerReply(reply); ok {
 		return []int64{n}, true
 	}
-	rest, ok := arrayReply(reply)
+	_, rest, ok := cutHeader(reply, '*')
 	if !ok {
 		return nil, false
 	}

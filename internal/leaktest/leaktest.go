@@ -1,15 +1,11 @@
 // Package leaktest fails a package's tests when goroutines outlive them.
 package leaktest
 
-import (
-	"testing"
-
-	"go.uber.org/goleak"
-)
+import "go.uber.org/goleak"
 
 // Main is TestMain for packages that use gnet: the worker pool that gnet enrolls connections with lives as
 // long as the process and is let pass.
-func Main(m *testing.M) {
+func Main(m goleak.TestingM) {
 	goleak.VerifyTestMain(m,
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).purgeStaleWorkers"),
 		goleak.IgnoreAnyFunction("github.com/panjf2000/ants/v2.(*poolCommon).ticktock"),

@@ -43,15 +43,21 @@ func Replica(t TB, master *Server, args ...string) *Server {
 	return s
 }
 
-// Cluster starts a Redis Cluster whose nodes agree, and ends it with the test. It takes about 3 s, so a test
-// file does well to share one. args are given to every node.
+// Cluster starts a Redis Cluster whose nodes agree, and ends it with the test. It takes about 3 s, unless there is a spare
+// one (RunWithSpares). args are given to every node.
 func Cluster(t TB, masters, replicasPerMaster int, args ...string) *RedisCluster {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*startTimeout)
 	defer cancel()
-	c, err := StartCluster(ctx, ClusterOptions{
-		Masters: masters, ReplicasPerMaster: replicasPerMaster, Dir: t.TempDir(), Args: args,
-	})
+	var c *RedisCluster
+	var err error
+	if spares != nil && masters == plainMasters && replicasPerMaster == 0 && len(args) == 0 {
+		c, err = spares.take(ctx)
+	} else {
+		c, err = StartCluster(ctx, ClusterOptions{
+			Masters: masters, ReplicasPerMaster: replicasPerMaster, Dir: t.TempDir(), Args: args,
+		})
+	}
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
