@@ -114,6 +114,17 @@ func TestTheServerHasTheLastWordOnDeclaredCommands(t *testing.T) {
 	c.want("+PONG\r\n", "PING")
 }
 
+// Where the declaration finds no keys nobody is asked: a server that reads the arguments in another way might find some that are
+// not its own.
+func TestDeclaredCommandWithoutItsKeysIsRefused(t *testing.T) {
+	p := startEchoes(t, 2)
+	c := p.dial(t)
+	for _, count := range []string{"01", "x", "9", "-1"} {
+		c.want("-"+errDeclaredKeys+"\r\n", "m.counted", "o", count, "k")
+	}
+	c.want("+"+p.owner("k")+" m.counted o 1 k\r\n", "m.counted", "o", "1", "k")
+}
+
 func TestDeclaredCommandsHaveRights(t *testing.T) {
 	p := startEchoes(t, 1, func(_ *Config, pool *PoolConfig) {
 		pool.Users = []User{{Name: "default", Passwords: passwords("p"), Rights: rights(t, acl.Spec{ReadOnly: true, Keys: []string{"a*"}})}}

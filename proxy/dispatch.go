@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"errors"
 	"strings"
 
 	"sluice/proxy/command"
@@ -215,6 +216,9 @@ func (c *client) slotOf(q request) (slot router.Slot, many bool, refusal string)
 	l := c.loop
 	keys, err := q.cmd.AppendKeys(l.keys[:0], q.args)
 	l.keys = keys[:0]
+	if errors.Is(err, command.ErrKeyArguments) && q.cmd.ID == command.Declared {
+		return 0, false, errDeclaredKeys // The server may read its arguments in another way, and find keys.
+	}
 	if err != nil || len(keys) == 0 {
 		return anySlot, false, ""
 	}

@@ -35,12 +35,13 @@ const (
 
 	errSelectWatch = "ERR SELECT between WATCH and EXEC is not supported through Sluice"
 
-	errACL        = "ERR users are in the configuration of Sluice, in [[pool.auth.user]]: a reload changes them"
-	errNoCaching  = "ERR client-side caching is not supported through Sluice"
-	errNoTopology = "CLUSTERDOWN Sluice has no topology yet"
-	errNoScript   = "NOSCRIPT No matching script. Please use EVAL."
-	errCursor     = "ERR invalid cursor"
-	errSwapDB     = "ERR SWAPDB is not allowed in cluster mode"
+	errACL          = "ERR users are in the configuration of Sluice, in [[pool.auth.user]]: a reload changes them"
+	errNoCaching    = "ERR client-side caching is not supported through Sluice"
+	errNoTopology   = "CLUSTERDOWN Sluice has no topology yet"
+	errDeclaredKeys = "ERR the keys of this command are not where [[pool.command]] says"
+	errNoScript     = "NOSCRIPT No matching script. Please use EVAL."
+	errCursor       = "ERR invalid cursor"
+	errSwapDB       = "ERR SWAPDB is not allowed in cluster mode"
 )
 
 func appendErrorLine(dst []byte, text string) []byte { return resp.AppendError(dst, text) }
