@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"fmt"
 	"strconv"
 	"strings"
 	"testing"
@@ -111,4 +112,23 @@ func TestUnauthenticatedRequestsAreSmall(t *testing.T) {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
 	}
+}
+
+// A client that is accepted while a reload brings the first users has to authenticate like any other.
+func TestReloadOfUsersFindsClientsOnTheirWay(t *testing.T) {
+	top := codisTopology(t)
+	release := make(chan struct{})
+	top.loops[0].execute(func() { <-release })
+	c := top.dial(t)
+	testbed.Eventually(t, func() error {
+		if n := top.Clients(); n != 1 {
+			return fmt.Errorf("%d clients", n)
+		}
+		return nil
+	}, replyWait)
+	settings := *top.pool.Settings()
+	settings.Users = []User{{Name: "default", Passwords: passwords("p")}}
+	top.pool.settings.Store(&settings) // As SetSettings does before it tells the loops.
+	close(release)
+	c.want("-"+errNoAuth+"\r\n", "GET", "k")
 }

@@ -84,6 +84,7 @@ func (c *client) opened(conn gnet.Conn) {
 	c.loop.clients[c.id] = c
 	c.loop.stats.ClientsOpened++
 	c.heardAt = c.loop.now
+	c.session = newSession(c.pool, c.addr, c.laddr) // A reload since it was accepted did not find it here.
 	c.setReads()
 	c.observe()
 }
