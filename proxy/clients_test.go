@@ -137,7 +137,7 @@ func TestRueidis(t *testing.T) {
 			})
 		}
 		clients.Wait()
-		// Client-side caching is for a later version: an error, and the connection goes on.
+		// Client-side caching is refused: an error, and the connection goes on.
 		cached := db.DoCache(ctx, db.B().Get().Key("many1").Cache(), time.Minute)
 		if err := cached.Error(); err == nil {
 			t.Error("a cached read should be refused")
