@@ -97,6 +97,7 @@ func (d *dataPath) reply(t *testing.T, buf []byte) {
 
 // A plain GET or SET allocates nothing on its way, alone or in a pipeline.
 func TestDataPathDoesNotAllocate(t *testing.T) {
+	testbed.Quiet(t)
 	f := func(name string, depth int, request, reply string) {
 		t.Helper()
 		d := newDataPath(t)
@@ -136,6 +137,7 @@ func TestDataPathDoesNotAllocate(t *testing.T) {
 //	requests are in it: a closure and a node of its queue;
 //	a turn that is longer than any before it makes a buffer grow.
 func TestPlainRequestsDoNotAllocate(t *testing.T) {
+	testbed.Quiet(t)
 	s := testbed.Redis(t)
 	p := startProxyTo(t, s, func(_ *Config, pool *PoolConfig) { pool.Backend.ProbeInterval = time.Hour })
 	const perTick, perTurn = 10, 2

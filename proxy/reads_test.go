@@ -356,6 +356,7 @@ func newReadPath(t *testing.T, consistency Consistency) (d *dataPath, master, re
 
 // A read from a replica, and a write that reads from replicas are kept in order with, allocate nothing.
 func TestReplicaPathDoesNotAllocate(t *testing.T) {
+	testbed.Quiet(t)
 	for _, consistency := range []Consistency{Eventual, Monotonic, ReadYourWrites} {
 		d, master, replica := newReadPath(t, consistency)
 		f := func(server *backend.Conn, depth int, request, reply string) {

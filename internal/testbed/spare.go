@@ -84,6 +84,27 @@ func (s *spareClusters) take(ctx context.Context) (*RedisCluster, error) {
 	}
 }
 
+// Quiet ends the spare clusters and waits for those that are being formed, for a test that counts what its process does.
+func Quiet(t TB) {
+	t.Helper()
+	if spares == nil {
+		return
+	}
+	spares.mu.Lock()
+	n := spares.count
+	spares.count = 0
+	spares.mu.Unlock()
+	for range n {
+		got := <-spares.ready
+		if got.cluster == nil {
+			t.Fatalf("a spare cluster: %v", got.err)
+		}
+		if err := got.cluster.Close(); err != nil {
+			t.Fatalf("end a spare cluster: %v", err)
+		}
+	}
+}
+
 func (s *spareClusters) close() error {
 	s.stop()
 	go func() {
