@@ -2,7 +2,6 @@ package backend
 
 import (
 	"errors"
-	"fmt"
 	"net"
 	"time"
 
@@ -179,91 +178,6 @@ func (c *Conn) Waiting() bool { return c.fifo.len() > 0 }
 // Unsent is the number of request bytes that wait to be written.
 func (c *Conn) Unsent() int { return int(c.log.end - c.log.sent) }
 
-// Send queues a copy of req; the loop flushes the Conn later. A nil owner drops the reply. now is the loop
-// clock. An error means that nothing was queued.
-func (c *Conn) Send(req []byte, owner Owner, tag uint32, now int64) error {
-	if c.Queued() >= c.Node.Options().MaxQueued {
-		return ErrQueueFull
-	}
-	if c.state == stateNew {
-		c.dial()
-	}
-	c.queue(req, owner, tag, now)
-	return nil
-}
-
-// SendAll is Send for several requests that must not be parted: batch holds them, one behind the other, and sizes says
-// how long each is. Their tags count up from tag. Other requests go directly before them, as with SendBehind. All are queued
-// or none is.
-func (c *Conn) SendAll(first [][]byte, batch []byte, sizes []int, owner Owner, tag uint32, now int64) error {
-	if err := c.queueFirst(first, now); err != nil {
-		return err
-	}
-	for i, size := range sizes {
-		c.queue(batch[:size], owner, tag+uint32(i), now)
-		batch = batch[size:]
-	}
-	return nil
-}
-
-// SendAsking is Send with ASKING directly before the request: both are queued or neither is, because ASKING
-// alone would be taken for the next command's (Redis cluster specification, "ASK redirection").
-func (c *Conn) SendAsking(req []byte, owner Owner, tag uint32, now int64) error {
-	return c.SendBehind([][]byte{AskingRequest}, req, owner, tag, now)
-}
-
-// AskingRequest is ASKING in wire form. Immutable.
-var AskingRequest = []byte("*1\r\n$6\r\nASKING\r\n")
-
-// SendBehind is Send with other requests, whose replies are dropped, directly before the request: all are queued or none
-// is.
-func (c *Conn) SendBehind(first [][]byte, req []byte, owner Owner, tag uint32, now int64) error {
-	if err := c.queueFirst(first, now); err != nil {
-		return err
-	}
-	c.queue(req, owner, tag, now)
-	return nil
-}
-
-// queueFirst queues requests whose replies are dropped, if there is room for them and for what follows.
-func (c *Conn) queueFirst(first [][]byte, now int64) error {
-	size := 0
-	for _, f := range first {
-		size += len(f)
-	}
-	if c.Queued()+size >= c.Node.Options().MaxQueued {
-		return ErrQueueFull
-	}
-	if c.state == stateNew {
-		c.dial()
-	}
-	for _, f := range first {
-		c.queue(f, nil, 0, now)
-	}
-	return nil
-}
-
-func (c *Conn) queue(req []byte, owner Owner, tag uint32, now int64) {
-	c.log.add(req)
-	c.fifo.push(entry{owner: owner, start: now, tag: tag, size: len(req)})
-}
-
-// Flush hands queued bytes to gnet as long as it takes them without buffering. What does not fit stays in
-// the send log and goes out when replies show that the server drains its socket.
-func (c *Conn) Flush() {
-	for c.state == stateUp && c.gc.OutboundBuffered() == 0 {
-		piece := c.log.unsent()
-		if piece == nil {
-			return
-		}
-		// A failing Write closes the Conn before it returns, and then these bytes count as sent.
-		c.log.markSent(len(piece))
-		if _, err := c.gc.Write(piece); err != nil {
-			return
-		}
-	}
-}
-
 // Receive takes bytes that the server sent and hands the replies to their owners. After an error the
 // caller must close the connection.
 func (c *Conn) Receive(buf []byte, now int64) error {
@@ -341,107 +255,6 @@ func (c *Conn) popOldest(e entry) {
 		c.expired--
 		c.expiredBytes -= e.size
 	}
-}
-
-// Tick fails requests that are older than the request timeout, dials when a dial is due and gives idle
-// memory back. It returns false when the server left a request unanswered for so long that the connection
-// must be closed.
-func (c *Conn) Tick(now int64) bool {
-	opts := c.Node.Options()
-	c.publishReads()
-	if c.state == stateDialing && c.dialAt == 0 && now-c.dialedAt > int64(opts.DialTimeout)+enrollSlack {
-		c.dialFailed(errLostDial, now)
-	}
-	if c.dialAt != 0 && c.Waiting() && (now >= c.dialAt || c.Node.answeredAt.Load() > c.failedAt) {
-		c.dial()
-	}
-	if c.state == stateUp {
-		left := c.gc.OutboundBuffered()
-		if left < c.buffered {
-			c.drainedAt = now
-		}
-		c.buffered = left
-	}
-	late := c.expireLate(now, opts)
-	if late > 0 && c.state == stateUp && !c.Aside {
-		c.Node.Report(ErrTimeout)
-	}
-	if c.fifo.len() == 0 {
-		c.fifo.idle()
-		c.log.idle()
-		return true
-	}
-	if c.Dedicated && c.state == stateUp {
-		return late == 0
-	}
-	oldest := max(c.fifo.at(0).start, c.lastReply)
-	return c.state != stateUp || now-oldest < int64(opts.HungAfter())
-}
-
-// expireLate fails the requests that have waited for too long and returns how many.
-func (c *Conn) expireLate(now int64, opts *Options) int {
-	timeout := int64(c.timeout(opts))
-	if !c.Dedicated || c.state != stateUp {
-		return c.expire(now - timeout)
-	}
-	if c.Until == 0 || now <= c.Until || c.moving(now-timeout) {
-		return 0
-	}
-	return c.expire(now + 1)
-}
-
-// timeout is how long a request on the Conn may take.
-func (c *Conn) timeout(opts *Options) time.Duration {
-	if c.Aside {
-		return 2 * opts.RequestTimeout
-	}
-	return opts.RequestTimeout
-}
-
-// expire fails every request queued before the given time and returns how many. The entries of requests
-// that may have been sent stay, so that late replies find their place; the others are forgotten.
-func (c *Conn) expire(before int64) int {
-	if c.moving(before) || c.Feed != nil {
-		return 0
-	}
-	late := 0
-	for c.expired < c.fifo.len() && c.fifo.at(c.expired).start < before {
-		late++
-		if c.state != stateUp {
-			c.failOldest(c.timeoutError())
-			continue
-		}
-		e := c.fifo.at(c.expired)
-		owner, tag := e.owner, e.tag
-		e.owner = nil
-		f := Failure{
-			Conn: c, Err: ErrTimeout, Sent: true, Cut: c.inPart && c.expired == 0,
-			Request: c.log.at(c.expiredBytes, e.size),
-		}
-		c.expired++
-		c.expiredBytes += e.size
-		if owner != nil {
-			owner.Fail(tag, f)
-		}
-	}
-	return late
-}
-
-// GiveUp fails the requests that were queued before the given time, as if their time was over: whoever asked knows a
-// better server. It returns how many.
-func (c *Conn) GiveUp(before int64) int { return c.expire(before) }
-
-// moving reports whether a long request or reply has made progress since the given time: then the requests
-// wait in line for it, and not for a server that does not answer.
-func (c *Conn) moving(since int64) bool {
-	return c.state == stateUp && (c.inPart && c.lastReply >= since || c.drainedAt >= since && c.drainedAt != 0)
-}
-
-func (c *Conn) timeoutError() error {
-	if c.dialErr != nil {
-		return c.dialErr
-	}
-	return ErrTimeout
 }
 
 // Disown drops what is still to come of the reply at hand, of which the owner was given a part.
@@ -556,69 +369,6 @@ func (c *Conn) failOldest(err error) {
 	if e.owner != nil {
 		e.owner.Fail(e.tag, f)
 	}
-}
-
-// dial connects in a goroutine of its own, which ends in Opened or dialFailed on the loop.
-func (c *Conn) dial() {
-	c.state, c.dialAt, c.dialedAt = stateDialing, 0, clock.Now()
-	c.Node.dials.Go(func() {
-		err := c.connectAndEnroll()
-		if err == nil {
-			return
-		}
-		c.home.Run(func() { c.dialFailed(err, clock.Now()) })
-	})
-}
-
-func (c *Conn) connectAndEnroll() error {
-	nc, err := c.Node.connect(c.Node.ctx, purpose{proto: c.Proto, db: c.DB, replica: c.Replica})
-	if err != nil {
-		return err
-	}
-	enrolled, err := c.loop.Enroll(gnet.NewContext(c.Node.ctx, c), nc)
-	if err != nil {
-		_ = nc.Close()
-		return err
-	}
-	select {
-	case r := <-enrolled:
-		return r.Err
-	case <-c.Node.ctx.Done():
-		return c.Node.ctx.Err()
-	}
-}
-
-func (c *Conn) dialFailed(err error, now int64) {
-	if c.state != stateDialing {
-		return
-	}
-	c.failedAt = now
-	if !errors.Is(err, ErrGreeting) && !isLocal(err) { // Neither says that the node does not answer.
-		c.Node.Report(err)
-	}
-	c.dialErr = err
-	opts := c.Node.Options()
-	backoff := opts.ReconnectMin << min(c.dials, 16)
-	if backoff > opts.ReconnectMax || backoff <= 0 {
-		backoff = opts.ReconnectMax
-	}
-	c.dials++
-	c.dialAt = now + int64(backoff)
-	if errors.Is(err, ErrGreeting) || !c.Node.Available() {
-		c.failAll(err)
-	}
-}
-
-// FailQueued fails what waits for a connection that is not up, when the breaker has opened.
-func (c *Conn) FailQueued() {
-	if c.state != stateDialing || c.fifo.len() == 0 {
-		return
-	}
-	err := c.dialErr
-	if err == nil {
-		err = fmt.Errorf("%s is unavailable", c.Node.Addr)
-	}
-	c.failAll(err)
 }
 
 // Host is the host part of the node's address, which stands for an empty host in a redirect.

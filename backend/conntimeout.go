@@ -1,0 +1,106 @@
+package backend
+
+import "time"
+
+// What depends on time: requests that are not answered, and a Conn that is given up.
+
+// Tick fails requests that are older than the request timeout, dials when a dial is due and gives idle
+// memory back. It returns false when the server left a request unanswered for so long that the connection
+// must be closed.
+func (c *Conn) Tick(now int64) bool {
+	opts := c.Node.Options()
+	c.publishReads()
+	if c.state == stateDialing && c.dialAt == 0 && now-c.dialedAt > int64(opts.DialTimeout)+enrollSlack {
+		c.dialFailed(errLostDial, now)
+	}
+	if c.dialAt != 0 && c.Waiting() && (now >= c.dialAt || c.Node.answeredAt.Load() > c.failedAt) {
+		c.dial()
+	}
+	if c.state == stateUp {
+		left := c.gc.OutboundBuffered()
+		if left < c.buffered {
+			c.drainedAt = now
+		}
+		c.buffered = left
+	}
+	late := c.expireLate(now, opts)
+	if late > 0 && c.state == stateUp && !c.Aside {
+		c.Node.Report(ErrTimeout)
+	}
+	if c.fifo.len() == 0 {
+		c.fifo.idle()
+		c.log.idle()
+		return true
+	}
+	if c.Dedicated && c.state == stateUp {
+		return late == 0
+	}
+	oldest := max(c.fifo.at(0).start, c.lastReply)
+	return c.state != stateUp || now-oldest < int64(opts.HungAfter())
+}
+
+// expireLate fails the requests that have waited for too long and returns how many.
+func (c *Conn) expireLate(now int64, opts *Options) int {
+	timeout := int64(c.timeout(opts))
+	if !c.Dedicated || c.state != stateUp {
+		return c.expire(now - timeout)
+	}
+	if c.Until == 0 || now <= c.Until || c.moving(now-timeout) {
+		return 0
+	}
+	return c.expire(now + 1)
+}
+
+// timeout is how long a request on the Conn may take.
+func (c *Conn) timeout(opts *Options) time.Duration {
+	if c.Aside {
+		return 2 * opts.RequestTimeout
+	}
+	return opts.RequestTimeout
+}
+
+// expire fails every request queued before the given time and returns how many. The entries of requests
+// that may have been sent stay, so that late replies find their place; the others are forgotten.
+func (c *Conn) expire(before int64) int {
+	if c.moving(before) || c.Feed != nil {
+		return 0
+	}
+	late := 0
+	for c.expired < c.fifo.len() && c.fifo.at(c.expired).start < before {
+		late++
+		if c.state != stateUp {
+			c.failOldest(c.timeoutError())
+			continue
+		}
+		e := c.fifo.at(c.expired)
+		owner, tag := e.owner, e.tag
+		e.owner = nil
+		f := Failure{
+			Conn: c, Err: ErrTimeout, Sent: true, Cut: c.inPart && c.expired == 0,
+			Request: c.log.at(c.expiredBytes, e.size),
+		}
+		c.expired++
+		c.expiredBytes += e.size
+		if owner != nil {
+			owner.Fail(tag, f)
+		}
+	}
+	return late
+}
+
+// GiveUp fails the requests that were queued before the given time, as if their time was over: whoever asked knows a
+// better server. It returns how many.
+func (c *Conn) GiveUp(before int64) int { return c.expire(before) }
+
+// moving reports whether a long request or reply has made progress since the given time: then the requests
+// wait in line for it, and not for a server that does not answer.
+func (c *Conn) moving(since int64) bool {
+	return c.state == stateUp && (c.inPart && c.lastReply >= since || c.drainedAt >= since && c.drainedAt != 0)
+}
+
+func (c *Conn) timeoutError() error {
+	if c.dialErr != nil {
+		return c.dialErr
+	}
+	return ErrTimeout
+}
