@@ -23,16 +23,7 @@ XADD {b}x 1-1 f v; XREAD BLOCK 0 STREAMS {b}x 0; XREAD BLOCK 10 STREAMS {b}x $; 
 XREAD BLOCK 10 STREAMS {b}x 1-1; XREAD BLOCK 10 STREAMS {b}x; XGROUP CREATE {b}x g $; XREADGROUP GROUP g c BLOCK 10 STREAMS {b}x >; XREADGROUP GROUP g c BLOCK 0 STREAMS {b}x 0; XREADGROUP GROUP nog c BLOCK 10 STREAMS {b}x >
 WAIT 0 0; WAIT 0 10; WAIT x 0; WAIT 0 x; WAIT 0 -1; WAIT 1 10; CLIENT UNBLOCK 99999999; CLIENT UNBLOCK x; CLIENT UNBLOCK 1 foo; GET {b}s
 `)
-	onEachTopology(t, func(t *testing.T, top *topology) {
-		for _, proto := range []string{"2", "3"} {
-			flush(t, direct)
-			want := runPipelined(t, direct.Addr(), proto, list)
-			flush(t, top.nodes...)
-			compare(t, "RESP"+proto+", one by one", list, runOneByOne(t, top.addr, proto, list), want)
-			flush(t, top.nodes...)
-			compare(t, "RESP"+proto+", in a pipeline", list, runPipelined(t, top.addr, proto, list), want)
-		}
-	})
+	compareWith(t, direct, list)
 }
 
 // Nothing overtakes a blocked command, and nothing of its client is looked at before it is answered.

@@ -160,3 +160,18 @@ func unknownCommands() []statement {
 	}
 	return list
 }
+
+// compareWith runs statements directly and through Sluice, in both protocol versions, one by one and in one pipeline.
+func compareWith(t *testing.T, direct *testbed.Server, list []statement) {
+	t.Helper()
+	onEachTopology(t, func(t *testing.T, top *topology) {
+		for _, proto := range []string{"2", "3"} {
+			flush(t, direct)
+			want := runPipelined(t, direct.Addr(), proto, list)
+			flush(t, top.nodes...)
+			compare(t, "RESP"+proto+", one by one", list, runOneByOne(t, top.addr, proto, list), want)
+			flush(t, top.nodes...)
+			compare(t, "RESP"+proto+", in a pipeline", list, runPipelined(t, top.addr, proto, list), want)
+		}
+	})
+}

@@ -19,16 +19,7 @@ MULTI; XREAD BLOCK 0 STREAMS {t}s $; MGET {t}a {t}b; DEL {t}a {t}b; EVAL "return
 EXISTS {t}a; MULTI; SET {t}a "\x00\r\n"; GET {t}a; EXEC; WATCH {t}a; RESET; MULTI; GET {t}a; RESET; EXEC; ~HELLO 3; MULTI; HGETALL {t}h; ZADD {t}z 1.5 m; ZSCORE {t}z m; EXEC
 WATCH {t}n; SET {t}n 1; MULTI; GET {t}n; EXEC; WATCH {t}n; DEL {t}n; MULTI; EXEC; MULTI; WAIT 0 0; EXEC
 `)
-	onEachTopology(t, func(t *testing.T, top *topology) {
-		for _, proto := range []string{"2", "3"} {
-			flush(t, direct)
-			want := runPipelined(t, direct.Addr(), proto, list)
-			flush(t, top.nodes...)
-			compare(t, "RESP"+proto+", one by one", list, runOneByOne(t, top.addr, proto, list), want)
-			flush(t, top.nodes...)
-			compare(t, "RESP"+proto+", in a pipeline", list, runPipelined(t, top.addr, proto, list), want)
-		}
-	})
+	compareWith(t, direct, list)
 }
 
 // rueidis sends CLIENT CACHING YES in one go with a transaction, and keeps what that answers until it hears that it has
