@@ -3,7 +3,6 @@ package backend
 import (
 	"errors"
 	"net"
-	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -41,12 +40,6 @@ type Failure struct {
 // ErrTimeout is the Failure.Err of a request that was not answered within Options.RequestTimeout.
 var ErrTimeout = errors.New("no reply in time")
 
-// errLostDial stands for a connection that gnet closed while it took it over, which it does not report.
-var errLostDial = errors.New("the connection was lost while it was taken over")
-
-// enrollSlack is how long gnet may take to take a connection over.
-const enrollSlack = int64(2 * time.Second)
-
 // ErrQueueFull is returned by Send when Options.MaxQueued bytes wait on the connection.
 var ErrQueueFull = errors.New("too many bytes queued")
 
@@ -57,7 +50,8 @@ var ErrQueueFull = errors.New("too many bytes queued")
 //	          timer  |  | dial failed: what is queued waits for the next dial,
 //	                 +--+ until its own timeout or until the breaker opens
 //
-// A closed Conn is never used again; the loop makes a new one.
+// While a dial is under way Conn.underway is that Dial, and no other begins; see Dial for how late news of an older one is
+// told from it. A Conn has one socket in its life: a closed Conn is never used again; the loop makes a new one.
 type connState uint8
 
 const (
@@ -109,10 +103,10 @@ type Conn struct {
 	lastReply    int64  // loop clock of the last bytes received
 	openedAt     int64  // loop clock at which it came up
 	reads        uint64 // counted and not published yet
+	underway     *Dial  // nil unless a dial is under way
 	dials        int    // failed dials in a row
 	dialAt       int64  // loop clock of the next dial, 0 while none is due
 	failedAt     int64  // loop clock of the last failed dial
-	dialedAt     int64  // loop clock of the last dial
 
 	buffered  int   // bytes that gnet had not written at the last tick
 	drainedAt int64 // loop clock of the last tick that found them fewer
@@ -145,7 +139,7 @@ func (c *Conn) Up() bool { return c.state == stateUp }
 
 // Connect dials if that was not done yet, or again if it has failed and the time for the next try has come.
 func (c *Conn) Connect() {
-	again := c.state == stateDialing && c.dialAt != 0 && clock.Now() >= c.dialAt
+	again := c.state == stateDialing && c.underway == nil && clock.Now() >= c.dialAt
 	if c.state == stateNew || again {
 		c.dial()
 	}
@@ -278,21 +272,6 @@ func (c *Conn) TakeOver(owner Owner, tag uint32, by Owner, byTag uint32) []byte 
 // CountRead counts a read that was sent to the node rather than to another one of its group.
 func (c *Conn) CountRead() { c.reads++ }
 
-// Opened is called when gnet has the connection on the loop. It returns false when the Conn was given up
-// in the meantime and gc has to be closed.
-func (c *Conn) Opened(gc gnet.Conn, now int64) bool {
-	if c.state != stateDialing {
-		return false
-	}
-	c.gc, c.state, c.dials, c.dialErr, c.lastReply, c.openedAt = gc, stateUp, 0, nil, now, now
-	c.Node.conns.Add(1)
-	c.Node.Report(nil)
-	if c.Feed != nil {
-		c.Feed.Up(c)
-	}
-	return true
-}
-
 // Close gives the Conn up and fails what waits on it. The caller closes the gnet connection.
 func (c *Conn) Close(err error) {
 	c.leave(err)
@@ -327,7 +306,7 @@ func (c *Conn) leave(err error) {
 		c.Node.conns.Add(-1)
 	}
 	c.Node.users.Add(-1)
-	c.state = stateClosed
+	c.state, c.underway = stateClosed, nil
 	if up && c.Feed != nil {
 		c.Feed.Down(c, err)
 	}

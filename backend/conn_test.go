@@ -47,8 +47,8 @@ func (l *testLoop) Enroll(ctx context.Context, nc net.Conn) (<-chan gnet.Registe
 	l.tasks <- func() {
 		l.enrolled = nc
 		l.sockets = append(l.sockets, nc)
-		c := gnet.FromContext(ctx).(*Conn)
-		c.Opened(&testSocket{write: nc.Write}, clock.Now())
+		d := gnet.FromContext(ctx).(*Dial)
+		d.Opened(&testSocket{write: nc.Write}, clock.Now())
 		done <- gnet.RegisteredResult{}
 	}
 	return done, nil
@@ -95,11 +95,17 @@ func connOn(t testing.TB, opts Options) (*Conn, *testSocket, *bytes.Buffer) {
 	c := NewConn(n, 2, 0, nil, bufpool.New(1<<20), newTestLoop(t))
 	var wire bytes.Buffer
 	socket := &testSocket{write: wire.Write}
-	c.state = stateDialing
-	if !c.Opened(socket, 1) {
+	open(t, c, socket)
+	return c, socket, &wire
+}
+
+// open connects c to a socket of the test.
+func open(t testing.TB, c *Conn, socket gnet.Conn) {
+	t.Helper()
+	c.underway, c.state = &Dial{conn: c}, stateDialing
+	if c.underway.Opened(socket, 1) != c {
 		t.Fatal("not opened")
 	}
-	return c, socket, &wire
 }
 
 // recorder notes the outcomes of requests in words.

@@ -28,9 +28,9 @@ func TestOwnerClosesTheConnInFail(t *testing.T) {
 		n := NewNode(0, "192.0.2.1:6379", &opts)
 		defer n.Retire()
 		c := NewConn(n, 2, 0, nil, bufpool.New(1<<20), newTestLoop(t))
-		c.state = stateDialing
+		c.state, c.underway = stateDialing, &Dial{conn: c}
 		if !dialing {
-			c.Opened(&testSocket{write: func(p []byte) (int, error) { return len(p), nil }}, 1)
+			open(t, c, &testSocket{write: func(p []byte) (int, error) { return len(p), nil }})
 		}
 		c.Dedicated, c.Until = true, 2
 		o, other := &closer{c: c}, new(recorder)

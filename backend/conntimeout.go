@@ -10,10 +10,7 @@ import "time"
 func (c *Conn) Tick(now int64) bool {
 	opts := c.Node.Options()
 	c.publishReads()
-	if c.state == stateDialing && c.dialAt == 0 && now-c.dialedAt > int64(opts.DialTimeout)+enrollSlack {
-		c.dialFailed(errLostDial, now)
-	}
-	if c.dialAt != 0 && c.Waiting() && (now >= c.dialAt || c.Node.answeredAt.Load() > c.failedAt) {
+	if c.state == stateDialing && c.Waiting() && (now >= c.dialAt || c.Node.answeredAt.Load() > c.failedAt) {
 		c.dial()
 	}
 	if c.state == stateUp {

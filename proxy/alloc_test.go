@@ -69,7 +69,7 @@ func newDataPath(t *testing.T) *dataPath {
 	d.client.opened(d.in)
 	d.server = d.loop.link(pool.node(nowhere), 2, 0)
 	d.request([]byte("GET x\r\n")) // Makes it dial.
-	if !d.server.Opened(d.out, d.loop.now) {
+	if d.server.UnderWay().Opened(d.out, d.loop.now) == nil {
 		t.Fatal("the backend connection does not take to being opened")
 	}
 	d.loop.markBackend(d.server)

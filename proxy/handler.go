@@ -9,8 +9,9 @@ import (
 )
 
 // handler receives gnet's callbacks. Each comes on the loop of its connection; what the connection is for
-// stands in its context: a *client, a *backend.Conn, or nothing for the short-lived connections that the
-// Server finds its loops with.
+// stands in its context: a *client, a *backend.Dial until its Conn is up and a *backend.Conn from then on, or nothing for
+// the short-lived connections that the Server finds its loops with. A connection whose *backend.Dial is out of date is
+// closed, and nothing that comes of it is looked at.
 //
 // A panic in a callback ends the connection it came from and nothing else.
 type handler struct {
@@ -27,17 +28,20 @@ func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {
 	switch peer := conn.Context().(type) {
 	case *client:
 		peer.loop.guard("client open", func() { peer.opened(conn) })
-	case *backend.Conn:
-		l := loopOf(conn)
-		if l == nil {
-			return nil, gnet.Close
-		}
+	case *backend.Dial:
+		l := peer.Home().(*loop)
 		l.begin()
-		if !peer.Opened(conn, l.now) {
+		var b *backend.Conn
+		ok := l.guard("backend open", func() {
+			if b = peer.Opened(conn, l.now); b != nil {
+				conn.SetContext(b)
+				l.markBackend(b)
+				l.schedule()
+			}
+		})
+		if b == nil || !ok {
 			return nil, gnet.Close
 		}
-		l.markBackend(peer)
-		l.schedule()
 	}
 	return nil, gnet.None
 }
@@ -61,9 +65,9 @@ func (*handler) OnTraffic(conn gnet.Conn) (action gnet.Action) {
 		}()
 		peer.traffic(buf)
 	case *backend.Conn:
-		l := loopOf(conn)
+		l := peer.Home().(*loop)
 		buf, _ := conn.Next(-1)
-		if len(buf) == 0 || !peer.Up() {
+		if len(buf) == 0 || peer.GnetConn() != conn {
 			return gnet.None
 		}
 		l.begin()
@@ -94,10 +98,10 @@ func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 			peer.loop.schedule() // It may have said good-bye to a server.
 		})
 	case *backend.Conn:
-		l := loopOf(conn)
-		if l == nil {
-			return gnet.None
+		if peer.GnetConn() != conn {
+			return gnet.None // Closed by Sluice itself, and done with.
 		}
+		l := peer.Home().(*loop)
 		if err == nil {
 			err = errClosed
 		}
@@ -114,9 +118,4 @@ func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 		}
 	}
 	return gnet.None
-}
-
-// loopOf is the loop that a backend connection belongs to.
-func loopOf(conn gnet.Conn) *loop {
-	return conn.Context().(*backend.Conn).Home().(*loop)
 }

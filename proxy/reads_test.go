@@ -338,7 +338,7 @@ func newReadPath(t *testing.T, consistency Consistency) (d *dataPath, master, re
 	d.client.opened(d.in)
 	master, replica = d.loop.link(pool.Node(nowhere), 2, 0), d.loop.replicaLink(pool.Node(there), 2, 0)
 	for _, b := range []*backend.Conn{master, replica} {
-		if b.Connect(); !b.Opened(d.out, clock.Now()) {
+		if b.Connect(); b.UnderWay().Opened(d.out, clock.Now()) == nil {
 			t.Fatal("the backend connection does not take to being opened")
 		}
 	}
