@@ -102,12 +102,14 @@ type Conn struct {
 	expiredBytes int    // their size in the send log
 	lastReply    int64  // loop clock of the last bytes received
 	openedAt     int64  // loop clock at which it came up
+	peer         peer   // what the greeting has shown
 	reads        uint64 // counted and not published yet
 	underway     *Dial  // nil unless a dial is under way
 	dials        int    // failed dials in a row
 	dialAt       int64  // loop clock of the next dial, 0 while none is due
 	failedAt     int64  // loop clock of the last failed dial
 
+	echo      echoCheck
 	buffered  int   // bytes that gnet had not written at the last tick
 	drainedAt int64 // loop clock of the last tick that found them fewer
 	dialErr   error // why the last dial failed
@@ -148,8 +150,8 @@ func (c *Conn) Connect() {
 // OpenedAt is the loop clock at which the Conn came up.
 func (c *Conn) OpenedAt() int64 { return c.openedAt }
 
-// InFlight is the number of requests that wait for a reply.
-func (c *Conn) InFlight() int { return c.fifo.len() - c.expired }
+// InFlight is the number of requests that wait for a reply, but for the Conn's own.
+func (c *Conn) InFlight() int { return c.fifo.len() - c.expired - (c.echo.waiting - c.echo.late) }
 
 // Queued is the number of request bytes that wait for a reply, sent or not.
 func (c *Conn) Queued() int { return int(c.log.end - c.log.consumed) }
@@ -239,6 +241,9 @@ func (c *Conn) deliver(data []byte, last bool) error {
 	if last && c.state == stateUp {
 		c.popOldest(e)
 	}
+	if c.echo.shifted {
+		return errShifted
+	}
 	return nil
 }
 
@@ -272,7 +277,8 @@ func (c *Conn) TakeOver(owner Owner, tag uint32, by Owner, byTag uint32) []byte 
 // CountRead counts a read that was sent to the node rather than to another one of its group.
 func (c *Conn) CountRead() { c.reads++ }
 
-// Close gives the Conn up and fails what waits on it. The caller closes the gnet connection.
+// Close gives the Conn up and fails what waits on it. The caller closes the gnet connection, which resets it if something
+// was not answered, see resetOnClose.
 func (c *Conn) Close(err error) {
 	c.leave(err)
 	c.failAll(err)
@@ -304,6 +310,7 @@ func (c *Conn) leave(err error) {
 	up := c.state == stateUp
 	if up {
 		c.Node.conns.Add(-1)
+		c.part(err)
 	}
 	c.Node.users.Add(-1)
 	c.state, c.underway = stateClosed, nil

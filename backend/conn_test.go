@@ -74,8 +74,10 @@ type testSocket struct {
 
 	write    func([]byte) (int, error)
 	buffered int
+	linger   int // what SetLinger was told
 }
 
+func (s *testSocket) SetLinger(n int) error       { s.linger = n; return nil }
 func (s *testSocket) Write(p []byte) (int, error) { return s.write(p) }
 func (s *testSocket) OutboundBuffered() int       { return s.buffered }
 

@@ -21,6 +21,7 @@ import (
 // reports that also of a connection that it lost meanwhile. So no time-out is needed to notice a lost one.
 type Dial struct {
 	conn *Conn
+	peer peer // written before the connection is enrolled
 }
 
 // errLostDial stands for a connection that gnet closed while it took it over, which it does not report.
@@ -45,8 +46,12 @@ func (c *Conn) dial() {
 // connectAndEnroll returns when OnOpen was called, or will not be.
 func (d *Dial) connectAndEnroll() error {
 	c := d.conn
-	nc, err := c.Node.connect(c.Node.ctx, purpose{proto: c.Proto, db: c.DB, replica: c.Replica})
+	nc, err := c.Node.connect(c.Node.ctx, purpose{proto: c.Proto, db: c.DB, replica: c.Replica}, &d.peer)
 	if err != nil {
+		return err
+	}
+	if err := resetOnClose(nc); err != nil {
+		_ = nc.Close()
 		return err
 	}
 	enrolled, err := c.loop.Enroll(gnet.NewContext(c.Node.ctx, d), nc)
@@ -74,6 +79,7 @@ func (d *Dial) Opened(gc gnet.Conn, now int64) *Conn {
 	}
 	c.underway, c.dialAt = nil, 0
 	c.gc, c.state, c.dials, c.dialErr, c.lastReply, c.openedAt = gc, stateUp, 0, nil, now, now
+	c.peer, c.ServerID, c.echo.on = d.peer, d.peer.id, d.peer.echoes
 	c.Node.conns.Add(1)
 	c.Node.Report(nil)
 	if c.Feed != nil {

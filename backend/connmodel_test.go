@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -44,6 +45,7 @@ func (r *modelRequest) want() []byte { return fmt.Appendf(nil, "*2\r\n:%d\r\n$5\
 
 // connModel drives a Conn and knows what has to come out: each request has one outcome, its own.
 type connModel struct {
+	t      *testing.T
 	conn   *Conn
 	socket *testSocket
 	now    int64
@@ -53,7 +55,20 @@ type connModel struct {
 	owed     []byte // what the server has yet to send
 	served   int    // requests that owed has begun to answer
 	progress int64  // when a part of a reply came, or a tick found less in the socket
+	received int64  // when a part of a reply came
 	buffered int    // in the socket at the last tick
+}
+
+// begin begins anew with a connection of its own.
+func (m *connModel) begin() {
+	opts := testOptions()
+	opts.MaxQueued = 1 << 40
+	c, socket, _ := connOn(m.t, opts)
+	*m = connModel{t: m.t, conn: c, socket: socket, now: m.now + 1}
+	socket.write = func(p []byte) (int, error) {
+		m.written += len(p)
+		return len(p), nil
+	}
 }
 
 func (m *connModel) send(t *rapid.T) {
@@ -92,7 +107,7 @@ func (m *connModel) serve(t *rapid.T) {
 		t.Fatal(err)
 	}
 	m.owed = m.owed[n:]
-	m.progress = m.now
+	m.progress, m.received = m.now, m.now
 }
 
 func (m *connModel) tick(t *rapid.T) {
@@ -101,8 +116,21 @@ func (m *connModel) tick(t *rapid.T) {
 		m.progress = m.now
 	}
 	m.buffered = m.socket.buffered
-	m.conn.Tick(m.now)
 	timeout := int64(testOptions().RequestTimeout)
+	late := slices.ContainsFunc(m.all, func(r *modelRequest) bool { return !r.sent && m.now-r.start > timeout })
+	stuck := late && m.now-m.progress > timeout
+	hung := slices.ContainsFunc(m.all, func(r *modelRequest) bool {
+		return !r.done && m.now-max(r.start, m.received) >= int64(m.conn.Node.Options().HungAfter())
+	})
+	ok := m.conn.Tick(m.now)
+	if ok && (stuck || hung) || !ok && !late && !hung {
+		t.Fatalf("late: %v, stuck: %v, hung: %v, kept: %v", late, stuck, hung, ok)
+	}
+	if !ok {
+		m.end(t)
+		m.begin()
+		return
+	}
 	for _, r := range m.all {
 		late, still := m.now-r.start > timeout, m.now-m.progress > timeout
 		timedOut := r.failure != nil
@@ -154,14 +182,8 @@ func (m *connModel) end(t *rapid.T) {
 // A connection under any interleaving of sending, writing, replies in pieces, timeouts and its end.
 func TestConnModel(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		opts := testOptions()
-		opts.MaxQueued = 1 << 40
-		c, socket, _ := connOn(t, opts)
-		m := &connModel{conn: c, socket: socket, now: 1}
-		socket.write = func(p []byte) (int, error) {
-			m.written += len(p)
-			return len(p), nil
-		}
+		m := &connModel{t: t}
+		m.begin()
 		rt.Repeat(map[string]func(*rapid.T){
 			"send": m.send, "flush": m.flush, "serve": m.serve, "tick": m.tick, "": m.check,
 		})

@@ -12,7 +12,15 @@ func (c *Conn) Send(req []byte, owner Owner, tag uint32, now int64) error {
 		c.dial()
 	}
 	c.queue(req, owner, tag, now)
+	c.echoBehind(now)
 	return nil
+}
+
+// echoBehind checks the order of replies behind a request, in a build that does so each time.
+func (c *Conn) echoBehind(now int64) {
+	if echoEach && c.echo.on && c.state == stateUp && !c.Dedicated && c.Feed == nil {
+		c.sendEcho(now)
+	}
 }
 
 // SendAll is Send for several requests that must not be parted: batch holds them, one behind the other, and sizes says
@@ -26,6 +34,7 @@ func (c *Conn) SendAll(first [][]byte, batch []byte, sizes []int, owner Owner, t
 		c.queue(batch[:size], owner, tag+uint32(i), now)
 		batch = batch[size:]
 	}
+	c.echoBehind(now)
 	return nil
 }
 
@@ -45,6 +54,7 @@ func (c *Conn) SendBehind(first [][]byte, req []byte, owner Owner, tag uint32, n
 		return err
 	}
 	c.queue(req, owner, tag, now)
+	c.echoBehind(now)
 	return nil
 }
 

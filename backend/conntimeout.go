@@ -20,7 +20,12 @@ func (c *Conn) Tick(now int64) bool {
 		}
 		c.buffered = left
 	}
+	if c.stuck(now - int64(c.timeout(opts))) {
+		return false
+	}
 	late := c.expireLate(now, opts)
+	c.echo.wanted = c.echo.wanted || late > 0
+	c.checkOrder(now)
 	if late > 0 && c.state == stateUp && !c.Aside {
 		c.Node.Report(ErrTimeout)
 	}
@@ -34,6 +39,20 @@ func (c *Conn) Tick(now int64) bool {
 	}
 	oldest := max(c.fifo.at(0).start, c.lastReply)
 	return c.state != stateUp || now-oldest < int64(opts.HungAfter())
+}
+
+// stuck reports whether a request from before the given time has not left yet, though the Conn is up: the server takes nothing
+// in. Nothing of it may leave any more, because its client is about to be told that its time is over; and whatever was sent is
+// older, and its time is over too. So the Conn is given up.
+func (c *Conn) stuck(before int64) bool {
+	if c.state != stateUp || c.Unsent() == 0 || c.Feed != nil || c.moving(before) {
+		return false
+	}
+	at, i := c.log.consumed, 0
+	for ; at < c.log.sent; i++ {
+		at += uint64(c.fifo.at(i).size)
+	}
+	return c.fifo.at(i).start < before
 }
 
 // expireLate fails the requests that have waited for too long and returns how many.
@@ -64,6 +83,12 @@ func (c *Conn) expire(before int64) int {
 	}
 	late := 0
 	for c.expired < c.fifo.len() && c.fifo.at(c.expired).start < before {
+		if e := c.fifo.at(c.expired); e.owner == &c.echo && c.state == stateUp {
+			c.expired++ // Its answer is looked at, however late.
+			c.echo.late++
+			c.expiredBytes += e.size
+			continue
+		}
 		late++
 		if c.state != stateUp {
 			c.failOldest(c.timeoutError())

@@ -19,7 +19,7 @@ type Control struct {
 
 // OpenControl connects, to a replica that keys are to be read from with replica set. It blocks up to Options.DialTimeout.
 func (n *Node) OpenControl(ctx context.Context, replica bool) (*Control, error) {
-	conn, err := n.connect(ctx, purpose{proto: 2, replica: replica})
+	conn, err := n.connect(ctx, purpose{proto: 2, replica: replica}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -5,12 +5,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"sluice/internal/clock"
 	"sluice/proxy/resp"
 )
 
@@ -27,9 +30,17 @@ type purpose struct {
 	replica   bool // for reads from a replica
 }
 
-// connect dials the node and greets it: HELLO 3 or AUTH, CLIENT SETNAME, SELECT, READONLY. It blocks up to
-// Options.DialTimeout; never call it on a loop.
-func (n *Node) connect(ctx context.Context, use purpose) (net.Conn, error) {
+// peer is what the greeting of a connection has shown of its other end.
+type peer struct {
+	id     int64  // what the server calls the connection, see CLIENT ID; 0 when it does not say
+	at     int64  // clock.Now when it was greeted
+	local  string // our address, as the server sees it unless something translates addresses
+	echoes bool   // it answers ECHO
+}
+
+// connect dials the node and greets it: HELLO 3 or AUTH, SELECT, READONLY, CLIENT SETNAME; then it asks for what goes into
+// to, if that is not nil. It blocks up to Options.DialTimeout; never call it on a loop.
+func (n *Node) connect(ctx context.Context, use purpose, to *peer) (net.Conn, error) {
 	opts := n.Options()
 	ctx, cancel := context.WithTimeout(ctx, opts.DialTimeout)
 	defer cancel()
@@ -42,7 +53,7 @@ func (n *Node) connect(ctx context.Context, use purpose) (net.Conn, error) {
 	}
 	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
 	defer stop()
-	if err := n.greet(nc, opts, use); err != nil {
+	if err := n.greet(nc, opts, use, to); err != nil {
 		_ = nc.Close()
 		return nil, err
 	}
@@ -57,7 +68,7 @@ func (n *Node) connect(ctx context.Context, use purpose) (net.Conn, error) {
 	return nc, nil
 }
 
-func (n *Node) greet(nc net.Conn, opts *Options, use purpose) error {
+func (n *Node) greet(nc net.Conn, opts *Options, use purpose, to *peer) error {
 	g := greeter{addr: n.Addr, replies: replyReader{conn: nc}}
 	proto, db := use.proto, use.db
 	user := opts.User
@@ -83,13 +94,49 @@ func (n *Node) greet(nc net.Conn, opts *Options, use purpose) error {
 	if use.replica && opts.Cluster {
 		g.may("READONLY") // Dragonfly's replicas need none and take it; a refusal shows in the first MOVED.
 	}
+	var name []string
 	if opts.Name != "" {
-		g.may("CLIENT", "SETNAME", opts.Name)
+		name = []string{"CLIENT", "SETNAME", opts.Name}
+	}
+	if to == nil {
+		g.all(name)
+		return g.err
+	}
+	number := appendEchoed(nil, rand.Uint64())
+	replies := g.all(name, []string{"CLIENT", "ID"}, []string{"ECHO", string(number[len(number)-2-echoSize : len(number)-2])})
+	if g.err == nil {
+		to.local, to.at = nc.LocalAddr().String(), clock.Now()
+		to.id = integer(replies[len(replies)-2]) // CLIENT ID is there since Redis 5.0.
+		to.echoes = g.isEcho(replies[len(replies)-1], number)
+	}
+	if g.err == nil && len(g.replies.buf) > 0 {
+		g.err = fmt.Errorf("dial %s: %w: %w", g.addr, ErrGreeting, errShifted)
 	}
 	return g.err
 }
 
-// greeter sends one command at a time and reads its reply. It stops at the first error.
+// isEcho checks that the reply to ECHO is the number. It returns false when the server does not know the command.
+func (g *greeter) isEcho(reply, number []byte) bool {
+	if reply[0] == '-' {
+		return false
+	}
+	if string(reply) != string(number) {
+		g.err = fmt.Errorf("dial %s: %w: ECHO: %w", g.addr, ErrGreeting, errShifted)
+	}
+	return g.err == nil
+}
+
+// integer reads an integer reply; any other is 0.
+func integer(reply []byte) int64 {
+	digits, ok := bytes.CutPrefix(reply, []byte(":"))
+	n, err := strconv.ParseInt(string(bytes.TrimSpace(digits)), 10, 64)
+	if !ok || err != nil {
+		return 0
+	}
+	return n
+}
+
+// greeter sends commands and reads their replies. It stops at the first error.
 type greeter struct {
 	addr    string
 	replies replyReader
@@ -107,18 +154,33 @@ func (g *greeter) must(args ...string) {
 
 // may runs a command whose error reply does not matter.
 func (g *greeter) may(args ...string) []byte {
+	replies := g.all(args)
 	if g.err != nil {
 		return nil
 	}
-	_, err := g.replies.conn.Write(resp.AppendCommand(nil, args...))
-	var reply []byte
-	if err == nil {
+	return replies[0]
+}
+
+// all runs commands whose error replies do not matter, at once; empty ones are left out.
+func (g *greeter) all(commands ...[]string) (replies [][]byte) {
+	commands = slices.DeleteFunc(commands, func(args []string) bool { return len(args) == 0 })
+	if g.err != nil || len(commands) == 0 {
+		return nil
+	}
+	var out []byte
+	for _, args := range commands {
+		out = resp.AppendCommand(out, args...)
+	}
+	_, err := g.replies.conn.Write(out)
+	for i := 0; i < len(commands) && err == nil; i++ {
+		var reply []byte
 		reply, err = g.replies.next()
+		replies = append(replies, reply)
 	}
 	if err != nil {
-		g.err = fmt.Errorf("dial %s: %s: %w", g.addr, args[0], err)
+		g.err = fmt.Errorf("dial %s: %s: %w", g.addr, commands[max(0, len(replies)-1)][0], err)
 	}
-	return reply
+	return replies
 }
 
 // isLocal reports whether a dial failed for want of something on this machine.

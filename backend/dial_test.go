@@ -157,7 +157,7 @@ func greetWith(opts Options, proto, db int, replies ...string) (commands []strin
 		}
 	}()
 	n := NewNode(0, "test:1", &opts)
-	err = n.greet(ours, &opts, purpose{proto: proto, db: db})
+	err = n.greet(ours, &opts, purpose{proto: proto, db: db}, nil)
 	_ = ours.Close()
 	<-done
 	n.Retire()
@@ -209,7 +209,7 @@ func TestConnectGivesUp(t *testing.T) {
 	opts := testOptions()
 	opts.Name, opts.DialTimeout = "me", 20*time.Millisecond
 	n := NewNode(0, hole.Addr().String(), &opts)
-	if _, err := n.connect(t.Context(), purpose{proto: 2}); err == nil || !strings.Contains(err.Error(), "CLIENT: ") {
+	if _, err := n.connect(t.Context(), purpose{proto: 2}, nil); err == nil || !strings.Contains(err.Error(), "CLIENT: ") {
 		t.Errorf("connect: %v", err)
 	}
 	opts.DialTimeout = testWait

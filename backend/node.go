@@ -32,6 +32,8 @@ type Node struct {
 	dials   sync.WaitGroup
 	breaker atomic.Pointer[breaker]
 
+	halfOpens halfOpens
+
 	failing    atomic.Bool  // an event since the last success was a failure
 	conns      atomic.Int32 // connections that are up, over all loops
 	users      atomic.Int32 // Conns that are not closed, over all loops

@@ -146,7 +146,7 @@ func (p *probe) ask(ctx context.Context, o *Observation) error {
 	if beat != nil && !beat.Write {
 		o.Heartbeat = oldestHeartbeat(replies[2:])
 	}
-	return nil
+	return p.node.endHalfOpen(ctx, p.control)
 }
 
 // commands write heartbeats, or read them.

@@ -16,9 +16,9 @@ const barrierCheck = time.Millisecond
 
 // AwaitAnswered waits until everything is answered that was sent to the nodes at addrs, or queued for them, up to
 // now. Called after a topology that locks slots was put into force, it means that no command of these slots is in
-// flight: new ones are held, and those of clients that have gone in the meantime count too. (What was sent on a
-// connection that has been lost since may still lie in the socket of a server that does not read it.) It waits for
-// other commands on the same connections as well, but for those that block. The error, when ctx ends before, names who owes
+// flight: new ones are held, and those of clients that have gone in the meantime count too. So does what was sent on a
+// connection that was given up, until the server has ended that, too (backend.Node.HalfOpen). It waits for other
+// commands on the same connections as well, but for those that block. The error, when ctx ends before, names who owes
 // answers. Not to be called on a loop; safe for concurrent use.
 func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
 	if !p.server.running.Load() {
@@ -49,11 +49,11 @@ func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
 	onLoops(func(l *loop) []barrierMark { return l.barrier(p, nodes) })
 	check := time.NewTicker(barrierCheck)
 	defer check.Stop()
-	for len(marks) > 0 {
+	for len(marks)+halfOpen(nodes) > 0 {
 		select {
 		case <-check.C:
 		case <-ctx.Done():
-			return fmt.Errorf("not answered yet: %s", describeMarks(marks))
+			return fmt.Errorf("not answered yet: %s", describeMarks(marks, nodes))
 		}
 		last := marks
 		onLoops(func(l *loop) []barrierMark { return unanswered(l, last) })
@@ -135,8 +135,22 @@ func unanswered(l *loop, marks []barrierMark) []barrierMark {
 	return left
 }
 
-func describeMarks(marks []barrierMark) string {
+// halfOpen is the number of connections to nodes that were given up and that the servers may still read.
+func halfOpen(nodes []*backend.Node) int {
+	n := 0
+	for _, node := range nodes {
+		n += node.HalfOpen()
+	}
+	return n
+}
+
+func describeMarks(marks []barrierMark, nodes []*backend.Node) string {
 	var names []string
+	for _, node := range nodes {
+		if n := node.HalfOpen(); n > 0 {
+			names = append(names, fmt.Sprintf("%s (which may still read %d connections that were given up)", node.Addr, n))
+		}
+	}
 	seen := make(map[string]bool)
 	for _, m := range marks {
 		if !seen[m.conn.Node.Addr] {

@@ -55,8 +55,6 @@ const (
 	leastBlock = time.Millisecond
 )
 
-var clientIDRequest = []byte("*2\r\n$6\r\nCLIENT\r\n$2\r\nID\r\n")
-
 func cmdBlock(c *client, q request) bool {
 	slot, _, refusal := c.slotOf(q)
 	if refusal != "" {
@@ -130,11 +128,7 @@ func (x *blocking) send(node *backend.Node, ask bool) (refusal string) {
 	}
 	x.conn, x.recalled, x.freed = b, false, false
 	var err error
-	if b.ServerID == 0 && !x.sliced {
-		err = b.Send(clientIDRequest, serverID{b, x}, 0, l.now)
-	}
 	switch {
-	case err != nil:
 	case x.tails.open():
 		err = x.askTails(b, ask)
 	case ask:
@@ -295,27 +289,7 @@ func (x *blocking) abandon() {
 	}
 }
 
-// serverID notes what the server calls a connection. x, if not nil, is the command behind the question.
-type serverID struct {
-	conn *backend.Conn
-	x    *blocking
-}
-
-func (s serverID) Reply(_ uint32, r backend.Reply) {
-	n, ok := integerReply(r.Data)
-	if !ok {
-		return
-	}
-	s.conn.ServerID = n
-	if s.x != nil && s.x.conn == s.conn && s.x.recalled {
-		s.x.recall() // It could not be told before.
-	}
-}
-
-func (s serverID) Fail(uint32, backend.Failure) {}
-
 var (
 	_ errand        = (*blocking)(nil)
 	_ backend.Owner = (*blocking)(nil)
-	_ backend.Owner = serverID{}
 )

@@ -59,7 +59,7 @@ func fakeGreetings() map[string]string {
 	info := "redis_version:5.0.14\r\nrole:master\r\n"
 	return map[string]string{
 		"PING": "+PONG\r\n", "CLIENT": "+OK\r\n", "AUTH": "+OK\r\n", "SELECT": "+OK\r\n",
-		"HELLO": "-ERR unknown command 'HELLO'\r\n", "ROLE": "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
+		"HELLO": "-ERR unknown command 'HELLO'\r\n", "ECHO": "-ERR unknown command 'ECHO'\r\n", "ROLE": "*3\r\n$6\r\nmaster\r\n:0\r\n*0\r\n",
 		"INFO": "$" + strconv.Itoa(len(info)) + "\r\n" + info + "\r\n",
 	}
 }

@@ -47,6 +47,10 @@ func (x *blocking) recall() {
 	if x.sliced {
 		return
 	}
+	if !b.Up() { // Nothing has left, and it is held like any request then.
+		l.closeBackend(b, errClosed)
+		return
+	}
 	l.unblock(b, "TIMEOUT", func(reply []byte, err error) {
 		switch {
 		case x.conn != b || !x.recalled:

@@ -81,20 +81,21 @@ func (p *testProxy) wantBarrier(t testing.TB, addrs ...string) {
 	}
 }
 
-// A client that has just been sent to a server is let go as well when its slot is locked: the server has not said yet how
-// it calls the connection.
-func TestLockBeforeTheServerHasNamedTheConnection(t *testing.T) {
+// A client whose blocking command waits for its connection is let go as well when its slot is locked.
+func TestLockBeforeTheConnectionIsUp(t *testing.T) {
 	server := startBlocker(t)
 	specs := evenly(codisModel, server.addr())
 	p := startProxy(t, codisModel, specs, holding(never), faultOptions(nil))
 	c := p.dial(t)
 	c.request("BLPOP", "k", "0")
-	server.await(t, 1, "BLPOP k 0")
+	server.await(t, 1, "CLIENT ID")
 	p.setTable(t, specs, lock(codisModel, "k"))
-	p.onEachLoop(t.Context(), func(*loop) {}) // The lock has come to the loop.
-	close(server.named)
 	p.wantBarrier(t, server.addr())
 	p.awaitHeld(t, 1)
+	close(server.named)
+	if n := server.count("BLPOP k 0"); n != 0 {
+		t.Errorf("BLPOP was sent %d times", n)
+	}
 }
 
 // The request to let go comes on another connection than the BLPOP and may be there first.

@@ -72,11 +72,6 @@ func cmdWait(c *client, q request) bool {
 // send asks a server, on the connection that is the last of asked.
 func (w *waiting) send(b *backend.Conn, raw []byte) error {
 	l := w.client.loop
-	if b.ServerID == 0 && w.client.pool.Family.Unblocks {
-		if err := b.Send(clientIDRequest, serverID{conn: b}, 0, l.now); err != nil {
-			return err
-		}
-	}
 	if err := b.Send(pingRequest, nil, 0, l.now); err != nil {
 		return err
 	}

@@ -1,0 +1,134 @@
+package backend
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"sluice/internal/clock"
+)
+
+// A connection that was given up with requests unanswered is half open: requests may lie in the server's receive buffer,
+// where a reset does not reach them, and a server that was frozen runs them when it wakes up. Their clients were told that
+// the outcome is unknown, so that is allowed; but no slot may change hands before it is over, or such a write could be
+// carried to the new owner and undo one that was acknowledged there. So the node remembers these connections, and the probe
+// has the server end them: what CLIENT LIST does not show any more can't run anything (Redis works on one command at a time;
+// a Pika may have one in hand still, in another thread).
+//
+//	given up --> half open --CLIENT LIST without it--> forgotten
+//	                |  ^
+//	                v  | CLIENT KILL, if CLIENT LIST has it
+//
+// It is forgotten, too, when the server does not know CLIENT LIST or KILL, and after Options.HungAfter: a server that does
+// not even answer a probe for so long must not keep its slots for ever.
+
+// halfOpen is a connection that Sluice has ended and its server maybe not.
+type halfOpen struct {
+	id      int64  // what the server calls it, 0 when that is not known
+	local   string // our address on it
+	greeted int64  // clock.Now when it was greeted
+	ended   int64  // clock.Now when it was given up
+}
+
+// halfOpens are those of a node. Safe for concurrent use; no request comes here.
+type halfOpens struct {
+	mu   sync.Mutex
+	list []halfOpen
+}
+
+// addHalfOpen remembers a connection that ends because of err.
+func (n *Node) addHalfOpen(c *Conn, err error) {
+	if c.log.sent == c.log.consumed || endedByPeer(err) {
+		return
+	}
+	h := &n.halfOpens
+	h.mu.Lock()
+	h.list = append(h.list, halfOpen{id: c.ServerID, local: c.peer.local, greeted: c.peer.at, ended: clock.Now()})
+	h.mu.Unlock()
+	n.Kick()
+}
+
+// endedByPeer reports whether a connection ended because its other end is gone.
+func endedByPeer(err error) bool {
+	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// HalfOpen is the number of connections that were given up and that the server may still read requests from. Safe for
+// concurrent use.
+func (n *Node) HalfOpen() int {
+	h := &n.halfOpens
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	oldest := clock.Now() - int64(n.Options().HungAfter())
+	h.list = slices.DeleteFunc(h.list, func(o halfOpen) bool { return o.ended < oldest })
+	return len(h.list)
+}
+
+// endHalfOpen has the server end the connections that were given up. Only the probe calls it.
+func (n *Node) endHalfOpen(ctx context.Context, control *Control) error {
+	if n.HalfOpen() == 0 {
+		return nil
+	}
+	n.halfOpens.mu.Lock()
+	gone := slices.Clone(n.halfOpens.list)
+	n.halfOpens.mu.Unlock()
+	replies, err := control.Do(ctx, []string{"CLIENT", "LIST"})
+	if err != nil {
+		return err
+	}
+	var kills [][]string
+	for line := range bytes.Lines(replies[0]) {
+		if kill := n.killOf(string(line), gone); kill != nil {
+			kills = append(kills, kill)
+		}
+	}
+	if len(kills) > 0 {
+		if replies, err = control.Do(ctx, kills...); err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(replies, func(r []byte) bool { return bytes.HasPrefix(r, []byte("-NOPERM")) }) {
+			n.Kick() // To see that they are gone.
+			return nil
+		}
+	}
+	n.halfOpens.mu.Lock()
+	n.halfOpens.list = slices.DeleteFunc(n.halfOpens.list, func(o halfOpen) bool { return slices.Contains(gone, o) })
+	n.halfOpens.mu.Unlock()
+	return nil
+}
+
+// killOf is the command that ends the client in a line of CLIENT LIST if that is one of gone, nil if it is not. The lines of
+// Redis have id=, addr=, name= and age=, those of Pika addr= only.
+func (n *Node) killOf(line string, gone []halfOpen) []string {
+	fields := make(map[string]string)
+	for _, field := range strings.Fields(line) {
+		name, value, _ := strings.Cut(field, "=")
+		fields[name] = value
+	}
+	for _, o := range gone {
+		switch {
+		case o.id == 0 && fields["addr"] == o.local:
+			return []string{"CLIENT", "KILL", o.local}
+		case o.id != 0 && fields["id"] == strconv.FormatInt(o.id, 10) && n.isAge(fields["age"], o):
+			return []string{"CLIENT", "KILL", "ID", fields["id"]}
+		}
+	}
+	return nil
+}
+
+// isAge reports whether a client that is so many seconds old can be o. A server that was restarted gives numbers out again,
+// and must not be made to end another connection of the same number.
+func (n *Node) isAge(seconds string, o halfOpen) bool {
+	age, err := strconv.ParseInt(seconds, 10, 64)
+	const slack = 2 * time.Second
+	least := time.Duration(clock.Now() - o.greeted)
+	most := least + n.Options().DialTimeout
+	return err != nil || time.Duration(age)*time.Second >= least-slack && time.Duration(age)*time.Second <= most+slack
+}

@@ -1,0 +1,68 @@
+package backend
+
+import (
+	"errors"
+	"io"
+	"os"
+	"slices"
+	"syscall"
+	"testing"
+
+	"sluice/internal/clock"
+)
+
+// A connection on which something is owed is reset when it ends, any other is closed; the node remembers those whose server
+// may still have something to read.
+func TestEndOfAConnection(t *testing.T) {
+	lost := errors.New("lost")
+	f := func(name string, end func(c *Conn, r *recorder), linger, halfOpen int) {
+		t.Helper()
+		c, socket, _ := connOn(t, testOptions())
+		end(c, new(recorder))
+		if socket.linger != linger {
+			t.Errorf("%s: linger %d, want %d", name, socket.linger, linger)
+		}
+		if n := c.Node.HalfOpen(); n != halfOpen {
+			t.Errorf("%s: %d half open, want %d", name, n, halfOpen)
+		}
+	}
+	send := func(c *Conn, r *recorder) {
+		mustSend(t, c, r, 1, "req")
+		c.Flush()
+	}
+	f("idle", func(c *Conn, _ *recorder) { c.Close(lost) }, -1, 0)
+	f("answered", func(c *Conn, r *recorder) { send(c, r); _ = c.Receive([]byte("+OK\r\n"), 2); c.Close(lost) }, -1, 0)
+	f("owed", func(c *Conn, r *recorder) { send(c, r); c.Close(lost) }, 0, 1)
+	f("not sent", func(c *Conn, r *recorder) { mustSend(t, c, r, 1, "req"); c.Close(lost) }, 0, 0)
+	f("timed out", func(c *Conn, r *recorder) { send(c, r); c.Tick(1 << 40); c.Close(lost) }, 0, 1)
+	f("panic", func(c *Conn, r *recorder) { send(c, r); c.Abandon(lost) }, 0, 1)
+	f("ended by the server", func(c *Conn, r *recorder) { send(c, r); c.Close(io.EOF) }, 0, 0)
+	f("reset by the server", func(c *Conn, r *recorder) {
+		send(c, r)
+		c.Close(os.NewSyscallError("read", syscall.ECONNRESET))
+	}, 0, 0)
+}
+
+// The lines of CLIENT LIST that are those of a connection that was given up.
+func TestKillOf(t *testing.T) {
+	opts := testOptions()
+	opts.DialTimeout = 1e9
+	n := NewNode(0, "192.0.2.1:6379", &opts)
+	defer n.Retire()
+	ago := int64(100e9)
+	now := clock.Now()
+	gone := []halfOpen{{id: 7, local: "10.0.0.1:50000", greeted: now - ago}, {local: "10.0.0.1:50001", greeted: now - ago}}
+	f := func(line string, want ...string) {
+		t.Helper()
+		if got := n.killOf(line, gone); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", line, got, want)
+		}
+	}
+	f("id=7 addr=192.168.0.1:1 fd=8 name=sluice age=100 idle=1\n", "CLIENT", "KILL", "ID", "7")
+	f("id=7 addr=192.168.0.1:1 fd=8 name=sluice age=3 idle=1\n") // Another process gave the number out again.
+	f("id=7 addr=192.168.0.1:1 fd=8 name=sluice age=200 idle=1\n")
+	f("id=8 addr=10.0.0.1:50000 fd=8 age=100\n")
+	f("addr=10.0.0.1:50001 fd=73 idle=0\n", "CLIENT", "KILL", "10.0.0.1:50001") // Pika
+	f("addr=10.0.0.1:50002 fd=73 idle=0\n")
+	f("\n")
+}
