@@ -14,8 +14,8 @@ type GroupID string
 type Node struct {
 	// Addr is host:port.
 	Addr string
-	// Index is dense and unique among the nodes of one pool for the life of the process: an address that
-	// comes back gets its old index. Loops keep their connections in slices by it.
+	// Index is dense and unique among the nodes of one Table. A node keeps it from Table to Table while each names it;
+	// when one does not, the next node may get it.
 	Index int
 }
 
@@ -93,13 +93,14 @@ func (t *Table) Ranges(g *Group) []Range {
 // Uncovered lists the slots that nobody owns.
 func (t *Table) Uncovered() []Range { return t.Ranges(nil) }
 
-// Builder makes the Tables of one pool and hands out the node indexes. Not safe for concurrent use: the
+// Builder makes the Tables of one pool and hands out the node indexes, of which it needs no more than the largest Table has
+// nodes. Not safe for concurrent use: the
 // pool's one consumer of topology owns it.
 type Builder struct {
 	model Model
 	epoch uint64
-	nodes map[string]*Node
-	moves map[Slot]*Move // of the last Table
+	nodes map[string]*Node // of the last Table, and while one is built those it names
+	moves map[Slot]*Move   // of the last Table
 }
 
 // NewBuilder returns a Builder for a pool of the given model.
@@ -161,6 +162,7 @@ func (b *Builder) Build(spec Spec) (*Table, error) {
 	t.Nodes = t.collectNodes()
 	b.epoch++
 	b.moves = moves
+	b.forget(t)
 	return t, nil
 }
 
@@ -206,10 +208,30 @@ func (b *Builder) movedTo(t *Table, addr string) *Group {
 func (b *Builder) node(addr string) *Node {
 	n := b.nodes[addr]
 	if n == nil {
-		n = &Node{Addr: addr, Index: len(b.nodes)}
+		n = &Node{Addr: addr, Index: b.freeIndex()}
 		b.nodes[addr] = n
 	}
 	return n
+}
+
+// freeIndex is the lowest index that no node has.
+func (b *Builder) freeIndex() int {
+	taken := make([]bool, len(b.nodes)+1)
+	for _, n := range b.nodes {
+		if n.Index < len(taken) {
+			taken[n.Index] = true
+		}
+	}
+	return slices.Index(taken, false)
+}
+
+// forget drops the nodes that t does not name.
+func (b *Builder) forget(t *Table) {
+	named := make(map[*Node]bool, len(t.Nodes))
+	for _, n := range t.Nodes {
+		named[n] = true
+	}
+	maps.DeleteFunc(b.nodes, func(_ string, n *Node) bool { return !named[n] })
 }
 
 func (t *Table) collectNodes() []*Node {

@@ -1,6 +1,7 @@
 package router
 
 import (
+	"fmt"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -109,4 +110,37 @@ func TestSameDivision(t *testing.T) {
 	f(false, table(group("1", "a:1", 0, 1), group("2", "b:1", 2, 2)))
 	f(false, table(group("1", "a:1", 0, 1), group("2", "b:1", 2, 2), group("3", "c:1", 3, 3)))
 	f(false, table(group("1", "a:1", 0, 1)))
+}
+
+// Nodes that come and go need no more indexes than there are nodes at one time, and who stays keeps its own.
+func TestIndexesAreReused(t *testing.T) {
+	b := NewBuilder(CodisModel(16))
+	build := func(addrs ...string) *Table {
+		t.Helper()
+		var spec Spec
+		for i, addr := range addrs {
+			spec.Groups = append(spec.Groups, GroupSpec{ID: GroupID(addr), Master: addr, Slots: []Range{{Slot(i), Slot(i)}}})
+		}
+		table, err := b.Build(spec)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return table
+	}
+	stays := build("a:1", "b:1", "c:1").Owner(1).Master
+	build("a:1", "b:1", "c:1", "d:1", "e:1")
+	build("b:1", "e:1") // Fewer nodes than the highest index.
+	for i := range 1000 {
+		table := build(fmt.Sprint("x", i, ":1"), "b:1", fmt.Sprint("y", i, ":1"))
+		if table.Owner(1).Master != stays {
+			t.Fatal("who stays is another node")
+		}
+		seen := make(map[int]bool)
+		for _, n := range table.Nodes {
+			if n.Index > 5 || seen[n.Index] {
+				t.Fatalf("table %d: index %d", i, n.Index)
+			}
+			seen[n.Index] = true
+		}
+	}
 }
