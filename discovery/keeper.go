@@ -37,9 +37,9 @@ import (
 //     apart. The first event after a quiet time waits for nothing.
 //   - Tables are applied in the order of their epochs, from one goroutine.
 //
-// What a MOVED says is taken for true, but its harm is bounded: pending events are at most one per slot, and
-// at most maxLearnt addresses enter the pool that no snapshot has named, because a node keeps its index in
-// every loop for the life of the process.
+// What a MOVED says of a node that the source names is taken for true. One that points anywhere else is not: nobody gets
+// requests, or a password, because some server says so. The source is asked at once; when it names the node the next
+// MOVED, which comes from whoever is still redirected, counts.
 const (
 	// overrideLife is twice and more the time a cluster needs to agree after a move or an election, and
 	// short enough that a wrong MOVED is forgotten. Families whose nodes do not learn of a move by themselves
@@ -48,8 +48,6 @@ const (
 	// minBuildGap bounds the work in a storm of MOVED to 200 Tables per second; a client that is redirected
 	// for 5 ms longer does not notice.
 	minBuildGap = 5 * time.Millisecond
-	// maxLearnt is far above the nodes that join a pool between two snapshots.
-	maxLearnt = 256
 )
 
 // Config is what a Keeper needs. All fields but Log are required.
@@ -81,7 +79,6 @@ type Keeper struct {
 	ground    Snapshot // said, with the adoptions
 	owners    []string // By slot: the master in ground; nil before the first good snapshot.
 	known     map[string]bool
-	learnt    map[string]bool // Addresses that only MOVED has named, ever.
 	overrides map[router.Slot]override
 
 	mu        sync.Mutex
@@ -113,7 +110,7 @@ type Status struct {
 	// Overrides is the number of slots for which MOVED is believed against the source.
 	Overrides int
 	// Moved and Dropped count the events, and those of them that were not believed: an impossible slot or
-	// address, nothing to lay it on, or too many new addresses.
+	// address, nothing to lay it on, or a node that the source does not name.
 	Moved, Dropped uint64
 }
 
@@ -126,7 +123,6 @@ func NewKeeper(cfg Config) *Keeper {
 		cfg:       cfg,
 		wake:      make(chan struct{}, 1),
 		builder:   router.NewBuilder(cfg.Model),
-		learnt:    make(map[string]bool),
 		overrides: make(map[router.Slot]override),
 		adoptions: make(map[router.GroupID]adoption),
 		status:    Status{Source: cfg.Name},
@@ -240,7 +236,7 @@ func (k *Keeper) turn(now time.Time) time.Time {
 	if k.takeHeirs(heirs) {
 		news = true
 	}
-	redirected := k.takeMoved(pending, now)
+	redirected, unbelieved := k.takeMoved(pending, now)
 	expired, next := k.expire(now)
 	if news || redirected || expired {
 		refused = errors.Join(refused, k.build(now, news))
@@ -248,7 +244,7 @@ func (k *Keeper) turn(now time.Time) time.Time {
 	for _, done := range waiting {
 		done <- refused
 	}
-	if redirected {
+	if redirected || unbelieved {
 		k.cfg.Source.Refresh()
 	}
 	return next
@@ -276,20 +272,21 @@ func (k *Keeper) judge(s Snapshot) (bool, error) {
 		}
 	}
 	for slot, o := range k.overrides {
-		if k.owners[slot] != o.against {
+		if k.owners[slot] != o.against || !k.known[o.addr] {
 			delete(k.overrides, slot)
 		}
 	}
 	return true, nil
 }
 
-// takeMoved turns events into overrides and reports whether an owner changed by them.
-func (k *Keeper) takeMoved(pending map[router.Slot]string, now time.Time) bool {
-	var changed bool
+// takeMoved turns events into overrides. It reports whether an owner changed by them, and whether some name a
+// node that the source does not name.
+func (k *Keeper) takeMoved(pending map[router.Slot]string, now time.Time) (changed, unbelieved bool) {
 	var dropped uint64
 	for slot, addr := range pending {
-		if !k.believable(addr) {
+		if !k.known[addr] {
 			dropped++
+			unbelieved = unbelieved || checkAddr(addr) == nil
 			continue
 		}
 		before, overridden := k.overrides[slot]
@@ -306,22 +303,7 @@ func (k *Keeper) takeMoved(pending map[router.Slot]string, now time.Time) bool {
 		k.status.Dropped += dropped
 		k.mu.Unlock()
 	}
-	return changed
-}
-
-// believable reports whether an override may point to addr, and remembers addr if it is new to the pool.
-func (k *Keeper) believable(addr string) bool {
-	if k.owners == nil || checkAddr(addr) != nil {
-		return false
-	}
-	if k.known[addr] || k.learnt[addr] {
-		return true
-	}
-	if len(k.learnt) == maxLearnt {
-		return false
-	}
-	k.learnt[addr] = true
-	return true
+	return changed, unbelieved
 }
 
 // expire drops old overrides, and returns whether there were any and when the next one is due.
