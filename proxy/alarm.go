@@ -30,6 +30,7 @@ func (l *loop) rang() {
 		c.delayed = false
 		c.runDetours()
 	}
+	l.nextTurn()
 	l.runHedges()
 	l.checkHeld()
 }

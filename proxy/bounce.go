@@ -15,7 +15,8 @@ import (
 // bounced looks at an error reply. If that proves that the request was not run, and tells what to do
 // instead, bounced returns true and the client never sees it.
 func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.Reply) bool {
-	verdict := c.judge(c.pipe.at(seq).cmd, r.Data, r.Conn)
+	cmd := c.pipe.at(seq).cmd
+	verdict := c.judge(slot, r.Data, r.Conn)
 	if verdict.Kind == dialect.Pass {
 		return c.lacksScript(to, tag, seq, slot, r)
 	}
@@ -29,6 +30,14 @@ func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.R
 		c.strayed(seq) // Whoever answers in its place may see more.
 	}
 	d := c.detour(to, tag, seq, slot, r.Request)
+	if runsCode(cmd) {
+		if !d.confirm(r, verdict) {
+			d.drop()
+			return false
+		}
+		c.addDetour(d)
+		return true
+	}
 	if !d.obey(verdict, r) {
 		return true
 	}
@@ -52,17 +61,17 @@ func (c *client) strayed(seq uint32) {
 	}
 }
 
-// judge reads an error reply. What can't be acted on is Pass: a redirect in a pool whose slots are not those of a
-// cluster, and what would have to wait where nothing may be held.
-func (c *client) judge(cmd *command.Command, reply []byte, b *backend.Conn) dialect.Verdict {
+// judge reads an error reply to a request on slot. What can't be acted on is Pass: a redirect of another slot, or in a pool
+// whose slots are not those of a cluster, and what would have to wait where nothing may be held.
+func (c *client) judge(slot router.Slot, reply []byte, b *backend.Conn) dialect.Verdict {
 	v := c.pool.Family.Judge(reply, b.Host())
 	switch v.Kind {
 	case dialect.Moved, dialect.Ask:
-		if !c.pool.Model.Cluster() {
+		if !c.pool.Model.Cluster() || v.Slot != slot {
 			return dialect.Verdict{}
 		}
 	case dialect.InTransit, dialect.NoMaster:
-		if c.pool.Settings().Hold.MaxWait == 0 && !b.Replica || isScript(cmd) && !dialect.Exact(reply) {
+		if c.pool.Settings().Hold.MaxWait == 0 && !b.Replica {
 			return dialect.Verdict{}
 		}
 	case dialect.Pass, dialect.Denied:
@@ -202,12 +211,18 @@ func (d *detour) follow(v dialect.Verdict, r backend.Reply) bool {
 		d.addr, d.ask = "", false
 		return d.wait(HoldMoving, answeredWith(r), d.hops <= maxHops)
 	}
-	d.slot, d.addr, d.ask = v.Slot, v.Addr, v.Kind == dialect.Ask
+	d.addr, d.ask = v.Addr, v.Kind == dialect.Ask
 	if d.ask {
 		c.loop.stats.Redirects[RedirectAsk]++
 	} else {
 		c.loop.stats.Redirects[RedirectMoved]++
 		c.pool.moved(v.Slot, v.Addr)
+	}
+	if !c.pool.view.Load().names(v.Addr) {
+		// Nobody gets requests, or a password, because a server says so. The source of topology is asked, and the owner again.
+		c.pool.trouble(r.Conn.Node.Addr)
+		d.addr, d.ask = "", false
+		return d.wait(HoldMoving, fmt.Sprintf("is redirected to %s, which the topology does not name", v.Addr), d.hops <= maxHops)
 	}
 	if d.hops <= quickHops {
 		return true

@@ -9,7 +9,8 @@ import (
 	"sluice/internal/testbed"
 )
 
-// A script may end with any error it likes after it has run. Only the very words of a server prove that it has not.
+// A script may end with any error it likes after it has run. That it has not is proven when the server answers the same to a
+// command that is no script.
 func TestErrorOfAScriptIsItsOwn(t *testing.T) {
 	redis := testbed.Redis(t)
 	c := startProxy(t, codisModel, evenly(codisModel, redis.Addr()), holding(never)).dial(t)
@@ -19,10 +20,9 @@ func TestErrorOfAScriptIsItsOwn(t *testing.T) {
 	}
 
 	server := startFake(t, func() script {
-		bounced := false
+		seen := 0
 		return func(c *scriptedConn, args []string) {
-			if !bounced {
-				bounced = true
+			if seen++; seen <= 2 { // The script, and the question whether that is true.
 				c.reply("-" + loading + "\r\n")
 				return
 			}

@@ -23,28 +23,30 @@ type client struct {
 	id   uint64
 	session
 
-	in       []byte // bytes not dispatched yet; in[:inOff] is done with
-	inOff    int
-	partial  resp.Partial // how much of the request at in[inOff:] was checked
-	out      []byte       // replies of this turn
-	held     int          // bytes of replies that wait for older ones
-	pipe     pipeline
-	tx       transaction // while modeQueueing is on
-	watch    *watch      // nil while no key is watched
-	waiting  *waiting    // a WAIT in flight
-	view     *view       // topology under which the requests in flight were routed
-	recent   *recent     // nil until the client may read from replicas
-	stall    stall
-	detours  []*detour      // oldest first
-	detoured map[string]int // how many of them have a key
-	splits   []*split       // in flight
-	hold     hold           // of the next request
-	waits    []wait         // how long requests in flight were held before
-	seats    [topicKinds]map[string]*seat
-	lastSeat uint64   // order of the newest seat
-	joining  *joining // a SUBSCRIBE that waits for servers
-	pushes   []byte   // messages that came in the middle of a reply
-	holding  holdUse  // what the hold of the client and those of its detours take up
+	in         []byte // bytes not dispatched yet; in[:inOff] is done with
+	inOff      int
+	partial    resp.Partial // how much of the request at in[inOff:] was checked
+	out        []byte       // replies of this turn
+	held       int          // bytes of replies that wait for older ones
+	pipe       pipeline
+	tx         transaction // while modeQueueing is on
+	watch      *watch      // nil while no key is watched
+	waiting    *waiting    // a WAIT in flight
+	view       *view       // topology under which the requests in flight were routed
+	recent     *recent     // nil until the client may read from replicas
+	stall      stall
+	newScripts []newScript    // EVALs in flight, by seq
+	doubts     []doubt        // writes that timed out and may still be run
+	detours    []*detour      // oldest first
+	detoured   map[string]int // how many of them have a key
+	splits     []*split       // in flight
+	hold       hold           // of the next request
+	waits      []wait         // how long requests in flight were held before
+	seats      [topicKinds]map[string]*seat
+	lastSeat   uint64   // order of the newest seat
+	joining    *joining // a SUBSCRIBE that waits for servers
+	pushes     []byte   // messages that came in the middle of a reply
+	holding    holdUse  // what the hold of the client and those of its detours take up
 
 	dirty   bool  // stands in loop.dirtyClients
 	queued  bool  // stands in loop.ready
@@ -69,6 +71,8 @@ const (
 	stallDrain        // the next request must wait until nothing is in flight
 	stallDetour       // requests are on a detour
 	stallHold         // the next request is held
+	stallTurn         // others have their turn first
+	stallOutput       // too many bytes wait to be read by the client
 	stallAlone        // a request that runs alone is in flight
 )
 
@@ -109,7 +113,7 @@ func (c *client) traffic(buf []byte) {
 		c.resume()
 	}
 	c.growHold()
-	if limit := l.server.limits().MaxUnparsed; len(c.in)-c.inOff > limit && !c.closing {
+	if limit := c.inputLimit(); len(c.in)-c.inOff > limit && !c.closing {
 		l.stats.Overflows[OverflowUnparsed]++
 		c.fatal(fmt.Sprintf("ERR Protocol error: more than %d bytes are waiting to be processed", limit))
 	}
@@ -146,7 +150,8 @@ func (c *client) resume() {
 }
 
 // process dispatches the requests in buf and returns how many bytes they took. It stops at an incomplete
-// request, at one that has to wait (then stall is set) and when the client is to be closed.
+// request, at one that has to wait (then stall is set), when others must have their turn or the client must read first (then
+// too), and when the client is to be closed.
 func (c *client) process(buf []byte) int {
 	l := c.loop
 	v := c.pool.view.Load()
@@ -154,9 +159,11 @@ func (c *client) process(buf []byte) int {
 	limits := &settings.Limits
 	l.slowFrom = settings.slowFrom()
 	l.parser.Limits = resp.Limits{MaxArgs: limits.MaxArgs, MaxBulk: limits.MaxBulk}
-	off := 0
+	off, turn := 0, turnUse{}
 	for off < len(buf) && !c.closing && !c.closed {
 		switch {
+		case turn.over(c):
+			return off
 		case len(c.detours) > 0:
 			c.stall = stallDetour
 			return off
@@ -193,7 +200,12 @@ func (c *client) process(buf []byte) int {
 
 // wake makes a stalled client go on when what it waits for has come.
 func (c *client) wake() {
-	if c.stall == stallNone || c.stall == stallHold || c.queued || c.closed {
+	switch c.stall {
+	case stallNone, stallHold, stallTurn, stallOutput: // These end in another way.
+		return
+	case stallDepth, stallDrain, stallDetour, stallAlone:
+	}
+	if c.queued || c.closed {
 		return
 	}
 	if c.stall == stallDepth && c.pipe.len() > c.loop.server.limits().MaxPipeline/2 {
@@ -219,7 +231,7 @@ func (c *client) write(data []byte) {
 	if len(data) >= bigReply {
 		c.push()
 		c.send(data)
-		c.mark() // The output limit is checked in flush.
+		c.mark()
 		return
 	}
 	if len(c.out)+len(data) > earlyFlush {
@@ -243,13 +255,19 @@ func (c *client) push() {
 	c.loop.pool.Put(out)
 }
 
-// send writes to the connection. A failing write closes the client before it returns.
+// send writes to the connection. A failing write closes the client before it returns, and so does one that it does not
+// read.
 func (c *client) send(data []byte) {
 	if c.closed {
 		return
 	}
 	c.loop.stats.ClientBytesOut += uint64(len(data))
-	_, _ = c.conn.Write(data)
+	if _, err := c.conn.Write(data); err != nil || c.closed {
+		return
+	}
+	if waiting := c.conn.OutboundBuffered(); waiting > 0 {
+		c.tooSlow(waiting + c.held)
+	}
 }
 
 // flush writes what was gathered, closes a client that is done and one that does not read.
@@ -274,7 +292,7 @@ func (c *client) flush() {
 // tooSlow closes a client for which more bytes wait than it may leave unread.
 func (c *client) tooSlow(waiting int) bool {
 	limits := c.loop.server.limits()
-	limit, overflow := limits.ClientOutput, OverflowOutput
+	limit, overflow := c.outputLimit(), OverflowOutput
 	if c.subscribed() {
 		limit, overflow = min(limit, limits.pubSubOutput()), OverflowPubSub
 	}
@@ -345,6 +363,7 @@ func (c *client) onClose() {
 	l.pool.Put(c.pushes)
 	c.pushes = nil
 	c.pipe, c.in, c.out, c.detours, c.detoured, c.splits, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil, nil, nil
+	c.doubts, c.newScripts = nil, nil
 	delete(l.clients, c.id)
 	l.stats.ClientsClosed++
 	l.server.clientGone()

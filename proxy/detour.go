@@ -54,6 +54,8 @@ type detour struct {
 	transit transit
 	errand  errand  // nil for a request that takes no more than to be sent
 	script  *reload // not nil: the server lacked the script
+
+	confirming bool // the server was asked whether it stands by what a script said, see confirm
 }
 
 type detourState uint8
@@ -153,7 +155,7 @@ func (c *client) runDetours() {
 // run takes the next step towards the owner of the slot.
 func (d *detour) run() {
 	c := d.client
-	if d.script.waits() {
+	if d.script.waits() || d.confirming {
 		return
 	}
 	if d.addr != "" {
@@ -234,20 +236,25 @@ func (d *detour) followTo() {
 			return
 		}
 	}
-	node := c.pool.node(d.addr)
+	v := c.pool.view.Load()
+	node := v.named[d.addr]
+	if node == nil { // The topology has changed.
+		d.addr, d.ask = "", false
+		d.run()
+		return
+	}
 	if node.Available() {
 		d.sendTo(node)
 		return
 	}
 	d.addr, d.ask = "", false // Ask the owner again, who may know better by then.
-	v := c.pool.view.Load()
 	d.waitFor(v, obstacle{cause: HoldNoMaster, slot: d.slot, node: node, since: node.DownSince()})
 }
 
 // send hands the request to a connection.
 func (d *detour) send(b *backend.Conn) {
 	l := d.client.loop
-	if err := b.SendBehind(d.first(), d.raw, d, tagDirect, l.now); err != nil {
+	if err := b.SendBehind(d.first(b), d.raw, d, tagDirect, l.now); err != nil {
 		d.give(sendError(b.Node, err))
 		return
 	}
@@ -256,9 +263,11 @@ func (d *detour) send(b *backend.Conn) {
 }
 
 // first is what is sent directly before the request.
-func (d *detour) first() (requests [][]byte) {
+func (d *detour) first(b *backend.Conn) (requests [][]byte) {
 	if d.script != nil {
-		requests = append(requests, d.script.load)
+		if load := d.script.check.loadFor(b); load != nil {
+			requests = append(requests, load)
+		}
 	}
 	if d.ask {
 		requests = append(requests, backend.AskingRequest)
@@ -372,6 +381,12 @@ func (d *detour) giveUp(end HoldEnd, text string) {
 	d.done()
 }
 
+// drop forgets a detour that was not added.
+func (d *detour) drop() {
+	d.noteKeys(-1)
+	d.client.loop.pool.Put(d.raw)
+}
+
 // done ends the detour and lets the next one run.
 func (d *detour) done() {
 	c := d.client
@@ -407,17 +422,22 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 		return
 	}
 	if r.First && r.Data[0] == '-' {
-		if v := c.judge(d.cmd, r.Data, r.Conn); v.Kind != dialect.Pass {
+		if v := c.judge(d.slot, r.Data, r.Conn); v.Kind != dialect.Pass {
 			if r.Conn.Replica && v.Kind != dialect.Moved && v.Kind != dialect.Ask {
 				unproven(r.Conn)
 				d.state = detourIdle
 				c.runDetours()
 				return
 			}
-			if d.obey(v, r) {
-				c.runDetours()
+			if runsCode(d.cmd) && d.confirm(r, v) {
+				return
 			}
-			return
+			if !runsCode(d.cmd) {
+				if d.obey(v, r) {
+					c.runDetours()
+				}
+				return
+			}
 		}
 		if d.lacksScript(r) {
 			return
@@ -458,6 +478,9 @@ func (d *detour) pass(data []byte, first, last bool) {
 	if last {
 		d.noteSlow()
 		d.state = detourDone
+	}
+	if first && data[0] != '-' && d.cmd != nil && scriptKinds[d.cmd.ID] == scriptBody {
+		d.keepScript()
 	}
 	d.sink.deliver(d.tag, data, first, last)
 	if last {

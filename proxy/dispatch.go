@@ -200,10 +200,10 @@ func (c *client) forwardKeys(q request) bool {
 		c.replyError(refusal)
 		return true
 	}
-	switch {
-	case isScript(q.cmd):
-		slot = c.scriptSlot(q, slot)
-	case slot == anySlot:
+	if isScript(q.cmd) {
+		return c.forwardScript(q, slot, many)
+	}
+	if slot == anySlot {
 		slot = c.someSlot(q.args[min(1, len(q.args)-1)])
 	}
 	return c.forward(q.v, q.cmd, slot, q.raw, many)

@@ -18,13 +18,14 @@ import (
 // a connection begins with MULTI and DISCARD alone. ASKING goes in front of MULTI: the mark that it leaves holds up to
 // EXEC (redis 7.0, src/networking.c resetClient).
 type execution struct {
-	d       *detour
-	watch   *watch   // nil without WATCH
-	sizes   []int    // of the requests in d.raw
-	shas    [][]byte // of the scripts that it calls
-	attempt uint32   // answers to older attempts mean nothing
-	refused []byte   // the first error at queueing, or at the question for MULTI
-	loose   bool     // a command was run outside of the transaction
+	d             *detour
+	watch         *watch   // nil without WATCH
+	sizes         []int    // of the requests in d.raw
+	shas          [][]byte // of the scripts that it calls
+	bringsScripts bool     // it has EVALs
+	attempt       uint32   // answers to older attempts mean nothing
+	refused       []byte   // the first error at queueing, or at the question for MULTI
+	loose         bool     // a command was run outside of the transaction
 }
 
 // Tags are the attempt and the number of the request in the batch, or one of these.
@@ -117,6 +118,9 @@ func (x *execution) Reply(tag uint32, r backend.Reply) {
 		x.notRun(r)
 		return
 	}
+	if x.bringsScripts {
+		c.keepScripts(x.d.raw, x.sizes, r)
+	}
 	if r.Last {
 		x.unwatch(true)
 	}
@@ -164,7 +168,7 @@ func (x *execution) notRun(r backend.Reply) {
 	if cause == nil {
 		cause = r.Data
 	}
-	if c.judge(x.d.cmd, cause, r.Conn).Kind == dialect.Pass {
+	if c.judge(x.d.slot, cause, r.Conn).Kind == dialect.Pass {
 		x.unwatch(r.Conn.Transacts)
 		text := trimLine(r.Data[1:])
 		if x.refused != nil {

@@ -186,7 +186,7 @@ func TestTransactionIsRedirected(t *testing.T) {
 			}
 			return true
 		})
-		p := startProxy(t, clusterModel, evenly(clusterModel, source.addr()), faultOptions(nil))
+		p := startProxy(t, clusterModel, with(evenly(clusterModel, source.addr()), target.addr()), faultOptions(nil))
 		c := p.dial(t)
 		if got := c.transact("INCR", "k"); got != "*1\r\n:1\r\n" {
 			t.Errorf("%s at %s: %q", kind, at, got)

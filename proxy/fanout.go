@@ -25,6 +25,7 @@ type fan struct {
 	view   *view  // under which it was sent
 	raw    []byte // the request, during the dispatch
 	writes bool
+	script string        // of SCRIPT LOAD
 	place  int           // fanScan
 	agreed *router.Table // the last that divides the slots as view does
 }
@@ -133,7 +134,10 @@ func (c *client) fanOut(q request, f *fan, shares []share) bool {
 	}
 	c.mayRoute(q.v, anySlot)
 	f.agreed = q.v.table
-	c.noteScripts(q)
+	c.noteFlush(q)
+	if q.cmd.Name == "script|load" {
+		f.script = string(q.args[2])
+	}
 	s := &split{client: c, cmd: q.cmd, fan: f, left: len(shares)}
 	s.head = c.loop.pool.Append(nil, q.raw[:min(len(q.raw), slowHead)])
 	for _, at := range shares {
@@ -146,9 +150,7 @@ func (c *client) fanOut(q request, f *fan, shares []share) bool {
 		s.countWrites()
 	}
 	c.splits = append(c.splits, s)
-	for i := range s.parts {
-		s.send(i)
-	}
+	s.sendParts()
 	f.raw = nil
 	return true
 }

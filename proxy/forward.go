@@ -117,6 +117,9 @@ func (c *client) Reply(seq uint32, r backend.Reply) {
 		c.askMaster(c, seq, seq, c.pipe.at(seq).slot, r.Request)
 		return
 	}
+	if r.First && len(c.newScripts) > 0 {
+		c.noteAccepted(seq, r)
+	}
 	if r.First && len(c.detours) > 0 {
 		if p := c.pipe.at(seq); c.overtook(seq, p.slot, p.cmd, r.Request, r.Last) {
 			c.addDetour(c.detour(c, seq, seq, p.slot, r.Request))
@@ -177,6 +180,7 @@ func (c *client) deliverFailure(seq uint32, f backend.Failure) {
 		c.close()
 		return
 	}
+	c.noteDoubt(p.cmd, f)
 	c.held -= p.release(c.loop.pool)
 	c.deliverError(seq, failureText(p.cmd, f))
 }

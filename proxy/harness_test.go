@@ -121,6 +121,14 @@ func evenly(model router.Model, masters ...string) []router.GroupSpec {
 	return specs
 }
 
+// with adds nodes that own nothing yet, which servers may redirect to.
+func with(specs []router.GroupSpec, masters ...string) []router.GroupSpec {
+	for _, addr := range masters {
+		specs = append(specs, router.GroupSpec{ID: router.GroupID(addr), Master: addr})
+	}
+	return specs
+}
+
 // keysApart returns n keys of different slots.
 func keysApart(model router.Model, n int) []string {
 	var keys []string

@@ -207,8 +207,9 @@ func (h *hub) refused(t *topic, node *backend.Node, line []byte, host string) {
 		h.pool.moved(v.Slot, v.Addr)
 		t.hops++
 		if t.redirect = nil; v.Addr != node.Addr && t.hops <= quickHops {
-			t.redirect = h.pool.node(v.Addr)
-			return
+			if t.redirect = h.pool.view.Load().named[v.Addr]; t.redirect != nil {
+				return
+			}
 		}
 		t.hops, t.retryAt = 0, h.loop.now+minPause
 		h.pool.trouble(node.Addr)

@@ -41,6 +41,10 @@ type loop struct {
 	ready         []*client       // can go on parsing what they hold
 	delayed       []*client       // have a detour that waits for its time
 	held          []*client       // wait in front of a request, see hold
+	doubters      []*client       // wait for what is in doubt
+	patient       []*client       // go on when others had their turn, see fairness.go
+	full          []*client       // go on when they have read, see fairness.go
+	drainPause    int64           // time between two looks at full
 	closing       []*client       // are closed once their replies are written
 	monitors      []*monitor      // have lines that wait for what is read slowly
 	scheduled     bool
@@ -279,7 +283,7 @@ func (l *loop) connTo(node *backend.Node, proto, db int, replica, aside bool) *b
 		l.links = append(l.links, nil)
 	}
 	for i, b := range l.links[node.ID] {
-		if b.Proto != proto || b.DB != db || b.Replica != replica || b.Aside != aside {
+		if b.Node != node || b.Proto != proto || b.DB != db || b.Replica != replica || b.Aside != aside {
 			continue
 		}
 		if !b.Closed() {
@@ -347,6 +351,9 @@ func (l *loop) tick() {
 		c.mark() // It may have drained its socket.
 		return c.closed
 	})
+	if l.tickDoubters() {
+		wants = paceTimeouts
+	}
 	if len(l.closing) > 0 {
 		wants = paceSoon
 	}

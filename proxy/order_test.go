@@ -123,7 +123,7 @@ func TestOrderIsKeptWhenAWholePipelineIsRedirected(t *testing.T) {
 		store := newFakeStore()
 		target := startFake(t, func(c *scriptedConn, args []string) { c.reply(store.execute(args)) })
 		source := startFake(t, redirectTo(kind, target.addr))
-		p := startProxy(t, clusterModel, evenly(clusterModel, source.addr()), faultOptions(nil))
+		p := startProxy(t, clusterModel, with(evenly(clusterModel, source.addr()), target.addr()), faultOptions(nil))
 		const clients, depth = 10, 100
 		var work sync.WaitGroup
 		for i := range clients {
@@ -175,7 +175,7 @@ func TestOrderIsKeptBehindARedirectThatTakesLong(t *testing.T) {
 		}
 		c.reply(store.execute(args))
 	})
-	p := startProxy(t, clusterModel, evenly(clusterModel, source.addr()), faultOptions(nil))
+	p := startProxy(t, clusterModel, with(evenly(clusterModel, source.addr()), target.addr()), faultOptions(nil))
 	c := p.dial(t)
 	c.request("SET", "moved", "1")
 	c.request("INCR", "here")

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"fmt"
 	"slices"
 
@@ -96,32 +95,23 @@ func (c *client) giveUpPassed(passed []*detour) {
 // passed lists the detours of requests before seq that have a key of it and have not been sent again. With no raw, which is
 // forgotten after a timeout, any of them on its slot may.
 func (c *client) passed(seq uint32, slot router.Slot, cmd *command.Command, raw []byte) []*detour {
-	var keys [][]byte
-	if raw != nil {
-		// Most requests have no key of a detour; they must not be compared with each one.
-		if keys = slices.DeleteFunc(requestKeys(cmd, raw), func(key []byte) bool { return c.detoured[string(key)] == 0 }); len(keys) == 0 {
-			return nil
+	shared := make(map[string]bool) // keys of the request that detours have
+	for _, key := range requestKeys(cmd, raw) {
+		if c.detoured[string(key)] > 0 {
+			shared[string(key)] = true
 		}
+	}
+	if raw != nil && len(shared) == 0 {
+		return nil // So it is with most requests: they are not compared with each detour.
 	}
 	var list []*detour
 	for _, d := range c.detours {
 		older := int32(seq-d.seq) > 0 && (d.state == detourIdle || d.state == detourQueued)
-		if older && (d.slot == slot || d.wide || slot == anySlot) && (raw == nil || shareKey(d.keys, keys)) {
+		if older && (d.slot == slot || d.wide || slot == anySlot) && (raw == nil || slices.ContainsFunc(d.keys, func(key []byte) bool { return shared[string(key)] })) {
 			list = append(list, d)
 		}
 	}
 	return list
-}
-
-func shareKey(a, b [][]byte) bool {
-	for _, x := range a {
-		for _, y := range b {
-			if bytes.Equal(x, y) {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // noteKeys counts the keys of a detour into client.detoured, or out of it.

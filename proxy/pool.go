@@ -48,8 +48,9 @@ type Pool struct {
 // view is a topology with the nodes it names. Immutable.
 type view struct {
 	table *router.Table
-	nodes []*backend.Node // by router.Node.Index; nil for indexes that table does not use
-	since int64           // loop clock at which it came into force
+	nodes []*backend.Node          // by router.Node.Index; nil for indexes that table does not use
+	named map[string]*backend.Node // by address: those of nodes. Only they get requests and credentials
+	since int64                    // loop clock at which it came into force
 
 	shares  []share    // by place
 	readers [][]reader // by router.Group.Index; nil when nothing may be read from replicas
@@ -117,6 +118,9 @@ func (v *view) master(slot router.Slot) *backend.Node {
 	return v.nodes[g.Master.Index]
 }
 
+// names reports whether the topology has a node at addr.
+func (v *view) names(addr string) bool { return v != nil && v.named[addr] != nil }
+
 func newPool(s *Server, cfg PoolConfig) *Pool {
 	p := &Pool{
 		Name: cfg.Name, Model: cfg.Model, server: s, listen: cfg.Listen, moved: cfg.Moved, observe: cfg.Observe,
@@ -156,8 +160,10 @@ func (p *Pool) SetTable(t *router.Table) {
 		size = max(size, n.Index+1)
 	}
 	v := &view{table: t, nodes: make([]*backend.Node, size), since: clock.Now()}
+	v.named = make(map[string]*backend.Node, len(t.Nodes))
 	for _, n := range t.Nodes {
 		v.nodes[n.Index] = p.node(n.Addr)
+		v.named[n.Addr] = v.nodes[n.Index]
 	}
 	p.viewMu.Lock()
 	v.fence = p.fence
@@ -235,7 +241,7 @@ func (p *Pool) Node(addr string) *backend.Node {
 	return p.nodes[addr]
 }
 
-// node finds or makes the node at addr. A loop calls it when a redirect names an address.
+// node finds or makes the node at addr, which a topology names.
 func (p *Pool) node(addr string) *backend.Node {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -244,7 +250,7 @@ func (p *Pool) node(addr string) *backend.Node {
 		return n
 	}
 	opts := p.settings.Load().Backend
-	n := backend.NewNode(p.server.nextNodeID(), addr, &opts)
+	n := backend.NewNode(p.server.nodeIDs.take(), addr, &opts)
 	n.OnFailure(p.trouble)
 	if p.observe != nil {
 		n.OnProbe(func(o backend.Observation) { p.observe(addr, o) })
@@ -279,6 +285,7 @@ func (p *Pool) retireUnused() {
 		if n.Unused(retireDelay) {
 			delete(p.nodes, addr)
 			n.Retire()
+			p.server.nodeIDs.giveBack(n.ID)
 		}
 	}
 }

@@ -333,7 +333,7 @@ func newReadPath(t *testing.T, consistency Consistency) (d *dataPath, master, re
 	}
 	pool.SetTable(table)
 	d = &dataPath{in: new(handConn), out: new(handConn), loop: newLoop(s, 0, handLoop{})}
-	d.loop.pool = bufpool.New(maxFree)
+	d.loop.pool, d.loop.alarmAt = bufpool.New(maxFree), 1
 	d.client = &client{loop: d.loop, pool: pool, id: 1, session: newSession(pool, "", "")}
 	d.client.opened(d.in)
 	master, replica = d.loop.link(pool.Node(nowhere), 2, 0), d.loop.replicaLink(pool.Node(there), 2, 0)

@@ -178,7 +178,7 @@ func TestRedirectAddresses(t *testing.T) {
 		t.Helper()
 		source := startFake(t, redirectTo(kind, func() string { return addr }))
 		var log movedLog
-		p := startProxy(t, clusterModel, evenly(clusterModel, source.addr()), faultOptions(nil), log.hook)
+		p := startProxy(t, clusterModel, with(evenly(clusterModel, source.addr()), target.addr(), "localhost:"+port), faultOptions(nil), log.hook)
 		p.dial(t).want(bulkReply("k"), "GET", "k")
 		moved, calls := log.get(clusterModel.Slot([]byte("k")))
 		if kind == "MOVED" && moved != target.addr() && moved != "localhost:"+port || kind == "ASK" && calls != 0 {
@@ -186,7 +186,7 @@ func TestRedirectAddresses(t *testing.T) {
 		}
 	}
 	for _, kind := range []string{"MOVED", "ASK"} {
-		f(kind, target.addr()) // A node that the table does not name.
+		f(kind, target.addr())
 		f(kind, ":"+port)      // No host: the one that was asked.
 		f(kind, "?:"+port)
 		f(kind, "localhost:"+port)
@@ -199,7 +199,7 @@ func TestRedirectToADeadNode(t *testing.T) {
 	f := func(kind string) {
 		t.Helper()
 		source := startFake(t, redirectTo(kind, func() string { return dead }))
-		p := startProxy(t, clusterModel, evenly(clusterModel, source.addr()),
+		p := startProxy(t, clusterModel, with(evenly(clusterModel, source.addr()), dead),
 			faultOptions(func(o *backend.Options) { o.BreakerFailures = 5 }))
 		p.dial(t).want(fmt.Sprintf("-ERR backend %s is unavailable: dial tcp %s: connect: connection refused\r\n", dead, dead),
 			"SET", "k", "v")
@@ -215,7 +215,7 @@ func TestRedirectLoopEnds(t *testing.T) {
 		var a, b *fakeBackend
 		a = startFake(t, redirectTo(kind, func() string { return b.addr() }))
 		b = startFake(t, redirectTo(kind, func() string { return a.addr() }))
-		p := startProxy(t, clusterModel, evenly(clusterModel, a.addr()), faultOptions(nil))
+		p := startProxy(t, clusterModel, with(evenly(clusterModel, a.addr()), b.addr()), faultOptions(nil))
 		c := p.dial(t)
 		c.request("SET", "k", "v")
 		c.request("PING")
@@ -236,7 +236,7 @@ func TestRedirectLoopIsHeld(t *testing.T) {
 	var a, b *fakeBackend
 	a = startFake(t, redirectTo("MOVED", func() string { return b.addr() }))
 	b = startFake(t, redirectTo("ASK", func() string { return a.addr() }))
-	p := startProxy(t, clusterModel, evenly(clusterModel, a.addr()), faultOptions(nil), holding(100*time.Millisecond))
+	p := startProxy(t, clusterModel, with(evenly(clusterModel, a.addr()), b.addr()), faultOptions(nil), holding(100*time.Millisecond))
 	c := p.dial(t)
 	reply := c.do("SET", "k", "v")
 	prefix := fmt.Sprintf("-TRYAGAIN slot %d is redirected from node to node, last to ", clusterModel.Slot([]byte("k")))
@@ -273,7 +273,7 @@ func TestRedirectedRequestLosesItsConnection(t *testing.T) {
 		echoValue(c, args)
 	})
 	source := startFake(t, redirectTo("ASK", target.addr))
-	p := startProxy(t, clusterModel, evenly(clusterModel, source.addr()), faultOptions(nil))
+	p := startProxy(t, clusterModel, with(evenly(clusterModel, source.addr()), target.addr()), faultOptions(nil))
 	p.dial(t).want(bulkReply("k"), "GET", "k")
 	if got := fmt.Sprint(target.seen()); got != "[ASKING GET k ASKING GET k]" {
 		t.Errorf("the target got %s", got)
@@ -284,7 +284,7 @@ func TestRedirectedRequestLosesItsConnection(t *testing.T) {
 		}
 	})
 	source = startFake(t, redirectTo("ASK", second.addr))
-	p = startProxy(t, clusterModel, evenly(clusterModel, source.addr()), faultOptions(nil))
+	p = startProxy(t, clusterModel, with(evenly(clusterModel, source.addr()), second.addr()), faultOptions(nil))
 	c := p.dial(t)
 	c.request("INCR", "k")
 	c.wantPrefix(unknownText(second.addr()))

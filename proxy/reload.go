@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"slices"
+
 	"sluice/backend"
 	"sluice/backend/dialect"
 	"sluice/proxy/resp"
@@ -20,20 +22,34 @@ import (
 // The script is loaded directly behind the question already, so that whatever the loop sends later finds it, and what was
 // sent before shares the answer: a crowd that meets a server without its script is healed as a whole. With another
 // loop, or another proxy, that crowd may meet a script that was just loaded.
+//
+// There is one SCRIPT LOAD for all who have asked on one connection, and one more for each connection that they go to
+// instead, however many they are.
 type reload struct {
-	load     []byte // SCRIPT LOAD in wire form
-	checking bool   // the server was asked and has not answered
+	check    *scriptCheck
+	checking bool // the server was asked and has not answered
 }
 
 // waits reports whether a detour may not run yet; there may be no reload at all.
 func (r *reload) waits() bool { return r != nil && r.checking }
 
-// scriptCheck is a SCRIPT EXISTS in flight.
+// scriptCheck is a SCRIPT EXISTS in flight, and what is shared by those who wait for it.
 type scriptCheck struct {
-	loop    *loop
-	key     checkKey
-	reply   []byte
-	waiting []*detour
+	loop     *loop
+	key      checkKey
+	load     []byte          // SCRIPT LOAD in wire form
+	loadedOn []*backend.Conn // it was queued there
+	reply    []byte
+	waiting  []*detour
+}
+
+// loadFor is the SCRIPT LOAD to be sent on b first, nil when it was sent already.
+func (s *scriptCheck) loadFor(b *backend.Conn) []byte {
+	if slices.Contains(s.loadedOn, b) {
+		return nil
+	}
+	s.loadedOn = append(s.loadedOn, b)
+	return s.load
 }
 
 type checkKey struct {
@@ -80,27 +96,29 @@ func (c *client) reload(raw []byte, b *backend.Conn) (*reload, *scriptCheck) {
 	if len(args) < 2 {
 		return nil, nil
 	}
-	body := c.pool.scriptBody(args[1])
-	if body == nil {
+	id, ok := parseScriptID(args[1])
+	if !ok {
 		return nil, nil
 	}
-	id, _ := parseScriptID(args[1])
-	s := &reload{load: resp.AppendCommand(nil, "SCRIPT", "LOAD", string(body)), checking: true}
-	check := c.loop.checkScript(b, id, s.load)
+	check := c.loop.checkScript(c.pool, b, id)
 	if check == nil {
 		return nil, nil
 	}
-	return s, check
+	return &reload{check: check, checking: true}, check
 }
 
-// checkScript asks a server whether it has a script, if that was not asked already, and sends load behind that; nil when
-// that is not possible.
-func (l *loop) checkScript(b *backend.Conn, id scriptID, load []byte) *scriptCheck {
+// checkScript asks a server whether it has a script, if that was not asked already, and loads it behind that; nil when that
+// is not possible.
+func (l *loop) checkScript(p *Pool, b *backend.Conn, id scriptID) *scriptCheck {
 	key := checkKey{b, id}
 	if check := l.checks[key]; check != nil {
 		return check
 	}
-	check := &scriptCheck{loop: l, key: key}
+	body, ok := p.scripts.body(id)
+	if !ok {
+		return nil
+	}
+	check := &scriptCheck{loop: l, key: key, load: resp.AppendCommand(nil, "SCRIPT", "LOAD", body)}
 	l.scratch = resp.AppendCommand(l.scratch[:0], "SCRIPT", "EXISTS", string(id[:]))
 	if err := b.Send(l.scratch, check, 0, l.now); err != nil {
 		return nil
@@ -109,7 +127,9 @@ func (l *loop) checkScript(b *backend.Conn, id scriptID, load []byte) *scriptChe
 		l.checks = make(map[checkKey]*scriptCheck)
 	}
 	l.checks[key] = check
-	_ = b.Send(load, nil, 0, l.now) // It is sent once more with the request.
+	if b.Send(check.load, nil, 0, l.now) == nil {
+		check.loadedOn = append(check.loadedOn, b)
+	}
 	l.markBackend(b)
 	return check
 }

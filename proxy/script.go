@@ -31,15 +31,16 @@ func makeScriptKinds() (table [command.Declared + 1]scriptKind) {
 // isScript reports whether a command runs code of the client, which may end with any error it likes.
 func isScript(cmd *command.Command) bool { return cmd != nil && scriptKinds[cmd.ID] != noScript }
 
-// scriptSlot is the slot by which a script is routed: that of its keys, or if it has none, which is anySlot, one that is
-// chosen by its name, so that the same script always runs on the same node, by its body and by its SHA-1. What comes
-// with EVAL is kept for those who will ask for it by its SHA-1.
-func (c *client) scriptSlot(q request, slot router.Slot) router.Slot {
+// forwardScript sends a command that runs a script. One with keys is routed by their slot; one without, for which slot is
+// anySlot, by its name, so that the same script always runs on the same node, by its body and by its SHA-1.
+func (c *client) forwardScript(q request, slot router.Slot, many bool) bool {
 	name := q.args[1]
 	var id scriptID
+	kept := true
 	switch scriptKinds[q.cmd.ID] {
 	case scriptBody:
-		id = c.loop.scriptID(c.pool, name)
+		id, kept = c.loop.scriptID(c.pool, name)
+		kept = kept || len(name) > maxScript
 		name = id[:]
 	case scriptSHA:
 		if sha, ok := parseScriptID(name); ok {
@@ -48,20 +49,23 @@ func (c *client) scriptSlot(q request, slot router.Slot) router.Slot {
 		}
 	case scriptName, noScript:
 	}
-	if slot != anySlot {
-		return slot
+	if slot == anySlot {
+		slot = c.someSlot(name)
 	}
-	return c.someSlot(name)
+	seq := c.pipe.tail
+	done := c.forward(q.v, q.cmd, slot, q.raw, many)
+	if !kept && c.pipe.tail != seq {
+		c.bringsScript(seq, id)
+	}
+	return done
 }
 
-// noteScripts keeps the cache of scripts up with a SCRIPT LOAD or FLUSH that is about to be sent.
-func (c *client) noteScripts(q request) {
-	switch q.cmd.Name {
-	case "script|load":
-		c.pool.scripts.add(scriptIDOf(q.args[2]), string(q.args[2]), true)
-	case "script|flush":
-		if len(q.args) == 2 || len(q.args) == 3 && (isWord(q.args[2], "sync") || isWord(q.args[2], "async")) {
-			c.pool.scripts.clear()
-		}
+// noteFlush empties the cache of scripts for a SCRIPT FLUSH that is about to be sent.
+func (c *client) noteFlush(q request) {
+	if q.cmd.Name != "script|flush" {
+		return
+	}
+	if len(q.args) == 2 || len(q.args) == 3 && (isWord(q.args[2], "sync") || isWord(q.args[2], "async")) {
+		c.pool.scripts.clear()
 	}
 }

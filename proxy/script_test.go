@@ -154,7 +154,7 @@ func TestReloadIsTriedOnce(t *testing.T) {
 	sha := string(id[:])
 	c.want("+OK\r\n", "EVAL", "return 1", "1", "k")
 	c.want(noScriptLine, "EVALSHA", sha, "1", "k")
-	want := []string{"EVAL return 1 1 k", "EVALSHA " + sha + " 1 k", "SCRIPT EXISTS " + sha, "SCRIPT LOAD return 1", "SCRIPT LOAD return 1", "EVALSHA " + sha + " 1 k"}
+	want := []string{"EVAL return 1 1 k", "EVALSHA " + sha + " 1 k", "SCRIPT EXISTS " + sha, "SCRIPT LOAD return 1", "EVALSHA " + sha + " 1 k"}
 	var got []string
 	for _, r := range server.seen() {
 		got = append(got, r.String())
@@ -208,6 +208,57 @@ func TestCrowdIsHealedByOneReload(t *testing.T) {
 	second.wantReply(":7\r\n")
 	if n := server.count("SCRIPT EXISTS " + sha); n != 1 {
 		t.Errorf("SCRIPT EXISTS was sent %d times, want once", n)
+	}
+	if n := server.count("SCRIPT LOAD return 7"); n != 1 {
+		t.Errorf("SCRIPT LOAD was sent %d times, want once", n)
+	}
+}
+
+// A script is kept when a server has accepted it, however it came, and not before.
+func TestOnlyAcceptedScriptsAreKept(t *testing.T) {
+	top := codisTopology(t)
+	c := top.dial(t)
+	f := func(script string, kept bool, run ...[]string) {
+		t.Helper()
+		for _, args := range run {
+			c.do(args...)
+		}
+		id := scriptIDOf([]byte(script))
+		if got := top.pool.scriptBody(id[:]); (got != nil) != kept {
+			t.Errorf("%q of %q: kept %v", script, run, got != nil)
+		}
+	}
+	multi := func(args ...string) [][]string { return [][]string{{"MULTI"}, args, {"EXEC"}} }
+	f("return 1", true, []string{"EVAL", "return 1", "1", "k"})
+	f("return 2", true, []string{"EVAL", "return 2", "0"})
+	f("return 3", true, []string{"SCRIPT", "LOAD", "return 3"})
+	f("return 4", true, multi("EVAL", "return 4", "1", "k")...)
+	f("return redis.error_reply('X')", false, []string{"EVAL", "return redis.error_reply('X')", "1", "k"})
+	f("return (", false, []string{"EVAL", "return (", "1", "k"})
+	f("return [", false, []string{"SCRIPT", "LOAD", "return ["})
+	f("return {", false, multi("EVAL", "return {", "1", "k")...)
+}
+
+// A crowd that asks for a long script costs one copy of it.
+func TestCrowdSharesALongScript(t *testing.T) {
+	s := testbed.Redis(t)
+	p := startProxy(t, codisModel, evenly(codisModel, s.Addr()), faultOptions(nil))
+	script := "return 7 --" + strings.Repeat("x", maxScript-100)
+	id := scriptIDOf([]byte(script))
+	c := p.dial(t)
+	c.want(":7\r\n", "EVAL", script, "1", "k")
+	s.Do("SCRIPT", "FLUSH")
+	s.Do("CONFIG", "RESETSTAT")
+	const n = 500
+	for range n {
+		c.request("EVALSHA", string(id[:]), "1", "k")
+	}
+	for range n {
+		c.wantReply(":7\r\n")
+	}
+	stats := s.Do("INFO", "commandstats").String()
+	if !strings.Contains(stats, "cmdstat_script|load:calls=1,") {
+		t.Errorf("the server has loaded it otherwise than once:\n%s", stats)
 	}
 }
 
@@ -278,7 +329,7 @@ func TestScriptsOfATransactionAreSentOnce(t *testing.T) {
 		}
 		return args[0] == "EXEC"
 	})
-	p := startProxy(t, clusterModel, evenly(clusterModel, source.addr()), faultOptions(nil))
+	p := startProxy(t, clusterModel, with(evenly(clusterModel, source.addr()), target.addr()), faultOptions(nil))
 	id, other := scriptIDOf([]byte("return 7")), scriptIDOf([]byte("return 8"))
 	p.pool.scripts.add(id, "return 7", true)
 	c := p.dial(t)
@@ -378,8 +429,14 @@ func TestLoopForgetsScriptsWithTheCache(t *testing.T) {
 func TestKnownScriptCostsNothing(t *testing.T) {
 	p, l := new(Pool), new(loop)
 	body := []byte("return 1")
-	l.scriptID(p, body)
-	if n := testing.AllocsPerRun(100, func() { l.scriptID(p, body) }); n != 0 {
+	id, _ := l.scriptID(p, body)
+	l.keepScript(p, id, body)
+	n := testing.AllocsPerRun(100, func() {
+		if got, kept := l.scriptID(p, body); got != id || !kept {
+			t.Errorf("%s, kept %v", got, kept)
+		}
+	})
+	if n != 0 {
 		t.Errorf("%v allocations", n)
 	}
 }

@@ -169,8 +169,8 @@ type seenScripts struct {
 	ids        map[string]scriptID // by body
 }
 
-// scriptID is the name of a script that has come with EVAL, which is kept.
-func (l *loop) scriptID(p *Pool, body []byte) scriptID {
+// seenScripts are those of a pool.
+func (l *loop) seenScripts(p *Pool) *seenScripts {
 	seen := l.scripts[p]
 	if generation := p.scripts.generation.Load(); seen == nil || seen.generation != generation {
 		if l.scripts == nil {
@@ -179,12 +179,19 @@ func (l *loop) scriptID(p *Pool, body []byte) scriptID {
 		seen = &seenScripts{generation: generation, ids: make(map[string]scriptID)}
 		l.scripts[p] = seen
 	}
-	if id, ok := seen.ids[string(body)]; ok {
-		return id
+	return seen
+}
+
+// scriptID is the name of a script that has come with EVAL, and whether that is kept.
+func (l *loop) scriptID(p *Pool, body []byte) (id scriptID, kept bool) {
+	if id, ok := l.seenScripts(p).ids[string(body)]; ok {
+		return id, true
 	}
-	id := scriptIDOf(body)
-	if len(body) <= maxScript {
-		seen.ids[p.scripts.add(id, string(body), false)] = id
-	}
-	return id
+	return scriptIDOf(body), false
+}
+
+// keepScript keeps a script that has come with EVAL.
+func (l *loop) keepScript(p *Pool, id scriptID, body []byte) {
+	shared := p.scripts.add(id, string(body), false)
+	l.seenScripts(p).ids[shared] = id // What adding it has pushed out is forgotten here too.
 }

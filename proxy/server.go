@@ -40,7 +40,7 @@ type Server struct {
 	rejected   atomic.Uint64            // refused because of MaxClients
 	acceptErrs atomic.Uint64
 	lastClient atomic.Uint64 // id of the newest client
-	lastNode   atomic.Int64
+	nodeIDs    nodeIDs
 	draining   atomic.Bool
 	running    atomic.Bool // the loops are there
 
@@ -235,8 +235,6 @@ func (s *Server) Uptime() time.Duration { return time.Since(s.started) }
 func (s *Server) Draining() bool { return s.draining.Load() }
 
 func (s *Server) clientGone() { s.clients.Add(-1) }
-
-func (s *Server) nextNodeID() int { return int(s.lastNode.Add(1) - 1) }
 
 // Shutdown stops accepting, lets the requests in flight be answered, for at most Settings.Drain or until ctx
 // ends, and stops everything. It returns how many requests were cut off.

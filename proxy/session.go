@@ -92,7 +92,7 @@ func (c *client) login(user string, password []byte) bool {
 // cmdHello switches the protocol version. It waits until nothing is in flight: the requests before it use
 // the backend connections of the other version, and could be overtaken by those after it.
 func cmdHello(c *client, args [][]byte) bool {
-	if !c.pipe.empty() {
+	if !c.pipe.empty() || !c.settled() {
 		return false
 	}
 	proto := c.proto
@@ -172,7 +172,7 @@ func parseHello(args [][]byte) (o helloOptions, refusal string) {
 
 // cmdReset makes the connection like a new one. It waits like HELLO.
 func cmdReset(c *client, _ [][]byte) bool {
-	if !c.pipe.empty() {
+	if !c.pipe.empty() || !c.settled() {
 		return false
 	}
 	c.endMonitor()
@@ -207,7 +207,7 @@ func cmdSelect(c *client, args [][]byte) bool {
 		c.replyError(errClusterDB)
 	case n < 0 || int(n) >= c.pool.Settings().Databases:
 		c.replyError(errDBIndex)
-	case int(n) != c.db && !c.pipe.empty():
+	case int(n) != c.db && (!c.pipe.empty() || !c.settled()):
 		return false
 	case int(n) != c.db && c.watch != nil:
 		c.replyError(errSelectWatch)

@@ -94,10 +94,16 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 	s.seq = c.begin(cmd, anySlot)
 	s.countWrites()
 	c.splits = append(c.splits, s)
-	for i := range s.parts {
+	s.sendParts()
+	return true
+}
+
+// sendParts sends all parts. A write that fails may end in the client's connection being closed, and then nobody waits
+// for the others.
+func (s *split) sendParts() {
+	for i := 0; i < len(s.parts) && !s.client.closed; i++ {
 		s.send(i)
 	}
-	return true
 }
 
 // newSplit divides the keys, whose slots are all served.
@@ -261,6 +267,7 @@ func (s *split) again(tag uint32) bool {
 }
 
 func (s *split) deliverFailure(tag uint32, f backend.Failure) {
+	s.client.noteDoubt(s.cmd, f)
 	s.client.held -= len(s.parts[tag].reply)
 	s.parts[tag].reply = nil
 	s.answer(int(tag), appendErrorLine(nil, failureText(s.cmd, f)))
@@ -284,7 +291,11 @@ func (s *split) answered() {
 	s.client.splits = slices.DeleteFunc(s.client.splits, func(o *split) bool { return o == s })
 	s.client.loop.pool.Put(s.head)
 	s.head = nil
-	s.client.deliver(s.seq, s.merge(), true, true)
+	reply := s.merge()
+	if s.fan != nil && s.fan.script != "" && reply[0] != '-' {
+		s.client.pool.scripts.add(scriptIDOf([]byte(s.fan.script)), s.fan.script, true)
+	}
+	s.client.deliver(s.seq, reply, true, true)
 }
 
 // merge makes the reply of the whole command.

@@ -20,6 +20,7 @@ type Stats struct {
 	ReadsAgain      uint64 // reads sent again because a replica could not serve them
 	Hedges          uint64 // reads sent to a second node because the first took long
 	HedgesWon       uint64 // those that the second answered first
+	Yields          uint64 // turns that a client did not finish, because others had theirs
 	Messages        uint64 // written to clients that are subscribed to channels
 	Resubscriptions uint64 // of channels with subscribers, at another server or after a lost connection
 	Redirects       [redirectKinds]uint64
@@ -127,6 +128,7 @@ func (s *Stats) merge(o *Stats) {
 	s.Denied += o.Denied
 	s.Panics += o.Panics
 	s.Retries += o.Retries
+	s.Yields += o.Yields
 	s.ReadsAgain += o.ReadsAgain
 	s.Hedges += o.Hedges
 	s.HedgesWon += o.HedgesWon
@@ -167,6 +169,7 @@ func (s *Stats) since(base *Stats) {
 	s.Requests -= base.Requests
 	s.Errors -= base.Errors
 	s.Retries -= base.Retries
+	s.Yields -= base.Yields
 	for i := range s.Redirects {
 		s.Redirects[i] -= base.Redirects[i]
 	}

@@ -19,14 +19,15 @@ import (
 //
 // Owned by the client's event loop.
 type transaction struct {
-	queue   []byte // the commands in wire form, from the loop's pool
-	sizes   []int  // of each command
-	keys    [][]byte
-	shas    [][]byte // of the scripts that are called by it
-	slot    router.Slot
-	keyed   bool   // some command has a key, and slot is its slot
-	aborted bool   // a command was refused: nothing is run
-	why     string // EXEC says so, "" where the client knows
+	queue         []byte // the commands in wire form, from the loop's pool
+	sizes         []int  // of each command
+	keys          [][]byte
+	shas          [][]byte // of the scripts that are called by it
+	slot          router.Slot
+	keyed         bool   // some command has a key, and slot is its slot
+	aborted       bool   // a command was refused: nothing is run
+	bringsScripts bool   // some command is an EVAL
+	why           string // EXEC says so, "" where the client knows
 }
 
 // maxQueued is the number of commands that the tags of an execution have room for, and MULTI and EXEC.
@@ -112,7 +113,7 @@ func (c *client) enqueue(q request) {
 	}
 	switch scriptKinds[q.cmd.ID] {
 	case scriptBody:
-		c.loop.scriptID(c.pool, q.args[1]) // It is kept, as one outside of a transaction.
+		tx.bringsScripts = true
 	case scriptSHA:
 		tx.shas = append(tx.shas, slices.Clone(q.args[1]))
 	case scriptName, noScript:
@@ -182,10 +183,10 @@ func cmdExec(c *client, q request) bool {
 		slot = c.someSlot(nil)
 	}
 	batch, sizes := c.batch()
-	keys, shas := tx.keys, tx.shas
+	keys, shas, brings := tx.keys, tx.shas, tx.bringsScripts
 	c.endQueueing()
 	c.runErrand(q.cmd, slot, batch, keys, func(d *detour) errand {
-		return &execution{d: d, watch: c.watch, sizes: sizes, shas: shas}
+		return &execution{d: d, watch: c.watch, sizes: sizes, shas: shas, bringsScripts: brings}
 	})
 	c.loop.pool.Put(batch)
 	return true

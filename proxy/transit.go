@@ -141,7 +141,9 @@ func (d *detour) askSource() {
 	t.startAttempt(tagWrapped, nil)
 	b := c.loop.link(t.source, c.proto, c.db)
 	if d.script != nil {
-		_ = b.Send(d.script.load, nil, 0, c.loop.now) // What follows fails too, then.
+		if load := d.script.check.loadFor(b); load != nil {
+			_ = b.Send(load, nil, 0, c.loop.now) // What follows fails too, then.
+		}
 	}
 	c.loop.scratch = dialect.AppendWrapped(c.loop.scratch[:0], t.asked[0], splitRequest(d.raw))
 	d.sendStep(b, tagWrapped, c.loop.scratch)
@@ -204,7 +206,7 @@ func (d *detour) judged(reply []byte, b *backend.Conn) bool {
 	if len(reply) == 0 || reply[0] != '-' {
 		return false
 	}
-	v := d.client.judge(d.cmd, reply, b)
+	v := d.client.judge(d.slot, reply, b)
 	if v.Kind == dialect.Pass {
 		return false
 	}
