@@ -64,6 +64,9 @@ func cmdBlock(c *client, q request) bool {
 	if slot == anySlot {
 		slot = c.someSlot(q.args[1])
 	}
+	if !c.settled() {
+		return false
+	}
 	return c.runErrand(q.cmd, slot, q.raw, nil, func(d *detour) errand {
 		x := &blocking{d: d, args: splitRequest(d.raw)}
 		x.timeout = blockTimeOf(q.cmd, x.args)

@@ -24,9 +24,6 @@ type errand interface {
 // runErrand begins an errand. keys are those that do not stand in raw as a request's keys do, and must stay valid; bind
 // makes the errand. It returns false when the request has to wait.
 func (c *client) runErrand(cmd *command.Command, slot router.Slot, raw []byte, keys [][]byte, bind func(d *detour) errand) bool {
-	if !c.settled() {
-		return false
-	}
 	seq, ok := c.beginAlone(cmd, slot)
 	if !ok {
 		return false

@@ -55,7 +55,7 @@ func TestWhatIsNotSupportedIsRefusedWhole(t *testing.T) {
 }
 
 // ownCommands are what Sluice, the test and the nodes of a cluster run on servers by themselves.
-var ownCommands = []string{"ping", "hello", "info", "client|setname", "select", "config|resetstat", "role"}
+var ownCommands = []string{"ping", "hello", "info", "echo", "client|id", "client|setname", "select", "config|resetstat", "role"}
 
 // shortestRefused calls every refused command and subcommand with as few arguments as it takes.
 func shortestRefused() []statement {

@@ -172,7 +172,7 @@ func cmdExec(c *client, q request) bool {
 		c.endQueueing()
 		c.reply([]byte("*0\r\n"))
 		return true
-	case !c.pipe.empty():
+	case !c.pipe.empty() || c.watch != nil && !c.settled():
 		return false
 	}
 	slot := tx.slot

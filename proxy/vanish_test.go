@@ -284,7 +284,7 @@ func TestVanishingClients(t *testing.T) {
 		}
 		for _, conns := range l.links {
 			for _, b := range conns {
-				if b.Waiting() || b.Unblocking != 0 {
+				if b.InFlight() != 0 || b.Unblocking != 0 {
 					t.Errorf("a request waits on the connection to %s", b.Node.Addr)
 				}
 			}

@@ -37,6 +37,9 @@ func cmdWatch(c *client, q request) bool {
 		c.replyError(refusal)
 		return true
 	}
+	if !c.settled() {
+		return false
+	}
 	return c.runErrand(q.cmd, slot, q.raw, nil, func(d *detour) errand { return &watching{d: d} })
 }
 
