@@ -165,6 +165,9 @@ func TestPlainRequestsDoNotAllocate(t *testing.T) {
 		if clients > 1 {
 			allowed += perTurn * float64(turns()-turnsBefore)
 		}
+		if raceDetector { // What gnet takes from its pools is often new then, the more the busier the machine.
+			allowed += 0.5 * float64(n)
+		}
 		if got > allowed {
 			t.Errorf("%s, %d clients, %d at once: %.0f allocations for %d requests, want at most %.0f", name, clients, depth, got, n, allowed)
 		}
