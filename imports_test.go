@@ -28,6 +28,7 @@ var allowed = map[string][]string{
 	"discovery/migration":            {"router"},
 	"discovery/replication":          {"backend", "backend/dialect", "internal/clock", "router", "router/lag"},
 	"discovery/static":               {"discovery", "router"},
+	"internal/control":               {"proxy/resp"},
 	"internal/testbed/fake":          {"proxy/command", "router"},
 	"internal/testbed/fakecodis":     {"internal/testbed/fake"},
 	"internal/testbed/fakedragonfly": {"internal/testbed/fake"},
