@@ -15,18 +15,18 @@ import (
 // discovery -> router. What is not listed here may import nothing of ours; a trailing "/" means everything
 // below.
 var allowed = map[string][]string{
-	"backend":                        {"internal/bufpool", "internal/clock", "proxy/resp", "router/lag"},
+	"backend":                        {"internal/bufpool", "internal/clock", "internal/control", "proxy/resp", "router/lag"},
 	"backend/dialect":                {"proxy/resp", "router", "router/lag"},
 	"bench/":                         {"bench/"},
 	"conf":                           {"proxy/acl", "proxy/command"},
-	"cmd/sluice":                     {"backend", "backend/dialect", "conf", "discovery", "discovery/cluster", "discovery/codis", "discovery/consul", "discovery/learn", "discovery/migration", "discovery/replication", "discovery/static", "internal/testbed", "proxy", "proxy/acl", "proxy/admin", "proxy/command", "router"},
+	"cmd/sluice":                     {"backend", "backend/dialect", "conf", "discovery", "discovery/cluster", "discovery/codis", "discovery/consul", "discovery/learn", "discovery/migration", "discovery/replication", "discovery/static", "internal/control", "internal/testbed", "proxy", "proxy/acl", "proxy/admin", "proxy/command", "router"},
 	"discovery":                      {"router"},
-	"discovery/cluster":              {"discovery", "router"},
-	"discovery/codis":                {"discovery", "router"},
-	"discovery/consul":               {"backend/dialect", "discovery", "router", "router/lag"},
-	"discovery/learn":                {"proxy/command"},
-	"discovery/migration":            {"router"},
-	"discovery/replication":          {"backend", "backend/dialect", "internal/clock", "router", "router/lag"},
+	"discovery/cluster":              {"discovery", "internal/control", "router"},
+	"discovery/codis":                {"discovery", "internal/control", "router"},
+	"discovery/consul":               {"backend/dialect", "discovery", "internal/control", "router", "router/lag"},
+	"discovery/learn":                {"internal/control", "proxy/command"},
+	"discovery/migration":            {"internal/control", "router"},
+	"discovery/replication":          {"backend", "backend/dialect", "internal/clock", "internal/control", "router", "router/lag"},
 	"discovery/static":               {"discovery", "router"},
 	"internal/control":               {"proxy/resp"},
 	"internal/testbed/fake":          {"proxy/command", "router"},
@@ -45,6 +45,15 @@ func TestImportDirection(t *testing.T) {
 			if ours && !mayImport(p.path(), path) {
 				t.Errorf("%s imports %s: is this the way the data goes? See allowed in this file", p.path(), path)
 			}
+		}
+	}
+}
+
+// TestOnlyTestbedsUseTidwall: its reader recurses and allocates what is announced; internal/control does neither.
+func TestOnlyTestbedsUseTidwall(t *testing.T) {
+	for _, p := range listPackages(t) {
+		if slices.Contains(p.Imports, "github.com/tidwall/resp") && !strings.HasPrefix(p.path(), "internal/testbed") {
+			t.Errorf("%s reads replies with tidwall/resp: use internal/control", p.path())
 		}
 	}
 }

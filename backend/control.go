@@ -4,93 +4,48 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
-	"time"
 
-	"sluice/proxy/resp"
+	"sluice/internal/control"
+)
+
+// The limits of what a node may answer. Those of a greeting hold for connections of the data path as well.
+var (
+	// greetingLimits are for AUTH, SELECT and HELLO, which lists the modules.
+	greetingLimits = control.Limits{Bytes: 1 << 20, Elements: 1 << 14}
+	// probeLimits are for INFO: a master with ten thousand replicas, or sixteen thousand databases, has about 1 MB.
+	probeLimits = control.Limits{Bytes: 4 << 20, Elements: 1 << 14}
+	// clientListLimits are for CLIENT LIST, which takes 300 bytes a client.
+	clientListLimits = control.Limits{Bytes: 64 << 20, Elements: 1 << 14}
 )
 
 // Control is a connection of the control side: it asks and waits. It belongs to one goroutine, and never to a loop.
 type Control struct {
-	node    *Node
-	conn    net.Conn
-	replies replyReader
+	node *Node
+	conn *control.Conn
 }
 
-// OpenControl connects, to a replica that keys are to be read from with replica set. It blocks up to Options.DialTimeout.
-func (n *Node) OpenControl(ctx context.Context, replica bool) (*Control, error) {
-	conn, err := n.connect(ctx, purpose{proto: 2, replica: replica}, nil)
+// OpenControl connects, to a replica that keys are to be read from with replica set. limits are for each answer. It blocks up
+// to Options.DialTimeout.
+func (n *Node) OpenControl(ctx context.Context, replica bool, limits control.Limits) (*Control, error) {
+	nc, err := n.connect(ctx, purpose{proto: 2, replica: replica}, nil)
 	if err != nil {
 		return nil, err
 	}
-	return &Control{node: n, conn: conn, replies: replyReader{conn: conn}}, nil
+	return &Control{node: n, conn: control.New(nc, n.Addr, limits)}, nil
 }
 
-// Do sends commands together and returns their replies, as they came. It blocks up to Options.DialTimeout; after an error
-// the Control is of no use any more.
-func (c *Control) Do(ctx context.Context, commands ...[]string) ([][]byte, error) {
-	ctx, cancel := context.WithTimeout(ctx, c.node.Options().DialTimeout)
+// Do sends commands together and returns their replies, which together have to be within the limits. It blocks up to
+// Options.DialTimeout; after an error the Control is of no use any more.
+func (c *Control) Do(ctx context.Context, commands ...[]string) ([]control.Value, error) {
+	timeout := c.node.Options().DialTimeout
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
-	stop := context.AfterFunc(ctx, func() { _ = c.conn.SetDeadline(time.Unix(1, 0)) })
-	replies, err := c.exchange(commands)
-	if !stop() && err == nil {
-		err = context.Cause(ctx)
-	}
-	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) {
-		return nil, fmt.Errorf("%s: %w within %s", commands[0][0], ErrTimeout, c.node.Options().DialTimeout)
+	replies, err := c.conn.Pipe(ctx, commands...)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return nil, fmt.Errorf("%s: %s: %w within %s", c.node.Addr, commands[0][0], ErrTimeout, timeout)
 	}
 	return replies, err
 }
 
-func (c *Control) exchange(commands [][]string) ([][]byte, error) {
-	var out []byte
-	for _, args := range commands {
-		out = resp.AppendCommand(out, args...)
-	}
-	if _, err := c.conn.Write(out); err != nil {
-		return nil, fmt.Errorf("%s: %w", commands[0][0], err)
-	}
-	replies := make([][]byte, 0, len(commands))
-	for _, args := range commands {
-		reply, err := c.replies.next()
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", args[0], err)
-		}
-		replies = append(replies, reply)
-	}
-	return replies, nil
-}
-
 // Close ends the connection.
-func (c *Control) Close() { _ = c.conn.Close() }
-
-// replyReader reads one reply after the other.
-type replyReader struct {
-	conn net.Conn
-	buf  []byte
-}
-
-// next returns a whole reply, which is the caller's.
-func (r *replyReader) next() ([]byte, error) {
-	var (
-		framer resp.Framer
-		reply  []byte
-		chunk  [4096]byte
-	)
-	for {
-		n, done, err := framer.Next(r.buf)
-		if err != nil {
-			return nil, err
-		}
-		reply = append(reply, r.buf[:n]...)
-		r.buf = r.buf[n:]
-		if done {
-			return reply, nil
-		}
-		n, err = r.conn.Read(chunk[:])
-		if err != nil {
-			return nil, err
-		}
-		r.buf = append(r.buf, chunk[:n]...)
-	}
-}
+func (c *Control) Close() { c.conn.Close() }

@@ -1,20 +1,17 @@
 package backend
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
-	"time"
 
 	"sluice/internal/clock"
-	"sluice/proxy/resp"
+	"sluice/internal/control"
 )
 
 // ErrGreeting wraps the error of a server that was reached but refused the greeting (AUTH, HELLO,
@@ -51,25 +48,27 @@ func (n *Node) connect(ctx context.Context, use purpose, to *peer) (net.Conn, er
 	if err != nil {
 		return nil, err
 	}
-	stop := context.AfterFunc(ctx, func() { _ = nc.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	if err := n.greet(nc, opts, use, to); err != nil {
-		_ = nc.Close()
-		return nil, err
+	c := control.New(nc, n.Addr, greetingLimits)
+	if err := greet(ctx, c, opts, use, to); err != nil {
+		c.Close()
+		return nil, fmt.Errorf("dial %w", err)
 	}
 	if err := setUserTimeout(nc, opts.UserTimeout); err != nil {
-		_ = nc.Close()
+		c.Close()
 		return nil, err
 	}
-	if !stop() {
-		_ = nc.Close()
-		return nil, fmt.Errorf("dial %s: greeting: %w", n.Addr, context.Cause(ctx))
+	if nc, err = c.Release(); err != nil {
+		return nil, fmt.Errorf("dial %w", err)
+	}
+	if to != nil {
+		to.local, to.at = nc.LocalAddr().String(), clock.Now()
 	}
 	return nc, nil
 }
 
-func (n *Node) greet(nc net.Conn, opts *Options, use purpose, to *peer) error {
-	g := greeter{addr: n.Addr, replies: replyReader{conn: nc}}
+// greet sends one command at a time, but for those at the end that can't fail. Its errors begin with the address.
+func greet(ctx context.Context, c *control.Conn, opts *Options, use purpose, to *peer) error {
+	g := greeter{ctx: ctx, conn: c}
 	proto, db := use.proto, use.db
 	user := opts.User
 	if user == "" {
@@ -86,7 +85,7 @@ func (n *Node) greet(nc net.Conn, opts *Options, use purpose, to *peer) error {
 		g.must("AUTH", opts.Password)
 	}
 	if proto == 3 && isNoRESP3(g.err) {
-		return fmt.Errorf("dial %s: %w", n.Addr, ErrNoRESP3)
+		return fmt.Errorf("%s: %w", c.Addr(), ErrNoRESP3)
 	}
 	if db != 0 {
 		g.must("SELECT", strconv.Itoa(db))
@@ -94,91 +93,55 @@ func (n *Node) greet(nc net.Conn, opts *Options, use purpose, to *peer) error {
 	if use.replica && opts.Cluster {
 		g.may("READONLY") // Dragonfly's replicas need none and take it; a refusal shows in the first MOVED.
 	}
-	var name []string
+	var last [][]string
 	if opts.Name != "" {
-		name = []string{"CLIENT", "SETNAME", opts.Name}
+		last = append(last, []string{"CLIENT", "SETNAME", opts.Name})
 	}
-	if to == nil {
-		g.all(name)
+	number := rand.Uint64()
+	if to != nil {
+		last = append(last, []string{"CLIENT", "ID"}, []string{"ECHO", echoNumber(number)})
+	}
+	replies := g.all(last)
+	if g.err != nil || to == nil {
 		return g.err
 	}
-	number := appendEchoed(nil, rand.Uint64())
-	replies := g.all(name, []string{"CLIENT", "ID"}, []string{"ECHO", string(number[len(number)-2-echoSize : len(number)-2])})
-	if g.err == nil {
-		to.local, to.at = nc.LocalAddr().String(), clock.Now()
-		to.id = integer(replies[len(replies)-2]) // CLIENT ID is there since Redis 5.0.
-		to.echoes = g.isEcho(replies[len(replies)-1], number)
+	if id := replies[len(replies)-2]; id.Kind == control.Integer {
+		to.id, _ = strconv.ParseInt(id.Text, 10, 64)
 	}
-	if g.err == nil && len(g.replies.buf) > 0 {
-		g.err = fmt.Errorf("dial %s: %w: %w", g.addr, ErrGreeting, errShifted)
+	echo := replies[len(replies)-1]
+	if to.echoes = echo.Kind != control.Error; to.echoes && echo.Text != echoNumber(number) {
+		return fmt.Errorf("%s: %w: ECHO: %w", c.Addr(), ErrGreeting, errShifted)
 	}
-	return g.err
+	return nil
 }
 
-// isEcho checks that the reply to ECHO is the number. It returns false when the server does not know the command.
-func (g *greeter) isEcho(reply, number []byte) bool {
-	if reply[0] == '-' {
-		return false
-	}
-	if string(reply) != string(number) {
-		g.err = fmt.Errorf("dial %s: %w: ECHO: %w", g.addr, ErrGreeting, errShifted)
-	}
-	return g.err == nil
-}
-
-// integer reads an integer reply; any other is 0.
-func integer(reply []byte) int64 {
-	digits, ok := bytes.CutPrefix(reply, []byte(":"))
-	n, err := strconv.ParseInt(string(bytes.TrimSpace(digits)), 10, 64)
-	if !ok || err != nil {
-		return 0
-	}
-	return n
-}
-
-// greeter sends commands and reads their replies. It stops at the first error.
+// greeter stops at the first error.
 type greeter struct {
-	addr    string
-	replies replyReader
-	err     error
+	ctx  context.Context // of the dial; held because every command ends with it
+	conn *control.Conn
+	err  error
 }
 
 // must runs a command that has to succeed.
 func (g *greeter) must(args ...string) {
 	reply := g.may(args...)
-	if g.err == nil && reply[0] == '-' {
-		text := strings.TrimRight(string(reply[1:]), "\r\n")
-		g.err = fmt.Errorf("dial %s: %w: %s: %s", g.addr, ErrGreeting, args[0], text)
+	if err := reply.Err(); err != nil && g.err == nil {
+		g.err = fmt.Errorf("%s: %w: %s: %w", g.conn.Addr(), ErrGreeting, args[0], err)
 	}
 }
 
 // may runs a command whose error reply does not matter.
-func (g *greeter) may(args ...string) []byte {
-	replies := g.all(args)
-	if g.err != nil {
-		return nil
+func (g *greeter) may(args ...string) (reply control.Value) {
+	if g.err == nil {
+		reply, g.err = g.conn.Do(g.ctx, args...)
 	}
-	return replies[0]
+	return reply
 }
 
-// all runs commands whose error replies do not matter, at once; empty ones are left out.
-func (g *greeter) all(commands ...[]string) (replies [][]byte) {
-	commands = slices.DeleteFunc(commands, func(args []string) bool { return len(args) == 0 })
-	if g.err != nil || len(commands) == 0 {
-		return nil
-	}
-	var out []byte
-	for _, args := range commands {
-		out = resp.AppendCommand(out, args...)
-	}
-	_, err := g.replies.conn.Write(out)
-	for i := 0; i < len(commands) && err == nil; i++ {
-		var reply []byte
-		reply, err = g.replies.next()
-		replies = append(replies, reply)
-	}
-	if err != nil {
-		g.err = fmt.Errorf("dial %s: %s: %w", g.addr, commands[max(0, len(replies)-1)][0], err)
+// all runs commands whose error replies do not matter, at once.
+func (g *greeter) all(commands [][]string) (replies []control.Value) {
+	if g.err == nil && len(commands) > 0 {
+		replies, g.err = g.conn.Pipe(g.ctx, commands...)
 	}
 	return replies
 }
@@ -201,16 +164,4 @@ func isNoRESP3(err error) bool {
 	}
 	text := strings.ToLower(err.Error())
 	return strings.Contains(text, "unknown command") || strings.Contains(text, "noproto")
-}
-
-// field finds the value of a bulk string that follows the bulk string name in a flat reply, as in the map
-// that HELLO answers.
-func field(reply []byte, name string) string {
-	_, rest, ok := bytes.Cut(reply, []byte("\r\n"+name+"\r\n$"))
-	if !ok {
-		return ""
-	}
-	_, rest, _ = bytes.Cut(rest, []byte("\r\n"))
-	value, _, _ := bytes.Cut(rest, []byte("\r\n"))
-	return string(value)
 }

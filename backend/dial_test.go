@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,7 @@ import (
 
 	"sluice/internal/bufpool"
 	"sluice/internal/clock"
+	"sluice/internal/control"
 	"sluice/internal/testbed"
 	"sluice/proxy/resp"
 )
@@ -156,11 +158,9 @@ func greetWith(opts Options, proto, db int, replies ...string) (commands []strin
 			}
 		}
 	}()
-	n := NewNode(0, "test:1", &opts)
-	err = n.greet(ours, &opts, purpose{proto: proto, db: db}, nil)
+	err = greet(context.Background(), control.New(ours, "test:1", greetingLimits), &opts, purpose{proto: proto, db: db}, nil)
 	_ = ours.Close()
 	<-done
-	n.Retire()
 	return commands, err
 }
 
@@ -190,13 +190,13 @@ func TestGreeting(t *testing.T) {
 			t.Errorf("%v, want %s", err, want)
 		}
 	}
-	g("dial test:1: greeting refused: AUTH: WRONGPASS no", ErrGreeting, "pw", 2, 0, "-WRONGPASS no\r\n")
-	g("dial test:1: greeting refused: SELECT: ERR DB index is out of range", ErrGreeting, "", 2, 99, "-ERR DB index is out of range\r\n")
-	g("dial test:1: greeting refused: the server does not speak RESP3", ErrNoRESP3, "", 3, 0, "-ERR unknown command `HELLO`\r\n")
-	g("dial test:1: greeting refused: the server does not speak RESP3", ErrNoRESP3, "", 3, 0, "-NOPROTO sorry\r\n")
-	g("dial test:1: greeting refused: HELLO: NOAUTH no", ErrGreeting, "", 3, 0, "-NOAUTH no\r\n")
-	g("dial test:1: AUTH: EOF", nil, "pw", 2, 0, "")
-	g("dial test:1: AUTH: Protocol error: unknown reply type 'H'", nil, "pw", 2, 0, "HTTP/1.1 400\r\n")
+	g("test:1: greeting refused: AUTH: WRONGPASS no", ErrGreeting, "pw", 2, 0, "-WRONGPASS no\r\n")
+	g("test:1: greeting refused: SELECT: ERR DB index is out of range", ErrGreeting, "", 2, 99, "-ERR DB index is out of range\r\n")
+	g("test:1: greeting refused: the server does not speak RESP3", ErrNoRESP3, "", 3, 0, "-ERR unknown command `HELLO`\r\n")
+	g("test:1: greeting refused: the server does not speak RESP3", ErrNoRESP3, "", 3, 0, "-NOPROTO sorry\r\n")
+	g("test:1: greeting refused: HELLO: NOAUTH no", ErrGreeting, "", 3, 0, "-NOAUTH no\r\n")
+	g("test:1: AUTH: EOF", nil, "pw", 2, 0, "")
+	g("test:1: AUTH: Protocol error: unknown reply type 'H'", nil, "pw", 2, 0, "HTTP/1.1 400\r\n")
 }
 
 // A server that accepts and says nothing costs the dial timeout, and the end of the node ends the wait.
@@ -209,7 +209,7 @@ func TestConnectGivesUp(t *testing.T) {
 	opts := testOptions()
 	opts.Name, opts.DialTimeout = "me", 20*time.Millisecond
 	n := NewNode(0, hole.Addr().String(), &opts)
-	if _, err := n.connect(t.Context(), purpose{proto: 2}, nil); err == nil || !strings.Contains(err.Error(), "CLIENT: ") {
+	if _, err := n.connect(t.Context(), purpose{proto: 2}, nil); err == nil || !strings.Contains(err.Error(), "CLIENT SETNAME me: no answer in time") {
 		t.Errorf("connect: %v", err)
 	}
 	opts.DialTimeout = testWait

@@ -45,14 +45,20 @@ func appendEcho(dst []byte, n uint64) []byte {
 }
 
 func appendEchoed(dst []byte, n uint64) []byte {
-	dst = append(dst, "$16\r\n"...)
+	return append(appendNumber(append(dst, "$16\r\n"...), n), "\r\n"...)
+}
+
+func appendNumber(dst []byte, n uint64) []byte {
 	var digits [echoSize]byte
 	hex := strconv.AppendUint(digits[:0], n, 16)
 	for range echoSize - len(hex) {
 		dst = append(dst, '0')
 	}
-	return append(append(dst, hex...), "\r\n"...)
+	return append(dst, hex...)
 }
+
+// echoNumber is what is sent for a number.
+func echoNumber(n uint64) string { return string(appendNumber(nil, n)) }
 
 // checkOrder sends an ECHO when one is due. Called by Tick.
 func (c *Conn) checkOrder(now int64) {

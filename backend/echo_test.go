@@ -8,6 +8,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/internal/control"
 )
 
 // tickAfter lets time pass on a Conn.
@@ -126,7 +128,11 @@ func TestGreetingLearnsThePeer(t *testing.T) {
 			_, _ = io.WriteString(theirs, id+echo)
 		}()
 		var got peer
-		err := n.greet(ours, n.Options(), purpose{proto: 2}, &got)
+		c := control.New(ours, "test:1", greetingLimits)
+		err := greet(t.Context(), c, n.Options(), purpose{proto: 2}, &got)
+		if _, left := c.Release(); err == nil {
+			err = left
+		}
 		_ = ours.Close()
 		<-done
 		n.Retire()
@@ -140,8 +146,8 @@ func TestGreetingLearnsThePeer(t *testing.T) {
 	f(":7\r\n", "", peer{id: 7, echoes: true}, "<nil>")
 	f("-ERR Syntax error, try CLIENT (LIST | KILL ip:port)\r\n", "", peer{echoes: true}, "<nil>") // Pika
 	f(":7\r\n", "-NOPERM no\r\n", peer{id: 7}, "<nil>")
-	const shifted = "dial test:1: greeting refused: ECHO: replies do not belong to their requests"
+	const shifted = "test:1: greeting refused: ECHO: replies do not belong to their requests"
 	f(":7\r\n", "+OK\r\n", peer{id: 7}, shifted)
 	f(":7\r\n:8\r\n", "", peer{id: 7}, shifted)
-	f(":7\r\n", "-ERR unknown command\r\n+OK\r\n", peer{id: 7}, "dial test:1: greeting refused: replies do not belong to their requests")
+	f(":7\r\n", "-ERR unknown command\r\n+OK\r\n", peer{id: 7}, "test:1: 5 bytes came that nobody has asked for")
 }

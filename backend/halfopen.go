@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"io"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"sluice/internal/clock"
+	"sluice/internal/control"
 )
 
 // A connection that was given up with requests unanswered is half open: requests may lie in the server's receive buffer,
@@ -71,37 +71,42 @@ func (n *Node) HalfOpen() int {
 	return len(h.list)
 }
 
-// endHalfOpen has the server end the connections that were given up. Only the probe calls it.
-func (n *Node) endHalfOpen(ctx context.Context, control *Control) error {
+// endHalfOpen has the server end the connections that were given up. If that fails they stay in the list. Only the probe calls
+// it.
+func (n *Node) endHalfOpen(ctx context.Context) {
 	if n.HalfOpen() == 0 {
-		return nil
+		return
 	}
 	n.halfOpens.mu.Lock()
 	gone := slices.Clone(n.halfOpens.list)
 	n.halfOpens.mu.Unlock()
-	replies, err := control.Do(ctx, []string{"CLIENT", "LIST"})
+	c, err := n.OpenControl(ctx, false, clientListLimits)
 	if err != nil {
-		return err
+		return
+	}
+	defer c.Close()
+	replies, err := c.Do(ctx, []string{"CLIENT", "LIST"})
+	if err != nil {
+		return
 	}
 	var kills [][]string
-	for line := range bytes.Lines(replies[0]) {
-		if kill := n.killOf(string(line), gone); kill != nil {
+	for line := range strings.Lines(replies[0].Text) {
+		if kill := n.killOf(line, gone); kill != nil {
 			kills = append(kills, kill)
 		}
 	}
 	if len(kills) > 0 {
-		if replies, err = control.Do(ctx, kills...); err != nil {
-			return err
+		if replies, err = c.Do(ctx, kills...); err != nil {
+			return
 		}
-		if !slices.ContainsFunc(replies, func(r []byte) bool { return bytes.HasPrefix(r, []byte("-NOPERM")) }) {
+		if !slices.ContainsFunc(replies, func(v control.Value) bool { return strings.HasPrefix(v.Text, "NOPERM") }) {
 			n.Kick() // To see that they are gone.
-			return nil
+			return
 		}
 	}
 	n.halfOpens.mu.Lock()
 	n.halfOpens.list = slices.DeleteFunc(n.halfOpens.list, func(o halfOpen) bool { return slices.Contains(gone, o) })
 	n.halfOpens.mu.Unlock()
-	return nil
 }
 
 // killOf is the command that ends the client in a line of CLIENT LIST if that is one of gone, nil if it is not. The lines of

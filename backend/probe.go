@@ -1,7 +1,6 @@
 package backend
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -10,17 +9,18 @@ import (
 	"time"
 
 	"sluice/internal/clock"
+	"sluice/internal/control"
 )
 
 // Observation is the outcome of a probe.
 type Observation struct {
-	Asked, Answered int64  // clock.Now before the questions left, and when the answers had come
-	IP              string // of the server, as far as the connection tells
-	Life            uint64 // of the connection: answers with the same Life come from one process
-	Info            []byte // the reply to INFO replication, valid for ever; an error reply on servers without it
-	Loading         bool   // the server loads its data
-	Heartbeat       int64  // clock.Now of the oldest of the newest heartbeats found, 0 if one is missing
-	Err             error  // why there was no answer; then nothing else counts but Answered
+	Asked, Answered int64         // clock.Now before the questions left, and when the answers had come
+	IP              string        // of the server, as far as the connection tells
+	Life            uint64        // of the connection: answers with the same Life come from one process
+	Info            control.Value // the reply to INFO replication; an error on servers without it
+	Loading         bool          // the server loads its data
+	Heartbeat       int64         // clock.Now of the oldest of the newest heartbeats found, 0 if one is missing
+	Err             error         // why there was no answer; then nothing else counts but Answered
 }
 
 // Heartbeat names the keys of a node's heartbeats. Immutable.
@@ -130,14 +130,14 @@ func (p *probe) ask(ctx context.Context, o *Observation) error {
 	ping, info := replies[0], replies[1]
 	// A server that loads its data or that is a stale replica answers an error: it lives, and what the
 	// error means for requests shows in their replies.
-	if ping[0] == '-' && isAuthError(ping) {
-		return fmt.Errorf("%w: PING: %s", ErrGreeting, bytes.TrimSpace(ping[1:]))
+	if err := ping.Err(); err != nil && isAuthError(err) {
+		return fmt.Errorf("%w: PING: %w", ErrGreeting, err)
 	}
 	if addr, ok := p.control.conn.RemoteAddr().(*net.TCPAddr); ok {
 		o.IP = addr.IP.String()
 	}
-	o.Info, o.Loading = info, bytes.HasPrefix(ping, []byte("-LOADING"))
-	switch role := infoField(info, "role"); {
+	o.Info, o.Loading = info, ping.Kind == control.Error && strings.HasPrefix(ping.Text, "LOADING")
+	switch role := infoField(info.Text, "role"); {
 	case strings.HasPrefix(role, "master"):
 		p.status.Role = "master"
 	case role == "slave", role == "replica":
@@ -146,7 +146,8 @@ func (p *probe) ask(ctx context.Context, o *Observation) error {
 	if beat != nil && !beat.Write {
 		o.Heartbeat = oldestHeartbeat(replies[2:])
 	}
-	return p.node.endHalfOpen(ctx, p.control)
+	p.node.endHalfOpen(ctx)
+	return nil
 }
 
 // commands write heartbeats, or read them.
@@ -164,12 +165,11 @@ func (h *Heartbeat) commands(now int64) [][]string {
 }
 
 // oldestHeartbeat is when the oldest of the heartbeats in replies was written, 0 when one is missing.
-func oldestHeartbeat(replies [][]byte) int64 {
+func oldestHeartbeat(replies []control.Value) int64 {
 	oldest := int64(0)
 	for _, reply := range replies {
-		_, value, _ := bytes.Cut(bytes.TrimSpace(reply), []byte("\r\n"))
-		at, err := strconv.ParseInt(string(value), 10, 64)
-		if err != nil || reply[0] != '$' {
+		at, err := strconv.ParseInt(reply.Text, 10, 64)
+		if err != nil || reply.Kind != control.Bulk {
 			return 0
 		}
 		if oldest == 0 || at < oldest {
@@ -181,43 +181,41 @@ func oldestHeartbeat(replies [][]byte) int64 {
 
 // open connects and learns what the server is.
 func (p *probe) open(ctx context.Context) error {
-	control, err := p.node.OpenControl(ctx, false)
-	if err != nil {
+	var err error
+	if p.control, err = p.node.OpenControl(ctx, false, probeLimits); err != nil {
 		return err
 	}
-	p.control = control
 	p.life++
-	replies, err := control.Do(ctx, []string{"HELLO", "3"})
+	replies, err := p.control.Do(ctx, []string{"HELLO", "3"})
 	if err != nil {
 		return err
 	}
-	if hello := replies[0]; hello[0] != '-' {
+	if hello := replies[0]; hello.Kind != control.Error {
+		fields, _ := hello.Fields()
 		p.status.RESP3 = Supported
-		p.status.Version = field(hello, "version")
-		p.status.Role = field(hello, "role")
+		p.status.Version, p.status.Role = fields["version"].Text, fields["role"].Text
 		return nil
 	}
 	p.status.RESP3 = Unsupported
-	replies, err = control.Do(ctx, []string{"INFO"})
-	if err != nil {
+	if replies, err = p.control.Do(ctx, []string{"INFO"}); err != nil {
 		return err
 	}
-	p.status.Version = infoField(replies[0], "redis_version")
-	p.status.Role = strings.Replace(infoField(replies[0], "role"), "slave", "replica", 1)
+	p.status.Version = infoField(replies[0].Text, "redis_version")
+	p.status.Role = strings.Replace(infoField(replies[0].Text, "role"), "slave", "replica", 1)
 	return nil
 }
 
 // Ask runs one command on a connection of its own, for rare questions of the control side. It blocks up to twice
 // Options.DialTimeout; never call it on a loop.
-func (n *Node) Ask(ctx context.Context, args ...string) ([]byte, error) {
-	control, err := n.OpenControl(ctx, false)
+func (n *Node) Ask(ctx context.Context, args ...string) (control.Value, error) {
+	c, err := n.OpenControl(ctx, false, control.Limits{})
 	if err != nil {
-		return nil, err
+		return control.Value{}, err
 	}
-	defer control.Close()
-	replies, err := control.Do(ctx, args)
+	defer c.Close()
+	replies, err := c.Do(ctx, args)
 	if err != nil {
-		return nil, err
+		return control.Value{}, err
 	}
 	return replies[0], nil
 }
@@ -258,15 +256,15 @@ func (n *Node) smoothLatency(took int64) {
 	n.latency.Store(took)
 }
 
-func isAuthError(reply []byte) bool {
-	return bytes.HasPrefix(reply, []byte("-NOAUTH")) || bytes.HasPrefix(reply, []byte("-ERR NOAUTH"))
+func isAuthError(err error) bool {
+	return strings.HasPrefix(strings.TrimPrefix(err.Error(), "ERR "), "NOAUTH")
 }
 
 // infoField finds "name:value" in the text that INFO answers.
-func infoField(info []byte, name string) string {
-	for line := range bytes.Lines(info) {
-		if rest, ok := bytes.CutPrefix(line, []byte(name+":")); ok {
-			return string(bytes.TrimSpace(rest))
+func infoField(info, name string) string {
+	for line := range strings.Lines(info) {
+		if rest, ok := strings.CutPrefix(line, name+":"); ok {
+			return strings.TrimSpace(rest)
 		}
 	}
 	return ""

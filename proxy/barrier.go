@@ -180,7 +180,7 @@ func (p *Pool) AwaitBackground(ctx context.Context, addr string) {
 			return
 		}
 		info, err := nodes[0].Ask(ctx, "INFO", "stats")
-		if err != nil || !dialect.BackgroundBusy(info) {
+		if err != nil || !dialect.BackgroundBusy([]byte(info.Text)) {
 			return
 		}
 		select {

@@ -14,10 +14,9 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/tidwall/resp"
-
 	"sluice/backend/dialect"
 	"sluice/conf"
+	"sluice/internal/control"
 )
 
 // backendNode is a server and what it is meant to be.
@@ -125,49 +124,30 @@ func examine(ctx context.Context, n backendNode) examined {
 	ctx, cancel := within(ctx)
 	defer cancel()
 	out := examined{backendNode: n, settings: map[string]string{}}
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", n.addr)
+	auth := n.pool.Auth
+	c, err := control.Dial(ctx, n.addr, control.Options{User: auth.BackendUser, Password: auth.BackendPassword.Reveal()})
 	if err != nil {
-		out.err, out.fix = err, "start it, or correct the address; is there a firewall in between?"
-		if errors.Is(err, syscall.ECONNREFUSED) {
-			out.fix = "start it, or correct the address: nothing listens there"
-		}
+		out.err, out.fix = err, dialFix(err)
 		return out
 	}
-	defer conn.Close()
-	deadline, _ := ctx.Deadline()
-	_ = conn.SetDeadline(deadline)
-	out.ask(&asker{resp.NewReader(conn), conn})
+	defer c.Close()
+	out.ask(ctx, c)
 	return out
 }
 
-// asker sends one command at a time.
-type asker struct {
-	in   *resp.Reader
-	conn net.Conn
+// dialFix is what to do about a server that can't be reached, or lets nobody in.
+func dialFix(err error) string {
+	var said control.ReplyError
+	switch {
+	case !errors.As(err, &said) && errors.Is(err, syscall.ECONNREFUSED):
+		return "start it, or correct the address: nothing listens there"
+	case !errors.As(err, &said):
+		return "start it, or correct the address; is there a firewall in between?"
+	case strings.Contains(string(said), "no password is set"), strings.Contains(string(said), "without any password configured"):
+		return "it wants no password: remove backend_password of [pool.auth], or set requirepass there"
+	}
+	return "correct backend_user and backend_password of [pool.auth]"
 }
-
-// do returns the reply as a text, or what the server says is wrong.
-func (a *asker) do(args ...string) (resp.Value, error) {
-	values := make([]resp.Value, len(args))
-	for i, arg := range args {
-		values[i] = resp.StringValue(arg)
-	}
-	request, err := resp.ArrayValue(values).MarshalRESP()
-	if err != nil {
-		return resp.Value{}, err
-	}
-	if _, err := a.conn.Write(request); err != nil {
-		return resp.Value{}, err
-	}
-	v, _, err := a.in.ReadValue()
-	if err == nil && v.Error() != nil {
-		return v, refused{v.Error()}
-	}
-	return v, err
-}
-
-// refused is an error that a server has answered.
-type refused struct{ error }
 
 // checkedSettings are those that matter to who reads replicas and to who fails over.
 var checkedSettings = []string{
@@ -175,62 +155,49 @@ var checkedSettings = []string{
 }
 
 // ask fills in what the server says.
-func (x *examined) ask(a *asker) {
-	auth := x.pool.Auth
-	if !auth.BackendPassword.Empty() {
-		args := []string{"AUTH", auth.BackendPassword.Reveal()}
-		if auth.BackendUser != "" {
-			args = []string{"AUTH", auth.BackendUser, auth.BackendPassword.Reveal()}
-		}
-		if _, err := a.do(args...); err != nil {
-			x.err, x.fix = fmt.Errorf("AUTH: %w", err), "correct backend_user and backend_password of [pool.auth]"
-			if strings.Contains(err.Error(), "no password is set") || strings.Contains(err.Error(), "without any password configured") {
-				x.fix = "it wants no password: remove backend_password of [pool.auth], or set requirepass there"
-			}
-			return
-		}
+func (x *examined) ask(ctx context.Context, c *control.Conn) {
+	v, err := c.Do(ctx, "INFO")
+	if err == nil && v.Err() != nil {
+		err = fmt.Errorf("INFO: %w", v.Err())
 	}
-	v, err := a.do("INFO")
 	if err != nil {
-		x.err, x.fix = fmt.Errorf("INFO: %w", err), "is that a Redis?"
-		switch {
-		case strings.HasPrefix(err.Error(), "NOAUTH"):
+		x.err, x.fix = err, "is that a Redis?"
+		switch said := v.Text; {
+		case strings.HasPrefix(said, "NOAUTH"):
 			x.fix = "it asks for a password: set backend_password of [pool.auth]"
-		case strings.HasPrefix(err.Error(), "NOPERM"):
+		case strings.HasPrefix(said, "NOPERM"):
 			x.fix = "let backend_user of [pool.auth] run INFO"
-		case strings.HasPrefix(err.Error(), "LOADING"):
+		case strings.HasPrefix(said, "LOADING"):
 			x.fix = "wait until it has loaded its data"
 		}
 		return
 	}
-	info := v.String()
-	fields := infoFields(info)
+	fields := infoFields(v.Text)
 	x.version = serverName(fields)
-	r := dialect.ParseReplication([]byte(info))
+	r := dialect.ParseReplication([]byte(v.Text))
 	x.says, x.follows, x.linkUp, x.replicas = r.Role.String(), r.MasterAddr, r.LinkUp, len(r.Replicas)
-	x.askTime(a)
+	x.askTime(ctx, c)
 	for _, name := range checkedSettings {
-		v, err := a.do("CONFIG", "GET", name)
-		if err != nil {
+		v, err := c.Do(ctx, "CONFIG", "GET", name)
+		if err != nil || v.Err() != nil {
 			return // Renamed, not allowed, not known: it is not ours to insist.
 		}
-		if pair := v.Array(); len(pair) == 2 {
-			x.settings[name] = pair[1].String()
+		if len(v.Elems) == 2 {
+			x.settings[name] = v.At(1).Text
 		}
 	}
 }
 
 // askTime compares the clocks: the server's is read between two looks at ours.
-func (x *examined) askTime(a *asker) {
+func (x *examined) askTime(ctx context.Context, c *control.Conn) {
 	before := time.Now()
-	v, err := a.do("TIME")
+	v, err := c.Do(ctx, "TIME")
 	after := time.Now()
-	parts := v.Array()
-	if err != nil || len(parts) != 2 {
+	if err != nil || len(v.Elems) != 2 {
 		return
 	}
-	seconds, err1 := strconv.ParseInt(parts[0].String(), 10, 64)
-	micros, err2 := strconv.ParseInt(parts[1].String(), 10, 64)
+	seconds, err1 := strconv.ParseInt(v.At(0).Text, 10, 64)
+	micros, err2 := strconv.ParseInt(v.At(1).Text, 10, 64)
 	if err1 != nil || err2 != nil {
 		return
 	}
@@ -269,7 +236,7 @@ func (d *doctor) judge(x *examined) {
 	}
 	switch {
 	case x.err != nil:
-		d.found(fail, subject, x.fix, "%s: %s", where, consulError(x.err))
+		d.found(fail, subject, x.fix, "%s: %s", where, strings.TrimPrefix(consulError(x.err), x.addr+": "))
 	case x.role == "master" && x.says == "replica":
 		d.found(fail, subject, fmt.Sprintf("make it the master, or name %s as the master in the configuration", cmp.Or(x.follows, "its master")),
 			"%s: configured as master, but it is a replica of %s", where, cmp.Or(x.follows, "another node"))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/discovery"
+	"sluice/internal/control"
 	"sluice/internal/testbed"
 	"sluice/router"
 )
@@ -132,8 +133,12 @@ func TestShardsAndSlotsOfARealServerAgree(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reply := c.Nodes()[0].Do("CLUSTER", "SLOTS")
-	slots, err := parseSlots(reply, "127.0.0.1")
+	conn, err := control.Dial(t.Context(), c.Addrs()[0], control.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	slots, err := slotsOf(t.Context(), conn, "127.0.0.1", nil)
 	if err != nil {
 		t.Fatal(err)
 	}

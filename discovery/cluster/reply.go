@@ -7,8 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/tidwall/resp"
-
+	"sluice/internal/control"
 	"sluice/router"
 )
 
@@ -48,15 +47,15 @@ type node struct {
 var errOnlyTLS = errors.New("no master has a port without TLS")
 
 // parseShards reads a reply of CLUSTER SHARDS. host is where the question was sent.
-func parseShards(v resp.Value, host string) ([]shard, error) {
-	items, err := arrayOf(v)
+func parseShards(v control.Value, host string) ([]shard, error) {
+	items, err := v.List()
 	if err != nil {
 		return nil, err
 	}
 	var shards []shard
 	masters := 0
 	for i, item := range items {
-		fields, err := mapOf(item)
+		fields, err := item.Fields()
 		if err != nil {
 			return nil, fmt.Errorf("shard %d: %w", i, err)
 		}
@@ -64,7 +63,7 @@ func parseShards(v resp.Value, host string) ([]shard, error) {
 		if sh.slots, err = parseSlotPairs(fields["slots"]); err != nil {
 			return nil, fmt.Errorf("shard %d: slots: %w", i, err)
 		}
-		nodes, err := arrayOf(fields["nodes"])
+		nodes, err := fields["nodes"].List()
 		if err != nil {
 			return nil, fmt.Errorf("shard %d: nodes: %w", i, err)
 		}
@@ -85,20 +84,20 @@ func parseShards(v resp.Value, host string) ([]shard, error) {
 }
 
 // addNode takes a node of CLUSTER SHARDS into its shard, and counts it if it is a master.
-func (sh *shard) addNode(v resp.Value, host string, masters *int) error {
-	fields, err := mapOf(v)
+func (sh *shard) addNode(v control.Value, host string, masters *int) error {
+	fields, err := v.Fields()
 	if err != nil {
 		return err
 	}
-	health := strings.ToLower(fields["health"].String())
-	isMaster := fields["role"].String() == "master"
+	health := strings.ToLower(fields["health"].Text)
+	isMaster := fields["role"].Text == "master"
 	if isMaster {
 		*masters++
 	}
 	endpoint, named := fields["endpoint"]
-	if !named || endpoint.String() == "?" {
+	if !named || endpoint.Text == "?" {
 		endpoint = fields["ip"]
-		if endpoint.String() == "" {
+		if endpoint.Text == "" {
 			endpoint = fields["hostname"]
 		}
 	}
@@ -106,7 +105,7 @@ func (sh *shard) addNode(v resp.Value, host string, masters *int) error {
 	if err != nil || addr == "" {
 		return err
 	}
-	n := node{id: fields["id"].String(), addr: addr}
+	n := node{id: fields["id"].Text, addr: addr}
 	switch {
 	case isMaster && (sh.master.addr == "" || sh.failed):
 		sh.master, sh.failed = n, health == "fail"
@@ -117,14 +116,14 @@ func (sh *shard) addNode(v resp.Value, host string, masters *int) error {
 }
 
 // parseSlots reads a reply of CLUSTER SLOTS. host is where the question was sent.
-func parseSlots(v resp.Value, host string) ([]shard, error) {
-	rows, err := arrayOf(v)
+func parseSlots(v control.Value, host string) ([]shard, error) {
+	rows, err := v.List()
 	if err != nil {
 		return nil, err
 	}
 	var shards []shard
 	for i, row := range rows {
-		cols, err := arrayOf(row)
+		cols, err := row.List()
 		if err != nil {
 			return nil, fmt.Errorf("row %d: %w", i, err)
 		}
@@ -132,7 +131,7 @@ func parseSlots(v resp.Value, host string) ([]shard, error) {
 			return nil, fmt.Errorf("row %d: %d columns", i, len(cols))
 		}
 		sh := shard{}
-		if sh.slots, err = parseSlotPairs(resp.ArrayValue(cols[:2])); err != nil {
+		if sh.slots, err = parseSlotPairs(control.Value{Kind: control.Array, Elems: cols[:2]}); err != nil {
 			return nil, fmt.Errorf("row %d: %w", i, err)
 		}
 		for j, col := range cols[2:] {
@@ -158,8 +157,8 @@ func parseSlots(v resp.Value, host string) ([]shard, error) {
 }
 
 // parseSlotsNode reads a node of CLUSTER SLOTS; its address is empty if it has no usable port.
-func parseSlotsNode(v resp.Value, host string) (node, error) {
-	cols, err := arrayOf(v)
+func parseSlotsNode(v control.Value, host string) (node, error) {
+	cols, err := v.List()
 	if err != nil {
 		return node{}, err
 	}
@@ -168,16 +167,16 @@ func parseSlotsNode(v resp.Value, host string) (node, error) {
 	}
 	var n node
 	if len(cols) > 2 {
-		n.id = cols[2].String()
+		n.id = cols[2].Text
 	}
 	endpoint := cols[0]
-	if endpoint.String() == "?" && len(cols) > 3 {
-		meta, err := mapOf(cols[3])
+	if endpoint.Text == "?" && len(cols) > 3 {
+		meta, err := cols[3].Fields()
 		if err != nil {
 			return node{}, fmt.Errorf("metadata: %w", err)
 		}
 		endpoint = meta["ip"]
-		if endpoint.String() == "" {
+		if endpoint.Text == "" {
 			endpoint = meta["hostname"]
 		}
 	}
@@ -187,15 +186,15 @@ func parseSlotsNode(v resp.Value, host string) (node, error) {
 
 // nodeAddr joins a host and a port. It returns "" for a node without a usable port or with a host that
 // nobody knows.
-func nodeAddr(endpoint, port resp.Value, host string) (string, error) {
-	name := endpoint.String() // Of a null: "".
+func nodeAddr(endpoint, port control.Value, host string) (string, error) {
+	name := endpoint.Text // Of a null: "".
 	if name == "?" {
 		return "", nil
 	}
 	if name == "" {
 		name = host
 	}
-	if port.Type() == 0 { // There is none.
+	if port.Kind == 0 { // There is none.
 		return "", nil
 	}
 	p, err := number(port, 65535)
@@ -209,8 +208,8 @@ func nodeAddr(endpoint, port resp.Value, host string) (string, error) {
 }
 
 // parseSlotPairs reads [from, to, from, to …].
-func parseSlotPairs(v resp.Value) ([]router.Range, error) {
-	bounds, err := arrayOf(v)
+func parseSlotPairs(v control.Value) ([]router.Range, error) {
+	bounds, err := v.List()
 	if err != nil {
 		return nil, err
 	}
@@ -262,11 +261,11 @@ func forgetSharedIDs(shards []shard) {
 }
 
 // knowsCluster reads CLUSTER INFO and reports whether the node calls the cluster ok.
-func knowsCluster(v resp.Value) error {
-	if v.Type() != resp.BulkString || v.IsNull() {
-		return unexpected(v)
+func knowsCluster(v control.Value) error {
+	if v.Kind != control.Bulk {
+		return v.Unexpected()
 	}
-	for line := range strings.Lines(v.String()) {
+	for line := range strings.Lines(v.Text) {
 		if state, ok := strings.CutPrefix(line, "cluster_state:"); ok {
 			if state = strings.TrimSpace(state); state != "ok" {
 				return fmt.Errorf("cluster_state:%s", state)
@@ -277,54 +276,14 @@ func knowsCluster(v resp.Value) error {
 	return errors.New("no cluster_state")
 }
 
-// arrayOf returns the elements of an array. The reader of tidwall/resp returns a null without an error for
-// an array that is too long, and an array for what is no RESP2 at all; the elements then have wrong types.
-func arrayOf(v resp.Value) ([]resp.Value, error) {
-	if v.Type() != resp.Array || v.IsNull() {
-		return nil, unexpected(v)
-	}
-	return v.Array(), nil
-}
-
-// mapOf reads an array of names and values; the last of equal names counts.
-func mapOf(v resp.Value) (map[string]resp.Value, error) {
-	items, err := arrayOf(v)
-	if err != nil {
-		return nil, err
-	}
-	if len(items)%2 != 0 {
-		return nil, fmt.Errorf("%d names and values", len(items))
-	}
-	fields := make(map[string]resp.Value, len(items)/2)
-	for i := 0; i < len(items); i += 2 {
-		fields[items[i].String()] = items[i+1]
-	}
-	return fields, nil
-}
-
 // number reads an integer in 0..limit, which some servers send as text.
-func number(v resp.Value, limit int) (int, error) {
-	if v.Type() != resp.Integer && v.Type() != resp.BulkString {
-		return 0, unexpected(v)
+func number(v control.Value, limit int) (int, error) {
+	if v.Kind != control.Integer && v.Kind != control.Bulk {
+		return 0, v.Unexpected()
 	}
-	n, err := strconv.Atoi(v.String())
+	n, err := strconv.Atoi(v.Text)
 	if err != nil || n < 0 || n > limit {
-		return 0, fmt.Errorf("%q is not a number in 0-%d", v.String(), limit)
+		return 0, fmt.Errorf("%q is not a number in 0-%d", v, limit)
 	}
 	return n, nil
-}
-
-// unexpected says what came instead of the value that was expected. An error reply speaks for itself.
-func unexpected(v resp.Value) error {
-	if err := v.Error(); err != nil {
-		return err
-	}
-	if v.IsNull() {
-		return errors.New("unexpected null")
-	}
-	text := v.String()
-	if len(text) > 64 {
-		text = text[:64] + "…"
-	}
-	return fmt.Errorf("unexpected %s %q", v.Type(), text)
 }

@@ -4,12 +4,14 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
 	"maps"
 	"net"
 	"slices"
+	"sync"
 	"time"
 
-	"github.com/tidwall/resp"
+	"sluice/internal/control"
 )
 
 // Codis 3.2 lets every proxy follow failovers by itself: the dashboard tells it the sentinels, which know the
@@ -23,10 +25,14 @@ const (
 	sentinelTime = time.Second
 )
 
+// sentinelLimits are for one answer: two strings, a null or an error.
+var sentinelLimits = control.Limits{Bytes: 64 << 10, Elements: 1 << 12}
+
 // watchSentinels runs until ctx ends.
 func (s *Source) watchSentinels(ctx context.Context) {
 	tick := time.NewTicker(cmp.Or(s.cfg.SentinelEvery, sentinelPeriod))
 	defer tick.Stop()
+	var silent silence
 	for {
 		select {
 		case <-ctx.Done():
@@ -37,25 +43,25 @@ func (s *Source) watchSentinels(ctx context.Context) {
 		servers, groups := s.sentinels, s.routes.groups()
 		s.mu.Unlock()
 		if len(servers) > 0 && len(groups) > 0 {
-			s.switchMasters(ctx, servers, s.askSentinels(ctx, servers, groups))
+			s.switchMasters(ctx, servers, s.askSentinels(ctx, servers, groups, &silent))
 		}
 	}
 }
 
 // askSentinels returns the master of each group that more than half of the sentinels agree on.
-func (s *Source) askSentinels(ctx context.Context, servers []string, groups []int) map[int]string {
+func (s *Source) askSentinels(ctx context.Context, servers []string, groups []int, silent *silence) map[int]string {
 	votes := make(map[int]map[string]int)
-	answers := make([]map[int]string, len(servers))
-	done := make(chan struct{})
+	answers, errs := make([]map[int]string, len(servers)), make([]error, len(servers))
+	var all sync.WaitGroup
 	for i, addr := range servers {
-		go func() {
-			answers[i] = askSentinel(ctx, addr, s.cfg.Product, groups)
-			done <- struct{}{}
-		}()
+		all.Go(func() {
+			ctx, cancel := context.WithTimeout(ctx, sentinelTime)
+			defer cancel()
+			answers[i], errs[i] = askSentinel(ctx, addr, s.cfg.Product, groups)
+		})
 	}
-	for range servers {
-		<-done
-	}
+	all.Wait()
+	silent.tell(s.cfg.Log, servers, errs)
 	for _, masters := range answers {
 		for group, addr := range masters {
 			if votes[group] == nil {
@@ -76,32 +82,40 @@ func (s *Source) askSentinels(ctx context.Context, servers []string, groups []in
 }
 
 // askSentinel asks one sentinel for the masters of groups. What it does not answer is left out.
-func askSentinel(ctx context.Context, addr, product string, groups []int) map[int]string {
-	ctx, cancel := context.WithTimeout(ctx, sentinelTime)
-	defer cancel()
-	var d net.Dialer
-	conn, err := d.DialContext(ctx, "tcp", addr)
+func askSentinel(ctx context.Context, addr, product string, groups []int) (map[int]string, error) {
+	c, err := control.Dial(ctx, addr, control.Options{Limits: sentinelLimits})
 	if err != nil {
-		return nil
+		return nil, err
 	}
-	defer func() { _ = conn.Close() }()
-	deadline, _ := ctx.Deadline()
-	_ = conn.SetDeadline(deadline)
+	defer c.Close()
 	masters := make(map[int]string)
-	w, r := resp.NewWriter(conn), resp.NewReader(conn)
 	for _, group := range groups {
-		if err := w.WriteMultiBulk("SENTINEL", "get-master-addr-by-name", fmt.Sprintf("%s-%d", product, group)); err != nil {
-			return masters
-		}
-		v, _, err := r.ReadValue()
+		v, err := c.Do(ctx, "SENTINEL", "get-master-addr-by-name", fmt.Sprintf("%s-%d", product, group))
 		if err != nil {
-			return masters
+			return masters, err
 		}
-		if pair := v.Array(); len(pair) == 2 {
-			masters[group] = net.JoinHostPort(pair[0].String(), pair[1].String())
+		if len(v.Elems) == 2 {
+			masters[group] = net.JoinHostPort(v.At(0).Text, v.At(1).Text)
 		}
 	}
-	return masters
+	return masters, nil
+}
+
+// silence is which sentinels gave no answer the last time. Owned by the goroutine that asks them.
+type silence map[string]bool
+
+// tell logs the sentinels that have fallen silent, once.
+func (s *silence) tell(log *slog.Logger, servers []string, errs []error) {
+	now := make(silence)
+	for i, addr := range servers {
+		if errs[i] == nil {
+			continue
+		}
+		if now[addr] = true; !(*s)[addr] {
+			log.Warn("codis: a sentinel does not answer", "sentinel", addr, "err", errs[i])
+		}
+	}
+	*s = now
 }
 
 // switchMasters puts masters into force that servers did not name before.

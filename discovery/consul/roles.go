@@ -1,24 +1,19 @@
 package consul
 
 import (
-	"bytes"
 	"context"
 	"fmt"
-	"io"
 	"math/rand/v2"
-	"net"
 	"sync"
 	"time"
 
-	"github.com/tidwall/resp"
-
 	"sluice/backend/dialect"
-	"sluice/discovery"
+	"sluice/internal/control"
 	"sluice/router/lag"
 )
 
-// maxInfo bounds the answer to INFO replication; a master with a thousand replicas has about 100 KB.
-const maxInfo = 1 << 20
+// roleLimits bound the answer to INFO replication; that of a master with a thousand replicas has about 100 KB.
+var roleLimits = control.Limits{Bytes: 1 << 20, Elements: 1 << 12}
 
 // minProbeGap is between two questions to one node, however often somebody asks for them.
 const minProbeGap = 100 * time.Millisecond
@@ -73,15 +68,15 @@ func (s *Source) SetAccess(user, password string) {
 	s.probers.kickAll()
 }
 
-// greeting is what the next connection begins with.
-func (p *probers) greeting() [][]string {
+// options are for the next connection.
+func (p *probers) options() control.Options {
 	user, password := p.cfg.Username, p.cfg.Password
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.access != nil {
 		user, password = p.access.user, p.access.password
 	}
-	return discovery.Greeting(user, password, p.cfg.ClientName)
+	return control.Options{User: user, Password: password, Name: p.cfg.ClientName, Limits: roleLimits, Dial: p.cfg.Dial}
 }
 
 // prober asks one node. Its goroutine owns conn; mu of probers guards last.
@@ -89,7 +84,7 @@ type prober struct {
 	addr   string
 	kick   chan struct{} // capacity 1
 	cancel context.CancelFunc
-	conn   *askedConn
+	conn   *control.Conn
 	last   probe
 }
 
@@ -190,24 +185,33 @@ func (p *probers) ask(ctx context.Context, n *prober) (lag.Replication, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
 	defer cancel()
 	if n.conn != nil {
-		if repl, err := n.conn.ask(ctx, nil); err == nil {
+		if repl, err := askRole(ctx, n.conn); err == nil {
 			return repl, nil
 		}
 		// The server may have been restarted, or has closed an idle connection: that is no answer of the server of now.
 		n.hangUp()
 	}
-	conn, err := p.cfg.Dial(ctx, "tcp", n.addr)
+	conn, err := control.Dial(ctx, n.addr, p.options())
 	if err != nil {
 		return lag.Replication{}, err
 	}
-	n.conn = &askedConn{Conn: conn}
-	n.conn.rd = resp.NewReader(n.conn)
-	repl, err := n.conn.ask(ctx, p.greeting())
+	n.conn = conn
+	repl, err := askRole(ctx, conn)
 	if err != nil {
 		n.hangUp()
-		return lag.Replication{}, fmt.Errorf("%s: %w", n.addr, err)
 	}
-	return repl, nil
+	return repl, err
+}
+
+func askRole(ctx context.Context, c *control.Conn) (lag.Replication, error) {
+	reply, err := c.Do(ctx, "INFO", "replication")
+	if err == nil && reply.Err() != nil {
+		err = fmt.Errorf("%s: INFO: %w", c.Addr(), reply.Err())
+	}
+	if err != nil {
+		return lag.Replication{}, err
+	}
+	return dialect.ParseReplication([]byte(reply.Text)), nil
 }
 
 func (n *prober) hangUp() {
@@ -215,58 +219,4 @@ func (n *prober) hangUp() {
 		n.conn.Close()
 		n.conn = nil
 	}
-}
-
-// askedConn is a connection to a node that reads no more than an answer may have.
-type askedConn struct {
-	net.Conn
-	rd   *resp.Reader
-	left int
-}
-
-// Read implements io.Reader.
-func (c *askedConn) Read(b []byte) (int, error) {
-	if c.left <= 0 {
-		return 0, fmt.Errorf("the answer is longer than %d bytes: %w", maxInfo, io.ErrShortBuffer)
-	}
-	n, err := c.Conn.Read(b[:min(len(b), c.left)])
-	c.left -= n
-	return n, err
-}
-
-// ask sends the greeting and the question.
-func (c *askedConn) ask(ctx context.Context, greeting [][]string) (lag.Replication, error) {
-	c.left = maxInfo
-	// The reader knows no contexts.
-	_ = c.SetDeadline(time.Time{})
-	stop := context.AfterFunc(ctx, func() { _ = c.SetDeadline(time.Unix(1, 0)) })
-	defer stop()
-	cmds := append(greeting, []string{"INFO", "replication"})
-	var out bytes.Buffer
-	for _, cmd := range cmds {
-		values := make([]resp.Value, len(cmd))
-		for i, arg := range cmd {
-			values[i] = resp.StringValue(arg)
-		}
-		if err := resp.NewWriter(&out).WriteArray(values); err != nil {
-			return lag.Replication{}, err
-		}
-	}
-	if _, err := c.Write(out.Bytes()); err != nil {
-		return lag.Replication{}, err
-	}
-	for i, cmd := range cmds {
-		v, _, err := c.rd.ReadValue()
-		if err != nil {
-			return lag.Replication{}, fmt.Errorf("reply to %s: %w", cmd[0], err)
-		}
-		last := i == len(cmds)-1
-		if err := v.Error(); err != nil && (last || cmd[0] == "AUTH") {
-			return lag.Replication{}, fmt.Errorf("%s: %w", cmd[0], err)
-		}
-		if last {
-			return dialect.ParseReplication(v.Bytes()), nil
-		}
-	}
-	panic("BUG: no last command")
 }

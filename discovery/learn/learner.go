@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/internal/control"
 	"sluice/proxy/command"
 )
 
@@ -15,8 +16,8 @@ import (
 type Server struct {
 	Addr string
 	Up   bool
-	// Ask runs one command and returns the raw reply. It may block.
-	Ask func(ctx context.Context, args ...string) ([]byte, error)
+	// Ask runs one command and returns the reply. It may block.
+	Ask func(ctx context.Context, args ...string) (control.Value, error)
 }
 
 // Config is what a Learner works with.

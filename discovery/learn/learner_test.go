@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/control"
 	"sluice/internal/leaktest"
 	"sluice/internal/testbed"
 	"sluice/proxy/command"
@@ -28,14 +29,23 @@ func entry(name string, arity int, flags string, first, last, step int) string {
 	return fmt.Sprintf("*6\r\n$%d\r\n%s\r\n:%d\r\n%s:%d\r\n:%d\r\n:%d\r\n", len(name), name, arity, all, first, last, step)
 }
 
-func replyOf(entries ...string) []byte {
-	return []byte(fmt.Sprintf("*%d\r\n%s", len(entries), strings.Join(entries, "")))
+func replyOf(entries ...string) *control.Value {
+	v := read(fmt.Sprintf("*%d\r\n%s", len(entries), strings.Join(entries, "")))
+	return &v
+}
+
+func read(reply string) control.Value {
+	v, err := control.NewReader(strings.NewReader(reply), control.Limits{}).Read()
+	if err != nil {
+		panic(err)
+	}
+	return v
 }
 
 func TestOnlyWhatCanBeRoutedIsLearned(t *testing.T) {
 	f := func(e string, want ...command.Declaration) {
 		t.Helper()
-		got, err := parse(replyOf(e))
+		got, err := parse(*replyOf(e))
 		if err != nil || !slices.Equal(slices.Collect(maps.Values(got)), want) {
 			t.Errorf("%q: %+v, %v", e, got, err)
 		}
@@ -57,8 +67,8 @@ func TestOnlyWhatCanBeRoutedIsLearned(t *testing.T) {
 	f("*1\r\n$3\r\nm.x\r\n")
 	f("*-1\r\n")
 	f(":1\r\n")
-	for _, reply := range []string{"", "+OK\r\n", "-ERR unknown command\r\n", "*5\r\n:1\r\n"} {
-		if got, err := parse([]byte(reply)); err == nil {
+	for _, reply := range []string{"+OK\r\n", "-ERR unknown command\r\n", "_\r\n"} {
+		if got, err := parse(read(reply)); err == nil {
 			t.Errorf("%q: %v", reply, got)
 		}
 	}
@@ -67,12 +77,16 @@ func TestOnlyWhatCanBeRoutedIsLearned(t *testing.T) {
 // Of a Redis there is nothing to learn: the table has it all.
 func TestNothingIsLearnedFromRedis(t *testing.T) {
 	s := testbed.Redis(t)
-	reply := s.Do("COMMAND")
-	raw, err := reply.MarshalRESP()
-	if err != nil || len(reply.Array()) < 200 {
+	c, err := control.Dial(t.Context(), s.Addr(), control.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	reply, err := c.Do(t.Context(), "COMMAND")
+	if err != nil || len(reply.Elems) < 200 {
 		t.Fatalf("COMMAND: %v, %v", reply, err)
 	}
-	if got, err := parse(raw); err != nil || len(got) > 0 {
+	if got, err := parse(reply); err != nil || len(got) > 0 {
 		t.Errorf("%v, %v", got, err)
 	}
 }
@@ -81,7 +95,7 @@ func TestLearnerFollowsTheServers(t *testing.T) {
 	var published []string
 	servers := map[string]*struct {
 		up    bool
-		reply []byte
+		reply *control.Value
 		asked int
 	}{"a": {up: true}, "b": {}}
 	l := New(Config{
@@ -90,12 +104,12 @@ func TestLearnerFollowsTheServers(t *testing.T) {
 		Servers: func() (list []Server) {
 			for _, addr := range slices.Sorted(maps.Keys(servers)) {
 				s := servers[addr]
-				list = append(list, Server{Addr: addr, Up: s.up, Ask: func(context.Context, ...string) ([]byte, error) {
+				list = append(list, Server{Addr: addr, Up: s.up, Ask: func(context.Context, ...string) (control.Value, error) {
 					s.asked++
 					if s.reply == nil {
-						return nil, errors.New("away")
+						return control.Value{}, errors.New("away")
 					}
-					return s.reply, nil
+					return *s.reply, nil
 				}})
 			}
 			return list

@@ -1,33 +1,22 @@
 package learn
 
 import (
-	"bytes"
-	"errors"
+	"strconv"
 	"strings"
 
-	"github.com/tidwall/resp"
-
+	"sluice/internal/control"
 	"sluice/proxy/command"
 )
 
-// errNoCommands is returned by parse for a reply that is no list.
-var errNoCommands = errors.New("the reply to COMMAND is not a list of commands")
-
 // parse reads a reply of COMMAND and returns what can be learned from it, by name.
-func parse(reply []byte) (map[string]command.Declaration, error) {
-	v, _, err := resp.NewReader(bytes.NewReader(reply)).ReadValue()
+func parse(reply control.Value) (map[string]command.Declaration, error) {
+	commands, err := reply.List()
 	if err != nil {
 		return nil, err
 	}
-	if err := v.Error(); err != nil {
-		return nil, err
-	}
-	if v.Type() != resp.Array {
-		return nil, errNoCommands
-	}
 	found := make(map[string]command.Declaration)
-	for _, item := range v.Array() {
-		if d, ok := declarationOf(item.Array()); ok {
+	for _, item := range commands {
+		if d, ok := declarationOf(item.Elems); ok {
 			found[d.Name] = d
 		}
 	}
@@ -40,16 +29,16 @@ const furthest = 1000
 // declarationOf reads the entry of one command: its name, arity, flags, first key, last key and step, and more that is of no
 // use here. It is not ok for a command that Redis has, and for one that can't be routed by that: one without keys, which
 // may be about the server itself; one whose keys are not all told; one that blocks, or is for administrators.
-func declarationOf(fields []resp.Value) (d command.Declaration, ok bool) {
+func declarationOf(fields []control.Value) (d command.Declaration, ok bool) {
 	if len(fields) < 6 {
 		return d, false
 	}
 	d = command.Declaration{
-		Name: strings.ToLower(fields[0].String()), Arity: fields[1].Integer(), Write: true,
-		FirstKey: fields[3].Integer(), LastKey: fields[4].Integer(), KeyStep: fields[5].Integer(),
+		Name: strings.ToLower(fields[0].Text), Arity: number(fields[1]), Write: true,
+		FirstKey: number(fields[3]), LastKey: number(fields[4]), KeyStep: number(fields[5]),
 	}
-	for _, flag := range fields[2].Array() {
-		switch flag.String() {
+	for _, flag := range fields[2].Elems {
+		switch flag.Text {
 		case "readonly":
 			d.Write = false
 		case "admin", "blocking", "movablekeys", "pubsub":
@@ -69,4 +58,13 @@ func declarationOf(fields []resp.Value) (d command.Declaration, ok bool) {
 		return d, false
 	}
 	return d, true
+}
+
+// number is v as an integer, 0 when it is none.
+func number(v control.Value) int {
+	n, err := strconv.Atoi(v.Text)
+	if err != nil {
+		return 0
+	}
+	return n
 }

@@ -1,15 +1,14 @@
 package migration
 
 import (
-	"bufio"
 	"context"
-	"errors"
 	"fmt"
-	"io"
 	"net"
 	"strconv"
 	"strings"
 	"time"
+
+	"sluice/internal/control"
 )
 
 // Access says how nodes are asked. Immutable.
@@ -44,11 +43,8 @@ func (a *Access) adminAddr(addr string) string {
 
 // session is a conversation with one node. Owned by the goroutine that asks.
 type session struct {
-	conn   net.Conn
-	rd     *bufio.Reader
-	ctx    context.Context // Of the whole conversation; held because every read and write ends with it.
-	addr   string
-	unhook func() bool
+	*control.Conn
+	ctx    context.Context // Of the whole conversation; held because every question ends with it.
 	cancel context.CancelFunc
 }
 
@@ -59,76 +55,23 @@ func (w *Watcher) open(ctx context.Context, addr string, admin bool) (*session, 
 		addr = access.adminAddr(addr)
 	}
 	ctx, cancel := context.WithTimeout(ctx, access.Timeout)
-	conn, err := w.cfg.Dial(ctx, "tcp", addr)
+	c, err := control.Dial(ctx, addr, control.Options{
+		User: access.Username, Password: access.Password, Name: access.ClientName, Dial: w.cfg.Dial,
+	})
 	if err != nil {
 		cancel()
-		return nil, err // It names the address and the operation itself.
-	}
-	s := &session{conn: conn, rd: bufio.NewReader(io.LimitReader(conn, maxReply)), ctx: ctx, addr: addr, cancel: cancel}
-	s.unhook = context.AfterFunc(ctx, func() { _ = conn.SetDeadline(time.Unix(1, 0)) })
-	if err := s.greet(access); err != nil {
-		s.close()
 		return nil, err
 	}
-	return s, nil
-}
-
-func (s *session) greet(a *Access) error {
-	var cmds [][]string
-	switch {
-	case a.Username != "":
-		cmds = append(cmds, []string{"AUTH", a.Username, a.Password})
-	case a.Password != "":
-		cmds = append(cmds, []string{"AUTH", a.Password})
-	}
-	if a.ClientName != "" {
-		cmds = append(cmds, []string{"CLIENT", "SETNAME", a.ClientName})
-	}
-	if len(cmds) == 0 {
-		return nil
-	}
-	replies, err := s.ask(cmds...)
-	if err == nil && cmds[0][0] == "AUTH" && replies[0].err() != nil {
-		return fmt.Errorf("%s: AUTH: %w", s.addr, replies[0].err())
-	}
-	return err
+	return &session{c, ctx, cancel}, nil
 }
 
 func (s *session) close() {
-	s.unhook()
 	s.cancel()
-	_ = s.conn.Close()
+	s.Close()
 }
 
 // ask sends commands in one write and reads a reply for each.
-func (s *session) ask(cmds ...[]string) ([]value, error) {
-	var out strings.Builder
-	for _, cmd := range cmds {
-		fmt.Fprintf(&out, "*%d\r\n", len(cmd))
-		for _, arg := range cmd {
-			fmt.Fprintf(&out, "$%d\r\n%s\r\n", len(arg), arg)
-		}
-	}
-	if _, err := io.WriteString(s.conn, out.String()); err != nil {
-		return nil, s.explain(err)
-	}
-	replies := make([]value, len(cmds))
-	for i := range replies {
-		v, err := readValue(s.rd, 0)
-		if err != nil {
-			return nil, s.explain(fmt.Errorf("reply to %s: %w", cmds[i][0], err))
-		}
-		replies[i] = v
-	}
-	return replies, nil
-}
-
-func (s *session) explain(err error) error {
-	if errors.Is(s.ctx.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("%s: no answer in time", s.addr)
-	}
-	return fmt.Errorf("%s: %w", s.addr, err)
-}
+func (s *session) ask(cmds ...[]string) ([]control.Value, error) { return s.Pipe(s.ctx, cmds...) }
 
 // refusals are errors that say that the node can't be asked, not that it knows no such command.
 var refusals = []string{"NOAUTH", "NOPERM", "WRONGPASS", "LOADING", "ERR NOAUTH", "MASTERDOWN", "BUSY"}
@@ -155,8 +98,8 @@ func (w *Watcher) report(ctx context.Context, addr string) (a answer, knows bool
 		return a, true
 	}
 	if w.family.myID != nil {
-		if id := replies[len(replies)-1]; id.err() == nil {
-			a.id = id.text
+		if id := replies[len(replies)-1]; id.Err() == nil {
+			a.id = id.Text
 		}
 	}
 	for i, q := range w.family.questions {
@@ -165,7 +108,7 @@ func (w *Watcher) report(ctx context.Context, addr string) (a answer, knows bool
 		case err == nil:
 			knows = true
 			a.reports = append(a.reports, reports...)
-		case replies[i].err() == nil || refused(err):
+		case replies[i].Err() == nil || refused(err):
 			knows = true
 			a.err = fmt.Errorf("%s: %s: %w", addr, strings.Join(q.command, " "), err)
 		}
@@ -194,7 +137,7 @@ func (w *Watcher) neighbours(ctx context.Context, addr string) map[string]string
 		return nil
 	}
 	host, _, _ := net.SplitHostPort(addr)
-	return parseNodes(replies[0].text, host)
+	return parseNodes(replies[0].Text, host)
 }
 
 // parseNodes reads "id host:port@cport[,name] flags ...". An empty host is that of the node that was asked.

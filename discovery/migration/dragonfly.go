@@ -3,6 +3,8 @@ package migration
 import (
 	"fmt"
 	"strings"
+
+	"sluice/internal/control"
 )
 
 // parseDragonfly reads DFLYCLUSTER SLOT-MIGRATION-STATUS (src/server/cluster/cluster_family.cc at the tags):
@@ -15,18 +17,18 @@ import (
 //	v1.40         *  *6 the same and "[0, 5], [7, 7]"
 //
 // The error is 0 for none, and else the last one there was, also when all is well again.
-func parseDragonfly(reply value) ([]report, error) {
-	if !reply.isList() {
-		if err := reply.err(); err != nil {
+func parseDragonfly(reply control.Value) ([]report, error) {
+	if !reply.IsList() {
+		if err := reply.Err(); err != nil {
 			return nil, err
 		}
-		reply = value{kind: '*', list: []value{reply}}
+		reply = control.Value{Kind: control.Array, Elems: []control.Value{reply}}
 	}
 	var list []report
-	for _, e := range reply.list {
+	for _, e := range reply.Elems {
 		r, ok := parseDragonflyEntry(e)
 		if !ok {
-			return nil, fmt.Errorf("not understood: %.120q", e.String())
+			return nil, fmt.Errorf("not understood: %.120q", e)
 		}
 		if r.word != "NO_STATE" {
 			list = append(list, r)
@@ -35,19 +37,19 @@ func parseDragonfly(reply value) ([]report, error) {
 	return list, nil
 }
 
-func parseDragonflyEntry(e value) (report, bool) {
+func parseDragonflyEntry(e control.Value) (report, bool) {
 	r := report{keys: -1, copied: -1, retries: -1}
 	var direction, errText string
 	switch {
-	case e.isList() && len(e.list) >= 5:
-		direction, r.peer, r.word = e.at(0).text, e.at(1).text, e.at(2).text
-		r.keys, errText, r.slots = e.at(3).number(), e.at(4).text, slotList(e.at(5).text)
-	case e.isList():
+	case e.IsList() && len(e.Elems) >= 5:
+		direction, r.peer, r.word = e.At(0).Text, e.At(1).Text, e.At(2).Text
+		r.keys, errText, r.slots = number(e.At(3).Text), e.At(4).Text, slotList(e.At(5).Text)
+	case e.IsList():
 		return report{}, false
-	case e.text == "NO_STATE":
-		return report{word: e.text}, true
+	case e.Text == "NO_STATE":
+		return report{word: e.Text}, true
 	default:
-		head, text, _ := strings.Cut(e.text, " errors:")
+		head, text, _ := strings.Cut(e.Text, " errors:")
 		words := strings.Fields(head)
 		if len(words) < 3 || len(words) > 4 {
 			return report{}, false
@@ -58,7 +60,7 @@ func parseDragonflyEntry(e value) (report, bool) {
 			if !ok {
 				return report{}, false
 			}
-			r.keys = value{text: keys}.number()
+			r.keys = number(keys)
 		}
 		errText = strings.TrimSpace(text)
 	}

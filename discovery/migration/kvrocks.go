@@ -1,6 +1,10 @@
 package migration
 
-import "strings"
+import (
+	"strings"
+
+	"sluice/internal/control"
+)
 
 // parseKvrocks reads the lines of CLUSTER INFO that Kvrocks adds, on the source
 //
@@ -10,12 +14,12 @@ import "strings"
 //
 // and on the target importing_slot(s) and import_state: none|start|success|error. They are absent while nothing ever
 // ran. A node remembers the last one only.
-func parseKvrocks(reply value) ([]report, error) {
-	if err := reply.err(); err != nil {
+func parseKvrocks(reply control.Value) ([]report, error) {
+	if err := reply.Err(); err != nil {
 		return nil, err
 	}
 	fields := make(map[string]string)
-	for line := range strings.Lines(reply.text) {
+	for line := range strings.Lines(reply.Text) {
 		if name, text, ok := strings.Cut(line, ":"); ok {
 			fields[strings.Replace(strings.TrimSpace(name), "_slot(s)", "_slot", 1)] = strings.TrimSpace(text)
 		}

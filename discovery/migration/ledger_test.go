@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"sluice/internal/control"
 )
 
 // script is a ledger of Dragonflies n1 (a:1) and n2 (b:1), a minute per look.
@@ -33,7 +35,7 @@ func (s *script) sees(n1, n2 string) {
 			if line == "" {
 				continue
 			}
-			r, ok := parseDragonflyEntry(value{kind: '$', text: line})
+			r, ok := parseDragonflyEntry(control.Value{Kind: control.Bulk, Text: line})
 			if !ok {
 				s.Fatalf("bad line %q", line)
 			}

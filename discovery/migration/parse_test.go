@@ -1,10 +1,11 @@
 package migration
 
 import (
-	"bufio"
 	"fmt"
 	"strings"
 	"testing"
+
+	"sluice/internal/control"
 )
 
 func (r report) String() string {
@@ -18,7 +19,7 @@ func (r report) String() string {
 // parsed describes what a parser makes of a reply.
 func parsed(t *testing.T, parse parser, reply string) string {
 	t.Helper()
-	v, err := readValue(bufio.NewReader(strings.NewReader(reply)), 0)
+	v, err := control.NewReader(strings.NewReader(reply), control.Limits{}).Read()
 	if err != nil {
 		return "unread: " + err.Error()
 	}
@@ -85,8 +86,8 @@ func TestCodisForms(t *testing.T) {
 }
 
 func TestKvrocksForms(t *testing.T) {
-	f := checker(t, func(v value) ([]report, error) {
-		return parseKvrocks(value{kind: '$', text: strings.ReplaceAll(v.text, "|", "\r\n")})
+	f := checker(t, func(v control.Value) ([]report, error) {
+		return parseKvrocks(control.Value{Kind: control.Bulk, Text: strings.ReplaceAll(v.Text, "|", "\r\n")})
 	})
 	f("+cluster_state:ok|cluster_my_epoch:2|\r\n", "")
 	f("+cluster_state:ok|migrating_slot(s): 10-20|destination_node: abc|migrating_state: start|\r\n", `out "abc" 10-20 copying/start keys=-1 copied=-1 err="" retries=-1`)
@@ -135,40 +136,11 @@ func TestSlotList(t *testing.T) {
 	f("all of them", "all of them")
 }
 
-func TestValues(t *testing.T) {
-	f := func(reply, want string) {
-		t.Helper()
-		v, err := readValue(bufio.NewReader(strings.NewReader(reply)), 0)
-		got := v.String()
-		if err != nil {
-			got = "error " + err.Error()
-		}
-		if got != want {
-			t.Errorf("%q: %q, want %q", reply, got, want)
-		}
-	}
-	f("~2\r\n:1\r\n#t\r\n", "[1 t]")
-	f(">1\r\n,1.5\r\n", "[1.5]")
-	f("%1\r\n+a\r\n*-1\r\n", "[a ]")
-	f("=7\r\ntxt:abc\r\n", "abc")
-	f("!3\r\nERR\r\n", "ERR")
-	f("|1\r\n+ttl\r\n:1\r\n+x\r\n", "x")
-	f("$-1\r\n", "")
-	f("(123\r\n", "123")
-	f("", "error EOF")
-	f("?\r\n", "error the reply is not RESP")
-	f("\r\n", "error the reply is not RESP")
-	f("*99999999\r\n", "error the reply is not RESP")
-	f("$999999999\r\n", "error the reply is not RESP")
-	f(strings.Repeat("*1\r\n", 20), "error the reply is not RESP")
-	f("$5\r\nab", "error unexpected EOF")
-}
-
 func FuzzReply(f *testing.F) {
 	f.Add("*1\r\n*5\r\n$3\r\nout\r\n$2\r\nn2\r\n$4\r\nSYNC\r\n:201242\r\n$1\r\n0\r\n")
 	f.Add("%1\r\n+a\r\n~1\r\n(5\r\n")
 	f.Fuzz(func(t *testing.T, reply string) {
-		v, err := readValue(bufio.NewReader(strings.NewReader(reply)), 0)
+		v, err := control.NewReader(strings.NewReader(reply), control.Limits{}).Read()
 		if err != nil {
 			return
 		}

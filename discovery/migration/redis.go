@@ -1,46 +1,50 @@
 package migration
 
-import "strings"
+import (
+	"strings"
+
+	"sluice/internal/control"
+)
 
 // parseRedis reads CLUSTER MIGRATION STATUS ALL of Redis 8.4 and later: maps with id, slots, source, dest, operation
 // (import or migrate), state, last_error, retries and times.
-func parseRedis(reply value) ([]report, error) {
-	return parseTasks(reply, func(f map[string]value) report {
-		r := report{out: f["operation"].text == "migrate", slots: slotList(f["slots"].text), word: f["state"].text, err: f["last_error"].text}
-		r.peer = f["dest"].text
+func parseRedis(reply control.Value) ([]report, error) {
+	return parseTasks(reply, func(f map[string]control.Value) report {
+		r := report{out: f["operation"].Text == "migrate", slots: slotList(f["slots"].Text), word: f["state"].Text, err: f["last_error"].Text}
+		r.peer = f["dest"].Text
 		if !r.out {
-			r.peer = f["source"].text
+			r.peer = f["source"].Text
 		}
 		r.state = redisState(r.word)
 		if !r.out && r.word == "failed" {
 			r.state = Connecting // An import is tried again.
 		}
-		r.retries = f["retries"].number()
+		r.retries = number(f["retries"].Text)
 		return r
 	})
 }
 
 // parseValkey reads CLUSTER GETSLOTMIGRATIONS of Valkey 9: maps with name, operation (IMPORT or EXPORT), slot_ranges,
 // target_node, source_node, times, state and message.
-func parseValkey(reply value) ([]report, error) {
-	return parseTasks(reply, func(f map[string]value) report {
-		r := report{out: strings.EqualFold(f["operation"].text, "export"), slots: slotList(f["slot_ranges"].text), word: f["state"].text, err: f["message"].text, retries: -1}
-		r.peer = f["target_node"].text
+func parseValkey(reply control.Value) ([]report, error) {
+	return parseTasks(reply, func(f map[string]control.Value) report {
+		r := report{out: strings.EqualFold(f["operation"].Text, "export"), slots: slotList(f["slot_ranges"].Text), word: f["state"].Text, err: f["message"].Text, retries: -1}
+		r.peer = f["target_node"].Text
 		if !r.out {
-			r.peer = f["source_node"].text
+			r.peer = f["source_node"].Text
 		}
 		r.state = valkeyState(r.word)
 		return r
 	})
 }
 
-func parseTasks(reply value, read func(map[string]value) report) ([]report, error) {
-	if err := reply.err(); err != nil {
+func parseTasks(reply control.Value, read func(map[string]control.Value) report) ([]report, error) {
+	if err := reply.Err(); err != nil {
 		return nil, err
 	}
 	var list []report
-	for _, e := range reply.list {
-		fields, err := e.fields()
+	for _, e := range reply.Elems {
+		fields, err := e.Fields()
 		if err != nil {
 			return nil, err
 		}

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+
+	"sluice/internal/control"
 )
 
 // State is how far a migration is, whatever the family calls it.
@@ -52,7 +54,7 @@ type report struct {
 }
 
 // parser reads the reply to a question. An error says that the reply was not understood.
-type parser func(reply value) ([]report, error)
+type parser func(reply control.Value) ([]report, error)
 
 // question is a command and who reads its reply.
 type question struct {
@@ -109,4 +111,13 @@ func slotList(text string) string {
 		out = append(out, fmt.Sprintf("%d-%d", a, b))
 	}
 	return strings.Join(out, ",")
+}
+
+// number is text as an integer, -1 when it is none.
+func number(text string) int64 {
+	n, err := strconv.ParseInt(strings.TrimSpace(text), 10, 64)
+	if err != nil {
+		return -1
+	}
+	return n
 }

@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/internal/control"
 	"sluice/internal/testbed"
 	"sluice/internal/testbed/fakecodis"
 	"sluice/internal/testbed/fakedragonfly"
@@ -174,7 +175,7 @@ func push(t *testing.T, password, config string, servers ...*fakedragonfly.Serve
 		}
 		replies, err := c.ask([]string{"DFLYCLUSTER", "CONFIG", config})
 		c.close()
-		if err != nil || replies[0].err() != nil {
+		if err != nil || replies[0].Err() != nil {
 			t.Fatalf("%v %v", replies, err)
 		}
 	}
@@ -425,9 +426,9 @@ func TestNodesLines(t *testing.T) {
 func TestScoresThatLoseDigits(t *testing.T) {
 	f := func(want bool, scores ...string) {
 		t.Helper()
-		var list []value
+		var list []control.Value
 		for _, s := range scores {
-			list = append(list, value{text: "member"}, value{text: s})
+			list = append(list, control.Value{Text: "member"}, control.Value{Text: s})
 		}
 		if got := losesDigits(list); got != want {
 			t.Errorf("%v: %v", scores, got)

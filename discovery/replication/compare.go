@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -14,6 +13,7 @@ import (
 
 	"sluice/backend"
 	"sluice/internal/clock"
+	"sluice/internal/control"
 	"sluice/router/lag"
 )
 
@@ -38,6 +38,8 @@ const (
 	compareKick = 20 * time.Millisecond
 	// compareRetry is when a comparison that could not be made is tried again.
 	compareRetry = 500 * time.Millisecond
+	// compareMuch is when one is tried again that failed because the names of keys are too long.
+	compareMuch = time.Minute
 	// compareGap is the least time between two comparisons of one proxy.
 	compareGap = 50 * time.Millisecond
 	// namedKeys is how many keys that differ are named.
@@ -45,6 +47,10 @@ const (
 	// longestValue is how many bytes of a string are compared.
 	longestValue = 1024
 )
+
+// compareLimits bound what a node may answer about a sample: 256 names of keys, of 256 KB each on average, or the kilobyte of
+// each that is compared. Names that are longer make the sample an error.
+var compareLimits = control.Limits{Bytes: 64 << 20, Elements: 1 << 16}
 
 // comparer is when each replica of a group was compared last.
 type comparer struct{ last map[string]int64 }
@@ -125,14 +131,21 @@ func (w *Watcher) examine(ctx context.Context, s *suspect) {
 	ctx, cancel := context.WithTimeout(ctx, compareTime)
 	defer cancel()
 	mismatch, err := w.compare(ctx, s)
-	if err != nil {
-		if ctx.Err() == nil {
-			w.cfg.Log.Debug("replica not compared", "node", s.replica, "err", err)
-		}
-		return
-	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	tooMuch := new(control.LimitError)
+	switch {
+	case err == nil:
+	case errors.As(err, &tooMuch):
+		w.cfg.Log.Warn("replica not compared, so it is not read", "node", s.replica, "err", err)
+		s.group.comparer.last[s.replica] = clock.Now() + int64(compareMuch-compareRetry)
+		return
+	case ctx.Err() == nil:
+		w.cfg.Log.Debug("replica not compared", "node", s.replica, "err", err)
+		return
+	default:
+		return
+	}
 	if !w.current(s) {
 		return
 	}
@@ -145,12 +158,12 @@ func (w *Watcher) compare(ctx context.Context, s *suspect) (mismatch string, err
 	if master == nil || replica == nil {
 		return "", context.Canceled
 	}
-	m, err := master.OpenControl(ctx, false)
+	m, err := master.OpenControl(ctx, false, compareLimits)
 	if err != nil {
 		return "", err
 	}
 	defer m.Close()
-	r, err := replica.OpenControl(ctx, true)
+	r, err := replica.OpenControl(ctx, true, compareLimits)
 	if err != nil {
 		return "", err
 	}
@@ -188,9 +201,9 @@ func (w *Watcher) sample(ctx context.Context, c *backend.Control) ([]string, err
 	}
 	var picked []string
 	for _, reply := range replies {
-		picked = append(picked, bulks(reply)...)
+		picked = append(picked, texts(reply)...)
 	}
-	if replies[0][0] == '-' {
+	if replies[0].Kind == control.Error {
 		if picked, err = w.scan(ctx, c); err != nil {
 			return nil, err
 		}
@@ -218,7 +231,7 @@ func (w *Watcher) scan(ctx context.Context, c *backend.Control) ([]string, error
 	}
 	var keys []string
 	for i, reply := range replies {
-		found := bulks(reply) // The first is the cursor.
+		found := texts(reply) // The first is the cursor.
 		switch {
 		case i < len(commands) && len(found) == 0: // No index.
 		case i < len(commands):
@@ -226,7 +239,7 @@ func (w *Watcher) scan(ctx context.Context, c *backend.Control) ([]string, error
 				keys = append(keys, member[min(1, len(member)):]) // Before the key is a letter for its type.
 			}
 		case len(found) == 0:
-			return nil, fmt.Errorf("neither RANDOMKEY nor SCAN: %q", reply)
+			return nil, fmt.Errorf("neither RANDOMKEY nor SCAN: %w", reply.Unexpected())
 		default:
 			keys = append(keys, found[1:]...)
 		}
@@ -263,14 +276,14 @@ func (w *Watcher) differences(ctx context.Context, s *suspect, m, r *backend.Con
 	var differs []string
 	still := 0
 	for i, key := range keys {
-		if !bytes.Equal(before[i], after[i]) || before[i][0] == '-' {
+		if before[i] != after[i] || before[i].isError() {
 			continue // It changes, or has left.
 		}
-		if there[i][0] == '-' {
-			return nil, fmt.Errorf("%s answered %.100q about a key", s.replica, there[i])
+		if there[i].isError() {
+			return nil, fmt.Errorf("%s answered %.100q about a key", s.replica, string(there[i]))
 		}
 		still++
-		if !bytes.Equal(there[i], before[i]) {
+		if there[i] != before[i] {
 			differs = append(differs, key)
 		}
 	}
@@ -324,57 +337,4 @@ func (w *Watcher) lagRulesNow() bool {
 	defer w.mu.Unlock()
 	r := w.lagRules()
 	return r.OffsetsProve || r.Heartbeats
-}
-
-// lengths are the commands that tell how long a value is, by type.
-var lengths = map[string]string{
-	"string": "STRLEN", "list": "LLEN", "hash": "HLEN", "set": "SCARD", "zset": "ZCARD", "stream": "XLEN",
-}
-
-// describeKeys tells of each key what can be compared between two servers: type, length, and the beginning of a
-// string. Other values are in no order that two servers share.
-func describeKeys(ctx context.Context, c *backend.Control, keys []string) ([][]byte, error) {
-	commands := make([][]string, len(keys))
-	for i, key := range keys {
-		commands[i] = []string{"TYPE", key}
-	}
-	types, err := c.Do(ctx, commands...)
-	if err != nil || len(keys) == 0 {
-		return nil, err
-	}
-	commands = nil
-	for i, key := range keys {
-		name := strings.ToLower(strings.Trim(string(types[i]), "+\r\n"))
-		length, ok := lengths[name]
-		switch {
-		case name == "string":
-			commands = append(commands, []string{"STRLEN", key}, []string{"GETRANGE", key, "0", fmt.Sprint(longestValue - 1)})
-		case ok:
-			commands = append(commands, []string{length, key}, []string{"TYPE", key})
-		default:
-			commands = append(commands, []string{"TYPE", key}, []string{"TYPE", key})
-		}
-	}
-	replies, err := c.Do(ctx, commands...)
-	if err != nil {
-		return nil, err
-	}
-	out := make([][]byte, len(keys))
-	for i := range keys {
-		out[i] = bytes.Join([][]byte{types[i], replies[2*i], replies[2*i+1]}, nil)
-	}
-	return out, nil
-}
-
-// bulks are the bulk strings in a reply, in arrays too.
-func bulks(reply []byte) []string {
-	var found []string
-	for len(reply) > 0 {
-		line, rest, _ := bytes.Cut(reply, []byte("\r\n"))
-		reply = rest
-		if n, err := strconv.Atoi(string(line[min(1, len(line)):])); err == nil && line[0] == '$' && n >= 0 && n+2 <= len(rest) {
-			found, reply = append(found, string(rest[:n])), rest[n+2:]
-		}
-	}
-	return found
 }

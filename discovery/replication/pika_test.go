@@ -56,7 +56,7 @@ func (w *watched) force(replica, master string) {
 	w.Helper()
 	host, port, _ := net.SplitHostPort(master)
 	reply, err := w.nodes[replica].Ask(context.Background(), "SLAVEOF", host, port, "force")
-	if err != nil || string(reply) != "+OK\r\n" {
+	if err != nil || reply.Text != "OK" {
 		w.Fatalf("SLAVEOF force: %q %v", reply, err)
 	}
 }

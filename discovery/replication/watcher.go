@@ -1,7 +1,6 @@
 package replication
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
@@ -185,8 +184,8 @@ func (w *Watcher) Observe(addr string, o backend.Observation) {
 	if g == nil {
 		return
 	}
-	if len(o.Info) > 0 && o.Info[0] == '-' && !o.Loading && o.Err == nil {
-		o.Err = fmt.Errorf("INFO: %s", bytes.TrimSpace(o.Info[1:])) // BUSY and the like: half an answer is none.
+	if err := o.Info.Err(); err != nil && !o.Loading && o.Err == nil {
+		o.Err = fmt.Errorf("INFO: %w", err) // BUSY and the like: half an answer is none.
 	}
 	if o.Err != nil {
 		if _, ok := g.Sample(addr); ok {
@@ -198,7 +197,7 @@ func (w *Watcher) Observe(addr string, o backend.Observation) {
 		g.Fail(addr, o.Answered, o.Err.Error())
 	} else {
 		dropped := g.Observe(addr, lag.Sample{
-			Replication: dialect.ParseReplication(o.Info), Asked: o.Asked, Answered: o.Answered,
+			Replication: dialect.ParseReplication([]byte(o.Info.Text)), Asked: o.Asked, Answered: o.Answered,
 			Life: o.Life, IP: o.IP, Loading: o.Loading, Heartbeat: o.Heartbeat,
 		})
 		if dropped != "" {
