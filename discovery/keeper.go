@@ -340,6 +340,7 @@ func (k *Keeper) build(now time.Time, news bool) error {
 		k.cfg.Log.Error("topology not built", "source", k.cfg.Name, "err", err)
 		return err
 	}
+	k.cfg.Apply(table)
 	k.mu.Lock()
 	k.status.Epoch, k.status.LastChange, k.status.Overrides = table.Epoch, now, len(moved)
 	k.mu.Unlock()
@@ -350,7 +351,6 @@ func (k *Keeper) build(now time.Time, news bool) error {
 	k.cfg.Log.Log(context.Background(), level, "topology applied",
 		"source", k.cfg.Name, "epoch", table.Epoch, "groups", len(table.Groups), "overrides", len(moved),
 		"unsettled_slots", len(table.Moves()), "uncovered_slots", router.FormatRanges(table.Uncovered()))
-	k.cfg.Apply(table)
 	return nil
 }
 

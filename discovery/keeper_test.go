@@ -1,9 +1,11 @@
 package discovery
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
 	"sync"
@@ -582,4 +584,25 @@ func TestKeeperModel(t *testing.T) {
 			},
 		})
 	})
+}
+
+// What the status and the log say of a topology is true: they say it behind Apply.
+func TestATopologyIsInForceBeforeThatIsSaid(t *testing.T) {
+	src := newFakeSource()
+	var k *Keeper
+	var log bytes.Buffer
+	seen := 0
+	k = NewKeeper(Config{
+		Model: router.CodisModel(8), Source: src, Name: "fake", Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Apply: func(table *router.Table) {
+			if seen++; k.Status().Epoch == table.Epoch || strings.Contains(log.String(), "topology applied") {
+				t.Errorf("epoch %d is said to be in force before it is: %s", table.Epoch, &log)
+			}
+		},
+	})
+	k.publish(Snapshot{Groups: []router.GroupSpec{{ID: "1", Master: "10.0.0.1:1", Slots: []router.Range{{From: 0, To: 7}}}}})
+	k.turn(time.Unix(1000, 0))
+	if seen != 1 || k.Status().Epoch == 0 || !strings.Contains(log.String(), "topology applied") {
+		t.Errorf("applied %d times, %+v, %s", seen, k.Status(), &log)
+	}
 }
