@@ -109,7 +109,10 @@ func greet(ctx context.Context, c *control.Conn, opts *Options, use purpose, to 
 		to.id, _ = strconv.ParseInt(id.Text, 10, 64)
 	}
 	echo := replies[len(replies)-1]
-	if to.echoes = echo.Kind != control.Error; to.echoes && echo.Text != echoNumber(number) {
+	if echo.Kind == control.Error {
+		return nil
+	}
+	if to.echoes = echo.Text == echoNumber(number); !to.echoes {
 		return fmt.Errorf("%s: %w: ECHO: %w", c.Addr(), ErrGreeting, errShifted)
 	}
 	return nil

@@ -65,6 +65,29 @@ func TestShutdownEndsInTime(t *testing.T) {
 	}
 }
 
+// The time may be over before the drain begins, as with a second signal: still no loop sends anything again, and what is in flight
+// is counted on all of them.
+func TestShutdownWithoutTimeStopsAllLoops(t *testing.T) {
+	const loops = 4
+	f := startFake(t, func(c *scriptedConn, _ []string) { c.hang() })
+	p := startProxy(t, testModel, evenly(testModel, f.addr()), faultOptions(nil), func(cfg *Config, _ *PoolConfig) { cfg.Loops = loops })
+	for i := range 2 * loops {
+		key := fmt.Sprint("k", i)
+		p.dial(t).request("GET", key)
+		f.await(t, 1, "GET "+key)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if n := p.Shutdown(ctx); n != 2*loops {
+		t.Errorf("%d requests were cut off, want %d", n, 2*loops)
+	}
+	for i, l := range p.loops {
+		if !l.stopping {
+			t.Errorf("loop %d might have sent something again", i)
+		}
+	}
+}
+
 // One client has requests in flight to the old owner of its slots when the table changes, another has none.
 // The first one's next request waits; no reply is lost and none is out of order.
 func TestTableChangeWithRequestsInFlight(t *testing.T) {

@@ -55,13 +55,9 @@ type Server struct {
 	rouses chan struct{} // capacity 1: that pace was raised
 }
 
-const (
-	// readBuffer is what a loop reads from a connection at once, and so how long one connection can keep
-	// the others waiting.
-	readBuffer = 64 << 10
-	// drainCheck is the time between two looks at what is still in flight.
-	drainCheck = 20 * time.Millisecond
-)
+// readBuffer is what a loop reads from a connection at once, and so how long one connection can keep
+// the others waiting.
+const readBuffer = 64 << 10
 
 // New returns a Server that does nothing yet.
 func New(cfg Config) *Server {
@@ -235,63 +231,6 @@ func (s *Server) Uptime() time.Duration { return time.Since(s.started) }
 func (s *Server) Draining() bool { return s.draining.Load() }
 
 func (s *Server) clientGone() { s.clients.Add(-1) }
-
-// Shutdown stops accepting, lets the requests in flight be answered, for at most Settings.Drain or until ctx
-// ends, and stops everything. It returns how many requests were cut off.
-func (s *Server) Shutdown(ctx context.Context) int {
-	s.draining.Store(true)
-	s.closeListeners()
-	ctx, cancel := context.WithTimeout(ctx, s.settings.Load().Drain)
-	defer cancel()
-	left := s.drain(ctx)
-	if s.engine != nil {
-		s.onEachLoop(ctx, func(l *loop) { l.stopping = true })
-	}
-	s.stop()
-	s.work.Wait()
-	for _, p := range s.pools {
-		p.stop()
-	}
-	if s.engine != nil {
-		if err := s.engine.Stop(); err != nil {
-			s.log.Warn("stopping the event loops", "err", err)
-		}
-	}
-	return left
-}
-
-// drain closes idle clients and waits until the others are answered.
-func (s *Server) drain(ctx context.Context) int {
-	if s.engine == nil {
-		return 0
-	}
-	check := time.NewTicker(drainCheck)
-	defer check.Stop()
-	for {
-		var left atomic.Int64 // A loop that answers too late still counts into it.
-		s.onEachLoop(ctx, func(l *loop) {
-			l.freeBlocked()
-			l.schedule()
-			for _, c := range l.clients {
-				left.Add(int64(c.pipe.len()))
-				if c.hold.active {
-					left.Add(1)
-				}
-				if !c.closing && len(c.detours) == 0 && c.stall == stallNone { // What it holds is half a request.
-					c.finish()
-				}
-			}
-		})
-		if left.Load() == 0 && s.Clients() == 0 {
-			return 0
-		}
-		select {
-		case <-check.C:
-		case <-ctx.Done():
-			return int(left.Load())
-		}
-	}
-}
 
 // engineLogger passes gnet's messages on.
 type engineLogger struct{ log *slog.Logger }
