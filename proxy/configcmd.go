@@ -84,6 +84,12 @@ func cmdConfigSet(c *client, args [][]byte) bool {
 	if s.level != nil {
 		s.level.Set(f.level)
 	}
+	if s.configSet == nil {
+		s.configSet = make(map[string]bool)
+	}
+	for _, p := range params {
+		s.configSet[p.name] = true
+	}
 	c.loop.slowFrom = f.slowFrom() // For what stands behind it in the same pipeline.
 	s.log.Warn("CONFIG SET: in force until the next reload", "pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user,
 		"set", setting(args[2:]))

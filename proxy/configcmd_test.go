@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -107,5 +108,56 @@ func TestConfigResetStat(t *testing.T) {
 	}
 	if s := p.Stats(); s.Errors != 10 || s.ClientsOpened != 1 {
 		t.Errorf("%d errors, %d clients", s.Errors, s.ClientsOpened)
+	}
+}
+
+// A CONFIG SET changes what is in force from reading it to replacing it, and nothing comes in between: a user that a reload takes
+// away stays away.
+func TestConfigSetDoesNotUndoAReload(t *testing.T) {
+	reading, read := make(chan struct{}), make(chan struct{})
+	all := configParams
+	t.Cleanup(func() { configParams = all }) // When no loop reads it any more.
+	configParams = append(slices.Clone(all), configParam{
+		name: "test.between", ofPool: true, get: func(*configuration) string { return "" },
+		set: func(*configuration, string) string { // CONFIG SET has read what is in force.
+			close(reading)
+			<-read
+			return ""
+		},
+	})
+	p := codisTopology(t, holding(never))
+	before := *p.pool.Settings()
+	before.Users = []User{{Name: "default", Passwords: []PasswordHash{HashPassword("pw")}}, {Name: "revoked", Passwords: []PasswordHash{HashPassword("pw")}}}
+	p.Reconfigure(func() { p.pool.SetSettings(before) })
+	c := p.dial(t)
+	c.want("+OK\r\n", "AUTH", "pw")
+	c.request("CONFIG", "SET", "hold.max_wait", "1m", "test.between", "x")
+	<-reading
+	if p.configMu.TryLock() {
+		t.Error("a reload could come between reading and replacing")
+		p.configMu.Unlock()
+	}
+	reloaded := make(chan []string)
+	go func() {
+		after := before
+		after.Users = before.Users[:1]
+		reloaded <- p.Reconfigure(func() {
+			if p.configMu.TryLock() {
+				t.Error("a CONFIG SET could come between what a reload replaces")
+				p.configMu.Unlock()
+			}
+			p.pool.SetSettings(after)
+		})
+	}()
+	close(read)
+	c.wantReply("+OK\r\n")
+	if ended := <-reloaded; !slices.Equal(ended, []string{"hold.max_wait", "test.between"}) {
+		t.Errorf("the reload ends %q", ended)
+	}
+	if s := p.pool.Settings(); len(s.Users) != 1 || s.Hold.MaxWait != before.Hold.MaxWait {
+		t.Errorf("in force after the reload: %d users, hold.max_wait %s", len(s.Users), s.Hold.MaxWait)
+	}
+	if ended := p.Reconfigure(func() {}); len(ended) > 0 {
+		t.Errorf("the next reload ends %q", ended)
 	}
 }

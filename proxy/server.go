@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -46,7 +48,8 @@ type Server struct {
 
 	slow         slowLog
 	statBase     atomic.Pointer[Stats] // what CONFIG RESETSTAT has set to 0; nil for nothing
-	configMu     sync.Mutex            // held while CONFIG SET replaces settings
+	configMu     sync.Mutex            // held from reading settings to replacing them, by CONFIG SET and Reconfigure
+	configSet    map[string]bool       // what CONFIG SET has set, by parameter; guarded by configMu
 	level        *slog.LevelVar        // of log; nil when it can't be changed
 	affordable   int                   // Config.AffordableClients
 	rejectedBase atomic.Uint64         // rejected at the last CONFIG RESETSTAT
@@ -80,8 +83,23 @@ func (s *Server) AddPool(cfg PoolConfig) *Pool {
 // Pools lists the pools in the order they were added.
 func (s *Server) Pools() []*Pool { return s.pools }
 
-// SetSettings puts settings into force.
+// Settings are those in force.
+func (s *Server) Settings() Settings { return *s.settings.Load() }
+
+// SetSettings puts settings into force. Settings that are made of those in force are set within Reconfigure.
 func (s *Server) SetSettings(settings Settings) { s.settings.Store(&settings) }
+
+// Reconfigure runs apply, which puts settings of the process, of pools and of the log into force, apart from every CONFIG
+// SET: one that has begun ends before, and the next one begins with what apply has set. It returns the names of the
+// parameters that CONFIG SET had set since the last call; what they had is over. apply must not wait for a loop.
+func (s *Server) Reconfigure(apply func()) (ended []string) {
+	s.configMu.Lock()
+	defer s.configMu.Unlock()
+	apply()
+	ended = slices.Sorted(maps.Keys(s.configSet))
+	s.configSet = nil
+	return ended
+}
 
 func (s *Server) limits() *Limits { return &s.settings.Load().Limits }
 
