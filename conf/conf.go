@@ -6,6 +6,8 @@ import "log/slog"
 //
 //	toml    name of the key or table
 //	reload  "live": a reload applies a change; "restart": only a new process does
+//	with    keys of the same pool that need a restart and without which a change of this one, or of a key in this
+//	        table, means something else: a reload does not take it while one of them has changed as well
 //	min,max bounds of a number, size or duration, in the notation of the file
 //
 // A struct field without a reload tag is a table, and the tags of its own fields count.
@@ -92,25 +94,25 @@ type Pool struct {
 	Slots int `toml:"slots" reload:"restart" min:"1" max:"16384"`
 	// Databases is the number of databases SELECT accepts. Default 16 for codis; 1 for cluster,
 	// because cluster nodes refuse SELECT. Reloadable.
-	Databases int `toml:"databases" reload:"live" min:"1" max:"16384"`
+	Databases int `toml:"databases" reload:"live" with:"slot_model" min:"1" max:"16384"`
 	// Dialect is the family of the backends. Default redis. Restart.
 	Dialect Dialect `toml:"dialect" reload:"restart"`
 	// ClusterEmulation answers clients that ask for the nodes of a cluster: one node, at the
 	// address the client used. Default false. Reloadable.
-	ClusterEmulation bool `toml:"cluster_emulation" reload:"live"`
+	ClusterEmulation bool `toml:"cluster_emulation" reload:"live" with:"slot_model"`
 	// LearnCommands asks a backend for commands that Redis does not have. Default false.
 	// Reloadable.
 	LearnCommands bool `toml:"learn_commands" reload:"live"`
 	// Discovery is where the topology comes from.
 	Discovery Discovery `toml:"discovery"`
 	// Groups are the masters with their replicas and slots, for static discovery. Reloadable.
-	Groups []Group `toml:"group" reload:"live"`
+	Groups []Group `toml:"group" reload:"live" with:"slot_model slots discovery.kind"`
 	// Backend is how connections towards backends behave.
 	Backend Backend `toml:"backend"`
 	// Hold is how long and how much requests may wait for their slot.
 	Hold Hold `toml:"hold"`
 	// Reads is which nodes answer reads, and how old what they answer may be.
-	Reads Reads `toml:"reads"`
+	Reads Reads `toml:"reads" with:"dialect"`
 	// Auth is who may use the pool, and as whom it speaks to its backends.
 	Auth Auth `toml:"auth"`
 	// Commands are commands of modules, and of other families, that clients may use. Reloadable.
@@ -144,13 +146,13 @@ type Discovery struct {
 	// Kind names the source. Default static. Restart.
 	Kind DiscoveryKind `toml:"kind" reload:"restart"`
 	// Seeds are host:port of nodes asked for the topology; cluster only, at least one. Reloadable.
-	Seeds []string `toml:"seeds,omitempty" reload:"live"`
+	Seeds []string `toml:"seeds,omitempty" reload:"live" with:"discovery.kind"`
 	// Refresh is the time between two looks at the topology when nothing forces one; cluster
 	// only. Default 10s. Reloadable.
-	Refresh Duration `toml:"refresh" reload:"live" min:"100ms" max:"1h"`
+	Refresh Duration `toml:"refresh" reload:"live" with:"discovery.kind" min:"100ms" max:"1h"`
 	// AdminPort is the port on which each node is asked about migrations: "9999", or "+10" for
 	// the port of the node plus 10. Empty asks on the port of the node. Reloadable.
-	AdminPort string `toml:"admin_port,omitempty" reload:"live"`
+	AdminPort string `toml:"admin_port,omitempty" reload:"live" with:"dialect discovery.kind"`
 	// Admin is host:port where codis-dashboard reaches this proxy, as it reaches codis-proxy's
 	// admin_addr; codis only, required there. Restart.
 	Admin string `toml:"admin,omitempty" reload:"restart"`
@@ -219,7 +221,7 @@ type Backend struct {
 	MaxDedicated int `toml:"max_dedicated" reload:"live" min:"1" max:"100000"`
 	// MoveParallel is the number of SLOTSMGRTTAGONE that one source of a moving slot gets at once
 	// from this proxy; codis and pika only. Default 4.
-	MoveParallel int `toml:"move_parallel" reload:"live" min:"1" max:"256"`
+	MoveParallel int `toml:"move_parallel" reload:"live" with:"dialect" min:"1" max:"256"`
 }
 
 // Hold is the table [pool.hold]. All are reloadable. Immutable after construction.
@@ -303,10 +305,10 @@ type User struct {
 	Commands CommandRules `toml:"commands,omitempty" reload:"live"`
 	// The reads of this user, where they differ from those of the pool; Reads.For puts the two
 	// together. Empty and nil are not set.
-	ReadPolicy      ReadPolicy  `toml:"read_policy,omitempty" reload:"live"`
-	ReadConsistency Consistency `toml:"read_consistency,omitempty" reload:"live"`
-	ReadMaxLag      *Duration   `toml:"read_max_lag,omitempty" reload:"live" min:"1ms" max:"1h"`
-	ReadMaxLagBytes *Bytes      `toml:"read_max_lag_bytes,omitempty" reload:"live" min:"0" max:"64gb"`
+	ReadPolicy      ReadPolicy  `toml:"read_policy,omitempty" reload:"live" with:"dialect"`
+	ReadConsistency Consistency `toml:"read_consistency,omitempty" reload:"live" with:"dialect"`
+	ReadMaxLag      *Duration   `toml:"read_max_lag,omitempty" reload:"live" with:"dialect" min:"1ms" max:"1h"`
+	ReadMaxLagBytes *Bytes      `toml:"read_max_lag_bytes,omitempty" reload:"live" with:"dialect" min:"0" max:"64gb"`
 }
 
 // SlotModel names how a key becomes a slot.

@@ -12,6 +12,8 @@ type Change struct {
 	Key string // as in Problem.Key: "proxy.loops", "pool.main.group 2.slots"
 	Old string // text of the old value; empty for what was added; the mask for a password
 	New string // text of the new value; empty for what was removed; the mask for a password
+
+	with []string // the keys of its tag of this name, such as "pool.main.slots"
 }
 
 // String returns "proxy.loops: 1 -> 2".
@@ -38,17 +40,37 @@ func Diff(old, new *Config) (apply, restart []Change) {
 type differ struct {
 	apply   []Change
 	restart []Change
+	pool    string   // path of the pool that is compared, "" outside of pools
+	with    []string // of the tables around
 }
 
 func (d *differ) add(f reflect.StructField, c Change) {
 	switch f.Tag.Get("reload") {
 	case "live":
+		c.with = append(slices.Clone(d.with), d.withOf(f)...)
 		d.apply = append(d.apply, c)
 	case "restart":
 		d.restart = append(d.restart, c)
 	default:
 		panic("BUG: conf: field " + f.Name + " does not say whether a reload applies it")
 	}
+}
+
+// withOf reads the tag of this name.
+func (d *differ) withOf(f reflect.StructField) []string {
+	keys := strings.Fields(f.Tag.Get("with"))
+	for i, key := range keys {
+		keys[i] = d.pool + "." + key
+	}
+	return keys
+}
+
+// inside compares what is in a field.
+func (d *differ) inside(f reflect.StructField, compare func()) {
+	around := d.with
+	d.with = append(slices.Clone(around), d.withOf(f)...)
+	compare()
+	d.with = around
 }
 
 // table compares two structs of one type key by key.
@@ -61,11 +83,11 @@ func (d *differ) table(path string, old, new reflect.Value) {
 		at, a, b := join(path, keyOf(f)), old.Field(i), new.Field(i)
 		switch {
 		case isTable(f.Type):
-			d.table(at, a, b)
+			d.inside(f, func() { d.table(at, a, b) })
 		case isTables(f.Type):
 			d.list(f, at, a, b)
 		case compared(a) != compared(b):
-			d.add(f, Change{at, printed(a), printed(b)})
+			d.add(f, Change{Key: at, Old: printed(a), New: printed(b)})
 		}
 	}
 }
@@ -80,7 +102,10 @@ func (d *differ) list(f reflect.StructField, path string, old, new reflect.Value
 		a := old.Index(i)
 		at := path + sep + nameOf(a)
 		if b := findByName(new, nameOf(a)); b.IsValid() {
-			d.table(at, a, b)
+			if path == "pool" {
+				d.pool = at
+			}
+			d.inside(f, func() { d.table(at, a, b) })
 			continue
 		}
 		d.add(f, Change{Key: at, Old: summary(a)})

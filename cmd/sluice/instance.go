@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -42,10 +41,10 @@ type instance struct {
 	end     chan struct{} // closed when the dashboard of a pool asks for the end
 	endOnce sync.Once
 
-	started *conf.Config // what the process was started with, and what needs a restart stays at
+	started *conf.Config // what needs a restart stays as it is here
 
 	mu  sync.Mutex
-	cfg *conf.Config
+	cfg *conf.Config // in force
 }
 
 // source keeps one pool's topology up to date.
@@ -63,6 +62,18 @@ type source struct {
 
 // startInstance runs cfg. load is for reloads.
 func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slog.Logger, level *slog.LevelVar) (*instance, error) {
+	in, err := newInstance(cfg, load, log, level)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.start(); err != nil {
+		return nil, err
+	}
+	return in, nil
+}
+
+// newInstance wires what cfg says. Nothing runs yet, but the addresses for operators are taken.
+func newInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slog.Logger, level *slog.LevelVar) (*instance, error) {
 	in := &instance{log: log, level: level, load: load, started: cfg, cfg: cfg, end: make(chan struct{}), journal: replication.NewJournal(0)}
 	id := newID()
 	in.server = proxy.New(proxy.Config{
@@ -76,12 +87,17 @@ func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slo
 		in.closeAdmin()
 		return nil, err
 	}
+	return in, nil
+}
+
+// start runs everything. On an error nothing is left running.
+func (in *instance) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	in.stop = cancel
 	for _, s := range in.sources {
 		in.work.Go(func() {
 			if err := s.keeper.Run(ctx); err != nil {
-				log.Error("the source of the topology ended", "pool", s.pool.Name, "err", err)
+				in.log.Error("the source of the topology ended", "pool", s.pool.Name, "err", err)
 			}
 		})
 		if s.consul != nil {
@@ -94,12 +110,12 @@ func startInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slo
 	in.awaitTopology(ctx)
 	if err := in.server.Start(); err != nil {
 		in.shutdown(context.Background())
-		return nil, err
+		return err
 	}
 	if in.admin != nil {
 		in.work.Go(in.admin.Serve)
 	}
-	return in, nil
+	return nil
 }
 
 // topologyWait is how long the listeners stay closed while a pool has no topology. After that clients are
@@ -263,66 +279,10 @@ func (in *instance) inConsuls(f func(s *source, c *inConsul)) {
 	work.Wait()
 }
 
-// reload reads the configuration again and applies what can be applied. On an error nothing changes. It
-// returns what was applied and what waits for a restart.
-func (in *instance) reload() (applied, restart []string, err error) {
-	in.mu.Lock()
-	defer in.mu.Unlock()
-	if in.load == nil {
-		return nil, nil, errors.New("this process has no configuration file to read again")
-	}
-	next, err := in.load()
-	if err != nil {
-		in.log.Error("reload refused, keeping the configuration in force", "err", err)
-		return nil, nil, err
-	}
-	live, _ := conf.Diff(in.cfg, next)
-	_, later := conf.Diff(in.started, next)
-	in.apply(next)
-	for _, c := range live {
-		applied = append(applied, c.String())
-	}
-	for _, c := range later {
-		restart = append(restart, c.String())
-	}
-	in.log.Info("configuration reloaded", "applied", applied, "needs_restart", restart)
-	in.cfg = next
-	return applied, restart, nil
-}
-
-// apply puts the reloadable part of next into force.
-func (in *instance) apply(next *conf.Config) {
-	in.level.Set(next.Proxy.LogLevel.Slog())
-	in.server.SetSettings(proxySettings(next))
-	for _, s := range in.sources {
-		for i := range next.Pools {
-			if p := &next.Pools[i]; p.Name == s.pool.Name {
-				s.apply(p, next, in.log)
-			}
-		}
-	}
-}
-
 // trouble is told that something went wrong with a node: what it is now, and what the topology says, is asked at once.
 func (s *source) trouble(addr string) {
 	s.keeper.Refresh()
 	s.replicas.Kick(addr)
-}
-
-func (s *source) apply(p *conf.Pool, cfg *conf.Config, log *slog.Logger) {
-	s.pool.SetSettings(poolSettings(p, cfg, s.pool.Settings().Backend.Name[len(clientNamePrefix):]))
-	s.replicas.SetRules(replicaRules(p))
-	s.learner.Enable(p.LearnCommands)
-	s.watcher.SetRhythm(watchRhythm(p))
-	s.watcher.SetAccess(watcherAccess(p, s.pool.Settings().Backend.Name))
-	switch {
-	case s.consul != nil:
-		s.consul.source.SetAccess(p.Auth.BackendUser, p.Auth.BackendPassword.Reveal())
-	case s.static != nil && p.Discovery.Kind == conf.DiscoverStatic:
-		s.static.Set(groupSpecs(p.Groups))
-	case s.cluster != nil && p.Discovery.Kind == conf.DiscoverCluster:
-		s.cluster.SetConfig(clusterConfig(p, s.pool.Settings().Backend.Name, log))
-	}
 }
 
 func clusterConfig(p *conf.Pool, name string, log *slog.Logger) cluster.Config {

@@ -177,6 +177,59 @@ func TestReloadMovesSlotsUnderClients(t *testing.T) {
 	}
 }
 
+// Another number of slots needs a restart, and what the groups have of them waits for it: until then each key is where it was.
+func TestReloadWithOtherSlotsChangesNothing(t *testing.T) {
+	a, b := testbed.Redis(t), testbed.Redis(t)
+	config := configFor(a.Addr(), b.Addr(), 511)
+	s := serve(t, config)
+	conn := connect(t, s.addr)
+	read := func(when string) {
+		t.Helper()
+		for i := range 100 {
+			key := fmt.Sprint("key:", i)
+			if got := do(t, conn, "GET "+key); got != key {
+				t.Fatalf("%s, %s is %q", when, key, got)
+			}
+		}
+	}
+	for i := range 100 {
+		do(t, conn, fmt.Sprintf("SET key:%d key:%d", i, i))
+	}
+	read("before")
+	for _, slots := range []struct{ n, cut, last int }{{512, 255, 511}, {2, 0, 1}, {2048, 511, 2047}} {
+		write(t, s.file, strings.NewReplacer(
+			`slot_model = "codis"`, fmt.Sprintf("slot_model = \"codis\"\nslots = %d", slots.n),
+			`"0-511"`, fmt.Sprintf(`"0-%d"`, slots.cut), `"512-1023"`, fmt.Sprintf(`"%d-%d"`, slots.cut+1, slots.last),
+		).Replace(config))
+		code, body := ask(t, http.MethodPost, s.admin+"/-/reload")
+		var answer struct {
+			Applied []string
+			Restart []string `json:"needs_restart"`
+			Errors  []string
+		}
+		err := json.Unmarshal([]byte(body), &answer)
+		change := fmt.Sprintf("pool.main.slots: 1024 -> %d", slots.n)
+		if err != nil || code != http.StatusUnprocessableEntity || len(answer.Applied) > 0 || len(answer.Restart) != 1 || answer.Restart[0] != change {
+			t.Errorf("%d slots: %d %s", slots.n, code, body)
+		}
+		for _, want := range []string{"nothing was applied", "goes with pool.main.slots", change + ": needs a restart"} {
+			if text := strings.Join(answer.Errors, "\n"); !strings.Contains(text, want) {
+				t.Errorf("no %q in %s", want, text)
+			}
+		}
+		read(fmt.Sprintf("after a file with %d slots", slots.n))
+	}
+	if strings.Contains(s.out.String(), "configuration reloaded") {
+		t.Error("the log says that it was reloaded")
+	}
+	// What does not need it is applied as soon as the file is in order again.
+	write(t, s.file, strings.Replace(config, `"5s"`, `"6s"`, 1))
+	if code, body := ask(t, http.MethodPost, s.admin+"/-/reload"); code != http.StatusOK || !strings.Contains(body, "pool.main.backend.request_timeout: 5s -\\u003e 6s") {
+		t.Errorf("%d %s", code, body)
+	}
+	read("at the end")
+}
+
 func TestAdmin(t *testing.T) {
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	s := serve(t, configFor(a.Addr(), b.Addr(), 511))

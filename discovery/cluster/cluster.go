@@ -115,6 +115,9 @@ func (s *Source) SetConfig(cfg Config) {
 	s.Refresh()
 }
 
+// Config is the configuration in force. Safe for concurrent use.
+func (s *Source) Config() Config { return *s.cfg.Load() }
+
 // Refresh asks for a look soon. Safe for concurrent use; it never blocks.
 func (s *Source) Refresh() {
 	select {

@@ -118,6 +118,8 @@ type Member struct {
 	lastErr    error
 	lastErrAt  time.Time
 	counts     MemberCounts
+	zone       string
+	zoneNew    bool // the registration has another one
 }
 
 // MemberStatus is what is known of the membership now. For people and metrics.
@@ -168,7 +170,8 @@ func NewMember(cfg MemberConfig) *Member {
 	}
 	host, _ := os.Hostname() // Without one the record has none.
 	return &Member{
-		cfg: cfg,
+		cfg:  cfg,
+		zone: cfg.Zone,
 		record: ProxyRecord{
 			ID: cfg.ID, Addr: cfg.Addr, Admin: cfg.Admin, Version: cfg.Version, Host: host, PID: os.Getpid(),
 			Started: time.Now().UTC().Truncate(time.Second),

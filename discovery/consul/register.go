@@ -85,8 +85,8 @@ func (m *Member) tendService(ctx context.Context, reconcile bool) error {
 		return errors.New("this proxy has left")
 	}
 	status, why := m.verdict(unfit)
-	if reconcile {
-		err = m.reconcile(ctx, status)
+	if m.takeZoneNew() || reconcile {
+		err = m.reconcile(ctx, status) // After an error the next one does, too.
 	}
 	if err == nil {
 		err = m.beat(ctx, status, why)
@@ -226,7 +226,7 @@ func (m *Member) registration(status string) *api.AgentServiceRegistration {
 			want.Tags = append(want.Tags, tag)
 		}
 	}
-	meta := map[string]string{"admin": m.cfg.Admin, "version": m.cfg.Version, "zone": m.cfg.Zone, "proxy": m.cfg.ID}
+	meta := map[string]string{"admin": m.cfg.Admin, "version": m.cfg.Version, "zone": m.Zone(), "proxy": m.cfg.ID}
 	for name, value := range meta {
 		if value != "" {
 			want.Meta[name] = value

@@ -60,6 +60,14 @@ func TestMemberIsRegisteredAsItIs(t *testing.T) {
 
 	m.Applied(1, "", false, 0)
 	eventually(t, func() error { return checkIs(client, m, "passing") })
+	m.SetZone("b")
+	eventually(t, func() error {
+		service, _, err := client.Agent().Service("sluice-main-127.0.0.1-6379", nil)
+		if err == nil && service.Meta["zone"] != "b" {
+			err = fmt.Errorf("zone %q", service.Meta["zone"])
+		}
+		return err
+	})
 	if found := healthy(t, client); found != 0 {
 		t.Errorf("%d healthy services while /-/ready says no", found)
 	}

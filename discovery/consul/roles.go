@@ -57,26 +57,29 @@ type probers struct {
 	access *access // instead of that of cfg; nil: none was set
 }
 
-// access is what a node lets us in with.
-type access struct{ user, password string }
+// access is what a node lets us in with, and how long it may take.
+type access struct {
+	user, password string
+	timeout        time.Duration
+}
 
-// SetAccess changes what the nodes are asked for their roles with, from the next connection on. Safe for concurrent use.
-func (s *Source) SetAccess(user, password string) {
+// SetAccess changes what the nodes are asked for their roles with, from the next connection on, and Config.Timeout from the
+// next question on. Safe for concurrent use.
+func (s *Source) SetAccess(user, password string, timeout time.Duration) {
 	s.probers.mu.Lock()
-	s.probers.access = &access{user, password}
+	s.probers.access = &access{user, password, timeout}
 	s.probers.mu.Unlock()
 	s.probers.kickAll()
 }
 
-// options are for the next connection.
-func (p *probers) options() control.Options {
-	user, password := p.cfg.Username, p.cfg.Password
+// accessNow is that of the moment.
+func (p *probers) accessNow() access {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.access != nil {
-		user, password = p.access.user, p.access.password
+		return *p.access
 	}
-	return control.Options{User: user, Password: password, Name: p.cfg.ClientName, Limits: roleLimits, Dial: p.cfg.Dial}
+	return access{p.cfg.Username, p.cfg.Password, p.cfg.Timeout}
 }
 
 // prober asks one node. Its goroutine owns conn; mu of probers guards last.
@@ -182,7 +185,8 @@ func sameAnswer(a, b probe) bool {
 
 // ask asks a node once, over the connection of the last time if it still works.
 func (p *probers) ask(ctx context.Context, n *prober) (lag.Replication, error) {
-	ctx, cancel := context.WithTimeout(ctx, p.cfg.Timeout)
+	now := p.accessNow()
+	ctx, cancel := context.WithTimeout(ctx, now.timeout)
 	defer cancel()
 	if n.conn != nil {
 		if repl, err := askRole(ctx, n.conn); err == nil {
@@ -191,7 +195,9 @@ func (p *probers) ask(ctx context.Context, n *prober) (lag.Replication, error) {
 		// The server may have been restarted, or has closed an idle connection: that is no answer of the server of now.
 		n.hangUp()
 	}
-	conn, err := control.Dial(ctx, n.addr, p.options())
+	conn, err := control.Dial(ctx, n.addr, control.Options{
+		User: now.user, Password: now.password, Name: p.cfg.ClientName, Limits: roleLimits, Dial: p.cfg.Dial,
+	})
 	if err != nil {
 		return lag.Replication{}, err
 	}

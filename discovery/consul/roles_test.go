@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/internal/testbed"
 	"sluice/router/lag"
@@ -115,7 +116,10 @@ func TestAccessMayChange(t *testing.T) {
 	p := newPool(t, sharedConsul(t), func(cfg *Config) { cfg.Password = "old" }).start()
 	p.write(document([]string{a.Addr()}))
 	p.raises(AlarmWaiting, "none of "+a.Addr()+" says that it is one")
-	p.SetAccess("default", "secret")
+	p.SetAccess("default", "secret", 7*time.Second)
+	if got := p.Source.probers.accessNow().timeout; got != 7*time.Second {
+		t.Errorf("a question may take %s", got)
+	}
 	p.wants("1:%s 0-15", a.Addr())
 }
 

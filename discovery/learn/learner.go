@@ -55,6 +55,9 @@ func New(cfg Config) *Learner { return &Learner{cfg: cfg, known: make(map[string
 // Enable switches it on or off. Off, it forgets. Safe for concurrent use.
 func (l *Learner) Enable(on bool) { l.on.Store(on) }
 
+// Enabled reports whether it is on. Safe for concurrent use.
+func (l *Learner) Enabled() bool { return l.on.Load() }
+
 // Run learns until ctx ends.
 func (l *Learner) Run(ctx context.Context) {
 	ticker := time.NewTicker(lookEvery)

@@ -110,6 +110,15 @@ type rhythm struct{ busy, idle time.Duration }
 // SetAccess changes how nodes are asked, from the next look on. Safe for concurrent use.
 func (w *Watcher) SetAccess(a Access) { w.access.Store(&a) }
 
+// Access is how nodes are asked now. Safe for concurrent use.
+func (w *Watcher) Access() Access { return *w.access.Load() }
+
+// Rhythm is the times between looks now. Safe for concurrent use.
+func (w *Watcher) Rhythm() (busy, idle time.Duration) {
+	r := w.rhythm.Load()
+	return r.busy, r.idle
+}
+
 // Look asks for a look soon. Safe for concurrent use; it never blocks.
 func (w *Watcher) Look() {
 	select {

@@ -120,6 +120,13 @@ func (w *Watcher) SetRules(r Rules) {
 	w.setHeartbeats()
 }
 
+// Rules are those in force.
+func (w *Watcher) Rules() Rules {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.rules
+}
+
 // lagRules are the rules as package lag wants them.
 func (w *Watcher) lagRules() lag.Rules {
 	r := w.rules

@@ -18,6 +18,7 @@ type Source struct {
 
 	mu     sync.Mutex
 	groups []router.GroupSpec // Never changed, only replaced: it has been published.
+	done   chan error         // Of the last Set. Capacity 1.
 }
 
 var _ discovery.Source = (*Source)(nil)
@@ -30,20 +31,23 @@ func New(groups []router.GroupSpec) *Source {
 }
 
 // Set replaces the groups with a copy of the given ones. The Keeper judges them: if they are not valid it
-// stays with what it has. Set does not wait for that.
-func (s *Source) Set(groups []router.GroupSpec) {
+// stays with what it has. Set does not wait for that: the channel is told when it is over, nil for groups that are in
+// force, unless another Set comes before or Run ends.
+func (s *Source) Set(groups []router.GroupSpec) <-chan error {
+	done := make(chan error, 1)
 	groups = slices.Clone(groups)
 	for i, g := range groups {
 		groups[i].Replicas = slices.Clone(g.Replicas)
 		groups[i].Slots = slices.Clone(g.Slots)
 	}
 	s.mu.Lock()
-	s.groups = groups
+	s.groups, s.done = groups, done
 	s.mu.Unlock()
 	select {
 	case s.changed <- struct{}{}:
 	default: // Run has yet to look, and will find the newest.
 	}
+	return done
 }
 
 // Refresh does nothing: there is nothing to look at.
@@ -57,9 +61,9 @@ func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) erro
 			return nil
 		case <-s.changed:
 			s.mu.Lock()
-			groups := s.groups
+			groups, done := s.groups, s.done
 			s.mu.Unlock()
-			publish(discovery.Snapshot{Groups: groups})
+			publish(discovery.Snapshot{Groups: groups, Done: done})
 		}
 	}
 }
