@@ -40,6 +40,9 @@ type Proxy struct {
 	// Admin is host:port of the admin HTTP server; empty turns it off, port 0 lets the system
 	// pick one. Default 127.0.0.1:6381. Restart.
 	Admin string `toml:"admin" reload:"restart"`
+	// AdminHosts are the names under which the admin server may be asked, besides addresses, localhost, the host in
+	// Admin and the name of this host. Default none. Reloadable.
+	AdminHosts []string `toml:"admin_hosts" reload:"live"`
 	// DrainTimeout is how long SIGTERM waits for requests in flight. Default 10s. Reloadable.
 	DrainTimeout Duration `toml:"drain_timeout" reload:"live" min:"1ms" max:"1h"`
 	// LogLevel is the least severe level that is logged. Default info. Reloadable.

@@ -1,6 +1,7 @@
 package conf
 
 import (
+	"maps"
 	"reflect"
 	"regexp"
 	"slices"
@@ -10,8 +11,8 @@ import (
 // envPrefix starts the name of every variable that is ours.
 const envPrefix = "SLUICE_"
 
-// Overrides are values from outside of the file. They reach the scalar keys of [proxy] and
-// [proxy.limits]. Pools are lists of tables, for which a variable name says too little, and a
+// Overrides are values from outside of the file. They reach the keys of [proxy] and
+// [proxy.limits]; of a list the values stand with commas between them. Pools are lists of tables, for which a variable name says too little, and a
 // password does not belong into an environment: use password_file.
 type Overrides struct {
 	// Env is the environment, as os.Environ returns it. A variable is the key in capitals with
@@ -96,6 +97,12 @@ func (o Overrides) apply(r *report) {
 func override(r *report, s setting, value string, from Origin) {
 	r.cfg.origins[s.key] = from
 	delete(r.bad, s.key)
+	if s.value.Type() == reflect.TypeFor[[]string]() {
+		maps.DeleteFunc(r.cfg.origins, func(path string, _ Origin) bool { return strings.HasPrefix(path, s.key+"[") })
+		maps.DeleteFunc(r.bad, func(path string, _ bool) bool { return strings.HasPrefix(path, s.key+"[") })
+		s.value.Set(reflect.ValueOf(strings.FieldsFunc(value, func(c rune) bool { return c == ',' || c == ' ' })))
+		return
+	}
 	if bad := setText(s.value, value); bad != nil {
 		r.addValue(s.key, bad)
 	}

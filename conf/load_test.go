@@ -83,7 +83,7 @@ func TestOverridesWinInOrder(t *testing.T) {
 			"PATH=/bin", "SLUICE_CONFIG=x", "SLUICE_TEST_REDIS=x", "SLUICE_BENCH_PEERS=x",
 			"SLUICE_SERVICE_HOST=10.0.0.1", "SLUICE_SERVICE_PORT_RESP=6380", "SLUICE_PORT=tcp://10.0.0.1:6380",
 			"SLUICE_PORT_6380_TCP=tcp://10.0.0.1:6380", "SLUICE_ADMIN_SERVICE_HOST=10.0.0.2", "SLUICE_ADMIN_PORT_80_TCP_ADDR=10.0.0.2",
-			"SLUICE_PROXY_MAX_CLIENTS=30", "SLUICE_PROXY_ADMIN=", "SLUICE_PROXY_LIMITS_MAX_BULK=3mb", "SLUICE_PROXY_DRAIN_TIMEOUT=3s",
+			"SLUICE_PROXY_MAX_CLIENTS=30", "SLUICE_PROXY_ADMIN=", "SLUICE_PROXY_ADMIN_HOSTS=a.example, b", "SLUICE_PROXY_LIMITS_MAX_BULK=3mb", "SLUICE_PROXY_DRAIN_TIMEOUT=3s",
 		},
 		Set: []string{"proxy.max_clients=40", "proxy.max_clients = 50"},
 	}
@@ -100,6 +100,7 @@ func TestOverridesWinInOrder(t *testing.T) {
 	f("proxy.loops", c.Proxy.Loops, 2, "sluice.toml:2")
 	f("proxy.max_clients", c.Proxy.MaxClients, 50, "--set")
 	f("proxy.admin", c.Proxy.Admin, "", "environment SLUICE_PROXY_ADMIN")
+	f("proxy.admin_hosts", strings.Join(c.Proxy.AdminHosts, "|"), "a.example|b", "environment SLUICE_PROXY_ADMIN_HOSTS")
 	f("proxy.limits.max_bulk", c.Proxy.Limits.MaxBulk, Bytes(3<<20), "environment SLUICE_PROXY_LIMITS_MAX_BULK")
 	f("proxy.drain_timeout", c.Proxy.DrainTimeout, Duration(3*time.Second), "environment SLUICE_PROXY_DRAIN_TIMEOUT")
 	f("proxy.log_level", c.Proxy.LogLevel, LogInfo, "default")
@@ -123,6 +124,7 @@ func TestOverridesThatAreNotUnderstood(t *testing.T) {
 	env("SLUICE_MAX_BULK=5", "environment: SLUICE_MAX_BULK: names no key of the configuration; hint: did you mean SLUICE_PROXY_LIMITS_MAX_BULK?")
 	env("SLUICE_POOL_AUTH_PASSWORD=hunter2", "environment: SLUICE_POOL_AUTH_PASSWORD: names no key of the configuration; hint: pools are described in the file alone")
 	env("SLUICE_VERBOSE=1", "environment: SLUICE_VERBOSE: names no key of the configuration; hint: unset it; variables reach the keys of [proxy], such as SLUICE_PROXY_LOOPS")
+	env("SLUICE_PROXY_ADMIN_HOSTS=a.example,b:1", `environment SLUICE_PROXY_ADMIN_HOSTS: proxy.admin_hosts: "b:1" is not the name of a host; hint: write it without a port, such as "sluice.example.com"`)
 	env("SLUICE_PROXY_LOOPS=many", `environment SLUICE_PROXY_LOOPS: proxy.loops: "many" is not a whole number; hint: write digits only, such as 4`)
 	env("SLUICE_PROXY_LOOPS=0", "environment SLUICE_PROXY_LOOPS: proxy.loops: 0 is out of range; hint: from 1 to 256")
 	env("SLUICE_PROXY_LOG_LEVEL=loud", `environment SLUICE_PROXY_LOG_LEVEL: proxy.log_level: "loud" is not known; hint: one of "debug", "info", "warn", "error"`)

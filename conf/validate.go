@@ -38,6 +38,12 @@ func checkProxy(r *report, p *Proxy) {
 	if p.Admin != "" {
 		checkAddress(r, "proxy.admin", p.Admin, forListening)
 	}
+	for i, name := range p.AdminHosts {
+		at := element("proxy.admin_hosts", i)
+		if _, err := parseHostPort(name+":1", forConnecting); (err != nil || name == "" || strings.Contains(name, ":")) && !r.isBad(at) {
+			r.add(at, quote(name)+" is not the name of a host", `write it without a port, such as "sluice.example.com"`)
+		}
+	}
 	checkOneOf(r, "proxy.log_level", p.LogLevel, LogDebug, LogInfo, LogWarn, LogError)
 	checkOneOf(r, "proxy.log_format", p.LogFormat, LogText, LogJSON, LogAuto)
 

@@ -170,7 +170,7 @@ func unanswered(method string, at *url.URL, err error) error {
 func checkAnswer(resp *http.Response, body []byte) error {
 	kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type"))
 	switch {
-	case (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusConflict) && kind == "text/plain":
+	case (resp.StatusCode == http.StatusBadRequest || resp.StatusCode == http.StatusConflict || resp.StatusCode == http.StatusForbidden) && kind == "text/plain":
 		return errors.New(firstLine(body))
 	case resp.StatusCode == http.StatusNotFound:
 		return errors.New("404: it does not know this; " + orOlder)

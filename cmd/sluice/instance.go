@@ -222,7 +222,7 @@ func (in *instance) openAdmin(addr string) error {
 		return fmt.Errorf("admin: %w", err)
 	}
 	in.admin = admin.New(admin.Config{
-		Server: in.server, Version: version, Log: in.log, Reload: in.reload, Sources: in.statuses, Migrations: in.migrations,
+		Server: in.server, Version: version, Log: in.log, Reload: in.reload, Hosts: adminHosts(in.started), Sources: in.statuses, Migrations: in.migrations,
 		Groups: in.groupStatuses, Events: in.journal.Since, Reads: in.nodeReads,
 		Consul: in.consulStatuses, Proxies: in.consulProxies, Accept: in.acceptTopology,
 	}, ln)

@@ -4,6 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net"
+	"os"
+	"slices"
 	"time"
 
 	"sluice/conf"
@@ -88,6 +91,9 @@ func (in *instance) apply(next *conf.Config) (ended []string, err error) {
 			s.pool.SetSettings(settings[i])
 		}
 	})
+	if in.admin != nil {
+		in.admin.SetHosts(adminHosts(next))
+	}
 	late := time.NewTimer(applyWait)
 	defer late.Stop()
 	var errs []error
@@ -107,6 +113,19 @@ func (in *instance) apply(next *conf.Config) (ended []string, err error) {
 		}
 	}
 	return ended, errors.Join(errs...)
+}
+
+// adminHosts are the names under which the admin server may be asked: those of the configuration, the host that it listens on, and
+// that of this machine, which no page of another site has.
+func adminHosts(cfg *conf.Config) []string {
+	names := slices.Clone(cfg.Proxy.AdminHosts)
+	if host, _, err := net.SplitHostPort(cfg.Proxy.Admin); err == nil && host != "" {
+		names = append(names, host)
+	}
+	if host, err := os.Hostname(); err == nil && host != "" {
+		names = append(names, host)
+	}
+	return names
 }
 
 // apply puts into force what is not a setting of the pool. Pools are in the order of those that the process was started with.

@@ -57,6 +57,7 @@ seeds = ["127.0.0.1:4"]
 
 // otherValues are valid values of keys for which a value that is a little more, or the opposite, would not do.
 var otherValues = map[string]any{
+	"proxy.admin_hosts":                 []string{"sluice.example.com"},
 	"proxy.log_level":                   conf.LogDebug,
 	"pool.group.id":                     "9",
 	"pool.group.master":                 "127.0.0.1:5",
@@ -242,6 +243,7 @@ func inForce(in *instance) (settings, groups string) {
 	}
 	add("level", in.level.Level())
 	add("process", in.server.Settings())
+	add("admin", in.admin.Hosts())
 	for _, s := range in.sources {
 		add("pool", s.pool.Settings())
 		add("rules", s.replicas.Rules())

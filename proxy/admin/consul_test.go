@@ -179,6 +179,7 @@ func TestAcceptNeedsSomethingToAccept(t *testing.T) {
 		accepted = nil
 		f := newFixture(t, fill)
 		w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, path, nil)
+		r.Host = f.Addr()
 		r.Header = header
 		f.http.Handler.ServeHTTP(w, r)
 		if w.Code != code || !strings.Contains(w.Body.String(), want) {

@@ -75,6 +75,8 @@ func newFixture(t *testing.T, fill func(cfg *Config, f *fixture)) *fixture {
 // get asks the handler.
 func (f *fixture) get(path string) (code int, body string) {
 	w := httptest.NewRecorder()
-	f.http.Handler.ServeHTTP(w, httptest.NewRequest(http.MethodGet, path, nil))
+	r := httptest.NewRequest(http.MethodGet, path, nil)
+	r.Host = f.Addr()
+	f.http.Handler.ServeHTTP(w, r)
 	return w.Code, w.Body.String()
 }

@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/pprof"
+	"sync/atomic"
 	"time"
 
 	"sluice/discovery/migration"
@@ -21,6 +22,8 @@ type Config struct {
 	Server  *proxy.Server
 	Version string
 	Log     *slog.Logger
+	// Hosts are the names under which it may be asked, besides addresses and localhost, until SetHosts.
+	Hosts []string
 	// Reload reads the configuration again; see POST /-/reload.
 	Reload func() (applied, restart []string, err error)
 	// Sources tells what the source of each pool's topology knows, by pool.
@@ -43,9 +46,10 @@ type Config struct {
 
 // Server answers HTTP. Safe for concurrent use.
 type Server struct {
-	cfg  Config
-	http *http.Server
-	ln   net.Listener
+	cfg   Config
+	http  *http.Server
+	ln    net.Listener
+	hosts atomic.Pointer[[]string] // by SetHosts
 }
 
 // New returns a Server that does nothing until Serve.
@@ -65,12 +69,12 @@ func New(cfg Config, ln net.Listener) *Server {
 	mux.HandleFunc("GET /api/v1/stats", s.stats)
 	mux.HandleFunc("GET /api/v1/status", s.status)
 	mux.HandleFunc("GET /api/v1/proxies", s.proxies)
-	// A page on another site must not be able to do it through the browser of somebody who can reach this one.
-	mux.Handle("POST /api/v1/topology/accept", http.NewCrossOriginProtection().Handler(http.HandlerFunc(s.accept)))
+	mux.HandleFunc("POST /api/v1/topology/accept", s.accept)
 	if isLoopback(ln.Addr()) {
 		addProfiles(mux)
 	}
-	s.http = &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	s.SetHosts(cfg.Hosts)
+	s.http = &http.Server{Handler: s.guard(mux), ReadHeaderTimeout: 5 * time.Second}
 	return s
 }
 
