@@ -187,7 +187,7 @@ func TestRedirectAddresses(t *testing.T) {
 	}
 	for _, kind := range []string{"MOVED", "ASK"} {
 		f(kind, target.addr())
-		f(kind, ":"+port)      // No host: the one that was asked.
+		f(kind, ":"+port) // No host: the one that was asked.
 		f(kind, "?:"+port)
 		f(kind, "localhost:"+port)
 	}
