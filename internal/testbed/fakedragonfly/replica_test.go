@@ -202,3 +202,35 @@ func TestReplicaOfASource(t *testing.T) {
 	x.give(t, final, x.r)
 	c.expect(t, moved, "GET", key)
 }
+
+// TestMasterRestartsWhileARecordIsApplied: the place that the replica has come to is one in a journal that is gone.
+func TestMasterRestartsWhileARecordIsApplied(t *testing.T) {
+	x := startTrio(t)
+	x.r.ReplicaOf(x.a)
+	key := movingKeys(1)[0]
+	looksLike(t, x.r, "written-dragonfly-1.36-replica")
+	apply := x.r.Faults.HoldNext(ReplicaApply)
+	x.a.Do("SET", key, "1")
+	arrived(t, apply)
+	fake.Ask(func(c *fake.Client) error { // Without a note, so that apply is seen to make one.
+		x.r.data.Run(c.Peer, []string{"SET", key, "0"})
+		return nil
+	})
+	x.r.repl.order.Lock() // What apply waits for, behind the last look at the master's life.
+	apply.Release()
+	testbed.Eventually(t, func() error {
+		if len(x.r.data.Keys(fake.SlotOf(key))) == 0 {
+			return fmt.Errorf("nothing is being applied")
+		}
+		return nil
+	}, 10*time.Second)
+	err := x.a.Restart()
+	x.r.repl.order.Unlock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	x.give(t, x.config(left, nil, right), x.a)
+	x.a.Do("SET", key, "2")
+	reads(t, x.r, key, "$1\r\n2\r\n")
+	connect(t, x.a.Addr()).expect(t, "$1\r\n2\r\n", "GET", key)
+}

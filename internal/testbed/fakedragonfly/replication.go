@@ -1,7 +1,6 @@
 package fakedragonfly
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"net"
@@ -9,7 +8,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"time"
 
 	"sluice/internal/testbed/fake"
 )
@@ -60,31 +58,8 @@ type record struct {
 	flushed  *[slots]bool
 }
 
-// follower is a replica's connection to its master. Its goroutine runs in the life of the replica.
-type follower struct {
-	port   int // The replica's.
-	cancel context.CancelFunc
-	done   chan struct{}
-
-	// mu of the replica.
-	state    string
-	of       string // The id that it has synced with, "" for none.
-	at       int    // Its place in the journal.
-	applied  int    // slave_repl_offset: a count of its own.
-	lost     time.Time
-	attempts int // Of partial syncs.
-	partial  int // Those that succeeded.
-
-	// mu of the master.
-	shown string
-	acked int
-}
-
 // running stands for the network: it has the fakes of this process by host:port, of both doors.
 var running sync.Map // string to *Server
-
-// retryEvery is how often a replica looks for a master that is away.
-const retryEvery = 5 * time.Millisecond
 
 // ReplicaOf makes the fake the replica of another one, as REPLICAOF does; nil makes it a master.
 func (s *Server) ReplicaOf(master *Server) {
@@ -97,16 +72,21 @@ func (s *Server) ReplicaOf(master *Server) {
 
 func (r *replication) init(s *Server) { r.s, r.changed = s, make(chan struct{}) }
 
-// beginLife is what a start does. What a replica follows is forgotten: it is not on its command line.
-func (r *replication) beginLife() {
-	running.Store(r.s.Addr(), r.s)
-	running.Store(r.s.AdminAddr(), r.s)
+// forget is what a start does, before the doors open: a replica that came in between would find the journal of the last
+// life. What a replica follows is forgotten too: it is not on its command line.
+func (r *replication) forget() {
 	id := make([]byte, 20)
 	_, _ = rand.Read(id) // Never fails.
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.id, r.journal, r.kept, r.master, r.link = hex.EncodeToString(id), nil, false, "", nil
 	r.change()
+}
+
+// listed puts the fake on the network.
+func (r *replication) listed() {
+	running.Store(r.s.Addr(), r.s)
+	running.Store(r.s.AdminAddr(), r.s)
 }
 
 func (r *replication) close() {
@@ -164,8 +144,9 @@ func (r *replication) log(make func() record) {
 	r.change()
 }
 
-// snapshot copies all data and returns the place in the journal that it has; false when it is gone.
-func (r *replication) snapshot() (record, int, bool) {
+// snapshot copies all data and returns the place in the journal that it has; false when it is gone, or when id is not
+// that of this life.
+func (r *replication) snapshot(id string) (record, int, bool) {
 	r.order.Lock()
 	defer r.order.Unlock()
 	if r.closed {
@@ -181,7 +162,19 @@ func (r *replication) snapshot() (record, int, bool) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return all, len(r.journal), true
+	return all, len(r.journal), r.id == id
+}
+
+// after returns what the journal has from a place on, and a channel that is closed when there may be more; false when id
+// is not that of this life: places in the journal of another one mean nothing. It notes that the replica is there.
+func (r *replication) after(l *follower, id string, at int) (rest []record, changed <-chan struct{}, ok bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.id != id {
+		return nil, nil, false
+	}
+	l.shown, l.acked = replOnline, at
+	return r.journal[at:], r.changed, true
 }
 
 // apply makes the data what a record says, and logs it for the replicas of this replica.
@@ -217,161 +210,4 @@ func (s *Server) replicaOf(args []string) string {
 	}
 	s.repl.follow(net.JoinHostPort(args[0], args[1]))
 	return fake.OK
-}
-
-// follow changes the master, "" for none, and returns when the old link has ended.
-func (r *replication) follow(addr string) {
-	r.turnover.Lock()
-	defer r.turnover.Unlock()
-	r.mu.Lock()
-	old := r.link
-	r.link, r.master = nil, addr
-	r.mu.Unlock()
-	if old != nil {
-		old.cancel()
-		<-old.done
-	}
-	if addr == "" {
-		return
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	l := &follower{port: r.s.Port(), cancel: cancel, done: make(chan struct{}), state: replConnecting, lost: time.Now()}
-	r.mu.Lock()
-	r.link, r.kept = l, true
-	r.mu.Unlock()
-	began := r.s.host.Go(func(life context.Context) {
-		defer close(l.done)
-		defer context.AfterFunc(life, cancel)()
-		for ctx.Err() == nil {
-			r.attempt(ctx, l, addr)
-			_ = fake.Rest(ctx, retryEvery) // The loop looks at ctx itself.
-		}
-	})
-	if !began {
-		cancel()
-		close(l.done)
-	}
-}
-
-// attempt is one connection to the master, until one of the two is lost.
-func (r *replication) attempt(ctx context.Context, l *follower, addr string) {
-	if r.s.Faults.Pass(ctx, ReplicaConnect, "") != nil {
-		return
-	}
-	found, ok := running.Load(addr)
-	if !ok {
-		return
-	}
-	m := &found.(*Server).repl
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	watched := make(chan struct{})
-	if !m.s.host.Go(func(life context.Context) {
-		defer close(watched)
-		defer cancel()
-		_ = fake.Wait(life, ctx.Done()) // Whichever ends first.
-	}) {
-		return
-	}
-	defer func() {
-		cancel()
-		<-watched
-		m.mu.Lock()
-		m.replicas = slices.DeleteFunc(m.replicas, func(o *follower) bool { return o == l })
-		m.mu.Unlock()
-		r.mu.Lock()
-		l.state, l.lost = replConnecting, time.Now()
-		r.mu.Unlock()
-	}()
-	if m.serve(ctx) != nil {
-		return
-	}
-	m.mu.Lock()
-	id, end := m.id, len(m.journal)
-	m.kept = true
-	m.replicas = append(m.replicas, l)
-	l.shown = replPreparation
-	m.mu.Unlock()
-	if !r.resume(l, id, end) && !r.fullSync(ctx, l, m, id) {
-		return
-	}
-	r.stream(ctx, l, m)
-}
-
-// serve passes when the master answers: not while it is frozen.
-func (r *replication) serve(ctx context.Context) error {
-	return r.s.Faults.Pass(ctx, MasterServe, "")
-}
-
-// resume goes on where the link was, if the master is the one that it was.
-func (r *replication) resume(l *follower, id string, end int) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if l.of != "" {
-		l.attempts++
-	}
-	if l.of != id || l.at > end {
-		l.of, l.state = "", replPreparation
-		return false
-	}
-	l.partial++
-	l.state = replOnline
-	return true
-}
-
-func (r *replication) fullSync(ctx context.Context, l *follower, m *replication, id string) bool {
-	set := func(state string) {
-		r.mu.Lock()
-		l.state = state
-		r.mu.Unlock()
-		m.mu.Lock()
-		l.shown = state
-		m.mu.Unlock()
-	}
-	set(replFullSync)
-	all, at, ok := m.snapshot()
-	if !ok || r.s.Faults.Pass(ctx, ReplicaSync, "") != nil || m.serve(ctx) != nil {
-		return false
-	}
-	r.apply(all)
-	r.mu.Lock()
-	l.of, l.at, l.applied = id, at, at
-	r.mu.Unlock()
-	set(replOnline)
-	return true
-}
-
-// stream applies what the master logs until ctx ends.
-func (r *replication) stream(ctx context.Context, l *follower, m *replication) {
-	r.mu.Lock()
-	at := l.at
-	r.mu.Unlock()
-	for {
-		m.mu.Lock()
-		l.shown, l.acked = replOnline, at
-		rest, changed := m.journal[at:], m.changed
-		m.mu.Unlock()
-		if len(rest) == 0 {
-			if fake.Wait(ctx, changed) != nil {
-				return
-			}
-			continue
-		}
-		if r.s.Faults.Pass(ctx, ReplicaApply, "") != nil || m.serve(ctx) != nil {
-			return
-		}
-		r.apply(rest[0])
-		at++
-		r.mu.Lock()
-		l.at = at
-		l.applied++
-		r.mu.Unlock()
-	}
-}
-
-// following reports whether this is a replica, and whether it is being filled.
-func (r *replication) following() (replica, loads bool) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.link != nil, r.link != nil && r.link.state == replFullSync
 }

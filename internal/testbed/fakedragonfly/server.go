@@ -147,11 +147,10 @@ func newServer(opts Options) (*Server, error) {
 	s.repl.init(s)
 	s.host = fake.NewHost(doors, s.handle)
 	s.Faults = s.host.Faults
-	if err := s.host.Begin(); err != nil {
+	if err := s.begin(); err != nil {
 		data.Close()
 		return nil, err
 	}
-	s.repl.beginLife()
 	return s, nil
 }
 
@@ -190,10 +189,16 @@ func (s *Server) Restart() error {
 	s.mu.Unlock()
 	s.slots.Store(nil)
 	s.takenOver.Store(false)
+	return s.begin()
+}
+
+// begin starts a life.
+func (s *Server) begin() error {
+	s.repl.forget()
 	if err := s.host.Begin(); err != nil {
 		return err
 	}
-	s.repl.beginLife()
+	s.repl.listed()
 	return nil
 }
 
