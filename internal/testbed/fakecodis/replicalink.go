@@ -138,18 +138,23 @@ func (r *replication) follow(addr string, force bool) {
 	}
 }
 
-// beginLife is what a start does: the master is kept, what was not applied is not.
-func (r *replication) beginLife() {
-	runningPikas.Store(r.p.s.Addr(), r.p)
+// start starts a life: open opens the doors. The master is kept, what was not applied is not. Whoever comes through a door
+// waits with SLAVEOF until the link of this life is there.
+func (r *replication) start(open func() error) error {
 	r.turnover.Lock()
 	defer r.turnover.Unlock()
 	r.mu.Lock()
 	r.queue, r.applying = nil, false
 	follows := r.master != ""
 	r.mu.Unlock()
+	if err := open(); err != nil {
+		return err
+	}
+	runningPikas.Store(r.p.s.Addr(), r.p)
 	if follows {
 		r.connect(tryIncr, false)
 	}
+	return nil
 }
 
 // close is the end of the data.

@@ -152,17 +152,16 @@ func Start(kind Kind, opts Options) (*Server, error) {
 
 // begin starts a life.
 func (s *Server) begin() error {
-	if s.pika != nil {
-		s.pika.forget()
-	}
+	open := s.host.Begin
 	if s.codis != nil {
 		s.codis.forget()
 	}
-	if err := s.host.Begin(); err != nil {
-		return fmt.Errorf("start %s: %w", s.kind, err)
-	}
 	if s.pika != nil {
-		s.pika.repl.beginLife()
+		s.pika.forget()
+		open = func() error { return s.pika.repl.start(s.host.Begin) }
+	}
+	if err := open(); err != nil {
+		return fmt.Errorf("start %s: %w", s.kind, err)
 	}
 	return nil
 }
