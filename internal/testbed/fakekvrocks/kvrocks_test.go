@@ -146,3 +146,25 @@ func TestKilledSourceFails(t *testing.T) {
 	b.expect(t, "-ERR Invalid slot or node", "CLUSTERX", "MIGRATE", "99999", nodes[0].ID())
 	b.expect(t, "-ERR Can't migrate slot which doesn't belong to me", "CLUSTERX", "MIGRATE", "1", nodes[0].ID())
 }
+
+// TestNodesMigrateToEachOther: at the hand-over each tells the other one who owns the slots.
+func TestNodesMigrateToEachOther(t *testing.T) {
+	nodes := StartCluster(t, 2, Options{HoldWrites: true})
+	a, b := connect(t, nodes[0]), connect(t, nodes[1])
+	ofA, ofB := "5000-5100", "12000-12200"
+	for range 20 {
+		holds := []*fake.Hold{nodes[0].Faults.Hold(Forbidden), nodes[1].Faults.Hold(Forbidden)}
+		a.expect(t, "+OK", "CLUSTERX", "MIGRATE", ofA, nodes[1].ID())
+		b.expect(t, "+OK", "CLUSTERX", "MIGRATE", ofB, nodes[0].ID())
+		for _, hold := range holds {
+			<-hold.Arrived()
+		}
+		for _, hold := range holds {
+			hold.Release()
+		}
+		for _, c := range []*client{a, b} {
+			c.becomes(t, "migrating_state: success", "CLUSTER", "INFO")
+		}
+		ofA, ofB = ofB, ofA
+	}
+}

@@ -48,32 +48,45 @@ func (s *Server) dirty(slot int) {
 
 // migrate begins a migration; the reply is that of CLUSTERX MIGRATE.
 func (s *Server) migrate(first, last int, to *Server) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.out != nil && s.out.state == stateStart {
-		return "-ERR There is already a migrating job\r\n"
+	m, refusal := s.prepare(first, last, to)
+	if refusal != "" {
+		return refusal
 	}
-	for slot := first; slot <= last; slot++ {
-		if s.owner[slot] != s || s.out.gaveAway(slot) {
-			return "-ERR Can't migrate slot which doesn't belong to me\r\n"
-		}
-	}
-	m := &migration{from: s, to: to, first: first, last: last, done: make(chan struct{}), state: stateStart, unsent: map[int]bool{}, settled: map[int]bool{}}
-	for slot := first; slot <= last; slot++ {
-		m.unsent[slot] = true
-	}
-	s.out = m
 	to.receive(m)
-	s.host.Go(func(ctx context.Context) {
+	began := s.host.Go(func(ctx context.Context) {
 		defer close(m.done)
 		if m.run(ctx) != nil {
 			s.end(m, stateFail)
 		}
 	})
+	if !began {
+		s.end(m, stateFail)
+		close(m.done)
+	}
 	return fake.OK
 }
 
-// receive notes on the target that slots come. Two nodes that migrate to each other at once are not modelled.
+// prepare notes on the source that slots go, or says why they can't.
+func (s *Server) prepare(first, last int, to *Server) (m *migration, refusal string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.out != nil && s.out.state == stateStart {
+		return nil, "-ERR There is already a migrating job\r\n"
+	}
+	for slot := first; slot <= last; slot++ {
+		if s.owner[slot] != s || s.out.gaveAway(slot) {
+			return nil, "-ERR Can't migrate slot which doesn't belong to me\r\n"
+		}
+	}
+	m = &migration{from: s, to: to, first: first, last: last, done: make(chan struct{}), state: stateStart, unsent: map[int]bool{}, settled: map[int]bool{}}
+	for slot := first; slot <= last; slot++ {
+		m.unsent[slot] = true
+	}
+	s.out = m
+	return m, ""
+}
+
+// receive notes on the target that slots come.
 func (s *Server) receive(m *migration) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -100,6 +113,8 @@ func (m *migration) run(ctx context.Context) error {
 	if err := m.from.Faults.Pass(ctx, Forbidden, ""); err != nil {
 		return err
 	}
+	m.from.turn.Lock()
+	defer m.from.turn.Unlock()
 	m.from.gate.Lock()
 	defer m.from.gate.Unlock()
 	for _, slot := range m.todo() {
@@ -128,7 +143,8 @@ func (m *migration) copy(slot int) {
 	delete(m.unsent, slot)
 }
 
-// end ends the migration. The target serves before the source sends clients there.
+// end ends the migration. The target serves before the source sends clients there. At success the turn and the gate of the
+// source are held.
 func (s *Server) end(m *migration, state string) {
 	if state == stateSuccess {
 		m.to.mu.Lock()

@@ -46,6 +46,9 @@ type Server struct {
 	data *fake.Data
 	all  []*Server // Every node; immutable after StartCluster.
 
+	// turn is one for all nodes: who has it may take the gates of several. It is taken before them.
+	turn *sync.Mutex
+
 	// gate is held for reading while a command runs, for writing while slots change hands.
 	gate sync.RWMutex
 
@@ -61,13 +64,14 @@ type Server struct {
 func StartCluster(t TB, nodes int, opts Options) []*Server {
 	t.Helper()
 	var all []*Server
+	turn := new(sync.Mutex)
 	for i := range nodes {
 		data, err := fake.NewData()
 		if err != nil {
 			t.Fatalf("%v", err)
 			return nil
 		}
-		s := &Server{id: fmt.Sprintf("%040d", i+1), opts: opts, data: data, imported: map[int]bool{}, version: 1}
+		s := &Server{id: fmt.Sprintf("%040d", i+1), opts: opts, data: data, turn: turn, imported: map[int]bool{}, version: 1}
 		s.host = fake.NewHost(1, s.handle)
 		s.Faults = s.host.Faults
 		all = append(all, s)
