@@ -45,6 +45,8 @@ func (g *Group) judge(r *member, now int64) Verdict {
 		return reject(Diverged, "has replication id %.8s, the master has %.8s", s.ID, m.ID)
 	case !g.maybeAt(g.master, s.MasterAddr) && (s.ID == "" || m.ID == ""):
 		return reject(Broken, "follows %s", s.MasterAddr)
+	case s.Asked < g.historyFrom && (s.ID == "" || m.ID == ""):
+		return reject(CatchingUp, "has not been asked since the master was restarted, or its connection was lost")
 	case g.beyond(r):
 		return reject(Diverged, "is at offset %d, beyond the master's %d", s.Offset, m.Offset)
 	case g.rules.OffsetsProve && s.Offset <= 0:

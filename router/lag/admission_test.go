@@ -781,6 +781,56 @@ func TestFamilyWithoutIDs(t *testing.T) {
 	c.wants(Broken, "the master does not answer, and nothing was proven before")
 }
 
+// TestRestartWithoutIDs: the offset of a replica's last answer counts in the master's last stream. That it is the master's
+// of now as well says nothing.
+func TestRestartWithoutIDs(t *testing.T) {
+	const old = "has not been asked since the master was restarted, or its connection was lost"
+	c := newCourt(t)
+	c.admit(id(""))
+	// It was restarted and has written since, and the replica has a part of that.
+	again := []func(*Sample){id(""), life(2), lists(Listed{Addr: "r:2", Online: true, State: "online", Offset: 20})}
+	c.say("m:1", again...)
+	c.wants(CatchingUp, old)
+	c.wantsMark(0)
+	c.silent("m:1") // That it dies proves nothing of what the replica had.
+	c.wants(Broken, "the master does not answer, and nothing was proven before")
+	c.say("m:1", again...)
+	c.wants(CatchingUp, old)
+	c.say("r:2", id(""), at(20))
+	c.wants(CatchingUp, "has not reached what the master is known to have had")
+	c.say("r:2", id(""))
+	c.wants(CatchingUp, "was never seen to sync; its data is compared with the master's") // It went backwards.
+	c.compare("")
+	c.wants(InSync, "follows its master")
+	// It may have been the connection alone.
+	c.say("m:1", id(""), life(3))
+	c.wants(CatchingUp, old)
+	c.say("r:2", id(""))
+	c.wants(InSync, "follows its master")
+}
+
+// TestMasterRestartsWhileItsReplicaIsRead: a replica is read as of its watermark until it is known that the master came back
+// as another one, and not by anything that was known before from then on.
+func TestMasterRestartsWhileItsReplicaIsRead(t *testing.T) {
+	c := newCourt(t)
+	c.admit()
+	mark := c.now - 12*ms
+	c.silent("m:1")
+	c.say("r:2", linkDown)
+	c.wantsVerdict("r:2", Lagging, "the master does not answer; the data is at most 30ms old", true)
+	c.wantsMark(mark)
+	c.say("m:1", id(histB), at(0), life(2))
+	c.wants(Broken, "its link to m:1 is down")
+	c.wantsMark(0)
+	c.silent("m:1") // Whether it answers or not.
+	c.wants(Broken, "the master does not answer, and nothing was proven before")
+	c.say("r:2", linkDown)
+	c.wants(Broken, "the master does not answer, and nothing was proven before")
+	c.say("m:1", id(histB), at(0), life(2))
+	c.say("r:2")
+	c.wants(Diverged, "has replication id aaaaaaaa, the master has bbbbbbbb")
+}
+
 func TestMembersChange(t *testing.T) {
 	c := newCourt(t)
 	c.admit()

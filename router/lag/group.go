@@ -36,6 +36,7 @@ type Group struct {
 	history     History
 	historyLife uint64
 	historyID   string
+	historyFrom int64  // when the answer was asked for with which the history began anew
 	ruledAt     int64  // when the master last said that it is one
 	lastID      string // the newest replication id that the master was known by
 }
@@ -79,7 +80,7 @@ func (g *Group) members() []*member {
 // dropEvidence forgets the master's stream and every watermark that was computed from it.
 func (g *Group) dropEvidence() {
 	g.history.Clear()
-	g.historyLife, g.historyID = 0, ""
+	g.historyLife, g.historyID, g.historyFrom = 0, "", 0
 	for _, m := range g.members() {
 		m.verdict.CaughtUpTo, m.likely, m.good, m.behind, m.beyond = 0, 0, 0, -1, false
 	}
@@ -125,6 +126,7 @@ func (g *Group) follow(s Sample) (dropped string) {
 	}
 	if dropped != "" {
 		g.dropEvidence()
+		g.historyFrom = s.Asked
 	}
 	if back { // What the replicas were compared with is gone.
 		for _, r := range g.replicas {
