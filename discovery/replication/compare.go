@@ -3,26 +3,19 @@ package replication
 import (
 	"context"
 	"errors"
-	"fmt"
-	"maps"
-	"math/rand/v2"
-	"slices"
-	"strconv"
-	"strings"
 	"time"
 
-	"sluice/backend"
 	"sluice/internal/clock"
 	"sluice/internal/control"
 	"sluice/router/lag"
 )
 
 // A suspect is a replica whose INFO is all right, and that was never seen to get a full copy of the master's data. It
-// is compared with the master before it is read: keys that the master picks at random, their types, lengths and, of
+// is compared with the master before it is read: keys that each of them picks at random, their types, lengths and, of
 // short strings, values. A key that is written meanwhile proves nothing, so a difference counts only if the
 // master says the same before and after, and the replica had reached the moment of the first question.
 const (
-	// sampleKeys is how many keys are compared.
+	// sampleKeys is how many keys of each end are compared.
 	sampleKeys = 256
 	// scanSlots is how many slots they are from, where keys at random can't be had otherwise.
 	scanSlots = 64
@@ -44,6 +37,8 @@ const (
 	compareGap = 50 * time.Millisecond
 	// namedKeys is how many keys that differ are named.
 	namedKeys = 3
+	// expirySoon is the time to live below which a key may be there for one clock and gone for another.
+	expirySoon = 10 * time.Second
 	// longestValue is how many bytes of a string are compared.
 	longestValue = 1024
 )
@@ -151,190 +146,4 @@ func (w *Watcher) examine(ctx context.Context, s *suspect) {
 	}
 	s.group.Compared(s.replica, s.life, mismatch)
 	w.judge(s.group, clock.Now())
-}
-
-func (w *Watcher) compare(ctx context.Context, s *suspect) (mismatch string, err error) {
-	master, replica := w.cfg.Node(s.master), w.cfg.Node(s.replica)
-	if master == nil || replica == nil {
-		return "", context.Canceled
-	}
-	m, err := master.OpenControl(ctx, false, compareLimits)
-	if err != nil {
-		return "", err
-	}
-	defer m.Close()
-	r, err := replica.OpenControl(ctx, true, compareLimits)
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	sampled, err := w.sample(ctx, m)
-	if err != nil {
-		return "", err
-	}
-	keys := sampled
-	for try := 0; len(keys) > 0; try++ {
-		differs, err := w.differences(ctx, s, m, r, keys)
-		if err != nil {
-			return "", err
-		}
-		if keys = differs; try == compareTries {
-			break
-		}
-	}
-	if len(keys) == 0 {
-		return "", nil
-	}
-	named := make([]string, 0, namedKeys)
-	for _, key := range keys[:min(len(keys), namedKeys)] {
-		named = append(named, fmt.Sprintf("%.64q", key))
-	}
-	return fmt.Sprintf("its data is not the master's: %d of %d sampled keys differ, such as %s",
-		len(keys), len(sampled), strings.Join(named, ", ")), nil
-}
-
-// sample asks a master for keys of database 0; fewer when there are few.
-func (w *Watcher) sample(ctx context.Context, c *backend.Control) ([]string, error) {
-	replies, err := c.Do(ctx, slices.Repeat([][]string{{"RANDOMKEY"}}, sampleKeys)...)
-	if err != nil {
-		return nil, err
-	}
-	var picked []string
-	for _, reply := range replies {
-		picked = append(picked, texts(reply)...)
-	}
-	if replies[0].Kind == control.Error {
-		if picked, err = w.scan(ctx, c); err != nil {
-			return nil, err
-		}
-	}
-	keys := make(map[string]bool)
-	for _, key := range picked {
-		// Pika shows keys of its own, which it does not replicate as they are.
-		if len(keys) < sampleKeys && !strings.HasPrefix(key, "_internal:") && !strings.HasPrefix(key, "sluice:heartbeat:") {
-			keys[key] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(keys)), nil
-}
-
-// scan asks for keys where there is no RANDOMKEY, which is so on Pika: those of slots at random, if it has an index of its
-// slots, and those that come first.
-func (w *Watcher) scan(ctx context.Context, c *backend.Control) ([]string, error) {
-	var commands [][]string
-	for _, slot := range rand.Perm(w.slots())[:min(scanSlots, w.slots())] {
-		commands = append(commands, []string{"SLOTSSCAN", strconv.Itoa(slot), "0", "COUNT", strconv.Itoa(sampleKeys / scanSlots)})
-	}
-	replies, err := c.Do(ctx, append(commands, []string{"SCAN", "0", "COUNT", strconv.Itoa(sampleKeys)})...)
-	if err != nil {
-		return nil, err
-	}
-	var keys []string
-	for i, reply := range replies {
-		found := texts(reply) // The first is the cursor.
-		switch {
-		case i < len(commands) && len(found) == 0: // No index.
-		case i < len(commands):
-			for _, member := range found[1:] {
-				keys = append(keys, member[min(1, len(member)):]) // Before the key is a letter for its type.
-			}
-		case len(found) == 0:
-			return nil, fmt.Errorf("neither RANDOMKEY nor SCAN: %w", reply.Unexpected())
-		default:
-			keys = append(keys, found[1:]...)
-		}
-	}
-	rand.Shuffle(len(keys), func(i, j int) { keys[i], keys[j] = keys[j], keys[i] })
-	return keys, nil
-}
-
-// slots is how many there are.
-func (w *Watcher) slots() int {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.table.Model.Slots()
-}
-
-// differences returns those keys that the replica has otherwise than the master, though it should have reached it.
-func (w *Watcher) differences(ctx context.Context, s *suspect, m, r *backend.Control, keys []string) ([]string, error) {
-	asked := clock.Now()
-	before, err := describeKeys(ctx, m, keys)
-	if err != nil {
-		return nil, err
-	}
-	if err := w.awaitWatermark(ctx, s, asked); err != nil {
-		return nil, err
-	}
-	there, err := describeKeys(ctx, r, keys)
-	if err != nil {
-		return nil, err
-	}
-	after, err := describeKeys(ctx, m, keys)
-	if err != nil {
-		return nil, err
-	}
-	var differs []string
-	still := 0
-	for i, key := range keys {
-		if before[i] != after[i] || before[i].isError() {
-			continue // It changes, or has left.
-		}
-		if there[i].isError() {
-			return nil, fmt.Errorf("%s answered %.100q about a key", s.replica, string(there[i]))
-		}
-		still++
-		if there[i] != before[i] {
-			differs = append(differs, key)
-		}
-	}
-	if still == 0 {
-		return nil, errors.New("no sampled key stood still")
-	}
-	return differs, nil
-}
-
-// awaitWatermark waits until the replica is proven to have what the master had at an instant, or, where nothing is
-// proven, for as long as replication usually takes. It gives up when there is more against the replica than that it has
-// not been compared, so that others need not wait.
-func (w *Watcher) awaitWatermark(ctx context.Context, s *suspect, instant int64) error {
-	patience := clock.Now() + int64(comparePatience)
-	proves := w.lagRulesNow()
-	for kicked := int64(0); ; {
-		if now := clock.Now(); proves && now-kicked >= int64(compareKick) {
-			kicked = now
-			if n := w.cfg.Node(s.master); n != nil {
-				n.Kick() // And its replicas after it, see Observe.
-			}
-		}
-		w.mu.Lock()
-		v, _ := s.group.Verdict(s.replica)
-		sample, ok := s.group.Sample(s.replica)
-		current := w.current(s)
-		w.mu.Unlock()
-		switch {
-		case !current:
-			return fmt.Errorf("%s is not a replica of %s any more", s.replica, s.master)
-		case !ok || sample.Life != s.life:
-			return fmt.Errorf("%s was restarted meanwhile", s.replica)
-		case !v.Suspect:
-			return fmt.Errorf("%s %s", s.replica, v.Reason)
-		case v.CaughtUpTo >= instant, !proves && clock.Now() >= patience:
-			return nil
-		}
-		pause := time.NewTimer(5 * time.Millisecond)
-		select {
-		case <-ctx.Done():
-			pause.Stop()
-			return ctx.Err()
-		case <-pause.C:
-		}
-	}
-}
-
-// lagRulesNow reports whether there is a watermark to wait for.
-func (w *Watcher) lagRulesNow() bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	r := w.lagRules()
-	return r.OffsetsProve || r.Heartbeats
 }

@@ -20,6 +20,12 @@ type description string
 // isError reports whether the server could not say its type.
 func (d description) isError() bool { return strings.HasPrefix(string(d), string(control.Error)) }
 
+// isMoved reports whether the server says that the key is of a slot that it has not.
+func (d description) isMoved() bool {
+	_, text, _ := strings.Cut(string(d), ":")
+	return d.isError() && strings.HasPrefix(text, "MOVED ")
+}
+
 func describeKey(replies ...control.Value) description {
 	var b strings.Builder
 	for _, v := range replies {

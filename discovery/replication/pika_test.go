@@ -76,7 +76,7 @@ func (w *watched) receives(replica, master string) {
 	w.Helper()
 	offset := func(addr string) (int64, error) {
 		reply, err := w.nodes[addr].Ask(context.Background(), "INFO", "replication")
-		return dialect.ParseReplication(reply).Offset, err
+		return dialect.ParseReplication([]byte(reply.Text)).Offset, err
 	}
 	end, err := offset(master)
 	if err != nil {

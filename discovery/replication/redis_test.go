@@ -57,31 +57,6 @@ func says(t *testing.T, s *testbed.Server, parts ...string) {
 	}, patience)
 }
 
-func TestInSyncAfterAComparison(t *testing.T) {
-	t.Parallel()
-	master, replica, _ := pair(t)
-	w := watch(t, fast(), master.Addr(), replica.Addr())
-	st := w.await(replica.Addr(), "in sync")
-	if !st.Readable || st.Lag < 0 || st.LagBytes < 0 || st.Offset <= 0 || st.ReplID == "" || st.Role != "replica" || st.Says != "replica" {
-		t.Errorf("%+v", st)
-	}
-	if st := w.await(master.Addr(), "serving"); st.Readable || st.Lag != 0 || w.nodes[master.Addr()].Proof() != nil {
-		t.Errorf("%+v", st)
-	}
-	if stats := replica.Do("INFO", "commandstats").String(); !strings.Contains(stats, "cmdstat_getrange") || !strings.Contains(stats, "cmdstat_llen") {
-		t.Errorf("not compared:\n%s", stats)
-	}
-}
-
-// TestEmptyMasterHasAReplica: with nothing to compare, a replica is in sync as well.
-func TestEmptyMasterHasAReplica(t *testing.T) {
-	t.Parallel()
-	master := testbed.Redis(t)
-	replica := testbed.Replica(t, master)
-	w := watch(t, fast(), master.Addr(), replica.Addr())
-	w.await(replica.Addr(), "in sync")
-}
-
 // TestMasterRestartsEmpty: it wipes its replica, and both agree on offset 0. That is checked with each probe.
 func TestMasterRestartsEmpty(t *testing.T) {
 	t.Parallel()
@@ -225,23 +200,6 @@ func TestReplicaFollowsAnotherMaster(t *testing.T) {
 	w.allow(replica.Addr())
 	do(t, replica.ReplicaOf(relay.Addr()))
 	w.await(replica.Addr(), "in sync")
-}
-
-// TestDivergedReplicaHoldsUpNobody: what can't be compared is not waited for.
-func TestDivergedReplicaHoldsUpNobody(t *testing.T) {
-	t.Parallel()
-	master, replica, _ := pair(t)
-	second, other := testbed.Replica(t, master), testbed.Redis(t)
-	do(t, replica.ReplicaOf(other.Addr()))
-	testbed.AwaitReplica(t, other, replica)
-	w := watch(t, fast(), master.Addr(), replica.Addr(), second.Addr())
-	for range 3 {
-		w.await(second.Addr(), "in sync")
-		w.await(replica.Addr(), "diverged")
-		do(t, second.Restart())
-		w.awaitUnreadable(second.Addr())
-	}
-	w.await(second.Addr(), "in sync")
 }
 
 func TestReplicaBecomesAMaster(t *testing.T) {
@@ -398,82 +356,6 @@ func TestReplicaBehind(t *testing.T) {
 		}, patience)
 	}
 	wr.stop()
-}
-
-// TestDamagedReplica: INFO says that all is well.
-func TestDamagedReplica(t *testing.T) {
-	t.Parallel()
-	master, replica, relay := pair(t)
-	ok(t, replica, "CONFIG", "SET", "replica-read-only", "no")
-	damaged := map[string]bool{}
-	for i := range 10 {
-		n := fmt.Sprint(i)
-		ok(t, replica, "DEL", "list:"+n)
-		ok(t, replica, "SET", "string:"+n, "old"+n+"x")
-		ok(t, replica, "HSET", "hash:"+n, "another", "1")
-		damaged["list:"+n], damaged["string:"+n], damaged["hash:"+n] = true, true, true
-	}
-	w := watch(t, fast(), master.Addr(), replica.Addr())
-	w.ban(replica.Addr(), true)
-	st := w.await(replica.Addr(), "diverged", "sampled keys differ, such as")
-	_, named, _ := strings.Cut(st.Reason, "such as ")
-	for name := range strings.SplitSeq(named, ", ") {
-		if !damaged[strings.Trim(name, `"`)] {
-			t.Errorf("%s is named, and it is all right", name)
-		}
-	}
-	w.awaitProbes(10, master.Addr(), replica.Addr())
-	w.allow(replica.Addr())
-	do(t, replica.NoOne())
-	do(t, replica.ReplicaOf(relay.Addr()))
-	w.await(replica.Addr(), "in sync")
-}
-
-// TestWritesDoNotLookLikeDamage: keys change while they are compared.
-func TestWritesDoNotLookLikeDamage(t *testing.T) {
-	t.Parallel()
-	master, replica, relay := pair(t)
-	relay.SetDelay(50*time.Millisecond, testbed.FromTarget)
-	startWriter(t, func(value string) error {
-		for i := range 5 {
-			if v := master.Do("SET", "string:"+fmt.Sprint(i), value); v.Error() != nil {
-				return v.Error()
-			}
-		}
-		return master.Do("RPUSH", "list:1", value).Error()
-	})
-	w := watch(t, fast(), master.Addr(), replica.Addr())
-	w.await(replica.Addr(), "in sync")
-	for _, e := range w.events(replica.Addr(), 0) {
-		if e.To == "diverged" {
-			t.Errorf("%+v", e)
-		}
-	}
-}
-
-// TestSuspectBehindItsMaster: what has not reached a replica yet is no difference. The comparison waits for it.
-func TestSuspectBehindItsMaster(t *testing.T) {
-	t.Parallel()
-	master, replica, relay := pair(t)
-	p := fast()
-	p.rules.MaxLag = time.Hour
-	w := watch(t, p, master.Addr(), replica.Addr())
-	w.await(replica.Addr(), "in sync")
-	relay.Stall(testbed.FromTarget)
-	fill(t, master, "new")
-	mark := w.mark()
-	w.ban(replica.Addr(), true)
-	ok(t, replica, "CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes") // So that it may have been restarted.
-	w.await(replica.Addr(), "catching up", "its data is compared")
-	w.awaitProbes(20, master.Addr(), replica.Addr())
-	w.allow(replica.Addr())
-	relay.Resume()
-	w.await(replica.Addr(), "in sync")
-	for _, e := range w.events(replica.Addr(), mark) {
-		if e.To == "diverged" {
-			t.Errorf("%+v", e)
-		}
-	}
 }
 
 // TestMovingGroup: replicas of a master that takes part in a migration are not read.
