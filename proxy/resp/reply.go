@@ -9,8 +9,8 @@ const maxReplyLine = 1 << 20
 // cut. It counts instead of nesting: items is how many values must still be read before the reply ends, an
 // aggregate of n adds n. The zero value stands between two replies.
 type Framer struct {
-	items int // values still to come; 0 between replies
-	bulk  int // bytes of the current bulk still to come, its CRLF included
+	items int64 // values still to come; 0 between replies
+	bulk  int64 // bytes of the current bulk still to come, its CRLF included
 	push  bool
 }
 
@@ -107,31 +107,31 @@ func (f *Framer) takeLine(line []byte) error {
 
 // takeBulk consumes what buf[n:] has of the current bulk and checks its CRLF.
 func (f *Framer) takeBulk(buf []byte, n int) (int, error) {
-	take := min(f.bulk, len(buf)-n)
+	take := min(f.bulk, int64(len(buf)-n))
 	payload := f.bulk - 2 // -1 when only the LF is still to come
 	for i := max(0, payload); i < take; i++ {
-		if buf[n+i] != "\r\n"[i-payload] {
+		if buf[n+int(i)] != "\r\n"[i-payload] {
 			return n, ProtocolError("bulk of a reply is not followed by CRLF")
 		}
 	}
 	f.bulk -= take
-	return n + take, nil
+	return n + int(take), nil
 }
 
 // replyLength reads a length of a reply: a decimal number or "-1".
-func replyLength(digits []byte) (int, bool) {
+func replyLength(digits []byte) (int64, bool) {
 	if len(digits) == 2 && digits[0] == '-' && digits[1] == '1' {
 		return -1, true
 	}
 	if len(digits) == 0 || len(digits) > 18 {
 		return 0, false
 	}
-	n := 0
+	n := int64(0)
 	for _, c := range digits {
 		if c-'0' > 9 {
 			return 0, false
 		}
-		n = n*10 + int(c-'0')
+		n = n*10 + int64(c-'0')
 	}
 	return n, n < 1<<40 // keeps the sum of nested lengths far from overflow
 }

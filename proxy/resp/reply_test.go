@@ -128,3 +128,28 @@ func BenchmarkFramer(b *testing.B) {
 		_, _, _ = f.Next(reply)
 	}
 }
+
+// TestLengthsBeyond32Bits: their lower half is that of a whole reply, or of a request.
+func TestLengthsBeyond32Bits(t *testing.T) {
+	f := func(stream, want string) {
+		t.Helper()
+		if got := frameAll(stream, whole); len(got) != 1 || got[0] != want {
+			t.Errorf("%q: %q, want %q", stream, got, want)
+		}
+	}
+	rest := func(stream string) { t.Helper(); f(stream, fmt.Sprintf("%d bytes left", len(stream))) }
+	rest("$4294967297\r\na\r\n")
+	rest("*4294967297\r\n+a\r\n")
+	rest("%2147483649\r\n+a\r\n+b\r\n")
+	rest("*2\r\n*4294967295\r\n+a\r\n")
+	rest("$4294967295\r\n")
+	f("$1099511627776\r\n", "Protocol error: invalid bulk length in a reply")
+	g := func(stream, want string) {
+		t.Helper()
+		if got := parseAll(stream, whole); len(got) != 1 || got[0] != want {
+			t.Errorf("%q: %q, want %q", stream, got, want)
+		}
+	}
+	g("*4294967297\r\n$4\r\nPING\r\n", "Protocol error: invalid multibulk length")
+	g("*1\r\n$4294967300\r\nPING\r\n", "Protocol error: invalid bulk length")
+}

@@ -1,6 +1,9 @@
 package resp
 
-import "bytes"
+import (
+	"bytes"
+	"math"
+)
 
 // maxLine is the longest inline request or length line; Redis calls it PROTO_INLINE_MAX_SIZE.
 const maxLine = 64 << 10
@@ -132,13 +135,13 @@ func (p *Parser) scan(buf []byte, at *Partial, authenticated, collect bool) (int
 
 // lengthLine reads the decimal number at buf[pos:] and its CRLF. It returns the number and the position
 // behind the line; 0 while the line is incomplete, -1 when CR is not followed by LF. ok is false when the
-// text is no canonical number (Redis' string2ll: no sign but '-', no leading zeros, no blanks).
+// text is no canonical number (Redis' string2ll: no sign but '-', no leading zeros, no blanks), or no int.
 func lengthLine(buf []byte, pos int) (n, next int, ok bool) {
-	start := pos
+	start, number := pos, int64(0)
 	for ; pos < len(buf); pos++ {
 		c := buf[pos]
 		if c-'0' <= 9 && pos-start < 18 {
-			n = n*10 + int(c-'0')
+			number = number*10 + int64(c-'0')
 			continue
 		}
 		if c == '\r' {
@@ -153,7 +156,7 @@ func lengthLine(buf []byte, pos int) (n, next int, ok bool) {
 		return 0, -1, false
 	}
 	digits := pos - start
-	return n, pos + 2, digits == 1 || digits > 1 && buf[start] != '0'
+	return int(number), pos + 2, (digits == 1 || digits > 1 && buf[start] != '0') && number <= math.MaxInt
 }
 
 // badLength finds the end of a length line that is not made of digits only. Negative numbers are told
