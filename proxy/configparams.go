@@ -158,7 +158,7 @@ func bytesParam(name string, at func(f *configuration) *int, low, high int64) co
 		if !ok {
 			return "argument must be a memory value"
 		}
-		*at(f) = int(n)
+		*at(f) = int(min(n, math.MaxInt)) // More than there can be is no limit.
 		return outside(n, low, high)
 	}
 	return p

@@ -205,7 +205,7 @@ func cmdSelect(c *client, args [][]byte) bool {
 		c.replyError(errNotInteger)
 	case (c.pool.Model.Cluster() || c.emulatesCluster()) && n != 0:
 		c.replyError(errClusterDB)
-	case n < 0 || int(n) >= c.pool.Settings().Databases:
+	case n < 0 || n >= int64(c.pool.Settings().Databases):
 		c.replyError(errDBIndex)
 	case int(n) != c.db && (!c.pipe.empty() || !c.settled()):
 		return false

@@ -27,7 +27,7 @@ func cmdSlowlogGet(c *client, args [][]byte) bool {
 			n = math.MaxInt
 		}
 	}
-	list := c.loop.server.slow.newest(c.pool.Name, int(n))
+	list := c.loop.server.slow.newest(c.pool.Name, int(min(n, math.MaxInt)))
 	c.answer(func(dst []byte) []byte {
 		dst = resp.AppendArray(dst, len(list))
 		for _, r := range list {
