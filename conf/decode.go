@@ -93,7 +93,9 @@ func (d *decoder) value(path string, in any, out reflect.Value) {
 		}
 	case reflect.Int:
 		if n, ok := in.(int64); ok {
-			out.SetInt(n)
+			if bad := setText(out, strconv.FormatInt(n, 10)); bad != nil {
+				d.r.addValue(path, bad)
+			}
 			return
 		}
 	case reflect.Bool:
@@ -150,7 +152,7 @@ func setText(out reflect.Value, text string) *badValue {
 	case reflect.String:
 		out.SetString(text)
 	case reflect.Int:
-		n, err := strconv.ParseInt(text, 10, 64)
+		n, err := strconv.ParseInt(text, 10, strconv.IntSize)
 		if err != nil {
 			return &badValue{quote(text) + " is not a whole number", "write digits only, such as 4"}
 		}

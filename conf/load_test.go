@@ -137,6 +137,18 @@ func TestOverridesThatAreNotUnderstood(t *testing.T) {
 	set("proxy.admin=127.0.0.1:6380", `sluice.toml:4: pool.main.listen: "tcp://127.0.0.1:6380" is taken by proxy.admin; hint: give each listener a port or a path of its own`)
 }
 
+// TestNumberBeyond32Bits: its lower half is a number that is allowed.
+func TestNumberBeyond32Bits(t *testing.T) {
+	f := func(doc string, over Overrides) {
+		t.Helper()
+		if c, err := ParseWith("sluice.toml", []byte(doc), over); err == nil || !strings.Contains(err.Error(), "proxy.loops") {
+			t.Errorf("%+v, %v", c, err)
+		}
+	}
+	f(small, Overrides{Set: []string{"proxy.loops=4294967298"}})
+	f("[proxy]\nloops = 4294967298\n"+small, Overrides{})
+}
+
 func TestOverrideReplacesAValueThatIsOutOfRange(t *testing.T) {
 	doc := "[proxy]\nloops = 0\n" + small
 	if _, err := ParseWith("sluice.toml", []byte(doc), Overrides{Set: []string{"proxy.loops=2"}}); err != nil {

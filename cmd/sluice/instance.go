@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"math"
 	"net"
 	"sync"
 	"time"
@@ -302,12 +303,15 @@ func proxySettings(cfg *conf.Config) proxy.Settings {
 		MaxClients: min(cfg.Proxy.MaxClients, affordableClients()),
 		Drain:      cfg.Proxy.DrainTimeout.Std(),
 		Limits: proxy.Limits{
-			MaxPipeline: l.MaxPipeline, MaxUnparsed: int(l.MaxUnparsed), MaxBulk: int(l.MaxBulk),
-			MaxArgs: l.MaxArgs, ClientOutput: int(l.ClientOutput), PubSubOutput: int(l.PubSubOutput),
+			MaxPipeline: l.MaxPipeline, MaxUnparsed: inMemory(l.MaxUnparsed), MaxBulk: inMemory(l.MaxBulk),
+			MaxArgs: l.MaxArgs, ClientOutput: inMemory(l.ClientOutput), PubSubOutput: inMemory(l.PubSubOutput),
 		},
 		SlowlogSlowerThan: cfg.Proxy.SlowlogSlowerThan.Std(), SlowlogMaxLen: cfg.Proxy.SlowlogMaxLen,
 	}
 }
+
+// inMemory is a size of what is kept in memory; more than there can be of it is no limit.
+func inMemory(b conf.Bytes) int { return int(min(b, math.MaxInt)) }
 
 func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings {
 	b := p.Backend
@@ -320,13 +324,13 @@ func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings 
 			ReconnectMin: b.ReconnectMin.Std(), ReconnectMax: b.ReconnectMax.Std(), ProbeInterval: probeInterval(p),
 			Cluster:         p.SlotModel == conf.SlotCluster,
 			BreakerFailures: b.BreakerFailures, BreakerOpen: b.BreakerOpen.Std(),
-			MaxQueued: int(cfg.Proxy.Limits.BackendOutput), MaxDedicated: b.MaxDedicated,
+			MaxQueued: inMemory(cfg.Proxy.Limits.BackendOutput), MaxDedicated: b.MaxDedicated,
 		},
 		Hold: proxy.HoldSettings{
 			MaxWait: p.Hold.MaxWait.Std(), DryRun: p.Hold.DryRun,
-			MaxRequests: p.Hold.MaxRequests, MaxBytes: int(p.Hold.MaxBytes),
-			SlotRequests: p.Hold.SlotRequests, SlotBytes: int(p.Hold.SlotBytes),
-			ClientRequests: p.Hold.ClientRequests, ClientBytes: int(p.Hold.ClientBytes),
+			MaxRequests: p.Hold.MaxRequests, MaxBytes: inMemory(p.Hold.MaxBytes),
+			SlotRequests: p.Hold.SlotRequests, SlotBytes: inMemory(p.Hold.SlotBytes),
+			ClientRequests: p.Hold.ClientRequests, ClientBytes: inMemory(p.Hold.ClientBytes),
 		},
 		MoveParallel: b.MoveParallel,
 		Reads:        poolReads(p),
