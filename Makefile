@@ -10,6 +10,10 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IOREDIS := proxy/testdata/ioredis
 CONSUL := $(TOOLS)/consul-1.9.17
 FUZZTIME ?= 20s
+# Other processors that have to be able to build it; int has 32 bits on two of them.
+ARCHES := 386 arm arm64
+# What reads lengths and sizes; its tests run with an int of 32 bits too.
+NARROW := ./backend/... ./conf ./proxy/acl ./proxy/command/... ./proxy/resp ./router/...
 BENCHFLAGS ?=
 
 .PHONY: help
@@ -33,6 +37,7 @@ dev-consul: build redis consul ## Build and start a playground with Consul: two 
 test: redis consul ioredis ## Install what the tests need and run all of them: unit, race, integration with real servers
 	go vet ./...
 	go test -race -shuffle=on -timeout 10m ./...
+	$(if $(filter linux/amd64,$(shell go env GOHOSTOS)/$(shell go env GOHOSTARCH)),GOARCH=386 CGO_ENABLED=0 go test -shuffle=on $(NARROW))
 
 .PHONY: soak
 soak: redis ## Run the long forms of the tests that move slots under load; takes about ten minutes
@@ -52,10 +57,11 @@ bench: build redis ## Compare CPU per request with the proxies found; writes ben
 	go run ./bench/cmd/sluicebench compare -sluice bin/sluice -out bench/RESULTS.md $(BENCHFLAGS)
 
 .PHONY: lint
-lint: $(GOLANGCI) ## Check formatting, lint and module files
+lint: $(GOLANGCI) ## Check formatting, lint, module files, and that other processors can build it
 	@test -z "$$(gofmt -l .)" || { echo 'gofmt would change:'; gofmt -l .; exit 1; }
 	go mod tidy -diff
 	$(GOLANGCI) run ./...
+	for arch in $(ARCHES); do GOOS=linux GOARCH=$$arch CGO_ENABLED=0 go vet ./...; done
 
 $(GOLANGCI):
 	GOBIN=$(TOOLS) go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -62,7 +63,7 @@ type connModel struct {
 // begin begins anew with a connection of its own.
 func (m *connModel) begin() {
 	opts := testOptions()
-	opts.MaxQueued = 1 << 40
+	opts.MaxQueued = math.MaxInt
 	c, socket, _ := connOn(m.t, opts)
 	*m = connModel{t: m.t, conn: c, socket: socket, now: m.now + 1}
 	socket.write = func(p []byte) (int, error) {
