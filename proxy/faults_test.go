@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -90,6 +91,18 @@ func (c *testClient) wantPrefix(prefix string) {
 		c.t.Errorf("got %.300q, want %q...", got, prefix)
 	}
 }
+
+// wantHeld reads the reply to a request whose hold ended, and checks it but for how long it was held.
+func (c *testClient) wantHeld(slot router.Slot, is string) {
+	c.t.Helper()
+	got := c.reply()
+	if want := fmt.Sprintf("-TRYAGAIN slot %d %s (held ", slot, is); !strings.HasPrefix(got, want) || !heldTime.MatchString(got) {
+		c.t.Errorf("got %.300q, want %q, then a time", got, want)
+	}
+}
+
+// heldTime is how a reply says how long its request was held: at least a tenth of a second here.
+var heldTime = regexp.MustCompile(` \(held (0\.[1-9]|[1-9]\d*\.\d)s\)\r\n$`)
 
 // wantReply reads a reply and checks it.
 func (c *testClient) wantReply(want string) {

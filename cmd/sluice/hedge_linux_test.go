@@ -78,8 +78,8 @@ func (s *served) metric(t *testing.T, name string) float64 {
 	return v
 }
 
-// What hedges are worth while one of two replicas is slow, and what they cost. Only the cost is judged, and that each read is
-// answered; the long form has the rounds of the table in bench/REPLICAS.md, with and without hedges in turn.
+// What hedges are worth while one of two replicas is slow, and what they cost. That there are some, what they cost and that
+// each read is answered is judged; the long form has the rounds of the table in bench/REPLICAS.md, with and without hedges in turn.
 func TestHedgesUnderLoad(t *testing.T) {
 	duration, rounds, cells := 2*time.Second, 1, []hiccups{{20 * time.Millisecond, time.Second}}
 	if testbed.Soak() {
@@ -115,6 +115,9 @@ func hedgeUnder(t *testing.T, h hiccups, hedge bool, duration time.Duration) {
 		h.long, h.every, hedge, res.Quantile(50), res.Quantile(99), res.Quantile(99.9), res.Quantile(100), reads, 100*hedges/reads, 100*won/max(hedges, 1))
 	if most := 0.02 * reads; hedges > most || !hedge && hedges > 0 {
 		t.Errorf("%.0f hedges, at most %.0f", hedges, most)
+	}
+	if hedge && (hedges == 0 || won == 0) {
+		t.Errorf("%.0f hedges, %.0f of them won", hedges, won)
 	}
 }
 
