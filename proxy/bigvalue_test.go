@@ -15,6 +15,7 @@ import (
 // Values of many MiB go both ways in pipelines, whole and in order, while gnet and the kernel take only parts
 // of them at once.
 func TestBigValuesBothWays(t *testing.T) {
+	t.Parallel()
 	top := codisTopology(t)
 	c := top.dial(t)
 	k := top.keysOnEveryNode("big", 2)

@@ -14,6 +14,7 @@ import (
 
 // A blocking command answers what it answers on a server: at once when there is data, and when its time is over.
 func TestBlockingCommandsAnswerAsRedisDoes(t *testing.T) {
+	t.Parallel()
 	direct := testbed.Redis(t)
 	list := statements(t, `
 BLPOP {b}l 0.01; BRPOP {b}l {b}m 0.01; BLMOVE {b}l {b}m LEFT RIGHT 0.01; BLMPOP 0.01 2 {b}l {b}m LEFT; BRPOPLPUSH {b}l {b}m 0.01; BZPOPMIN {b}z 0.01; BZPOPMAX {b}z 0.01; BZMPOP 0.01 1 {b}z MIN

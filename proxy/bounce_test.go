@@ -38,6 +38,7 @@ func TestErrorOfAScriptIsItsOwn(t *testing.T) {
 
 // A long pipeline of which many requests bounce is answered in order.
 func TestManyBouncedRequestsOfAPipeline(t *testing.T) {
+	t.Parallel()
 	const requests, bounced = 10000, 1000
 	seen := 0
 	server := startFake(t, func(c *scriptedConn, args []string) {

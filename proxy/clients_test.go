@@ -90,6 +90,7 @@ func useGoRedis(t *testing.T, db *redis.Client, keys []string) {
 
 // rueidis connects with nothing set but the address.
 func TestRueidis(t *testing.T) {
+	t.Parallel()
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // rueidis itself tries for ever.
 		defer cancel()
@@ -216,6 +217,7 @@ func TestRedisCLIWithPassword(t *testing.T) {
 }
 
 func TestRedisBenchmark(t *testing.T) {
+	t.Parallel()
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		_, port, _ := net.SplitHostPort(top.addr)
 		for _, args := range []string{"-n 2000 -P 16 -q", "-n 500 -q -3 -t set,get,incr,mset", "-n 2000 -c 50 -P 100 -r 1000 -d 1000 -q -t set,get,lpush,lpop,hset,zadd,mset"} {

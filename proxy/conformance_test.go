@@ -74,6 +74,7 @@ func conformanceScripts(t *testing.T) []conformanceScript {
 }
 
 func TestConformance(t *testing.T) {
+	t.Parallel()
 	direct := testbed.Redis(t, swift...)
 	scripts := conformanceScripts(t)
 	want := make(map[string][]string) // by script and RESP version
@@ -119,6 +120,7 @@ func TestConformance(t *testing.T) {
 // A script says nothing that depends on the server, on the moment or on how requests are put together: two servers
 // are alike.
 func TestConformanceScriptsAreRepeatable(t *testing.T) {
+	t.Parallel()
 	direct := testbed.Redis(t, swift...)
 	for _, sc := range conformanceScripts(t) {
 		for i := range sc.list {

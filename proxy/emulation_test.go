@@ -36,6 +36,7 @@ READONLY; READWRITE; ASKING; SELECT 0; SELECT 1; SELECT x; CLUSTER INFO; INFO cl
 `
 
 func TestClusterEmulationAnswersAsAClusterDoes(t *testing.T) {
+	t.Parallel()
 	onEachEmulation(t, func(t *testing.T, top *topology) {
 		direct := testbed.Cluster(t, 1, 0, "--cluster-announce-ip", "127.0.0.1").Nodes()[0]
 		list := statements(t, emulationStatements)

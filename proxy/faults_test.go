@@ -271,6 +271,7 @@ func TestKilledServerWithRequestsInFlight(t *testing.T) {
 
 // What never left is sent again, also when it writes: the server counts one execution of each.
 func TestUnsentRequestsAreRetriedAndRunOnce(t *testing.T) {
+	t.Parallel()
 	s := testbed.Redis(t)
 	p := startProxy(t, testModel, evenly(testModel, s.Addr()), faultOptions(nil))
 	filler, c := p.dial(t), p.dial(t)

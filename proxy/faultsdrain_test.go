@@ -136,6 +136,7 @@ func TestTableChangeWithRequestsInFlight(t *testing.T) {
 
 // As Pool.SetTable says: a node that no table names keeps its connections until they are idle, no longer.
 func TestNodeThatNoTableNamesIsLeft(t *testing.T) {
+	t.Parallel()
 	a, b := startFake(t, echoValue), startFake(t, echoValue)
 	p := startProxy(t, testModel, evenly(testModel, a.addr(), b.addr()), faultOptions(nil))
 	c := p.dial(t)
@@ -150,6 +151,7 @@ func TestNodeThatNoTableNamesIsLeft(t *testing.T) {
 // The same for a node that was never reached: what waits for it goes to the new owner, and nobody goes on
 // dialling it.
 func TestUnreachedNodeThatNoTableNamesIsLeft(t *testing.T) {
+	t.Parallel()
 	// The kernel accepts for it; the greeting is never answered.
 	hole, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", testbed.FreePort(t)))
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 // Clients that leave in the middle of a request or a reply leave nothing to the others: everyone gets the
 // replies to its own requests only. All values name the client and the request they were made for.
 func TestRepliesNeverReachAnotherClient(t *testing.T) {
+	t.Parallel()
 	top := codisTopology(t, func(cfg *Config, _ *PoolConfig) { cfg.Loops = 2 })
 	var work sync.WaitGroup
 	for id := range 8 {
@@ -137,6 +138,7 @@ func halfClose(t *testing.T, addr, requests string) string {
 // A reply that is on its way to a client which is gone is dropped where it is, in parts too: the next reply
 // of the shared connection is whole.
 func TestBigReplyOfAGoneClient(t *testing.T) {
+	t.Parallel()
 	top := codisTopology(t)
 	c := top.dial(t)
 	value := strings.Repeat("0123456789abcdef", 1<<18)

@@ -53,6 +53,7 @@ func TestMaxClients(t *testing.T) {
 
 // Beyond MaxPipeline requests wait unparsed, and are answered in order all the same.
 func TestPipelineDepthOnlyDelays(t *testing.T) {
+	t.Parallel()
 	// A small depth is a round trip to the servers for every few requests.
 	for depth, n := range map[int]int{1: 2000, 2: 2000, 3: 2000, 100: 50000} {
 		top := codisTopology(t, limited(func(l *Limits) { l.MaxPipeline = depth }))

@@ -139,6 +139,7 @@ func TestSelectIsKeptOverReconnects(t *testing.T) {
 // COPY ... DB writes into another database than the one that is selected, and so over another connection than
 // the commands behind a SELECT: they must not overtake it. The large value keeps the first connection busy.
 func TestSelectDoesNotOvertakeCopy(t *testing.T) {
+	t.Parallel()
 	p := startProxyTo(t, testbed.Redis(t))
 	c := p.dial(t)
 	big := strings.Repeat("x", 8<<20)

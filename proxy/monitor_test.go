@@ -147,6 +147,7 @@ func TestMonitorLeavesNothingBehind(t *testing.T) {
 
 // A monitor that does not read loses lines and is told how many; nobody waits for it, and it is not closed.
 func TestMonitorThatDoesNotReadLosesLines(t *testing.T) {
+	t.Parallel()
 	p := startProxyTo(t, testbed.Redis(t), func(cfg *Config, _ *PoolConfig) { cfg.Loops = 2; cfg.Limits.ClientOutput = 4 << 20 })
 	m, c := p.dial(t), p.dial(t)
 	m.want("+OK\r\n", "MONITOR")

@@ -16,6 +16,7 @@ import (
 // MGET, MSET, DEL, UNLINK, EXISTS and TOUCH with keys on every node answer like one server that has them all,
 // with other commands on the same keys before and behind them.
 func TestSplitCommandsAnswerAsRedisDoes(t *testing.T) {
+	t.Parallel()
 	direct := testbed.Redis(t)
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		list := splitStatements(top)

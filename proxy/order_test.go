@@ -118,6 +118,7 @@ func TestOrderReadBehindAWriteInDoubtSeesOneOfBoth(t *testing.T) {
 
 // Every command of a pipeline is redirected; they run at the new owner in their order, each once.
 func TestOrderIsKeptWhenAWholePipelineIsRedirected(t *testing.T) {
+	t.Parallel()
 	f := func(kind string) {
 		t.Helper()
 		store := newFakeStore()

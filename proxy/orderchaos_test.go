@@ -98,6 +98,7 @@ func (x *chaos) move() {
 }
 
 func TestOrderAndAtMostOnceWhileSlotsMove(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	t.Logf("seed %d", seed)
 	cluster := testbed.Cluster(t, 3, 0)

@@ -39,6 +39,7 @@ func mixedPipeline(t *testing.T, top *topology) string {
 // A request may be cut anywhere. The test waits until Sluice has read the first part before it sends the
 // second one, so every cut is one.
 func TestRequestsSurviveEveryCut(t *testing.T) {
+	t.Parallel()
 	top := codisTopology(t)
 	direct := testbed.Redis(t)
 	stream := mixedPipeline(t, top)
@@ -82,6 +83,7 @@ func waitForBytes(t *testing.T, top *topology, want uint64) {
 
 // The same with many cuts at random, long arguments, and nobody waiting.
 func TestRequestsSurviveRandomCuts(t *testing.T) {
+	t.Parallel()
 	top := codisTopology(t)
 	direct := testbed.Redis(t)
 	seed := rand.Uint64()

@@ -30,6 +30,7 @@ func TestGetAndSet(t *testing.T) {
 
 // The read side of the memory contract: a reply of any size comes whole and in order.
 func TestRepliesOfAnySizeComeInOrder(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	model := router.CodisModel(router.CodisSlots)
 	p := startProxy(t, model, evenly(model, a.Addr(), b.Addr()))

@@ -243,6 +243,7 @@ func TestTransactionPublishesAtTheOwnerOfTheShardChannel(t *testing.T) {
 }
 
 func TestWhatIsPublishedAfterTheAcknowledgementComes(t *testing.T) {
+	t.Parallel()
 	onEachPubSub(t, func(t *testing.T, top *topology) {
 		publisher := top.dial(t)
 		for i := range 50 {
@@ -400,6 +401,7 @@ func TestReceiversAreCounted(t *testing.T) {
 
 // Notifications of changes of keys are told by the server that has the key, in a cluster too.
 func TestKeyspaceNotifications(t *testing.T) {
+	t.Parallel()
 	onEachPubSub(t, func(t *testing.T, top *topology) {
 		for _, n := range top.nodes {
 			if err := n.Do("CONFIG", "SET", "notify-keyspace-events", "KA").Error(); err != nil {
@@ -419,6 +421,7 @@ func TestKeyspaceNotifications(t *testing.T) {
 
 // A message never lands in a reply that is still coming, and large ones come whole.
 func TestMessagesBetweenLargeReplies(t *testing.T) {
+	t.Parallel()
 	onEachPubSub(t, func(t *testing.T, top *topology) {
 		big := strings.Repeat("v", 4<<20)
 		c, publisher := top.subscriber(t, 3), top.dial(t)
@@ -494,6 +497,7 @@ func TestMessageInTheMiddleOfAReply(t *testing.T) {
 
 // A client that does not read its messages is closed; others get theirs.
 func TestSlowSubscriberIsClosed(t *testing.T) {
+	t.Parallel()
 	onEachPubSub(t, func(t *testing.T, top *topology) {
 		limits := testLimits
 		limits.PubSubOutput = 4 << 20

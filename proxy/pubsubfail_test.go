@@ -142,6 +142,7 @@ func TestChannelsLeaveADeadHome(t *testing.T) {
 // The slot of a shard channel moves in a cluster that nobody tells Sluice about: its old owner ends the subscription,
 // and the new one is found by MOVED.
 func TestShardChannelFollowsItsSlot(t *testing.T) {
+	t.Parallel()
 	c := testbed.Cluster(t, 3, 0)
 	top := &topology{testProxy: startProxy(t, clusterModel, specsOf(t, c), patient, twoLoops), model: clusterModel, nodes: c.Nodes()}
 	channel := top.keysOnEveryNode("shard", 1)[0]

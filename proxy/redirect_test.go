@@ -104,6 +104,7 @@ func startKept(t *testing.T, specs []router.GroupSpec) (*testProxy, *discovery.K
 }
 
 func TestRedirectsOfACluster(t *testing.T) {
+	t.Parallel()
 	c := testbed.Cluster(t, 3, 0)
 	t.Run("moved", func(t *testing.T) { testMoved(t, c) })
 	t.Run("moved split", func(t *testing.T) { testMovedSplit(t, c) })

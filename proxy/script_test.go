@@ -14,6 +14,7 @@ const noScriptLine = "-NOSCRIPT No matching script. Please use EVAL.\r\n"
 
 // A script without keys runs on the same node always, by its body and by its SHA-1.
 func TestScriptWithoutKeysHasItsNode(t *testing.T) {
+	t.Parallel()
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		resetStats(t, top.nodes)
 		c := top.dial(t)

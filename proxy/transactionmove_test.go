@@ -75,6 +75,7 @@ func TestErrandsInAReshard(t *testing.T) {
 // A counter that several clients read and write with WATCH, while its slot is locked and handed over: nobody's increment
 // is lost.
 func TestOptimisticLocking(t *testing.T) {
+	t.Parallel()
 	server := testbed.Redis(t)
 	specs := evenly(codisModel, server.Addr())
 	p := startProxy(t, codisModel, specs, faultOptions(nil), holding(never), func(cfg *Config, _ *PoolConfig) { cfg.Loops = 2 })
@@ -177,6 +178,7 @@ func TestTransactionWithoutAnOwner(t *testing.T) {
 // Connections that are killed at any time: what was answered has run once, what is unknown at most once, and an element
 // is popped for nobody else.
 func TestErrandsRunAtMostOnce(t *testing.T) {
+	t.Parallel()
 	server := testbed.Redis(t)
 	p := startProxy(t, testModel, evenly(testModel, server.Addr()), faultOptions(nil), holding(never))
 	const clients, each = 6, 100

@@ -107,6 +107,27 @@ func (x *transitTest) drive() {
 	x.Cleanup(func() { cancel(); work.Wait() })
 }
 
+// bringBack puts a key to the source that the background migration may have moved since it began. No more rounds can be asked
+// for: see RefuseMigration.
+func (x *transitTest) bringBack(key, value string) {
+	if !x.left() {
+		return
+	}
+	asked := func() int { return x.source.Calls("SLOTSMGRTTAGSLOT-ASYNC").Seen }
+	before := asked()
+	testbed.Eventually(x, func() error {
+		if n := asked() - before; n < 2 { // One may have been on its way; drive asks one after the other.
+			return fmt.Errorf("%d rounds were refused", n)
+		}
+		if v := x.source.Do("SLOTSMGRT-ASYNC-STATUS").String(); !strings.Contains(v, "migrating  : no") {
+			return errors.New(v)
+		}
+		return nil
+	}, replyWait)
+	x.target.Do("DEL", key)
+	x.source.Do("SET", key, value)
+}
+
 // keys returns n keys of the slot without a tag, every other one with capitals.
 func (x *transitTest) keys(n int) []string {
 	var keys []string
@@ -135,6 +156,7 @@ func (x *transitTest) wantAt(server *fakecodis.Server, key string) {
 }
 
 func TestCommandsOnAMovingSlot(t *testing.T) {
+	t.Parallel()
 	eachTransit(t, func(x *transitTest) {
 		keys := x.keys(8)
 		for i, key := range keys[:6] { // The last two exist nowhere.
@@ -294,6 +316,7 @@ func TestHotKeyIsLookedForOnce(t *testing.T) {
 // The target hangs: the source is not asked for more keys at once than it may be, others are served by it, and the
 // command waits for its deadline and no longer.
 func TestHungTarget(t *testing.T) {
+	t.Parallel()
 	eachTransit(t, func(x *transitTest) {
 		if x.source.Kind() == fakecodis.CodisServer && x.method == router.Sync {
 			return // A synchronous move stops the whole of codis-server, as it does without a proxy.
@@ -331,6 +354,7 @@ func TestHungTarget(t *testing.T) {
 
 // Whatever goes wrong at the source, the client sees latency or TRYAGAIN, and never a wrong value.
 func TestFailuresOfTheSource(t *testing.T) {
+	t.Parallel()
 	f := func(name string, fault func(x *transitTest), repair func(x *transitTest)) {
 		t.Run(name, func(t *testing.T) {
 			eachTransit(t, func(x *transitTest) {
@@ -372,6 +396,7 @@ func TestFailuresOfTheSource(t *testing.T) {
 	kill := func(x *transitTest) { x.source.Kill() }
 	f("refuses to move", func(x *transitTest) {
 		x.source.Faults.RefuseMigration(true)
+		x.bringBack(x.keys(2)[1], "5")
 		if x.source.Kind() == fakecodis.CodisServer {
 			x.source.Faults.Answer("SLOTSMGRT-EXEC-WRAPPER", "*2\r\n:1\r\n-ERR the specified key is being migrated\r\n", 5)
 		}
@@ -420,6 +445,7 @@ func TestFailuresOfTheSource(t *testing.T) {
 
 // A dashboard pauses for six seconds when a batch of it was refused. Who has waited for long asks for a round himself.
 func TestBackgroundThatStandsStillIsNudged(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []fakecodis.Kind{fakecodis.Pika35, fakecodis.Pika40, fakecodis.PikaFixed} {
 		t.Run(kind.String(), func(t *testing.T) {
 			x := startTransit(t, kind, router.SemiAsync, never)

@@ -209,6 +209,7 @@ func TestBlockedClientIsServedByTheNewOwnerOfItsSlot(t *testing.T) {
 
 // Whoever is let go, with or without an element: none is lost, none comes twice, and they come in order.
 func TestElementsPushedWhileSlotsAreLocked(t *testing.T) {
+	t.Parallel()
 	server := testbed.Redis(t)
 	specs := evenly(codisModel, server.Addr())
 	p := startProxy(t, codisModel, specs, holding(never), faultOptions(nil))
@@ -330,6 +331,7 @@ func TestClientUnblockOfAWaitForTwoServers(t *testing.T) {
 
 // Whoever waits when the proxy stops is let go, and gets what it would get at the end of its time.
 func TestShutdownLetsBlockedClientsGo(t *testing.T) {
+	t.Parallel()
 	f := func(family string, requests ...[]string) {
 		t.Helper()
 		server := testbed.Redis(t)
@@ -359,6 +361,7 @@ func TestShutdownLetsBlockedClientsGo(t *testing.T) {
 
 // A server that can't let go is asked for a part of the time, again and again.
 func TestBlockingInSlices(t *testing.T) {
+	t.Parallel()
 	server := testbed.Redis(t)
 	specs := evenly(codisModel, server.Addr())
 	p := startProxy(t, codisModel, specs, holding(never), faultOptions(nil), ofFamily("codis"))

@@ -9,6 +9,7 @@ import (
 
 // WAIT answers for what the client has written, over connections of others: real replicas say how many have it.
 func TestWaitCountsTheReplicasThatHaveIt(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	_, relay := testbed.ReplicaThrough(t, a)
 	testbed.Replica(t, b)

@@ -24,6 +24,7 @@ const (
 
 // Whatever may have changed a watched key unseen makes EXEC fail, and nothing else does.
 func TestWatch(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	specs := evenly(codisModel, a.Addr())
 	f := func(what, want string, between func(p *testProxy, c *testClient)) {
