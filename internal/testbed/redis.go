@@ -290,8 +290,12 @@ func passwordOf(args []string) string {
 	return ""
 }
 
-// pollEvery is the pace of all waiting here: short against what is waited for, long against a PING.
-const pollEvery = 10 * time.Millisecond
+// Waiting begins at a pace of its own, since most of what is waited for comes at once, and ends at one that is long against a
+// PING and short against what takes a while.
+const (
+	pollFirst = time.Millisecond
+	pollEvery = 10 * time.Millisecond
+)
 
 // startTimeout is how long one server may take to start; seconds are normal under the race detector on a
 // loaded machine.
@@ -304,9 +308,9 @@ func (e fatalError) Unwrap() error { return e.error }
 
 // poll calls cond until it returns nil or ctx ends, and then returns the last error of cond.
 func poll(ctx context.Context, cond func() error) error {
-	tick := time.NewTicker(pollEvery)
-	defer tick.Stop()
-	for {
+	pause := time.NewTimer(0)
+	defer pause.Stop()
+	for wait := pollFirst; ; wait = min(wait*3/2, pollEvery) {
 		err := cond()
 		if err == nil {
 			return nil
@@ -314,10 +318,11 @@ func poll(ctx context.Context, cond func() error) error {
 		if _, fatal := errors.AsType[fatalError](err); fatal {
 			return err
 		}
+		pause.Reset(wait)
 		select {
 		case <-ctx.Done():
 			return fmt.Errorf("%w; last: %w", context.Cause(ctx), err)
-		case <-tick.C:
+		case <-pause.C:
 		}
 	}
 }
