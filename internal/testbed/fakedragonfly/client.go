@@ -232,7 +232,7 @@ func (s *Server) run(c *fake.Client, k *conn, m fake.Meaning, name string, args 
 	switch {
 	case name == "FLUSHALL" || name == "FLUSHDB":
 		s.data.Run(c.Peer, args)
-		s.repl.flush(func(int) bool { return true })
+		s.repl.flush(slotsOf([]Range{{0, slots - 1}}))
 	case m.Writes && len(m.Keys) > 0:
 		s.repl.write(m.Keys, func() { s.data.Run(c.Peer, args) })
 	default:

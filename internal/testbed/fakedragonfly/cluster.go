@@ -196,8 +196,7 @@ func (s *Server) slotInfo(args []string) string {
 
 // flushRanges deletes the keys of slots: first, last, first, last. What is no number flushes nothing.
 func (s *Server) flushRanges(bounds []string) {
-	ranges := parseRanges(bounds)
-	s.repl.flush(func(slot int) bool { return contains(ranges, slot) })
+	s.repl.flush(slotsOf(parseRanges(bounds)))
 }
 
 func parseRanges(bounds []string) []Range {

@@ -101,11 +101,8 @@ func (s *Server) recompute() {
 	for _, sh := range s.config {
 		mine, master := shardOf([]Shard{sh}, s.opts.ID)
 		o.replica = o.replica || mine != nil && !master
-		for _, r := range sh.Slots {
-			for slot := r.Start; slot <= r.End; slot++ {
-				o.mine[slot], o.addr[slot] = mine != nil, sh.Master.addr()
-			}
-		}
+		addr := sh.Master.addr()
+		each(sh.Slots, func(slot int) { o.mine[slot], o.addr[slot] = mine != nil, addr })
 	}
 	for _, m := range s.out {
 		if m.state == stateFinished {
@@ -124,13 +121,28 @@ func (s *Server) recompute() {
 // flushLost deletes the keys of slots that the configuration does not give to this node, unless they move here. A
 // source keeps its copy of what has moved until the configuration takes the slots from it. mu and the gate are held.
 func (s *Server) flushLost(config []Shard) {
-	shard, _ := shardOf(config, s.opts.ID)
-	s.repl.flush(func(slot int) bool {
-		if shard != nil && contains(shard.Slots, slot) {
-			return false
-		}
-		return !slices.ContainsFunc(s.in, func(m *incoming) bool { return contains(m.ranges, slot) })
-	})
+	kept := new([slots]bool)
+	keep := func(slot int) { kept[slot] = true }
+	if shard, _ := shardOf(config, s.opts.ID); shard != nil {
+		each(shard.Slots, keep)
+	}
+	for _, m := range s.in {
+		each(m.ranges, keep)
+	}
+	lost := new([slots]bool)
+	for slot := range lost {
+		lost[slot] = !kept[slot]
+	}
+	s.repl.flush(lost)
+}
+
+// slotsOf marks the slots in ranges; what is no slot in them is none.
+func slotsOf(ranges []Range) *[slots]bool {
+	in := new([slots]bool)
+	for _, r := range ranges {
+		each([]Range{{max(r.Start, 0), min(r.End, slots-1)}}, func(slot int) { in[slot] = true })
+	}
+	return in
 }
 
 func each(ranges []Range, f func(slot int)) {

@@ -72,7 +72,7 @@ func (s *Server) initMigration(m *incoming) string {
 		s.fail(m)
 		return fake.Error(outOfMemory)
 	}
-	s.repl.flush(func(slot int) bool { return contains(m.ranges, slot) })
+	s.repl.flush(slotsOf(m.ranges))
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	m.state = stateSync

@@ -117,12 +117,8 @@ func (r *replication) write(keys []string, run func()) {
 	})
 }
 
-// flush deletes the keys of slots, here and at the replicas.
-func (r *replication) flush(in func(slot int) bool) {
-	gone := new([slots]bool)
-	for slot := range gone {
-		gone[slot] = in(slot)
-	}
+// flush deletes the keys of slots, here and at the replicas. gone must not change any more.
+func (r *replication) flush(gone *[slots]bool) {
 	r.order.Lock()
 	defer r.order.Unlock()
 	r.s.data.Flush(func(slot int) bool { return gone[slot] })
@@ -180,7 +176,7 @@ func (r *replication) after(l *follower, id string, at int) (rest []record, chan
 // apply makes the data what a record says, and logs it for the replicas of this replica.
 func (r *replication) apply(rec record) {
 	if rec.flushed != nil {
-		r.flush(func(slot int) bool { return rec.flushed[slot] })
+		r.flush(rec.flushed)
 	}
 	if len(rec.keys) == 0 {
 		return
