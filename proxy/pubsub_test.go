@@ -438,11 +438,12 @@ func TestMessagesBetweenLargeReplies(t *testing.T) {
 			publisher.request("PUBLISH", "ch", body)
 		}
 		gets, messages := 0, 0
+		value, message := bulkReply(big), c.push("message", "ch", body)
 		for gets+messages < 2*n {
 			switch got := c.reply(); got {
-			case bulkReply(big):
+			case value:
 				gets++
-			case c.push("message", "ch", body):
+			case message:
 				messages++
 			default:
 				t.Fatalf("%.60q ... (%d bytes) after %d replies and %d messages", got, len(got), gets, messages)
