@@ -7,6 +7,7 @@ import (
 )
 
 func TestConfigDefaultIsAValidFile(t *testing.T) {
+	t.Parallel()
 	stdout, stderr, exit := sluice(t, "config", "default")
 	if exit != 0 || stderr != "" {
 		t.Fatalf("exit %d, %s", exit, stderr)
@@ -20,6 +21,7 @@ func TestConfigDefaultIsAValidFile(t *testing.T) {
 }
 
 func TestConfigCheckPrintsAllProblems(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "bad.toml")
 	write(t, file, `[proxy]
 max_client = 5
@@ -52,6 +54,7 @@ slots = "500-1000"
 }
 
 func TestUsageErrors(t *testing.T) {
+	t.Parallel()
 	f := func(want string, args ...string) {
 		t.Helper()
 		_, stderr, exit := sluice(t, args...)
@@ -66,6 +69,7 @@ func TestUsageErrors(t *testing.T) {
 }
 
 func TestVersion(t *testing.T) {
+	t.Parallel()
 	stdout, _, exit := sluice(t, "version")
 	if exit != 0 || !strings.HasPrefix(stdout, "sluice ") || !strings.Contains(stdout, "go1.") {
 		t.Errorf("exit %d, %q", exit, stdout)

@@ -406,6 +406,7 @@ func TestConsulTokenRevokedUnderLoad(t *testing.T) {
 
 // A start without Consul serves by the last good file, or says why not.
 func TestColdStartWithoutConsul(t *testing.T) {
+	t.Parallel()
 	state := filepath.Join(t.TempDir(), "state.json")
 	s := startSite(t, 0, testbed.ConsulOptions{InMemory: true}, "")
 	settings := fmt.Sprintf("state_file = %q\n", state)

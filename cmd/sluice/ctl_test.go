@@ -57,6 +57,7 @@ const someGroups = `{"pools": [{"name": "main", "groups": [
      "reads": 0, "read_share": 0}]}]}]}`
 
 func TestCtlGroupsPrintsATable(t *testing.T) {
+	t.Parallel()
 	addr := answering(t, 200, "application/json", someGroups)
 	out, notes, err := runCtl(t, "groups", "--admin", addr)
 	want := `GROUP  NODE            ROLE     STATE    LAG    BYTES  AGE    READS     REASON
@@ -70,6 +71,7 @@ func TestCtlGroupsPrintsATable(t *testing.T) {
 }
 
 func TestCtlGroupsNamesPoolsWhenThereAreSeveral(t *testing.T) {
+	t.Parallel()
 	addr := answering(t, 200, "application/json", `{"pools": [{"name": "a", "groups": [{"id": "1", "nodes": [{"addr": "h:1"}]}]}, {"name": "b", "groups": []}]}`)
 	out, _, err := runCtl(t, "groups", "--admin", addr)
 	if err != nil || !strings.HasPrefix(out, "pool a\nGROUP") || !strings.Contains(out, "\n\npool b\nGROUP") {
@@ -99,6 +101,7 @@ func TestCtlAsksForWhatTheFlagsSay(t *testing.T) {
 }
 
 func TestCtlPrintsJSONAsItCame(t *testing.T) {
+	t.Parallel()
 	for noun, body := range map[string]string{"groups": someGroups, "events": `{"events": [ {"id": 7} ]}`} {
 		out, _, err := runCtl(t, noun, "-o", "json", "--admin", answering(t, 200, "application/json", body))
 		if err != nil || out != body {
@@ -108,6 +111,7 @@ func TestCtlPrintsJSONAsItCame(t *testing.T) {
 }
 
 func TestCtlErrorsSayWhatToDo(t *testing.T) {
+	t.Parallel()
 	f := func(want string, args ...string) {
 		t.Helper()
 		out, notes, err := runCtl(t, args...)
@@ -162,6 +166,7 @@ func TestCtlGivesUpOnASilentServer(t *testing.T) {
 }
 
 func TestCtlWithoutSluiceIsOneLineAndExitCodeOne(t *testing.T) {
+	t.Parallel()
 	addr := freeAddr(t)
 	out, notes, exit := sluice(t, "ctl", "groups", "--admin", addr)
 	want := "sluice: GET http://" + addr + "/api/v1/groups: dial tcp " + addr + ": connect: connection refused; " +
@@ -210,6 +215,7 @@ func (j *journal) add(reasons ...string) {
 }
 
 func TestCtlEventsPrintsATable(t *testing.T) {
+	t.Parallel()
 	j := newJournal(t, 0)
 	at := time.Date(2026, 11, 21, 9, 8, 7, 0, time.Local)
 	j.events.Load().Add(replication.Event{Time: at, Pool: "main", Group: "1", Node: "127.0.0.1:7001", Kind: "master", From: "127.0.0.1:7000", To: "127.0.0.1:7001", Reason: "a failover"})

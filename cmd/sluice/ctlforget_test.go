@@ -10,6 +10,7 @@ import (
 )
 
 func TestCtlProxiesForget(t *testing.T) {
+	t.Parallel()
 	server := testbed.Consul(t)
 	file := configured(t, server, consulPool)
 	do := func(method, path, body string) string {

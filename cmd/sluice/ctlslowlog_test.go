@@ -21,6 +21,7 @@ const someSlow = `{"requests": [
    "client": "127.0.0.1:50001", "args": ["SET", "k\u001b[2J\n", "vvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvvv"]}]}`
 
 func TestCtlSlowlogPrintsATable(t *testing.T) {
+	t.Parallel()
 	out, notes, err := runCtl(t, "slowlog", "--admin", answering(t, 200, "application/json", someSlow))
 	lines := strings.Split(out, "\n")
 	if err != nil || notes != "" || len(lines) != 4 || !strings.HasPrefix(lines[0], "ID  TIME") {
@@ -41,6 +42,7 @@ func TestCtlSlowlogPrintsATable(t *testing.T) {
 
 // What CONFIG SET has set is in force, and shown, until the configuration is read again.
 func TestConfigSetLastsUntilTheNextReload(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	s := serve(t, configFor(a.Addr(), b.Addr(), 511))
 	conn := connect(t, s.addr)
@@ -87,6 +89,7 @@ func TestConfigSetLastsUntilTheNextReload(t *testing.T) {
 
 // CONFIG SET has the bounds of the configuration.
 func TestConfigSetHasTheBoundsOfTheConfiguration(t *testing.T) {
+	t.Parallel()
 	s := serve(t, configFor(testbed.Redis(t).Addr(), testbed.Redis(t).Addr(), 511))
 	conn := connect(t, s.addr)
 	f := func(prefix string, table any) {

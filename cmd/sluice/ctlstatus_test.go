@@ -40,6 +40,7 @@ func someStatus() *admin.Status {
 }
 
 func TestCtlStatusSaysWellInFewLines(t *testing.T) {
+	t.Parallel()
 	body, err := json.Marshal(someStatus())
 	if err != nil {
 		t.Fatal(err)
@@ -61,6 +62,7 @@ pool main
 }
 
 func TestCtlStatusSaysWhatIsWrong(t *testing.T) {
+	t.Parallel()
 	st := someStatus()
 	st.Well, st.Problems = false, []string{"pool main: the lease is lost", "pool main: 4\x1b[2J slots"}
 	st.Pools[0].Alarm = admin.AlarmRegressed
@@ -84,6 +86,7 @@ func TestCtlStatusSaysWhatIsWrong(t *testing.T) {
 }
 
 func TestCtlStatusHasTwentyLinesAtMost(t *testing.T) {
+	t.Parallel()
 	f := func(pools, problems int, want ...string) {
 		t.Helper()
 		st := someStatus()
@@ -114,6 +117,7 @@ func TestCtlStatusHasTwentyLinesAtMost(t *testing.T) {
 }
 
 func TestCtlStatusIsTwoWhenNobodyAnswers(t *testing.T) {
+	t.Parallel()
 	addr := freeAddr(t)
 	out, notes, exit := sluice(t, "ctl", "status", "--admin", addr)
 	if exit != 2 || out != "" || strings.Count(notes, "\n") != 1 || !strings.Contains(notes, "connection refused; is Sluice running") {
@@ -125,6 +129,7 @@ func TestCtlStatusIsTwoWhenNobodyAnswers(t *testing.T) {
 }
 
 func TestCtlProxiesPrintsATable(t *testing.T) {
+	t.Parallel()
 	addr := answering(t, 200, "application/json", `{"pools": [{"name": "main", "self": "a1", "epoch": 1842, "barrier": true, "proxies": [
   {"id": "a1", "addr": "10.0.0.5:6380", "version": "1.2", "state": "serving", "acked": 1842, "lease": "held"},
   {"id": "b2", "addr": "", "version": "", "state": "gone", "acked": 0, "lease": "lost"}]}]}`)
@@ -149,6 +154,7 @@ b2    -              -        gone     -      lost
 }
 
 func TestCtlAcceptSaysWhatItDid(t *testing.T) {
+	t.Parallel()
 	addr := answering(t, 200, "application/json", `{"pool": "main", "epoch": 1842, "alarm": "epoch 12 is older", "result": "it is read again"}`)
 	out, _, err := runCtl(t, "topology", "accept", "--admin", addr)
 	if want := "pool main, where epoch 1842 is in force: it is read again\nit was refused because: epoch 12 is older\n"; err != nil || out != want {
@@ -162,6 +168,7 @@ func TestCtlAcceptSaysWhatItDid(t *testing.T) {
 
 // TestProxiesAreThoseThatHaveJoined is about what a member really writes.
 func TestProxiesAreThoseThatHaveJoined(t *testing.T) {
+	t.Parallel()
 	server := testbed.Consul(t)
 	client, err := consul.NewClient(consul.ClientConfig{Address: server.Addr()})
 	if err != nil {

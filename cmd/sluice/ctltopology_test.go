@@ -140,6 +140,7 @@ GROUP  SLOTS     NODES
 }
 
 func TestCtlTopologyImportNamesEveryProblem(t *testing.T) {
+	t.Parallel()
 	server := testbed.Consul(t)
 	file, dir := configured(t, server, consulPool), t.TempDir()
 	f := func(doc, wantErr string, want ...string) {
@@ -171,6 +172,7 @@ func TestCtlTopologyImportNamesEveryProblem(t *testing.T) {
 
 // TestCtlTopologyConflict changes the topology while somebody is asked whether to.
 func TestCtlTopologyConflict(t *testing.T) {
+	t.Parallel()
 	server := testbed.Consul(t)
 	file := configured(t, server, consulPool)
 	if _, notes, err := askCtl(t, "", "topology", "init", "-c", file, "--groups", "1=10.0.0.1:6379,10.0.0.2:6379", "--groups", "2,3"); err != nil {
@@ -213,6 +215,7 @@ func (f readerFunc) Read(p []byte) (int, error) { return f(p) }
 
 // TestCtlTopologyThatWasLostIsNotBegunAnew is about keys that somebody has deleted under proxies that serve.
 func TestCtlTopologyThatWasLostIsNotBegunAnew(t *testing.T) {
+	t.Parallel()
 	server := testbed.Consul(t)
 	file := configured(t, server, consulPool)
 	put := func(key, value string) {
@@ -245,6 +248,7 @@ func TestCtlTopologyThatWasLostIsNotBegunAnew(t *testing.T) {
 }
 
 func TestCtlTopologyImportMends(t *testing.T) {
+	t.Parallel()
 	server := testbed.Consul(t)
 	file := configured(t, server, consulPool)
 	do := func(method, key, value string) {
@@ -278,6 +282,7 @@ func TestCtlTopologyImportMends(t *testing.T) {
 }
 
 func TestCtlTopologyWithoutConsulIsOneLine(t *testing.T) {
+	t.Parallel()
 	addr := freeAddr(t)
 	file := filepath.Join(t.TempDir(), "sluice.toml")
 	write(t, file, fmt.Sprintf("[consul]\naddress = %q\n%s", addr, consulPool))

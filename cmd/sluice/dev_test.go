@@ -65,6 +65,7 @@ func endsAll(t *testing.T, r *running, addr string, servers int) {
 }
 
 func TestDevEmbedded(t *testing.T) {
+	t.Parallel()
 	r := start(t, "dev", "--embedded", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	r.waitFor(t, "Three things to try")
 	conn := connect(t, devAddr(t, r))

@@ -55,6 +55,7 @@ func groupOn(master, replica string) string {
 }
 
 func TestDoctorFindsAGroupWell(t *testing.T) {
+	t.Parallel()
 	good := []string{"--repl-backlog-size", "64mb", "--min-replicas-to-write", "1", "--repl-diskless-sync-delay", "0"}
 	master := testbed.Redis(t, good...)
 	replica := testbed.Replica(t, master, good...)
@@ -70,6 +71,7 @@ func TestDoctorFindsAGroupWell(t *testing.T) {
 }
 
 func TestDoctorFindsWhatIsWrongWithBackends(t *testing.T) {
+	t.Parallel()
 	master, other := testbed.Redis(t, "--requirepass", "hunter2"), testbed.Redis(t)
 	dead := freeAddr(t)
 	out, exit := doctorSays(t, poolOn("", groupOn(master.Addr(), dead)))
@@ -99,6 +101,7 @@ func TestDoctorFindsWhatIsWrongWithBackends(t *testing.T) {
 }
 
 func TestDoctorLooksAtTheAdminPort(t *testing.T) {
+	t.Parallel()
 	backends := groupOn(freeAddr(t), freeAddr(t))
 	other := httptest.NewServer(http.NotFoundHandler())
 	t.Cleanup(other.Close)
@@ -133,6 +136,7 @@ func TestDoctorNamesEveryProblemOfTheConfiguration(t *testing.T) {
 }
 
 func TestDoctorChecksConsul(t *testing.T) {
+	t.Parallel()
 	server := testbed.Consul(t)
 	config := configured(t, server, consulPool)
 	out, exit := doctorSays(t, config)
@@ -175,6 +179,7 @@ func TestDoctorChecksConsul(t *testing.T) {
 }
 
 func TestDoctorNamesTheRuleThatATokenLacks(t *testing.T) {
+	t.Parallel()
 	server := testbed.Consul(t, testbed.ConsulOptions{ACL: true})
 	config := configured(t, server, consulPool)
 	out, exit := doctorSays(t, config)
@@ -193,6 +198,7 @@ func TestDoctorNamesTheRuleThatATokenLacks(t *testing.T) {
 }
 
 func TestDoctorSpeaksTLSToConsul(t *testing.T) {
+	t.Parallel()
 	server := testbed.Consul(t, testbed.ConsulOptions{TLS: true, VerifyClients: true})
 	ca, cert, key := server.TLSFiles()
 	config := fmt.Sprintf("[consul]\naddress = %q\nsession_ttl = \"1s\"\nca_file = %q\n%%s\n%s", server.URL(), ca, consulPool)
@@ -207,6 +213,7 @@ func TestDoctorSpeaksTLSToConsul(t *testing.T) {
 }
 
 func TestDoctorWithoutConsul(t *testing.T) {
+	t.Parallel()
 	addr := freeAddr(t)
 	out, exit := doctorSays(t, fmt.Sprintf("[consul]\naddress = %q\n%s", addr, consulPool))
 	hasLines(t, out, "FAIL  consul: ")

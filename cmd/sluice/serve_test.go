@@ -84,6 +84,7 @@ func (s *served) find(t *testing.T, pattern string) string {
 }
 
 func TestServeAnswersAndDrains(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	s := serve(t, configFor(a.Addr(), b.Addr(), 511))
 	conn := connect(t, s.addr)
@@ -131,6 +132,7 @@ func TestServeAnswersAndDrains(t *testing.T) {
 }
 
 func TestReloadMovesSlotsUnderClients(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	s := serve(t, configFor(a.Addr(), b.Addr(), 511))
 	conn := connect(t, s.addr)
@@ -231,6 +233,7 @@ func TestReloadWithOtherSlotsChangesNothing(t *testing.T) {
 }
 
 func TestAdmin(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	s := serve(t, configFor(a.Addr(), b.Addr(), 511))
 	conn := connect(t, s.addr)
@@ -299,6 +302,7 @@ func checkExposition(t *testing.T, url string) {
 }
 
 func TestServeFollowsARealCluster(t *testing.T) {
+	t.Parallel()
 	c := testbed.Cluster(t, 3, 0)
 	s := serve(t, clusterPool("", c.Addrs()[0]))
 	conn := connect(t, s.addr)
@@ -338,6 +342,7 @@ func TestServeFollowsARealCluster(t *testing.T) {
 }
 
 func TestUnixSocketIsReplacedOnlyWhenItsOwnerIsGone(t *testing.T) {
+	t.Parallel()
 	a := testbed.Redis(t)
 	path := filepath.Join(t.TempDir(), "s.sock")
 	config := strings.Replace(configFor(a.Addr(), testbed.Redis(t).Addr(), 511), "tcp://127.0.0.1:0", "unix://"+path, 1)

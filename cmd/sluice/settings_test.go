@@ -15,6 +15,7 @@ import (
 // Keys that nothing but the event loops looks at arrive there: each of them stands in the file with another value than its
 // default, and shows.
 func TestSettingsReachTheEventLoops(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	config := strings.NewReplacer(
 		"[[pool]]\n", "slowlog_slower_than = \"0s\"\nslowlog_max_len = 2\n[proxy.limits]\npubsub_output = \"64kb\"\n[[pool]]\ncluster_emulation = true\nlearn_commands = true\n",

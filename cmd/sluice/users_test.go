@@ -14,6 +14,7 @@ import (
 
 // A password is changed and rights are taken away by reloads, in the steps of docs/USERS.md; nobody is dropped who need not be.
 func TestUsersChangeByReload(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t, "--requirepass", "backend"), testbed.Redis(t, "--requirepass", "backend")
 	hash := func(password string) string {
 		sum := sha256.Sum256([]byte(password))
@@ -79,6 +80,7 @@ func TestUsersChangeByReload(t *testing.T) {
 
 // The servers are asked for their commands once they are up, and what is declared is sent to them.
 func TestCommandsAreLearnedAndDeclared(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t, "--rename-command", "SETNX", "bf.add"), testbed.Redis(t)
 	s := serve(t, strings.Replace(configFor(a.Addr(), b.Addr(), 511), "[[pool.group]]", "[[pool.command]]\nname = \"bf.add\"\naccess = \"write\"\narity = 3\n[[pool.group]]", 1))
 	conn := connect(t, s.addr)
