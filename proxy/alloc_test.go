@@ -145,7 +145,9 @@ func TestDataPathDoesNotAllocate(t *testing.T) {
 func TestPlainRequestsDoNotAllocate(t *testing.T) {
 	testbed.Quiet(t)
 	s := testbed.Redis(t)
-	p := startProxyTo(t, s, func(_ *Config, pool *PoolConfig) { pool.Backend.ProbeInterval = time.Hour })
+	p := startProxyTo(t, s, func(cfg *Config, pool *PoolConfig) {
+		pool.Backend.ProbeInterval, cfg.SlowlogSlowerThan = time.Hour, -1 // What is slow, as on a busy machine, is noted.
+	})
 	const perTick, perTurn, perYield = 10, 2, 6
 	turns := func() (n uint64) { // Of which a busy machine needs more.
 		p.onEachLoop(p.ctx, func(l *loop) { n += l.turn })
@@ -164,9 +166,6 @@ func TestPlainRequestsDoNotAllocate(t *testing.T) {
 		allowed += perYield * float64(p.Stats().Yields-yields)
 		if clients > 1 {
 			allowed += perTurn * float64(turns()-turnsBefore)
-		}
-		if raceDetector { // What gnet takes from its pools is often new then, the more the busier the machine.
-			allowed += 0.5 * float64(n)
 		}
 		if got > allowed {
 			t.Errorf("%s, %d clients, %d at once: %.0f allocations for %d requests, want at most %.0f", name, clients, depth, got, n, allowed)
