@@ -270,8 +270,7 @@ func TestRestartBetweenTwoProbes(t *testing.T) {
 			mark := w.mark()
 			do(t, restart(master, replica))
 			w.ban(replica.Addr(), dropped)
-			kick()
-			w.awaitProbes(1, master.Addr(), replica.Addr())
+			w.awaitProbesOf(kick, 1, master.Addr(), replica.Addr())
 			w.await(replica.Addr(), "broken")
 			if dropped {
 				w.awaitEvent(mark, "evidence", master.Addr(), "the master was restarted")

@@ -257,22 +257,29 @@ func (w *watched) awaitEvent(mark uint64, kind, addr, reason string) {
 // awaitProbes waits until all nodes that answer have answered some more probes.
 func (w *watched) awaitProbes(more int, addrs ...string) {
 	w.Helper()
-	w.awaitMore(w.probed, more, addrs...)
+	w.awaitMore(w.probed, func() {}, more, addrs...)
+}
+
+// awaitProbesOf is awaitProbes from what ask does on.
+func (w *watched) awaitProbesOf(ask func(), more int, addrs ...string) {
+	w.Helper()
+	w.awaitMore(w.probed, ask, more, addrs...)
 }
 
 // awaitFailures waits until some more probes of nodes have failed. Behind the second one of a node that has fallen silent no
 // probe is left that was answered before.
 func (w *watched) awaitFailures(more int, addrs ...string) {
 	w.Helper()
-	w.awaitMore(w.failed, more, addrs...)
+	w.awaitMore(w.failed, func() {}, more, addrs...)
 }
 
-// awaitMore waits until counts have grown by so many.
-func (w *watched) awaitMore(counts map[string]int, more int, addrs ...string) {
+// awaitMore waits until counts have grown by so many, from the call of ask on.
+func (w *watched) awaitMore(counts map[string]int, ask func(), more int, addrs ...string) {
 	w.Helper()
 	w.mu.Lock()
 	before := maps.Clone(counts)
 	w.mu.Unlock()
+	ask()
 	testbed.Eventually(w, func() error {
 		w.mu.Lock()
 		defer w.mu.Unlock()
