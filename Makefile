@@ -10,6 +10,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IOREDIS := proxy/testdata/ioredis
 CONSUL := $(TOOLS)/consul-1.9.17
 FUZZTIME ?= 20s
+CHAOSTIME ?= 9m
 # Other processors that have to be able to build it; int has 32 bits on two of them.
 ARCHES := 386 arm arm64
 # What reads lengths and sizes; its tests run with an int of 32 bits too.
@@ -42,6 +43,11 @@ test: redis consul ioredis ## Install what the tests need and run all of them: u
 .PHONY: soak
 soak: redis ## Run the long forms of the tests that move slots under load; takes about ten minutes
 	TESTBED_SOAK=1 go test -count=1 -v -timeout 60m -run 'UnderLoad|Soak' ./cmd/... ./proxy/...
+
+.PHONY: chaos
+chaos: redis ## Let everything go wrong at once for CHAOSTIME (9m), then for a minute with every reply checked; SEED repeats a plan
+	CHAOS=$(CHAOSTIME) go test -count=1 -v -timeout 2h -run 'TestChaos$$' ./proxy
+	CHAOS=1m go test -count=1 -v -race -tags echoeach -timeout 1h -run 'TestChaos$$' ./proxy
 
 .PHONY: fuzz
 fuzz: ## Run every fuzz test for FUZZTIME
