@@ -68,6 +68,9 @@ type bench struct {
 }
 
 func (b *bench) apply(table *router.Table) {
+	if st := b.Status(); st.Epoch >= table.Epoch {
+		b.Errorf("epoch %d is said to be in force before it is", st.Epoch)
+	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.applied = append(b.applied, table)
