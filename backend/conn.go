@@ -227,6 +227,9 @@ func (c *Conn) deliver(data []byte, last bool) error {
 	if c.log.consumed+uint64(e.size) > c.log.sent {
 		return errors.New("reply before its request was sent")
 	}
+	if c.echo.waiting > 0 && e.owner != &c.echo && last && !c.inPart && c.echo.isNumber(data) {
+		return errShifted // It answers another request.
+	}
 	r := Reply{Conn: c, Data: data, First: !c.inPart, Last: last}
 	if r.First || r.Last {
 		r.Request = c.log.oldest(e.size)
@@ -282,7 +285,7 @@ func (c *Conn) CountRead() { c.reads++ }
 func (c *Conn) Close(err error) {
 	c.leave(err)
 	c.failAll(err)
-	c.tail, c.gc = nil, nil
+	c.tail, c.gc, c.fifo = nil, nil, fifo{}
 }
 
 // GnetConn is the connection to close, nil unless the Conn is up.

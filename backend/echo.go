@@ -92,7 +92,7 @@ func (e *echoCheck) Reply(tag uint32, r Reply) {
 	var buf [64]byte
 	// An error says nothing: the server may load its data, or not allow ECHO any more. A stream that is shifted shows
 	// itself the next time.
-	if e.reply[0] != '-' && string(e.reply) != string(appendEchoed(buf[:0], e.base+uint64(tag))) {
+	if e.reply[0] != '-' && e.reply[0] != '!' && string(e.reply) != string(appendEchoed(buf[:0], e.base+uint64(tag))) {
 		e.shifted = true
 	}
 	e.reply = e.reply[:0]
@@ -100,6 +100,20 @@ func (e *echoCheck) Reply(tag uint32, r Reply) {
 		e.waiting--
 		e.late = max(0, e.late-1) // The oldest come first.
 	}
+}
+
+// isNumber reports whether a reply is a number that was sent and not answered.
+func (e *echoCheck) isNumber(reply []byte) bool {
+	if len(reply) != len("$16\r\n\r\n")+echoSize {
+		return false
+	}
+	var buf [64]byte
+	for n := e.sent - uint32(e.waiting); n != e.sent; n++ {
+		if string(reply) == string(appendEchoed(buf[:0], e.base+uint64(n))) {
+			return true
+		}
+	}
+	return false
 }
 
 // Fail implements Owner.

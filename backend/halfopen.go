@@ -3,7 +3,6 @@ package backend
 import (
 	"context"
 	"errors"
-	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,8 +25,9 @@ import (
 //	                |  ^
 //	                v  | CLIENT KILL, if CLIENT LIST has it
 //
-// It is forgotten, too, when the server does not know CLIENT LIST or KILL, and after Options.HungAfter: a server that does
-// not even answer a probe for so long must not keep its slots for ever.
+// It is forgotten, too, when the server does not know CLIENT LIST or KILL or does not allow them, when nobody listens at its
+// address, and after Options.HungAfter: a server that does not even answer for so long must not keep its slots for ever.
+// Every probe looks; whoever waits for it kicks the probe.
 
 // halfOpen is a connection that Sluice has ended and its server maybe not.
 type halfOpen struct {
@@ -43,21 +43,16 @@ type halfOpens struct {
 	list []halfOpen
 }
 
-// addHalfOpen remembers a connection that ends because of err.
+// addHalfOpen remembers a connection that ends because of err, also when its other end has closed it: that may be somebody in
+// between.
 func (n *Node) addHalfOpen(c *Conn, err error) {
-	if c.log.sent == c.log.consumed || endedByPeer(err) {
+	if c.log.sent == c.log.consumed || errors.Is(err, syscall.ECONNREFUSED) {
 		return
 	}
 	h := &n.halfOpens
 	h.mu.Lock()
 	h.list = append(h.list, halfOpen{id: c.ServerID, local: c.peer.local, greeted: c.peer.at, ended: clock.Now()})
 	h.mu.Unlock()
-	n.Kick()
-}
-
-// endedByPeer reports whether a connection ended because its other end is gone.
-func endedByPeer(err error) bool {
-	return errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // HalfOpen is the number of connections that were given up and that the server may still read requests from. Safe for
@@ -80,14 +75,27 @@ func (n *Node) endHalfOpen(ctx context.Context) {
 	n.halfOpens.mu.Lock()
 	gone := slices.Clone(n.halfOpens.list)
 	n.halfOpens.mu.Unlock()
+	if ended, err := n.kill(ctx, gone); err != nil && !errors.Is(err, syscall.ECONNREFUSED) || err == nil && !ended {
+		return // The next probe looks again.
+	}
+	n.halfOpens.mu.Lock()
+	n.halfOpens.list = slices.DeleteFunc(n.halfOpens.list, func(o halfOpen) bool { return slices.Contains(gone, o) })
+	n.halfOpens.mu.Unlock()
+}
+
+// kill looks for connections at the server and has it end them. It reports whether none was left, or nothing can be done.
+func (n *Node) kill(ctx context.Context, gone []halfOpen) (ended bool, err error) {
 	c, err := n.OpenControl(ctx, false, clientListLimits)
 	if err != nil {
-		return
+		return false, err
 	}
 	defer c.Close()
 	replies, err := c.Do(ctx, []string{"CLIENT", "LIST"})
 	if err != nil {
-		return
+		return false, err
+	}
+	if replies[0].Kind == control.Error {
+		return isRefusal(replies[0]), nil
 	}
 	var kills [][]string
 	for line := range strings.Lines(replies[0].Text) {
@@ -95,38 +103,53 @@ func (n *Node) endHalfOpen(ctx context.Context) {
 			kills = append(kills, kill)
 		}
 	}
-	if len(kills) > 0 {
-		if replies, err = c.Do(ctx, kills...); err != nil {
-			return
-		}
-		if !slices.ContainsFunc(replies, func(v control.Value) bool { return strings.HasPrefix(v.Text, "NOPERM") }) {
-			n.Kick() // To see that they are gone.
-			return
-		}
+	if len(kills) == 0 {
+		return true, nil
 	}
-	n.halfOpens.mu.Lock()
-	n.halfOpens.list = slices.DeleteFunc(n.halfOpens.list, func(o halfOpen) bool { return slices.Contains(gone, o) })
-	n.halfOpens.mu.Unlock()
+	if replies, err = c.Do(ctx, kills...); err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(replies, isRefusal), nil
+}
+
+// isRefusal reports whether a server will give the same answer again: it does not know the command, or does not allow it. One
+// that is busy with a script or loads its data will not.
+func isRefusal(v control.Value) bool {
+	if v.Kind != control.Error {
+		return false
+	}
+	word, _, _ := strings.Cut(v.Text, " ")
+	return word == "NOPERM" || word == "ERR" || word == "NOAUTH"
 }
 
 // killOf is the command that ends the client in a line of CLIENT LIST if that is one of gone, nil if it is not. The lines of
 // Redis have id=, addr=, name= and age=, those of Pika addr= only.
 func (n *Node) killOf(line string, gone []halfOpen) []string {
-	fields := make(map[string]string)
-	for _, field := range strings.Fields(line) {
-		name, value, _ := strings.Cut(field, "=")
-		fields[name] = value
-	}
+	id, _ := strconv.ParseInt(fieldOf(line, "id"), 10, 64)
 	for _, o := range gone {
 		switch {
-		case o.id == 0 && fields["addr"] == o.local:
+		case o.id == 0 && o.local == fieldOf(line, "addr"):
 			return []string{"CLIENT", "KILL", o.local}
-		case o.id != 0 && fields["id"] == strconv.FormatInt(o.id, 10) && n.isAge(fields["age"], o):
-			return []string{"CLIENT", "KILL", "ID", fields["id"]}
+		case o.id == 0 || o.id != id:
+		case o.local == fieldOf(line, "addr"), n.isName(fieldOf(line, "name")) && n.isAge(fieldOf(line, "age"), o):
+			return []string{"CLIENT", "KILL", "ID", strconv.FormatInt(id, 10)}
 		}
 	}
 	return nil
 }
+
+// fieldOf is the value of a field in a line of CLIENT LIST, "" when there is none.
+func fieldOf(line, name string) string {
+	_, rest, ok := strings.Cut(" "+line, " "+name+"=")
+	if !ok {
+		return ""
+	}
+	value, _, _ := strings.Cut(rest, " ")
+	return strings.TrimSpace(value)
+}
+
+// isName reports whether a connection with this name may be one of ours.
+func (n *Node) isName(name string) bool { return name == "" || name == n.Options().Name }
 
 // isAge reports whether a client that is so many seconds old can be o. A server that was restarted gives numbers out again,
 // and must not be made to end another connection of the same number.

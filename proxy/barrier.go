@@ -9,7 +9,11 @@ import (
 
 	"sluice/backend"
 	"sluice/backend/dialect"
+	"sluice/internal/clock"
 )
+
+// halfOpenGap is the time between two looks at what a server may still read of connections that were given up.
+const halfOpenGap = int64(20 * time.Millisecond)
 
 // barrierCheck is the time between two looks at what is in flight.
 const barrierCheck = time.Millisecond
@@ -50,6 +54,11 @@ func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
 	check := time.NewTicker(barrierCheck)
 	defer check.Stop()
 	for len(marks)+halfOpen(nodes) > 0 {
+		for _, n := range nodes {
+			if n.HalfOpen() > 0 {
+				n.KickSpaced(clock.Now(), halfOpenGap)
+			}
+		}
 		select {
 		case <-check.C:
 		case <-ctx.Done():

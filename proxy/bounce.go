@@ -16,7 +16,7 @@ import (
 // instead, bounced returns true and the client never sees it.
 func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.Reply) bool {
 	cmd := c.pipe.at(seq).cmd
-	verdict := c.judge(slot, r.Data, r.Conn)
+	verdict := c.judge(cmd, slot, r.Data, r.Conn)
 	if verdict.Kind == dialect.Pass {
 		return c.lacksScript(to, tag, seq, slot, r)
 	}
@@ -30,8 +30,8 @@ func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.R
 		c.strayed(seq) // Whoever answers in its place may see more.
 	}
 	d := c.detour(to, tag, seq, slot, r.Request)
-	if runsCode(cmd) {
-		if !d.confirm(r, verdict) {
+	if runsCode(cmd) && redirects(verdict) {
+		if !d.confirm(r) {
 			d.drop()
 			return false
 		}
@@ -63,7 +63,7 @@ func (c *client) strayed(seq uint32) {
 
 // judge reads an error reply to a request on slot. What can't be acted on is Pass: a redirect of another slot, or in a pool
 // whose slots are not those of a cluster, and what would have to wait where nothing may be held.
-func (c *client) judge(slot router.Slot, reply []byte, b *backend.Conn) dialect.Verdict {
+func (c *client) judge(cmd *command.Command, slot router.Slot, reply []byte, b *backend.Conn) dialect.Verdict {
 	v := c.pool.Family.Judge(reply, b.Host())
 	switch v.Kind {
 	case dialect.Moved, dialect.Ask:
@@ -71,7 +71,7 @@ func (c *client) judge(slot router.Slot, reply []byte, b *backend.Conn) dialect.
 			return dialect.Verdict{}
 		}
 	case dialect.InTransit, dialect.NoMaster:
-		if c.pool.Settings().Hold.MaxWait == 0 && !b.Replica {
+		if c.pool.Settings().Hold.MaxWait == 0 && !b.Replica || runsCode(cmd) && !dialect.Exact(reply) {
 			return dialect.Verdict{}
 		}
 	case dialect.Pass, dialect.Denied:

@@ -9,8 +9,7 @@ import (
 	"sluice/internal/testbed"
 )
 
-// A script may end with any error it likes after it has run. That it has not is proven when the server answers the same to a
-// command that is no script.
+// A script may end with any error it likes after it has run. Only the very words of a server prove that it has not.
 func TestErrorOfAScriptIsItsOwn(t *testing.T) {
 	redis := testbed.Redis(t)
 	c := startProxy(t, codisModel, evenly(codisModel, redis.Addr()), holding(never)).dial(t)
@@ -22,7 +21,7 @@ func TestErrorOfAScriptIsItsOwn(t *testing.T) {
 	server := startFake(t, func() script {
 		seen := 0
 		return func(c *scriptedConn, args []string) {
-			if seen++; seen <= 2 { // The script, and the question whether that is true.
+			if seen++; seen == 1 {
 				c.reply("-" + loading + "\r\n")
 				return
 			}

@@ -55,7 +55,9 @@ type client struct {
 	closing bool  // takes no more requests; closed once everything is answered and written
 	closeBy int64 // loop clock at which a closing client that does not read is closed all the same
 	closed  bool
+	unheard bool // it has gone, and what it sent before is still parsed, see outlive
 
+	wasKnown bool             // it has authenticated, or did not have to, once
 	monitor  *monitor         // nil unless it monitors
 	heardAt  int64            // loop clock of the last bytes received
 	last     *command.Command // that did not take the short way through dispatch
@@ -147,6 +149,7 @@ func (c *client) resume() {
 		c.in, c.inOff = nil, 0
 	}
 	c.growHold()
+	c.endUnheard()
 }
 
 // process dispatches the requests in buf and returns how many bytes they took. It stops at an incomplete
@@ -162,7 +165,7 @@ func (c *client) process(buf []byte) int {
 	off, turn := 0, turnUse{}
 	for off < len(buf) && !c.closing && !c.closed {
 		switch {
-		case turn.over(c):
+		case turn.over(c, off):
 			return off
 		case len(c.detours) > 0:
 			c.stall = stallDetour
@@ -326,14 +329,19 @@ func (c *client) finish() {
 
 // close ends the connection now.
 func (c *client) close() {
-	if !c.closed && c.conn != nil {
+	switch {
+	case c.closed || c.conn == nil:
+	case c.unheard:
+		c.stall = stallNone
+		c.onClose()
+	default:
 		_ = c.loop.el.Close(c.conn) // Calls onClose.
 	}
 }
 
 // onClose is called when the connection is gone. Replies that still come are dropped by their owner.
 func (c *client) onClose() {
-	if c.closed {
+	if c.closed || c.outlive() {
 		return
 	}
 	l := c.loop

@@ -12,55 +12,48 @@ import (
 )
 
 // A script may end with any error it likes, so what such an error says is no proof that nothing was run, and must not move
-// anybody's requests: MOVED, TRYAGAIN and their like are believed of a script when the server answers the same to a command
-// that is no script and has a key of it. That goes over the same connection, directly behind, and changes nothing. If the
-// server answers something else, or can't be asked, the script's reply is its client's.
+// anybody's requests: MOVED and ASK are believed of a script when the server redirects a command that is no script and has
+// a key of it, HDEL of a field that nobody has. That goes over the same connection, directly behind, and changes nothing. If
+// the server answers something else, or can't be asked, the script's reply is its client's.
 //
 // The same goes for commands of modules, which may run code of their users.
+//
+// TRYAGAIN, LOADING and their like are believed in the very words of a server: a script that says them is run again, and
+// harms nobody but its client. So is one that makes a redirect true by deleting its own key in a slot that moves.
 
 // runsCode reports whether a command may end with any error that a client has thought of.
 func runsCode(cmd *command.Command) bool {
 	return cmd != nil && (isScript(cmd) || cmd.ID == command.Declared)
 }
 
+// redirects reports whether a verdict sends a request to another node.
+func redirects(v dialect.Verdict) bool { return v.Kind == dialect.Moved || v.Kind == dialect.Ask }
+
 // confirmation is the question in flight.
 type confirmation struct {
 	d      *detour
-	kind   dialect.Kind
 	reply  []byte // the script's
 	answer []byte
 }
 
-// confirm asks whether what an error reply to a script says is true. It returns false when that can't be asked.
-func (d *detour) confirm(r backend.Reply, v dialect.Verdict) bool {
+// confirm asks whether the redirect that a script was answered with is true. It returns false when that can't be asked.
+func (d *detour) confirm(r backend.Reply) bool {
 	c := d.client
-	question := d.question(r.Data)
-	if err := r.Conn.Send(question, &confirmation{d: d, kind: v.Kind, reply: slices.Clone(r.Data)}, 0, c.loop.now); err != nil {
+	if len(d.keys) == 0 {
+		return false // Nothing redirects it.
+	}
+	var first [][]byte
+	if d.ask {
+		first = [][]byte{backend.AskingRequest}
+	}
+	nobody := strconv.FormatUint(rand.Uint64(), 36)
+	question := resp.AppendCommand(nil, "HDEL", string(d.keys[0]), nobody)
+	if err := r.Conn.SendBehind(first, question, &confirmation{d: d, reply: slices.Clone(r.Data)}, 0, c.loop.now); err != nil {
 		return false
 	}
 	d.state, d.confirming = detourIdle, true
 	c.loop.markBackend(r.Conn)
 	return true
-}
-
-// question is a command that is refused for the same reasons as the script, and changes nothing otherwise. HDEL of a field
-// that nobody has is a write, so a replica and a Kvrocks that forbids writes refuse it; TRYAGAIN because some keys have gone
-// needs all of them.
-func (d *detour) question(reply []byte) []byte {
-	nobody := strconv.FormatUint(rand.Uint64(), 36)
-	switch {
-	case len(d.keys) > 1 && string(reply[:min(len(reply), len("-TRYAGAIN "))]) == "-TRYAGAIN ":
-		req := resp.AppendBulk(resp.AppendArray(nil, 1+len(d.keys)), "EXISTS")
-		for _, key := range d.keys {
-			req = resp.AppendBulk(req, key)
-		}
-		return req
-	case len(d.keys) > 0:
-		return resp.AppendCommand(nil, "HDEL", string(d.keys[0]), nobody)
-	case d.client.pool.Model.Cluster():
-		return resp.AppendCommand(nil, "PING")
-	}
-	return resp.AppendCommand(nil, "HDEL", nobody, nobody)
 }
 
 // Reply implements backend.Owner.
@@ -76,7 +69,8 @@ func (q *confirmation) Reply(_ uint32, r backend.Reply) {
 	}
 	d.confirming = false
 	if q.answer[0] == '-' {
-		if v := c.judge(d.slot, q.answer, r.Conn); v.Kind == q.kind {
+		// The slot may have got on meanwhile: what the server says now counts.
+		if v := c.judge(d.cmd, d.slot, q.answer, r.Conn); redirects(v) || v.Kind == dialect.InTransit {
 			if d.obey(v, backend.Reply{Conn: r.Conn, Data: q.answer, Request: d.raw, First: true, Last: true}) {
 				c.runDetours()
 			}

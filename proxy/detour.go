@@ -422,17 +422,18 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 		return
 	}
 	if r.First && r.Data[0] == '-' {
-		if v := c.judge(d.slot, r.Data, r.Conn); v.Kind != dialect.Pass {
+		if v := c.judge(d.cmd, d.slot, r.Data, r.Conn); v.Kind != dialect.Pass {
 			if r.Conn.Replica && v.Kind != dialect.Moved && v.Kind != dialect.Ask {
 				unproven(r.Conn)
 				d.state = detourIdle
 				c.runDetours()
 				return
 			}
-			if runsCode(d.cmd) && d.confirm(r, v) {
+			asks := runsCode(d.cmd) && redirects(v)
+			if asks && d.confirm(r) {
 				return
 			}
-			if !runsCode(d.cmd) {
+			if !asks {
 				if d.obey(v, r) {
 					c.runDetours()
 				}

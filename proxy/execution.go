@@ -168,7 +168,7 @@ func (x *execution) notRun(r backend.Reply) {
 	if cause == nil {
 		cause = r.Data
 	}
-	if c.judge(x.d.slot, cause, r.Conn).Kind == dialect.Pass {
+	if c.judge(x.d.cmd, x.d.slot, cause, r.Conn).Kind == dialect.Pass {
 		x.unwatch(r.Conn.Transacts)
 		text := trimLine(r.Data[1:])
 		if x.refused != nil {

@@ -4,6 +4,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/panjf2000/gnet/v2"
+
 	"sluice/internal/clock"
 )
 
@@ -19,8 +21,9 @@ import (
 const (
 	// parseTime is how long a client is parsed before others have their turn.
 	parseTime = int64(500 * time.Microsecond)
-	// parseCheck is the number of requests between two looks at the clock.
+	// parseCheck is the number of requests between two looks at the clock, and parseSpan of bytes.
 	parseCheck = 32
+	parseSpan  = 16 << 10
 	// maxOutputMark is how many bytes may wait for a client that goes on asking, at most.
 	maxOutputMark = 1 << 20
 	// strangerInput and strangerOutput are what a client may make Sluice keep before it has authenticated. A password may
@@ -35,14 +38,16 @@ const (
 // turnUse is how much of its turn a client has used.
 type turnUse struct {
 	requests int
+	at       int   // bytes parsed at the last look
 	since    int64 // loop clock at the first look
 }
 
 // over is asked before each request is parsed. If it is true the client is stalled, and goes on by itself.
-func (u *turnUse) over(c *client) bool {
-	if u.requests++; u.requests%parseCheck != 1 {
+func (u *turnUse) over(c *client, parsed int) bool {
+	if u.requests++; u.requests%parseCheck != 1 && parsed-u.at < parseSpan {
 		return false
 	}
+	u.at = parsed
 	if c.waitingOutput() > c.outputMark() {
 		c.stall = stallOutput
 		c.loop.awaitDrain(c)
@@ -70,9 +75,12 @@ func (c *client) waitingOutput() int { return c.conn.OutboundBuffered() + len(c.
 // outputMark is how many bytes may wait for a client that goes on asking.
 func (c *client) outputMark() int { return min(maxOutputMark, c.outputLimit()/2) }
 
+// stranger reports whether the client has never authenticated, though it has to. After RESET it may have output from before.
+func (c *client) stranger() bool { return c.is(modeStranger) && !c.wasKnown }
+
 // outputLimit is how many bytes may wait for a client before it is closed.
 func (c *client) outputLimit() int {
-	if c.is(modeStranger) {
+	if c.stranger() {
 		return strangerOutput
 	}
 	return c.loop.server.limits().ClientOutput
@@ -80,7 +88,7 @@ func (c *client) outputLimit() int {
 
 // inputLimit is how many bytes of a client may wait to be parsed before it is closed.
 func (c *client) inputLimit() int {
-	if c.is(modeStranger) {
+	if c.stranger() {
 		return strangerInput
 	}
 	return c.loop.server.limits().MaxUnparsed
@@ -130,5 +138,37 @@ func (l *loop) lookAtFull() {
 	}
 	if len(l.full) > 0 {
 		l.wakeAt(l.now + l.drainPause)
+	}
+}
+
+// unheard stands for the connection of a client that has gone: what is written to it is dropped.
+type unheard struct{ gnet.Conn }
+
+func (unheard) Write(p []byte) (int, error) { return len(p), nil }
+func (unheard) OutboundBuffered() int       { return 0 }
+func (unheard) Fd() int                     { return -1 }
+
+// outlive keeps a client whose connection has ended if it goes on by itself: what it had sent before is run,
+// as far as nothing in it waits for anything else. A server that reads and runs requests as they come would have run it. It
+// reports whether the client is kept.
+func (c *client) outlive() bool {
+	if !c.goesOnByItself() || c.closing || c.loop.stopping {
+		return false
+	}
+	if !c.unheard {
+		c.unheard, c.conn = true, unheard{}
+	}
+	return true
+}
+
+// goesOnByItself reports whether the client waits for no more than its turn, or its requests in flight.
+func (c *client) goesOnByItself() bool {
+	return c.stall == stallTurn || c.stall == stallOutput || c.stall == stallDepth || c.stall == stallDrain
+}
+
+// endUnheard ends a client that nobody hears when nothing of it is left to be run, or waits for more than its turn.
+func (c *client) endUnheard() {
+	if c.unheard && !c.closed && !c.goesOnByItself() {
+		c.close()
 	}
 }

@@ -22,7 +22,7 @@ func (c *client) noteDoubt(cmd *command.Command, f backend.Failure) {
 	if !f.Sent || !errors.Is(f.Err, backend.ErrTimeout) || cmd != nil && cmd.Is(command.ReadOnly) {
 		return
 	}
-	c.doubts = slices.DeleteFunc(c.doubts, func(d doubt) bool { return d.conn == f.Conn })
+	c.doubts = slices.DeleteFunc(c.doubts, func(d doubt) bool { return d.conn == f.Conn || d.conn.Answered(d.upTo) })
 	c.doubts = append(c.doubts, doubt{f.Conn, f.Conn.Position()})
 }
 

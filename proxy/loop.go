@@ -48,6 +48,7 @@ type loop struct {
 	closing       []*client       // are closed once their replies are written
 	monitors      []*monitor      // have lines that wait for what is read slowly
 	scheduled     bool
+	late          bool // the last tick came too late
 	stopping      bool // nothing is sent again any more
 	lanesFreed    bool // a lane was answered
 

@@ -9,6 +9,7 @@ import (
 func (c *client) become(name string, u *User) {
 	c.user = name
 	c.setMode(modeStranger, false)
+	c.wasKnown = true
 	c.setRights(nil)
 	if u != nil {
 		c.setRights(u.Rights)

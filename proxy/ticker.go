@@ -2,6 +2,8 @@ package proxy
 
 import (
 	"time"
+
+	"sluice/internal/clock"
 )
 
 // The ticker makes the loops do what depends on time: gnet has no timers on a loop. It runs only as often as
@@ -89,8 +91,12 @@ func (s *Server) runTicker() {
 				p.retireUnused()
 			}
 		}
+		posted := clock.Now()
 		for _, l := range s.loops {
 			l.execute(func() {
+				if l.isLate(posted) {
+					return
+				}
 				l.tick()
 				if trim {
 					l.trim()
@@ -99,6 +105,19 @@ func (s *Server) runTicker() {
 		}
 		timer.Reset(pace(s.pace.Load()).interval())
 	}
+}
+
+// lateTick is how late a tick may be.
+const lateTick = int64(200 * time.Millisecond)
+
+// isLate reports whether a tick comes so late that the loop must look at its sockets first: what seems to be a server that does
+// not answer may be a loop that did not listen. It says so once, then the next tick counts.
+func (l *loop) isLate(posted int64) bool {
+	l.late = !l.late && l.now-posted > lateTick
+	if l.late {
+		l.server.rouse(paceTimeouts)
+	}
+	return l.late
 }
 
 // wanted is the highest pace that a loop asked for in its last tick.

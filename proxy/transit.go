@@ -206,7 +206,7 @@ func (d *detour) judged(reply []byte, b *backend.Conn) bool {
 	if len(reply) == 0 || reply[0] != '-' {
 		return false
 	}
-	v := d.client.judge(d.slot, reply, b)
+	v := d.client.judge(d.cmd, d.slot, reply, b)
 	if v.Kind == dialect.Pass {
 		return false
 	}

@@ -92,7 +92,9 @@ func (u unblocking) Reply(_ uint32, r backend.Reply) {
 }
 
 func (u unblocking) Fail(_ uint32, f backend.Failure) {
-	u.conn.Unblocking--
+	if !f.Sent {
+		u.conn.Unblocking-- // Else it may still come, and hit whoever has the connection by then: nobody gets it any more.
+	}
 	u.done(nil, f.Err)
 }
 
