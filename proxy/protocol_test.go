@@ -160,7 +160,7 @@ func TestRepliesThatWaitAreKeptWhole(t *testing.T) {
 		}
 		c.send(string(requests))
 		testbed.Eventually(t, func() error {
-			if got := top.Stats().BackendBytesIn - before; got != uint64(early) {
+			if got := top.Stats().BackendBytesIn - before; got < uint64(early) { // And what Sluice has asked itself.
 				return fmt.Errorf("%d of %d bytes are there", got, early)
 			}
 			return nil

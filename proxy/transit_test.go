@@ -423,8 +423,8 @@ func TestFailuresOfTheSource(t *testing.T) {
 			}
 			switch {
 			case x.left():
-				x.source.Do("SET", x.keys(4)[3], "1") // If the key has gone already, the server dies by another one.
 				x.source.Faults.Die(background[step])
+				x.source.Do("SET", x.keys(4)[3], "1") // If the key has gone already, the server dies by this one.
 			case step != fakecodis.Command && step != fakecodis.Reply && wrapped: // The wrapper moves nothing.
 				x.source.Faults.Die(fakecodis.Command, "SLOTSMGRT-EXEC-WRAPPER")
 			case step != fakecodis.Command && step != fakecodis.Reply:
