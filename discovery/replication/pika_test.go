@@ -83,10 +83,11 @@ func (w *watched) receives(replica, master string) {
 		w.Fatal(err)
 	}
 	testbed.Eventually(w, func() error {
-		if at, err := offset(replica); err != nil || at < end {
-			return fmt.Errorf("%s is at %d, want %d (%v)", replica, at, end, err)
+		at, err := offset(replica)
+		if err == nil && at < end {
+			err = fmt.Errorf("%s is at %d, want %d", replica, at, end)
 		}
-		return nil
+		return err
 	}, patience)
 }
 
