@@ -455,7 +455,7 @@ func TestBackgroundThatStandsStillIsNudged(t *testing.T) {
 			c := x.p.dial(x)
 			c.want(":2\r\n", "INCR", keys[0])
 			c.want(":3\r\n", "INCR", keys[1])
-			if n := x.p.Stats().Moves.Nudges; n != 1 || x.source.Calls("SLOTSMGRTTAGONE").Seen != 0 {
+			if n := x.p.Stats().Moves.Nudges; n < 1 || x.source.Calls("SLOTSMGRTTAGONE").Seen != 0 {
 				x.Errorf("%d nudges, %d SLOTSMGRTTAGONE", n, x.source.Calls("SLOTSMGRTTAGONE").Seen)
 			}
 			x.wantAt(x.target, keys[0])

@@ -102,7 +102,7 @@ listen = ["tcp://127.0.0.1:%d"]
 slot_model = "codis"
 dialect = %q
 [pool.backend]
-request_timeout = "10s"
+request_timeout = "30s"
 [pool.hold]
 max_wait = %q
 [pool.discovery]

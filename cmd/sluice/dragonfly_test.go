@@ -174,7 +174,7 @@ func finished(t *testing.T, s *fakedragonfly.Server, n int) {
 
 // Slots go to another Dragonfly and back under load, with a pause of everything at each hand-over.
 func TestDragonflyMigrationUnderLoad(t *testing.T) {
-	d := serveDragonflies(t, fakedragonfly.Options{Pause: 100 * time.Millisecond}, "[pool.backend]\nrequest_timeout = \"10s\"\n[pool.hold]\nmax_wait = \"10s\"\n")
+	d := serveDragonflies(t, fakedragonfly.Options{Pause: 100 * time.Millisecond}, "[pool.backend]\nrequest_timeout = \"30s\"\n[pool.hold]\nmax_wait = \"30s\"\n")
 	cfg := check.Defaults(check.Full)
 	cfg.Sessions.Pops, cfg.Sessions.Streams = 0, 0 // The fake interrupts nobody who is blocked, and moves no streams.
 	cfg.Addr, cfg.Slot, cfg.WatchShare, cfg.Tagged = d.addr, check.ClusterSlot, 0.25, true

@@ -31,7 +31,7 @@ kind = "codis"
 admin = %q
 product = "codis-demo"
 [pool.backend]
-request_timeout = "10s"
+request_timeout = "30s"
 [pool.hold]
 max_wait = "1m"
 `, admin))

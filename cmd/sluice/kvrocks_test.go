@@ -29,9 +29,9 @@ kind = "cluster"
 seeds = [%q, %q]
 refresh = "100ms"
 [pool.backend]
-request_timeout = "10s"
+request_timeout = "30s"
 [pool.hold]
-max_wait = "10s"
+max_wait = "30s"
 `, dialect, nodes[0].Addr(), nodes[1].Addr()))
 }
 

@@ -75,9 +75,9 @@ kind = "codis"
 admin = %q
 product = "codis-demo"
 [pool.backend]
-request_timeout = "10s"
+request_timeout = "30s"
 [pool.hold]
-max_wait = "10s"
+max_wait = "30s"
 `, dialect, admin))
 	d := dashboard.Start(dashboard.Options{Product: "codis-demo", Pika: m.kind != fakecodis.CodisServer},
 		dashboard.Group{ID: 1, Servers: []string{source.Addr()}}, dashboard.Group{ID: 2, Servers: []string{target.Addr()}})

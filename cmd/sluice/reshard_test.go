@@ -29,9 +29,9 @@ func reshardUnder(t *testing.T, profile check.Profile, slots int) {
 	cluster := testbed.Cluster(t, 3, 0)
 	nodes := cluster.Nodes()
 	s := serve(t, clusterPool(`[pool.backend]
-request_timeout = "10s"
+request_timeout = "30s"
 [pool.hold]
-max_wait = "10s"
+max_wait = "30s"
 `, nodes[0].Addr()))
 
 	cfg := check.Defaults(profile)
