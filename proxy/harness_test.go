@@ -43,16 +43,6 @@ type testProxy struct {
 	builder *router.Builder
 	addr    string
 	logs    *lockedBuffer
-
-	ended sync.Once
-	left  int // What Shutdown has cut off.
-}
-
-// Shutdown is that of the Server, and once: an engine that is stopped again closes the descriptors of its pollers again, which
-// are somebody else's by then.
-func (p *testProxy) Shutdown(ctx context.Context) int {
-	p.ended.Do(func() { p.left = p.Server.Shutdown(ctx) })
-	return p.left
 }
 
 // startProxy runs a Server for specs in front of whatever listens at their addresses. change may alter the

@@ -44,6 +44,8 @@ type Server struct {
 	lastClient atomic.Uint64 // id of the newest client
 	nodeIDs    nodeIDs
 	draining   atomic.Bool
+	ended      sync.Once   // guards left
+	left       int         // requests that Shutdown has cut off
 	running    atomic.Bool // the loops are there
 
 	slow         slowLog

@@ -10,8 +10,14 @@ import (
 const drainCheck = 20 * time.Millisecond
 
 // Shutdown stops accepting, lets the requests in flight be answered, for at most Settings.Drain or until ctx
-// ends, and stops everything. It returns how many requests were cut off.
+// ends, and stops everything. It returns how many requests were cut off. Once is enough: later calls wait and say the same,
+// because gnet would close descriptors that are somebody else's by then.
 func (s *Server) Shutdown(ctx context.Context) int {
+	s.ended.Do(func() { s.left = s.shutdown(ctx) })
+	return s.left
+}
+
+func (s *Server) shutdown(ctx context.Context) int {
 	s.draining.Store(true)
 	s.closeListeners()
 	ctx, cancel := context.WithTimeout(ctx, s.settings.Load().Drain)
