@@ -53,7 +53,7 @@ type client struct {
 	alone   bool  // the request in flight runs alone, see beginAlone
 	delayed bool  // stands in loop.delayed
 	closing bool  // takes no more requests; closed once everything is answered and written
-	closeBy int64 // loop clock at which a closing client that does not read is closed all the same
+	closeBy int64 // loop clock at which a closing client that does not read, or one that has gone, is closed all the same
 	closed  bool
 	unheard bool // it has gone, and what it sent before is still parsed, see outlive
 
@@ -280,6 +280,9 @@ func (c *client) flush() {
 		return
 	}
 	c.push()
+	if c.unheard && c.loop.now > c.closeBy {
+		c.close()
+	}
 	if c.closed {
 		return
 	}

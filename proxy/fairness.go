@@ -33,6 +33,9 @@ const (
 	// minDrainPause and maxDrainPause bound the time between two looks at clients that have to read first.
 	minDrainPause = int64(time.Millisecond)
 	maxDrainPause = int64(50 * time.Millisecond)
+	// unheardTime is how long a client that has gone may still run what it had sent. Later a write of it could come behind
+	// one that the same application has made since, on its next connection.
+	unheardTime = int64(time.Second)
 )
 
 // turnUse is how much of its turn a client has used.
@@ -148,7 +151,7 @@ func (unheard) Write(p []byte) (int, error) { return len(p), nil }
 func (unheard) OutboundBuffered() int       { return 0 }
 func (unheard) Fd() int                     { return -1 }
 
-// outlive keeps a client whose connection has ended if it goes on by itself: what it had sent before is run,
+// outlive keeps a client whose connection has ended if it goes on by itself: what it had sent before is run for unheardTime,
 // as far as nothing in it waits for anything else. A server that reads and runs requests as they come would have run it. It
 // reports whether the client is kept.
 func (c *client) outlive() bool {
@@ -156,7 +159,9 @@ func (c *client) outlive() bool {
 		return false
 	}
 	if !c.unheard {
-		c.unheard, c.conn = true, unheard{}
+		c.unheard, c.conn, c.closeBy = true, unheard{}, c.loop.now+unheardTime
+		c.loop.closing = append(c.loop.closing, c)
+		c.loop.server.rouse(paceSoon)
 	}
 	return true
 }
