@@ -10,7 +10,6 @@ import (
 	"strings"
 	"syscall"
 
-	"sluice/internal/clock"
 	"sluice/internal/control"
 )
 
@@ -30,8 +29,8 @@ type purpose struct {
 // peer is what the greeting of a connection has shown of its other end.
 type peer struct {
 	id     int64  // what the server calls the connection, see CLIENT ID; 0 when it does not say
-	at     int64  // clock.Now when it was greeted
 	local  string // our address, as the server sees it unless something translates addresses
+	name   string // what the server was told to call it, see CLIENT SETNAME
 	echoes bool   // it answers ECHO
 }
 
@@ -49,7 +48,7 @@ func (n *Node) connect(ctx context.Context, use purpose, to *peer) (net.Conn, er
 		return nil, err
 	}
 	c := control.New(nc, n.Addr, greetingLimits)
-	if err := greet(ctx, c, opts, use, to); err != nil {
+	if err := greet(ctx, c, opts, n.connectionName(), use, to); err != nil {
 		c.Close()
 		return nil, fmt.Errorf("dial %w", err)
 	}
@@ -61,13 +60,22 @@ func (n *Node) connect(ctx context.Context, use purpose, to *peer) (net.Conn, er
 		return nil, fmt.Errorf("dial %w", err)
 	}
 	if to != nil {
-		to.local, to.at = nc.LocalAddr().String(), clock.Now()
+		to.local = nc.LocalAddr().String()
 	}
 	return nc, nil
 }
 
+// connectionName is Options.Name and a number that no other connection of this node has: #1, #2 and so on.
+func (n *Node) connectionName() string {
+	name := n.Options().Name
+	if name == "" {
+		return ""
+	}
+	return name + "#" + strconv.FormatUint(n.named.Add(1), 10)
+}
+
 // greet sends one command at a time, but for those at the end that can't fail. Its errors begin with the address.
-func greet(ctx context.Context, c *control.Conn, opts *Options, use purpose, to *peer) error {
+func greet(ctx context.Context, c *control.Conn, opts *Options, name string, use purpose, to *peer) error {
 	g := greeter{ctx: ctx, conn: c}
 	proto, db := use.proto, use.db
 	user := opts.User
@@ -94,8 +102,8 @@ func greet(ctx context.Context, c *control.Conn, opts *Options, use purpose, to 
 		g.may("READONLY") // Dragonfly's replicas need none and take it; a refusal shows in the first MOVED.
 	}
 	var last [][]string
-	if opts.Name != "" {
-		last = append(last, []string{"CLIENT", "SETNAME", opts.Name})
+	if name != "" {
+		last = append(last, []string{"CLIENT", "SETNAME", name})
 	}
 	number := rand.Uint64()
 	if to != nil {
@@ -105,6 +113,7 @@ func greet(ctx context.Context, c *control.Conn, opts *Options, use purpose, to 
 	if g.err != nil || to == nil {
 		return g.err
 	}
+	to.name = name
 	if id := replies[len(replies)-2]; id.Kind == control.Integer {
 		to.id, _ = strconv.ParseInt(id.Text, 10, 64)
 	}

@@ -60,7 +60,7 @@ func TestConnWithARealServer(t *testing.T) {
 		c.Flush()
 		loop.receive(c, 0)
 		r.want(t, fmt.Sprintf(`0: ":1\r\n" of %q`, set), fmt.Sprintf(`1: %q of %q`, hash, get))
-		want := fmt.Sprintf("name=%s ", opts.Name)
+		want := fmt.Sprintf("name=%s#", opts.Name)
 		list := s.Do("CLIENT", "LIST").String()
 		if !strings.Contains(list, want) || n.Conns() != 1 || !n.Available() {
 			t.Errorf("%d connections, no %q in\n%s", n.Conns(), want, list)
@@ -158,7 +158,7 @@ func greetWith(opts Options, proto, db int, replies ...string) (commands []strin
 			}
 		}
 	}()
-	err = greet(context.Background(), control.New(ours, "test:1", greetingLimits), &opts, purpose{proto: proto, db: db}, nil)
+	err = greet(context.Background(), control.New(ours, "test:1", greetingLimits), &opts, opts.Name, purpose{proto: proto, db: db}, nil)
 	_ = ours.Close()
 	<-done
 	return commands, err
@@ -209,7 +209,7 @@ func TestConnectGivesUp(t *testing.T) {
 	opts := testOptions()
 	opts.Name, opts.DialTimeout = "me", 20*time.Millisecond
 	n := NewNode(0, hole.Addr().String(), &opts)
-	if _, err := n.connect(t.Context(), purpose{proto: 2}, nil); err == nil || !strings.Contains(err.Error(), "CLIENT SETNAME me: no answer in time") {
+	if _, err := n.connect(t.Context(), purpose{proto: 2}, nil); err == nil || !strings.Contains(err.Error(), "CLIENT SETNAME me#1: no answer in time") {
 		t.Errorf("connect: %v", err)
 	}
 	opts.DialTimeout = testWait

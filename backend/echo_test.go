@@ -129,7 +129,7 @@ func TestGreetingLearnsThePeer(t *testing.T) {
 		}()
 		var got peer
 		c := control.New(ours, "test:1", greetingLimits)
-		err := greet(t.Context(), c, n.Options(), purpose{proto: 2}, &got)
+		err := greet(t.Context(), c, n.Options(), "", purpose{proto: 2}, &got)
 		if _, left := c.Release(); err == nil {
 			err = left
 		}

@@ -8,7 +8,6 @@ import (
 	"strings"
 	"sync"
 	"syscall"
-	"time"
 
 	"sluice/internal/clock"
 	"sluice/internal/control"
@@ -31,10 +30,10 @@ import (
 
 // halfOpen is a connection that Sluice has ended and its server maybe not.
 type halfOpen struct {
-	id      int64  // what the server calls it, 0 when that is not known
-	local   string // our address on it
-	greeted int64  // clock.Now when it was greeted
-	ended   int64  // clock.Now when it was given up
+	id    int64  // its number at the server, 0 when that is not known
+	name  string // its name there, if the server keeps names
+	local string // our address on it
+	ended int64  // clock.Now when it was given up
 }
 
 // halfOpens are those of a node. Safe for concurrent use; no request comes here.
@@ -51,7 +50,7 @@ func (n *Node) addHalfOpen(c *Conn, err error) {
 	}
 	h := &n.halfOpens
 	h.mu.Lock()
-	h.list = append(h.list, halfOpen{id: c.ServerID, local: c.peer.local, greeted: c.peer.at, ended: clock.Now()})
+	h.list = append(h.list, halfOpen{id: c.ServerID, name: c.peer.name, local: c.peer.local, ended: clock.Now()})
 	h.mu.Unlock()
 }
 
@@ -99,7 +98,7 @@ func (n *Node) kill(ctx context.Context, gone []halfOpen) (ended bool, err error
 	}
 	var kills [][]string
 	for line := range strings.Lines(replies[0].Text) {
-		if kill := n.killOf(line, gone); kill != nil {
+		if kill := killOf(line, gone); kill != nil {
 			kills = append(kills, kill)
 		}
 	}
@@ -123,15 +122,18 @@ func isRefusal(v control.Value) bool {
 }
 
 // killOf is the command that ends the client in a line of CLIENT LIST if that is one of gone, nil if it is not. The lines of
-// Redis have id=, addr=, name= and age=, those of Pika addr= only.
-func (n *Node) killOf(line string, gone []halfOpen) []string {
+// Redis have id=, addr= and name=, those of Pika addr= only.
+func killOf(line string, gone []halfOpen) []string {
 	id, _ := strconv.ParseInt(fieldOf(line, "id"), 10, 64)
+	name, addr := fieldOf(line, "name"), fieldOf(line, "addr")
 	for _, o := range gone {
 		switch {
-		case o.id == 0 && o.local == fieldOf(line, "addr"):
-			return []string{"CLIENT", "KILL", o.local}
-		case o.id == 0 || o.id != id:
-		case o.local == fieldOf(line, "addr"), n.isName(fieldOf(line, "name")) && n.isAge(fieldOf(line, "age"), o):
+		case o.id != 0 && o.id != id:
+		case name != "" && name != o.name: // A server that was restarted gives numbers out again.
+		case name == "" && addr != o.local:
+		case o.id == 0:
+			return []string{"CLIENT", "KILL", addr}
+		default:
 			return []string{"CLIENT", "KILL", "ID", strconv.FormatInt(id, 10)}
 		}
 	}
@@ -146,17 +148,4 @@ func fieldOf(line, name string) string {
 	}
 	value, _, _ := strings.Cut(rest, " ")
 	return strings.TrimSpace(value)
-}
-
-// isName reports whether a connection with this name may be one of ours.
-func (n *Node) isName(name string) bool { return name == "" || name == n.Options().Name }
-
-// isAge reports whether a client that is so many seconds old can be o. A server that was restarted gives numbers out again,
-// and must not be made to end another connection of the same number.
-func (n *Node) isAge(seconds string, o halfOpen) bool {
-	age, err := strconv.ParseInt(seconds, 10, 64)
-	const slack = 2 * time.Second
-	least := time.Duration(clock.Now() - o.greeted)
-	most := least + n.Options().DialTimeout
-	return err != nil || time.Duration(age)*time.Second >= least-slack && time.Duration(age)*time.Second <= most+slack
 }

@@ -33,6 +33,7 @@ type Node struct {
 	breaker atomic.Pointer[breaker]
 
 	halfOpens halfOpens
+	named     atomic.Uint64 // connections that were given a name
 
 	failing    atomic.Bool  // an event since the last success was a failure
 	conns      atomic.Int32 // connections that are up, over all loops

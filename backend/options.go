@@ -6,7 +6,7 @@ import "time"
 type Options struct {
 	User     string // ACL user, "" for the default user
 	Password string // "" sends no AUTH
-	Name     string // CLIENT SETNAME on every connection
+	Name     string // CLIENT SETNAME on every connection, with a number behind it
 	Cluster  bool   // replicas are read behind READONLY
 
 	DialTimeout    time.Duration // connect and greeting

@@ -5,8 +5,6 @@ import (
 	"io"
 	"slices"
 	"testing"
-
-	"sluice/internal/clock"
 )
 
 // A connection on which something is owed is reset when it ends, any other is closed; the node remembers those whose server
@@ -39,25 +37,22 @@ func TestEndOfAConnection(t *testing.T) {
 
 // The lines of CLIENT LIST that are those of a connection that was given up.
 func TestKillOf(t *testing.T) {
-	opts := testOptions()
-	opts.DialTimeout, opts.Name = 1e9, "sluice"
-	n := NewNode(0, "192.0.2.1:6379", &opts)
-	defer n.Retire()
-	ago := int64(100e9)
-	now := clock.Now()
-	gone := []halfOpen{{id: 7, local: "10.0.0.1:50000", greeted: now - ago}, {local: "10.0.0.1:50001", greeted: now - ago}}
+	gone := []halfOpen{{id: 7, name: "sluice#4", local: "10.0.0.1:50000"}, {name: "sluice#5", local: "10.0.0.1:50001"}}
 	f := func(line string, want ...string) {
 		t.Helper()
-		if got := n.killOf(line, gone); !slices.Equal(got, want) {
+		if got := killOf(line, gone); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, want %q", line, got, want)
 		}
 	}
-	f("id=7 addr=192.168.0.1:1 fd=8 name=sluice age=100 idle=1\n", "CLIENT", "KILL", "ID", "7")
-	f("id=7 addr=192.168.0.1:1 fd=8 name=application age=100 idle=1\n") // Restarted, and given to somebody else.
-	f("id=7 addr=10.0.0.1:50000 fd=8 name= age=3\n", "CLIENT", "KILL", "ID", "7")
-	f("id=7 addr=192.168.0.1:1 fd=8 name=sluice age=3 idle=1\n") // Another process gave the number out again.
-	f("id=7 addr=192.168.0.1:1 fd=8 name=sluice age=200 idle=1\n")
-	f("id=8 addr=10.0.0.1:50000 fd=8 age=100\n")
+	f("id=7 addr=192.168.0.1:1 fd=8 name=sluice#4 age=100 idle=1\n", "CLIENT", "KILL", "ID", "7") // Addresses are translated.
+	f("id=7 addr=10.0.0.1:50000 fd=8 name=sluice#4 age=100\n", "CLIENT", "KILL", "ID", "7")
+	f("id=7 addr=10.0.0.1:50000 fd=8 name= age=3\n", "CLIENT", "KILL", "ID", "7") // It refused to be named.
+	f("id=7 addr=192.168.0.1:1 fd=8 name= age=3\n")
+	f("id=7 addr=192.168.0.1:1 fd=8 name=application\n") // The server was restarted and gave the number out again.
+	f("id=7 addr=192.168.0.1:1 fd=8 name=sluice#6\n")    // To us, too.
+	f("id=7 addr=10.0.0.1:50000 fd=8 name=sluice#6\n")
+	f("id=8 addr=10.0.0.1:50000 fd=8 name=sluice#4\n")
+	f("id=9 addr=192.168.0.1:2 fd=8 name=sluice#5\n", "CLIENT", "KILL", "192.168.0.1:2")
 	f("addr=10.0.0.1:50001 fd=73 idle=0\n", "CLIENT", "KILL", "10.0.0.1:50001") // Pika
 	f("addr=10.0.0.1:50002 fd=73 idle=0\n")
 	f("\n")

@@ -116,7 +116,7 @@ func TestBackendPassword(t *testing.T) {
 				wantUser = "user=default"
 			}
 			for line := range strings.Lines(list) {
-				if strings.Contains(line, "name=as:"+user+" ") && !strings.Contains(line, wantUser) {
+				if strings.Contains(line, "name=as:"+user+"#") && !strings.Contains(line, wantUser) {
 					t.Errorf("connected as another user than %s: %s", wantUser, line)
 				}
 			}

@@ -38,7 +38,7 @@ func (c *ctl) forgetCommand() *cobra.Command {
 // forget asks for what nobody can look up: whether the process has ended.
 func (t *topologyTarget) forget(cmd *cobra.Command, id string, yes bool) error {
 	if !yes {
-		fmt.Fprintf(cmd.OutOrStdout(), "proxy %s of pool %s; its connections to servers are called sluice:%s in CLIENT LIST\n", cell(id), t.name, cell(id))
+		fmt.Fprintf(cmd.OutOrStdout(), "proxy %s of pool %s; its connections to servers are called sluice:%s#N in CLIENT LIST\n", cell(id), t.name, cell(id))
 		if err := confirm(cmd, "has its process ended?"); err != nil {
 			return err
 		}

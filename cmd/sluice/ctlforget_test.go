@@ -60,7 +60,7 @@ func TestCtlProxiesForget(t *testing.T) {
 		t.Fatal(got)
 	}
 	out, notes, err := askCtl(t, "y\n", "proxies", "forget", "a", "-c", file)
-	want := "proxy a of pool main; its connections to servers are called sluice:a in CLIENT LIST\nhas its process ended? [y/N] proxy a of pool main is forgotten\n"
+	want := "proxy a of pool main; its connections to servers are called sluice:a#N in CLIENT LIST\nhas its process ended? [y/N] proxy a of pool main is forgotten\n"
 	if err != nil || notes != "" || out != want {
 		t.Errorf("%v %s\n%s\nwant\n%s", err, notes, out, want)
 	}
