@@ -2,11 +2,14 @@ package peer
 
 import (
 	"os"
+	"runtime"
 	"testing"
 	"time"
 )
 
 func TestMeasureSeesWorkAndMemory(t *testing.T) {
+	runtime.LockOSThread() // ThreadCPU is that of one thread.
+	defer runtime.UnlockOSThread()
 	before, err := Measure(os.Getpid())
 	if err != nil {
 		t.Fatal(err)
