@@ -150,15 +150,16 @@ func (p *probe) ask(ctx context.Context, o *Observation) error {
 	return nil
 }
 
-// commands write heartbeats, or read them.
+// commands write heartbeats, or read them. Their life is set by a command of its own: the replicas of a Pika 4.0.1 have no key
+// that was written by SET with EX, since it replicates an expiry in 1970.
 func (h *Heartbeat) commands(now int64) [][]string {
 	value := strconv.FormatInt(now, 10)
-	commands := make([][]string, len(h.Keys))
-	for i, key := range h.Keys {
+	commands := make([][]string, 0, 2*len(h.Keys))
+	for _, key := range h.Keys {
 		if h.Write {
-			commands[i] = []string{"SET", key, value, "EX", heartbeatLife}
+			commands = append(commands, []string{"SET", key, value}, []string{"EXPIRE", key, heartbeatLife})
 		} else {
-			commands[i] = []string{"GET", key}
+			commands = append(commands, []string{"GET", key})
 		}
 	}
 	return commands

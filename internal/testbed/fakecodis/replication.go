@@ -118,6 +118,9 @@ func (r *replication) logged(run func(), args ...string) {
 
 // effect returns the commands that have the effect of one that was run. r.order is held.
 func (r *replication) effect(e *entry, args []string, indirect bool) [][]string {
+	if r.p.s.kind != Pika35 && setsWithExpiry(e, args) {
+		return [][]string{{"DEL", args[1]}}
+	}
 	indirect = indirect || e.name == "SPOP" || e.name == "XADD"
 	if !indirect || e.keys == wholeDB || len(args) < 2 || !r.keeps() {
 		return [][]string{args}
@@ -131,6 +134,18 @@ func (r *replication) effect(e *entry, args []string, indirect bool) [][]string 
 		commands = append(commands, r.fill(key)...)
 	}
 	return commands
+}
+
+// setsWithExpiry reports whether a command writes a string and its expiry in one. Pika 4.0.1 logs it as PKSETEXAT, with
+// milliseconds that do not fit into 32 bits: its replicas store an expiry in 1970, and have no such key.
+func setsWithExpiry(e *entry, args []string) bool {
+	switch e.name {
+	case "SETEX", "PSETEX":
+		return true
+	case "SET":
+		return len(args) == 5 && (strings.EqualFold(args[3], "EX") || strings.EqualFold(args[3], "PX"))
+	}
+	return false
 }
 
 // fill returns what makes another server's key like ours.
