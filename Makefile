@@ -14,7 +14,7 @@ CHAOSTIME ?= 9m
 # Other processors that have to be able to build it; int has 32 bits on two of them.
 ARCHES := 386 arm arm64
 # What reads lengths and sizes; its tests run with an int of 32 bits too.
-NARROW := ./backend/... ./conf ./proxy/acl ./proxy/command/... ./proxy/resp ./router/...
+NARROW := ./backend/... ./conf ./internal/control ./proxy/acl ./proxy/command/... ./proxy/resp ./router/...
 BENCHFLAGS ?=
 
 .PHONY: help

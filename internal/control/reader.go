@@ -175,15 +175,16 @@ func (r *Reader) line() ([]byte, error) {
 
 // bulk reads a string that announces its length.
 func (r *Reader) bulk(kind Kind, size []byte) (Value, error) {
-	n, ok := length(size)
+	announced, ok := length(size)
 	switch {
 	case !ok:
 		return Value{}, resp.ProtocolError("invalid bulk length in a reply")
-	case n < 0:
+	case announced < 0:
 		return Value{Kind: Null}, nil
-	case n+2 > r.bytes:
+	case announced+2 > int64(r.bytes):
 		return Value{}, r.tooLong()
 	}
+	n := int(announced)
 	r.bytes -= n + 2
 	text, err := r.take(n + 2)
 	if err != nil {
@@ -231,29 +232,29 @@ func (r *Reader) aggregate(kind Kind, count []byte) (v Value, elements int, err 
 	if kind == push || kind == attribute {
 		cost += asideCost
 	}
-	if cost > r.elements {
+	if cost > int64(r.elements) {
 		return Value{}, 0, &LimitError{"elements", r.limits.Elements}
 	}
-	r.elements -= cost
+	r.elements -= int(cost)
 	switch {
 	case n < 0 && kind != push && kind != attribute:
 		kind = Null
 	case kind == '~':
 		kind = Array
 	}
-	return Value{Kind: kind}, max(n, 0), nil
+	return Value{Kind: kind}, int(max(n, 0)), nil
 }
 
 func (r *Reader) tooLong() error { return &LimitError{"bytes", r.limits.Bytes} }
 
-// length reads a decimal number or "-1". It is far from overflow, twice it too.
-func length(digits []byte) (int, bool) {
+// length reads a decimal number or "-1". It is far from overflow, twice it too, whatever an int has.
+func length(digits []byte) (int64, bool) {
 	if string(digits) == "-1" {
 		return -1, true
 	}
 	if len(digits) == 0 || len(digits) > 18 || bytes.ContainsFunc(digits, func(c rune) bool { return c < '0' || c > '9' }) {
 		return 0, false
 	}
-	n, err := strconv.Atoi(string(digits))
+	n, err := strconv.ParseInt(string(digits), 10, 64)
 	return n, err == nil
 }
