@@ -78,21 +78,22 @@ func (n *Node) connectionName() string {
 func greet(ctx context.Context, c *control.Conn, opts *Options, name string, use purpose, to *peer) error {
 	g := greeter{ctx: ctx, conn: c}
 	proto, db := use.proto, use.db
+	var hello control.Value
 	user := opts.User
 	if user == "" {
 		user = "default"
 	}
 	switch {
 	case proto == 3 && opts.Password != "":
-		g.must("HELLO", "3", "AUTH", user, opts.Password)
+		hello = g.must("HELLO", "3", "AUTH", user, opts.Password)
 	case proto == 3:
-		g.must("HELLO", "3")
+		hello = g.must("HELLO", "3")
 	case opts.Password != "" && opts.User != "":
 		g.must("AUTH", user, opts.Password)
 	case opts.Password != "":
 		g.must("AUTH", opts.Password)
 	}
-	if proto == 3 && isNoRESP3(g.err) {
+	if fields, _ := hello.Fields(); proto == 3 && (isNoRESP3(g.err) || g.err == nil && !saysRESP3(fields)) {
 		return fmt.Errorf("%s: %w", c.Addr(), ErrNoRESP3)
 	}
 	if db != 0 {
@@ -135,11 +136,12 @@ type greeter struct {
 }
 
 // must runs a command that has to succeed.
-func (g *greeter) must(args ...string) {
-	reply := g.may(args...)
+func (g *greeter) must(args ...string) (reply control.Value) {
+	reply = g.may(args...)
 	if err := reply.Err(); err != nil && g.err == nil {
 		g.err = fmt.Errorf("%s: %w: %s: %w", g.conn.Addr(), ErrGreeting, args[0], err)
 	}
+	return reply
 }
 
 // may runs a command whose error reply does not matter.
@@ -167,6 +169,9 @@ func isLocal(err error) bool {
 	}
 	return false
 }
+
+// saysRESP3 reports whether the fields of an answer to HELLO 3 promise it: Pika answers, and stays with RESP2.
+func saysRESP3(hello map[string]control.Value) bool { return hello["proto"].Text == "3" }
 
 // isNoRESP3 recognises how servers refuse HELLO 3: Redis before 6 and its kin don't know the command,
 // later ones may know no protocol 3.

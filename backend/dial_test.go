@@ -194,6 +194,7 @@ func TestGreeting(t *testing.T) {
 	g("test:1: greeting refused: SELECT: ERR DB index is out of range", ErrGreeting, "", 2, 99, "-ERR DB index is out of range\r\n")
 	g("test:1: greeting refused: the server does not speak RESP3", ErrNoRESP3, "", 3, 0, "-ERR unknown command `HELLO`\r\n")
 	g("test:1: greeting refused: the server does not speak RESP3", ErrNoRESP3, "", 3, 0, "-NOPROTO sorry\r\n")
+	g("test:1: greeting refused: the server does not speak RESP3", ErrNoRESP3, "", 3, 0, "*2\r\n$5\r\nproto\r\n:2\r\n") // Pika
 	g("test:1: greeting refused: HELLO: NOAUTH no", ErrGreeting, "", 3, 0, "-NOAUTH no\r\n")
 	g("test:1: AUTH: EOF", nil, "pw", 2, 0, "")
 	g("test:1: AUTH: Protocol error: unknown reply type 'H'", nil, "pw", 2, 0, "HTTP/1.1 400\r\n")

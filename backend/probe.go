@@ -15,6 +15,7 @@ import (
 // Observation is the outcome of a probe.
 type Observation struct {
 	Asked, Answered int64         // clock.Now before the questions left, and when the answers had come
+	Version         string        // see Status
 	IP              string        // of the server, as far as the connection tells
 	Life            uint64        // of the connection: answers with the same Life come from one process
 	Info            control.Value // the reply to INFO replication; an error on servers without it
@@ -136,6 +137,7 @@ func (p *probe) ask(ctx context.Context, o *Observation) error {
 	if addr, ok := p.control.conn.RemoteAddr().(*net.TCPAddr); ok {
 		o.IP = addr.IP.String()
 	}
+	o.Version = p.status.Version
 	o.Info, o.Loading = info, ping.Kind == control.Error && strings.HasPrefix(ping.Text, "LOADING")
 	switch role := infoField(info.Text, "role"); {
 	case strings.HasPrefix(role, "master"):
@@ -191,17 +193,23 @@ func (p *probe) open(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	p.status.RESP3 = Unsupported
 	if hello := replies[0]; hello.Kind != control.Error {
 		fields, _ := hello.Fields()
-		p.status.RESP3 = Supported
+		if saysRESP3(fields) {
+			p.status.RESP3 = Supported
+		}
 		p.status.Version, p.status.Role = fields["version"].Text, fields["role"].Text
-		return nil
+		if p.status.Version != "" {
+			return nil
+		}
 	}
-	p.status.RESP3 = Unsupported
 	if replies, err = p.control.Do(ctx, []string{"INFO"}); err != nil {
 		return err
 	}
-	p.status.Version = infoField(replies[0].Text, "redis_version")
+	if p.status.Version = infoField(replies[0].Text, "redis_version"); p.status.Version == "" {
+		p.status.Version = infoField(replies[0].Text, "pika_version")
+	}
 	p.status.Role = strings.Replace(infoField(replies[0].Text, "role"), "slave", "replica", 1)
 	return nil
 }
