@@ -272,6 +272,9 @@ type Reads struct {
 	// Heartbeat writes a few small keys on the master every ProbeInterval and reads them on the
 	// replicas, for families whose offsets prove nothing. Default false.
 	Heartbeat bool `toml:"heartbeat" reload:"live"`
+	// AcceptExpiryLoss reads replicas of Pika 4.0 although they lack every key that was written by
+	// SET with EX or PX, or by SETEX. Default false: they are not read.
+	AcceptExpiryLoss bool `toml:"accept_expiry_loss" reload:"live"`
 }
 
 // Auth is the table [pool.auth]. All are reloadable. Immutable after construction.

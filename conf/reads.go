@@ -177,7 +177,7 @@ func checkUnused(r *report, path string, p *Pool, readers []reader) {
 	for _, key := range []struct {
 		name  string
 		given bool
-	}{{"hedge", p.Reads.Hedge}, {"heartbeat", p.Reads.Heartbeat}} {
+	}{{"hedge", p.Reads.Hedge}, {"heartbeat", p.Reads.Heartbeat}, {"accept_expiry_loss", p.Reads.AcceptExpiryLoss}} {
 		if at := path + ".reads." + key.name; key.given && !r.isBad(at) {
 			r.add(at, `has no effect with policy "master"`, `remove it, or set policy = "prefer-replica"`)
 		}

@@ -1,6 +1,9 @@
 package dialect
 
-import "bytes"
+import (
+	"bytes"
+	"strings"
+)
 
 // Pika is Pika 3.5 and 4.0, with and without the fix of pull request 3233. Its SLOTSMGRT-EXEC-WRAPPER can't be
 // believed: 4.x says "on its way" for ever of keys that are gone, 3.5 says "gone" of keys with capitals that
@@ -23,6 +26,15 @@ func judgePika(reply []byte, _ string) Verdict {
 		return v
 	}
 	return judge(reply, proven)
+}
+
+// ReplicaFault is why replicas of a master with this version lack data whatever they say, in words, "" when nothing is known.
+// Pika 4.0 (4.0.0 and 4.0.1 call themselves 4.0.0) replicates SET with EX or PX, SETEX and PSETEX with an expiry in 1970.
+func (f *Family) ReplicaFault(version string) string {
+	if f == Pika && strings.HasPrefix(version, "4.0.") {
+		return "Pika " + version + " replicates SET with EX or PX, and SETEX, as keys that have expired"
+	}
+	return ""
 }
 
 // BackgroundBusy reads the answer to INFO stats: "is_slots_migrating:Yes, , 3" while the background migration has its

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"sluice/internal/testbed"
+	"sluice/internal/testbed/fakecodis"
 )
 
 // doctorSays runs the doctor on a configuration and returns what it prints.
@@ -98,6 +99,27 @@ func TestDoctorFindsWhatIsWrongWithBackends(t *testing.T) {
 	third := testbed.Redis(t)
 	out, _ = doctorSays(t, poolOn("", groupOn(third.Addr(), turned.Addr())))
 	hasLines(t, out, "WARN  backend "+turned.Addr()+": pool main, group 1: it follows "+other.Addr()+", the configured master is "+third.Addr())
+}
+
+// A server of another family than the pool's dialect shows itself in its first strange reply, or before: here.
+func TestDoctorComparesTheDialect(t *testing.T) {
+	t.Parallel()
+	pika, redis := fakecodis.StartPika(t, fakecodis.Pika40, fakecodis.Options{}), testbed.Redis(t)
+	pool := func(dialect, master, reads string) string {
+		config := poolOn("", groupOn(master, freeAddr(t)))
+		return strings.Replace(config, "[[pool]]\n", "[[pool]]\ndialect = \""+dialect+"\"\n", 1) + reads
+	}
+	out, exit := doctorSays(t, pool("redis", pika.Addr(), ""))
+	hasLines(t, out, "FAIL  backend "+pika.Addr()+": pool main, group 1: it is pika 4.0.0, and the pool has dialect \"redis\"; do: set dialect = \"pika\", or correct the address\n")
+	if exit != 1 {
+		t.Errorf("exit %d", exit)
+	}
+	out, _ = doctorSays(t, pool("pika", redis.Addr(), ""))
+	hasLines(t, out, "FAIL  backend "+redis.Addr()+": pool main, group 1: it is redis 7.")
+	out, _ = doctorSays(t, pool("pika", pika.Addr(), ""))
+	hasLines(t, out, "OK    backend "+pika.Addr()+": pool main, group 1: pika 4.0.0, master\n")
+	out, _ = doctorSays(t, pool("pika", pika.Addr(), "[pool.reads]\npolicy = \"prefer-replica\"\n"))
+	hasLines(t, out, "WARN  backend "+pika.Addr()+": pool main, group 1: Pika 4.0.0 replicates SET with EX or PX, and SETEX, as keys that have expired; do: let them ")
 }
 
 func TestDoctorLooksAtTheAdminPort(t *testing.T) {

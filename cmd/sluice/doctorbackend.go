@@ -33,7 +33,7 @@ type examined struct {
 	backendNode
 	err      error  // it can't be asked
 	fix      string // what to do about err
-	version  string
+	version  string // family and version
 	says     string // its role: "master", "replica" or "unknown"
 	replicas int    // that it lists as its own
 	linkUp   bool   // of a replica, to its master
@@ -227,10 +227,23 @@ func serverName(fields map[string]string) string {
 	return "a server of unknown version"
 }
 
+// speaks reports whether a server of this family is one that the dialect is for. One without a name may be anything.
+func speaks(d conf.Dialect, family string) bool {
+	switch family {
+	case "pika", "dragonfly", "kvrocks":
+		return family == string(d)
+	case "valkey", "redis":
+		return d == conf.DialectRedis || d == conf.DialectCodis
+	}
+	return true
+}
+
 // judge says what is wrong with one server.
 func (d *doctor) judge(x *examined) {
 	subject := "backend " + x.addr
 	where := "pool " + x.pool.Name
+	family, version, _ := strings.Cut(x.version, " ")
+	fault := dialect.Of(string(x.pool.Dialect)).ReplicaFault(version)
 	if x.group != "" {
 		where += ", group " + x.group
 	}
@@ -246,6 +259,12 @@ func (d *doctor) judge(x *examined) {
 		d.found(warn, subject, "REPLICAOF "+spaced(x.master)+" there, unless that is another name of the same node", "%s: it follows %s, the configured master is %s", where, x.follows, x.master)
 	case x.says == "replica" && !x.linkUp:
 		d.found(fail, subject, "look at its log: is its master reachable from there, and masterauth right?", "%s: %s, replica of %s, but the link to it is down", where, x.version, x.follows)
+	case !speaks(x.pool.Dialect, family):
+		d.found(fail, subject, fmt.Sprintf("set dialect = %q, or correct the address", family),
+			"%s: it is %s, and the pool has dialect %q", where, x.version, x.pool.Dialect)
+	case fault != "" && readsReplicas(x.pool):
+		fix := `let them be written by SET and then EXPIRE, and set accept_expiry_loss = true of [pool.reads], or policy = "master"`
+		d.found(warn, subject, fix, "%s: %s", where, fault)
 	default:
 		text := fmt.Sprintf("%s: %s, %s", where, x.version, x.says)
 		if x.says == "replica" && x.follows != "" {

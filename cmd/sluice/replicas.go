@@ -32,7 +32,7 @@ func (in *instance) newReplicaWatcher(p *conf.Pool, s *source, id string) *repli
 func replicaRules(p *conf.Pool) replication.Rules {
 	r := replication.Rules{
 		Enabled: readsReplicas(p), Interval: p.Backend.ProbeInterval.Std(),
-		MaxLag: p.Reads.MaxLag.Std(), MaxBehind: int64(p.Reads.MaxLagBytes), Heartbeat: p.Reads.Heartbeat,
+		MaxLag: p.Reads.MaxLag.Std(), MaxBehind: int64(p.Reads.MaxLagBytes), Heartbeat: p.Reads.Heartbeat, AcceptExpiryLoss: p.Reads.AcceptExpiryLoss,
 	}
 	if r.Enabled {
 		r.Interval = p.Reads.ProbeInterval.Std()

@@ -23,6 +23,8 @@ type Rules struct {
 	MaxLag    time.Duration // the most by which a replica may be behind
 	MaxBehind int64         // the same in the unit of the family's offsets; 0 is no limit
 	Heartbeat bool          // write heartbeats where offsets prove nothing
+	// AcceptExpiryLoss reads replicas of servers that lose keys which were written with an expiry, see dialect.ReplicaFault.
+	AcceptExpiryLoss bool
 }
 
 // Config is what a Watcher needs. Pool, Family and Node are required.
@@ -61,7 +63,8 @@ type Watcher struct {
 type group struct {
 	*lag.Group
 	spec     *router.Group
-	moving   bool // slots are leaving it or coming to it
+	moving   bool   // slots are leaving it or coming to it
+	fault    string // of the master's version, see dialect.ReplicaFault
 	comparer comparer
 	adopted  string // the last master that was proposed for it
 }
@@ -214,14 +217,42 @@ func (w *Watcher) Observe(addr string, o backend.Observation) {
 			})
 		}
 	}
+	isMaster := addr == g.spec.Master.Addr
+	if isMaster && o.Err == nil {
+		w.setFault(g, w.cfg.Family.ReplicaFault(o.Version))
+	}
 	w.judge(g, clock.Now())
-	switch isMaster := addr == g.spec.Master.Addr; {
+	switch {
 	case !w.rules.Enabled || o.Err != nil:
 	case isMaster:
 		w.kickLater(kickDelay, addrsOf(g.spec.Replicas)...)
 	case g.OnItsWay(addr):
 		w.kickLater(w.rules.Interval/4, addr)
 	}
+}
+
+// setFault notes what the master's version does to its replicas. The caller holds mu.
+func (w *Watcher) setFault(g *group, fault string) {
+	if g.fault == fault {
+		return
+	}
+	g.fault = fault
+	if fault == "" || !w.rules.Enabled {
+		return
+	}
+	w.cfg.Log.Warn("replicas lack keys whatever they say", "group", g.spec.ID, "master", g.spec.Master.Addr, "why", fault,
+		"read", w.rules.AcceptExpiryLoss)
+}
+
+// unread is why no replica of the group is read, "" when nothing is against it.
+func (g *group) unread(r Rules) string {
+	switch {
+	case g.moving:
+		return "not read while slots of the group move"
+	case g.fault != "" && !r.AcceptExpiryLoss:
+		return "not read: " + g.fault + " (reads.accept_expiry_loss)"
+	}
+	return ""
 }
 
 // kickLater asks for evidence of nodes after a while.
@@ -316,7 +347,7 @@ func (w *Watcher) judge(g *group, now int64) {
 			continue
 		}
 		var proof *lag.Proof
-		if w.rules.Enabled && !g.moving {
+		if w.rules.Enabled && g.unread(w.rules) == "" {
 			proof = g.Proof(r.Addr)
 		}
 		n.SetProof(proof)
@@ -371,7 +402,7 @@ func (w *Watcher) Status() Status {
 		g := w.groups[spec.ID]
 		out := GroupStatus{ID: string(spec.ID)}
 		for i, n := range append([]*router.Node{spec.Master}, spec.Replicas...) {
-			st := describe(g, n.Addr, now, wall)
+			st := describe(g, n.Addr, w.rules, now, wall)
 			st.Zone = spec.Zones[n.Addr]
 			if i == 0 {
 				st.Role = "master"
@@ -383,7 +414,7 @@ func (w *Watcher) Status() Status {
 	return s
 }
 
-func describe(g *group, addr string, now int64, wall time.Time) NodeStatus {
+func describe(g *group, addr string, rules Rules, now int64, wall time.Time) NodeStatus {
 	v, _ := g.Verdict(addr)
 	s, seen := g.Sample(addr)
 	st := NodeStatus{
@@ -395,8 +426,8 @@ func describe(g *group, addr string, now int64, wall time.Time) NodeStatus {
 		st.EvidenceAge, st.Offset, st.ReplID = time.Duration(now-s.Answered), s.Offset, s.ID
 	}
 	st.State = g.stateName(addr, v.State)
-	if g.moving && v.Readable {
-		st.Readable, st.Reason = false, v.Reason+"; not read while slots of the group move"
+	if why := g.unread(rules); why != "" && v.Readable {
+		st.Readable, st.Reason = false, v.Reason+"; "+why
 	}
 	switch isMaster := addr == g.spec.Master.Addr; {
 	case isMaster && v.State == lag.InSync:
