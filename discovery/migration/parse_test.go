@@ -69,10 +69,9 @@ func TestDragonflyForms(t *testing.T) {
 
 func TestPikaForms(t *testing.T) {
 	f := checker(t, parsePika)
-	f("*5\r\n$16\r\ndest server: :-1\r\n$15\r\nslot number: -1\r\n$15\r\nmigrating  : no\r\n$15\r\nmoved keys : -1\r\n$15\r\nremain keys: -1\r\n", "")
-	f("*5\r\n$27\r\ndest server: 127.0.0.1:9231\r\n$16\r\nslot number: 616\r\n$16\r\nmigrating  : yes\r\n$15\r\nmoved keys : 10\r\n$16\r\nremain keys: 291\r\n",
-		`out "127.0.0.1:9231" 616 copying/migrating keys=291 copied=10 err="" retries=-1`)
-	f("*0\r\n", `error: not understood: "[]"`)
+	f("$35\r\n# Stats\r\nis_slots_migrating:No, , 0\r\n", "")
+	f("$45\r\n# Stats\r\nis_slots_migrating:Yes, , 1795223538\r\n", `out ""  copying/migrating keys=-1 copied=-1 err="" retries=-1`)
+	f("$7\r\n# Stats\r\n", "")
 	f("-ERR NOAUTH Authentication required.\r\n", "error: ERR NOAUTH Authentication required.")
 }
 

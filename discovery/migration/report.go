@@ -86,7 +86,7 @@ var families = map[string]family{
 		myID:      []string{"CLUSTERX", "MYID"},
 	},
 	"codis": {questions: []question{{[]string{"SLOTSMGRT-ASYNC-STATUS"}, parseCodis}}},
-	"pika":  {questions: []question{{[]string{"SLOTSMGRT-ASYNC-STATUS"}, parsePika}}},
+	"pika":  {questions: []question{{[]string{"INFO", "stats"}, parsePika}}},
 }
 
 // slotList turns "[0, 5], [7, 7]", "0-5 7" and "0-5, 7-7" into "0-5,7".

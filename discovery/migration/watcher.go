@@ -7,6 +7,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -171,6 +172,7 @@ func (w *Watcher) look(ctx context.Context) (busy bool) {
 		return false
 	}
 	answers := w.askAll(ctx, masters(table))
+	nameMoves(table, answers)
 	w.locate(ctx, answers)
 	answers = append(answers, w.askAll(ctx, w.strangers(answers))...)
 	if ctx.Err() != nil {
@@ -184,6 +186,24 @@ func (w *Watcher) look(ctx context.Context) (busy bool) {
 	moving := w.inspect(ctx, table)
 	w.publish(list, answers)
 	return moving || slices.ContainsFunc(list, func(m Migration) bool { return m.State.active() })
+}
+
+// nameMoves says of reports that name neither slots nor target what the topology says.
+func nameMoves(t *router.Table, answers []answer) {
+	for _, a := range answers {
+		for i := range a.reports {
+			r := &a.reports[i]
+			if !r.out || r.peer != "" || r.slots != "" {
+				continue
+			}
+			for _, m := range t.Moves() {
+				if to := t.Owner(m.Slot); to != nil && m.From != nil && m.From.Addr == a.addr {
+					r.peer, r.slots = to.Master.Addr, strconv.Itoa(int(m.Slot))
+					break
+				}
+			}
+		}
+	}
 }
 
 // masters are the nodes that a topology sends writes to, and those that slots come from.
