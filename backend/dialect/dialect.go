@@ -142,13 +142,14 @@ func judge(reply []byte, tokens []token) Verdict {
 // exact are the texts of proven errors in the words of the server (redis 7.2, src/server.c createSharedObjects,
 // src/cluster.c clusterRedirectClient; kvrocks 2.x, src/cluster/cluster.cc, where EVAL is a command that writes).
 var exact = map[string]bool{
-	"-TRYAGAIN Multiple keys request during rehashing of slot\r\n":                          true,
-	"-TRYAGAIN Can't write to slot being migrated which is in write forbidden phase\r\n":    true,
-	"-CLUSTERDOWN The cluster is down\r\n":                                                  true,
-	"-CLUSTERDOWN The cluster is down and only accepts read commands\r\n":                   true,
-	"-CLUSTERDOWN Hash slot not served\r\n":                                                 true,
-	"-LOADING Redis is loading the dataset in memory\r\n":                                   true,
-	"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n": true,
+	"-TRYAGAIN Multiple keys request during rehashing of slot\r\n":                           true,
+	"-TRYAGAIN Can't write to slot being migrated which is in write forbidden phase\r\n":     true,
+	"-ERR TRYAGAIN Can't write to slot being migrated which is in write forbidden phase\r\n": true, // Up to 2.6.
+	"-CLUSTERDOWN The cluster is down\r\n":                                                   true,
+	"-CLUSTERDOWN The cluster is down and only accepts read commands\r\n":                    true,
+	"-CLUSTERDOWN Hash slot not served\r\n":                                                  true,
+	"-LOADING Redis is loading the dataset in memory\r\n":                                    true,
+	"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n":  true,
 }
 
 // Exact reports whether an error is in the very words of a server. A script may return an error of its own

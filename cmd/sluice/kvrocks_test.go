@@ -77,6 +77,10 @@ func TestKvrocksMigrationUnderLoad(t *testing.T) {
 	migrateKvrocks(t, "kvrocks", fakekvrocks.Options{})
 }
 
+func TestOldKvrocksMigrationUnderLoad(t *testing.T) {
+	migrateKvrocks(t, "kvrocks", fakekvrocks.Options{Before27: true})
+}
+
 // Valkey 9 and Redis 8.4 hold all writes of a node when they hand slots over.
 func TestAtomicSlotMigrationUnderLoad(t *testing.T) {
 	migrateKvrocks(t, "redis", fakekvrocks.Options{HoldWrites: true})

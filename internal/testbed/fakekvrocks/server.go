@@ -25,6 +25,8 @@ const (
 type Options struct {
 	// HoldWrites makes the last phase hold all writes of the node instead of refusing those to the slots.
 	HoldWrites bool
+	// Before27 puts ERR in front of all errors, as Kvrocks up to 2.6 does.
+	Before27 bool
 }
 
 // TB is the part of testing.TB that starting a fake needs.
@@ -164,6 +166,15 @@ func (s *Server) run(ctx context.Context, c *fake.Client, m fake.Meaning, args [
 
 // refuse returns the error reply that the slots of a command have, or what a write waits for.
 func (s *Server) refuse(m fake.Meaning) (reply string, held chan struct{}) {
+	reply, held = s.refusal(m)
+	if text, ok := strings.CutPrefix(reply, "-"); ok && s.opts.Before27 {
+		reply = "-ERR " + text
+	}
+	return reply, held
+}
+
+// refusal is refuse of a Kvrocks since 2.7.
+func (s *Server) refusal(m fake.Meaning) (reply string, held chan struct{}) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	out := s.out
