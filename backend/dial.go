@@ -155,7 +155,9 @@ func (g *greeter) may(args ...string) (reply control.Value) {
 // all runs commands whose error replies do not matter, at once.
 func (g *greeter) all(commands [][]string) (replies []control.Value) {
 	if g.err == nil && len(commands) > 0 {
-		replies, g.err = g.conn.Pipe(g.ctx, commands...)
+		if replies, g.err = g.conn.Pipe(g.ctx, commands...); g.err != nil {
+			g.err = fmt.Errorf("%s: %w", g.conn.Addr(), errors.Unwrap(g.err)) // Which command says nothing: the connection ended.
+		}
 	}
 	return replies
 }

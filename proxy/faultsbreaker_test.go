@@ -91,6 +91,25 @@ func TestTimeoutsOpenTheBreaker(t *testing.T) {
 	}
 }
 
+// A server that has no room says so to whoever connects, and hangs up. That is what a client is told, in the same words each
+// time, and nothing of its request was run.
+func TestServerWithoutRoom(t *testing.T) {
+	s := testbed.Redis(t, "--maxclients", "1")
+	s.Do("PING") // The only one.
+	p := startProxy(t, testModel, evenly(testModel, s.Addr()), holding(0), faultOptions(func(o *backend.Options) { o.RequestTimeout = shortTimeout }))
+	c := p.dial(t)
+	want := fmt.Sprintf("-ERR backend %s is unavailable: dial %s: ERR max number of clients reached", s.Addr(), s.Addr())
+	for range 5 {
+		c.request("SET", "k", "v")
+		if got := c.reply(); !strings.HasPrefix(got, want) || strings.Count(got, "127.0.0.1:") != 2 {
+			t.Errorf("got %q, want %q", got, want)
+		}
+	}
+	if got := s.Do("EXISTS", "k").Integer(); got != 0 {
+		t.Error("it was run")
+	}
+}
+
 func TestBackendPassword(t *testing.T) {
 	s := testbed.Redis(t, "--requirepass", "secret")
 	if err := s.Do("ACL", "SETUSER", "app", "on", ">app-secret", "~*", "+@all").Error(); err != nil {

@@ -122,17 +122,36 @@ func (c *Conn) exchange(commands [][]string) (replies []Value, at int, err error
 		out = resp.AppendCommand(out, args...)
 	}
 	c.replies.Refill()
-	if _, err := c.conn.Write(out); err != nil {
-		return nil, 0, err
-	}
+	_, sent := c.conn.Write(out)
 	for i := range commands {
 		v, err := c.replies.Read()
+		if sent != nil && err != nil {
+			err = sent
+		}
 		if err != nil {
-			return nil, i, err
+			return nil, i, lastWords(replies, withoutPorts(err))
 		}
 		replies = append(replies, v)
 	}
 	return replies, len(commands) - 1, nil
+}
+
+// lastWords adds to the error of a connection that has ended what the server said last, if that was an error: one that has
+// maxclients, or is in protected mode, says so to whoever connects, whatever is asked, and hangs up (redis 7.0, src/networking.c
+// acceptCommonHandler, clientAcceptHandler).
+func lastWords(replies []Value, err error) error {
+	if len(replies) == 0 || replies[len(replies)-1].Kind != Error {
+		return err
+	}
+	return fmt.Errorf("%s (then %w)", replies[len(replies)-1].Text, err)
+}
+
+// withoutPorts takes the addresses out of a network error: ours is another one each time, and such texts can't be grouped.
+func withoutPorts(err error) error {
+	if op := new(net.OpError); errors.As(err, &op) {
+		return op.Err
+	}
+	return err
 }
 
 // lateError is a deadline that has passed.
