@@ -5,6 +5,7 @@ import (
 
 	"sluice/backend"
 	"sluice/router"
+	"sluice/router/lag"
 )
 
 // need is what a read asks of the node that serves it.
@@ -73,17 +74,8 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 		}
 		return l.link(s.node, c.proto, c.db)
 	}
-	p := s.node.Proof()
-	if p == nil || l.now > p.ValidUntil || c.reads.MaxBehind > 0 && p.Behind > c.reads.MaxBehind {
-		return nil
-	}
-	switch {
-	case p.CaughtUpTo == 0:
-		// Nothing is proven about time: it will do for those who ask for nothing, once a slot has rested.
-		if c.reads.Consistency != Eventual || l.now-n.since < restTime {
-			return nil
-		}
-	case l.now-p.CaughtUpTo > int64(c.reads.MaxLag) || p.CaughtUpTo < n.since:
+	p := c.fitProof(s, n)
+	if p == nil {
 		return nil
 	}
 	b := l.replicaLink(s.node, c.proto, c.db)
@@ -98,6 +90,48 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 		return nil // It may lead to a process that has given no evidence yet.
 	}
 	return b
+}
+
+// fitProof is the proof of a replica that is good enough for a read, else nil.
+func (c *client) fitProof(s *reader, n need) *lag.Proof {
+	now, p := c.loop.now, s.node.Proof()
+	if p == nil || now > p.ValidUntil || c.reads.MaxBehind > 0 && p.Behind > c.reads.MaxBehind {
+		return nil
+	}
+	switch {
+	case p.CaughtUpTo == 0:
+		// Nothing is proven about time: it will do for those who ask for nothing, once a slot has rested.
+		if c.reads.Consistency != Eventual || now-n.since < restTime {
+			return nil
+		}
+	case now-p.CaughtUpTo > int64(c.reads.MaxLag) || p.CaughtUpTo < n.since:
+		return nil
+	}
+	return p
+}
+
+// readerOnItsWay reports whether a replica is fit for a read that no other node may serve, and only the connection to it is too
+// young: it is being made, or no evidence was asked for since. A first read of a client may come so early.
+func (c *client) readerOnItsWay(v *view, g *router.Group, n need) bool {
+	if c.reads.Policy != ReadReplica {
+		return false
+	}
+	readers := v.readers[g.Index]
+	for i := range readers {
+		s := &readers[i]
+		if !s.replica || !s.node.Available() {
+			continue
+		}
+		p := c.fitProof(s, n)
+		if p == nil {
+			continue
+		}
+		if b := c.loop.replicaLink(s.node, c.proto, c.db); !b.Up() || b.OpenedAt() > p.Asked {
+			s.node.KickSpaced(c.loop.now, int64(s.node.Options().ProbeInterval/evidencePace))
+			return true
+		}
+	}
+	return false
 }
 
 // connectReaders dials the replicas that may be read, in the version that most clients speak: evidence counts only for

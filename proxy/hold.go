@@ -67,6 +67,8 @@ func (o obstacle) String() string {
 		return "is " + o.move.String()
 	case HoldNoMaster:
 		return fmt.Sprintf("is not served: %s", unavailable(o.node)[len("ERR "):])
+	case HoldNoReplica:
+		return "has no connection yet to a replica that may be read"
 	case HoldNoTopology, HoldCauses:
 	}
 	return "has no known owner"
@@ -79,6 +81,8 @@ func (o obstacle) refusal(v *view) string {
 		return o.fence
 	case o.cause == HoldNoMaster:
 		return unavailable(o.node)
+	case o.cause == HoldNoReplica:
+		return noReader(v.readableGroup(o.slot))
 	case o.cause == HoldNoTopology && v == nil:
 		return errNoTopology
 	case o.cause == HoldNoTopology:
@@ -200,13 +204,13 @@ func (c *client) unhold() {
 }
 
 // holdStep is how often held clients are looked at, at most: all of them, so they share the moments. It is also how often
-// a master that does not serve is looked at while requests wait for it.
+// a master that does not serve, and a replica that is not ready, is looked at while requests wait for it.
 const holdStep = int64(10 * time.Millisecond)
 
 // watchHold makes the loop look at its held clients when there may be something to do for h.
 func (l *loop) watchHold(h *hold) {
 	at := h.deadline
-	if h.cause == HoldNoMaster {
+	if h.cause == HoldNoMaster || h.cause == HoldNoReplica {
 		at = min(at, l.now+holdStep)
 	}
 	l.wakeAt((at + holdStep - 1) / holdStep * holdStep)

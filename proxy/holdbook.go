@@ -32,12 +32,13 @@ const (
 	HoldMoving                      // its slot is moving and its key is on the way
 	HoldNoMaster                    // the master of its slot does not serve
 	HoldNoTopology                  // nobody is known to own its slot
+	HoldNoReplica                   // only a replica may serve it, and the connection to one is not ready
 	HoldCauses
 )
 
 // String names the cause as the metrics do.
 func (c HoldCause) String() string {
-	return [HoldCauses]string{"locked", "moving", "no_master", "no_topology"}[c]
+	return [HoldCauses]string{"locked", "moving", "no_master", "no_topology", "no_replica"}[c]
 }
 
 // HoldEnd says how a hold ended.

@@ -27,9 +27,13 @@ func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot
 		c.sendRead(b, cmd, slot, raw)
 		return true
 	}
-	if b := c.chooseReader(v, g, need{bucketOf(slot), v.settledAt(slot)}); b != nil {
+	n := need{bucketOf(slot), v.settledAt(slot)}
+	if b := c.chooseReader(v, g, n); b != nil {
 		c.sendRead(b, cmd, slot, raw)
 		return true
+	}
+	if c.readerOnItsWay(v, g, n) {
+		return c.holdBack(v, obstacle{cause: HoldNoReplica, slot: slot}, len(raw))
 	}
 	if c.reads.Policy == ReadReplica {
 		c.replyError(noReader(g))

@@ -84,6 +84,9 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 		if c.reads != nil && c.mustWait(v, cmd, slot) {
 			return false
 		}
+		if reads && c.waitsForReader(v, cmd, slot) {
+			return c.holdBack(v, obstacle{cause: HoldNoReplica, slot: slot}, len(raw))
+		}
 		single = single && slot == first
 	}
 	if single {

@@ -32,6 +32,16 @@ func (c *client) hasReader(v *view, cmd *command.Command, slot router.Slot) bool
 	return g != nil && c.chooseReader(v, g, need{bucketOf(slot), v.settledAt(slot)}) != nil
 }
 
+// waitsForReader reports whether a read of keys in slot has to wait for the connection to a replica, see readerOnItsWay.
+func (c *client) waitsForReader(v *view, cmd *command.Command, slot router.Slot) bool {
+	g := v.readableGroup(slot)
+	if g == nil || !c.mayReadReplica(cmd, false) {
+		return false
+	}
+	n := need{bucketOf(slot), v.settledAt(slot)}
+	return c.reads.Policy == ReadReplica && c.chooseReader(v, g, n) == nil && c.readerOnItsWay(v, g, n)
+}
+
 // countWrites notes the writes of the parts.
 func (s *split) countWrites() {
 	r := s.client.recent

@@ -241,3 +241,35 @@ max_lag = "200ms"`)
 		t.Error(err)
 	}
 }
+
+// A replica that is in sync serves the first read of every client, in each protocol and database.
+func TestFirstReadsOfPolicyReplica(t *testing.T) {
+	m := testbed.Redis(t, "--repl-diskless-sync-delay", "0")
+	r := testbed.Replica(t, m)
+	s := serve(t, fmt.Sprintf(`[proxy]
+admin = "127.0.0.1:0"
+log_format = "text"
+[[pool]]
+name = "main"
+listen = ["tcp://127.0.0.1:0"]
+slot_model = "codis"
+[[pool.group]]
+id = "1"
+master = %q
+replicas = [%q]
+slots = "0-1023"
+[pool.reads]
+policy = "replica"
+probe_interval = "1s"
+`, m.Addr(), r.Addr()))
+	s.awaitNode(t, r.Addr(), "replica", "in sync")
+	for i, greeting := range []string{"PING", "HELLO 3", "SELECT 1", "SELECT 2", "HELLO 3"} {
+		c := connect(t, s.addr)
+		do(t, c, greeting)
+		for _, read := range []string{"GET k", "MGET {k}1 {k}2", fmt.Sprintf("MGET a%d b c", i)} {
+			if got := do(t, c, read); strings.HasPrefix(got, "-") {
+				t.Errorf("%s, %s: %s", greeting, read, got)
+			}
+		}
+	}
+}
