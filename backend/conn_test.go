@@ -228,6 +228,30 @@ func TestConnTimeouts(t *testing.T) {
 	r.want(t)
 }
 
+// While replies keep coming, however slowly, no request behind them expires: each has its time from when it is the oldest.
+func TestDeepPipelineIntoASlowServer(t *testing.T) {
+	c, _, _ := connOn(t, testOptions())
+	second := int64(time.Second)
+	var r recorder
+	mustSend(t, c, &r, 1*second, "req0", "req1", "req2", "req3")
+	c.Flush()
+	for i := range 3 {
+		now := second + int64(i+1)*second*9/10
+		if err := c.Receive([]byte("+OK\r\n"), now); err != nil {
+			t.Fatal(err)
+		}
+		r.want(t, fmt.Sprintf(`%d: "+OK\r\n" of "req%d"`, i, i))
+		if !c.Tick(now + second*9/10) {
+			t.Error("given up")
+		}
+		r.want(t)
+	}
+	if !c.Tick(c.lastReply + second + 1) {
+		t.Error("given up")
+	}
+	r.want(t, `3: no reply in time sent=true cut=false "req3"`)
+}
+
 // What never left is told so, and can be asked for; what left is not.
 func TestConnCloseFailsEachRequestOnce(t *testing.T) {
 	c, socket, _ := connOn(t, testOptions())

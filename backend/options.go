@@ -10,7 +10,7 @@ type Options struct {
 	Cluster  bool   // replicas are read behind READONLY
 
 	DialTimeout    time.Duration // connect and greeting
-	RequestTimeout time.Duration // from queueing to the last byte of the reply
+	RequestTimeout time.Duration // silence of the server since a request is the oldest one
 	KeepAlive      time.Duration // TCP keepalive idle time and interval
 	UserTimeout    time.Duration // TCP_USER_TIMEOUT: how long sent bytes may stay unacknowledged
 	ReconnectMin   time.Duration // back-off between dials, doubling

@@ -201,7 +201,7 @@ type Group struct {
 type Backend struct {
 	// DialTimeout bounds connecting, AUTH and HELLO together. Default 1s.
 	DialTimeout Duration `toml:"dial_timeout" reload:"live" min:"1ms" max:"5m"`
-	// RequestTimeout bounds the wait for one reply. It fails the request, not the connection.
+	// RequestTimeout is how long a server may be silent while requests wait. It fails the request, not the connection.
 	// Default 1s.
 	RequestTimeout Duration `toml:"request_timeout" reload:"live" min:"1ms" max:"1h"`
 	// TCPKeepalive is the idle time before the kernel probes a connection. Default 30s.

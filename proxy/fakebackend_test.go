@@ -65,7 +65,7 @@ func fakeGreetings() map[string]string {
 }
 
 // resp3Greeting is what a server that speaks RESP3 answers to HELLO 3.
-const resp3Greeting = "%3\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.2.0\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
+const resp3Greeting = "%4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.2.0\r\n$5\r\nproto\r\n:3\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
 
 // startFake runs a fakeBackend on a free port until the test ends. change may alter it first.
 func startFake(t testing.TB, run script, change ...func(*fakeBackend)) *fakeBackend {
