@@ -25,7 +25,7 @@ var allowed = map[string][]string{
 	"discovery/codis":                {"discovery", "internal/control", "router"},
 	"discovery/consul":               {"backend/dialect", "discovery", "internal/control", "router", "router/lag"},
 	"discovery/learn":                {"internal/control", "proxy/command"},
-	"discovery/migration":            {"internal/control", "router"},
+	"discovery/migration":            {"backend/dialect", "internal/control", "router"},
 	"discovery/replication":          {"backend", "backend/dialect", "internal/clock", "internal/control", "router", "router/lag"},
 	"discovery/static":               {"discovery", "router"},
 	"internal/control":               {"proxy/resp"},

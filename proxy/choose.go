@@ -5,7 +5,6 @@ import (
 
 	"sluice/backend"
 	"sluice/router"
-	"sluice/router/lag"
 )
 
 // need is what a read asks of the node that serves it.
@@ -74,40 +73,40 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 		}
 		return l.link(s.node, c.proto, c.db)
 	}
-	p := c.fitProof(s, n)
-	if p == nil {
+	caughtUpTo, asked, fit := c.fitProof(s, n)
+	if !fit {
 		return nil
 	}
 	b := l.replicaLink(s.node, c.proto, c.db)
-	if c.reads.Consistency == Monotonic && !c.recent.mayGoOnAt(n.buckets, b, p.CaughtUpTo) {
+	if c.reads.Consistency == Monotonic && !c.recent.mayGoOnAt(n.buckets, b, caughtUpTo) {
 		return nil
 	}
 	if !b.Up() {
 		b.Connect()
 		return nil
 	}
-	if b.OpenedAt() > p.Asked {
+	if b.OpenedAt() > asked {
 		return nil // It may lead to a process that has given no evidence yet.
 	}
 	return b
 }
 
-// fitProof is the proof of a replica that is good enough for a read, else nil.
-func (c *client) fitProof(s *reader, n need) *lag.Proof {
+// fitProof reports whether the proof of a replica is good enough for a read: up to when it is caught up, and when that was asked.
+func (c *client) fitProof(s *reader, n need) (caughtUpTo, asked int64, fit bool) {
 	now, p := c.loop.now, s.node.Proof()
 	if p == nil || now > p.ValidUntil || c.reads.MaxBehind > 0 && p.Behind > c.reads.MaxBehind {
-		return nil
+		return 0, 0, false
 	}
 	switch {
 	case p.CaughtUpTo == 0:
 		// Nothing is proven about time: it will do for those who ask for nothing, once a slot has rested.
 		if c.reads.Consistency != Eventual || now-n.since < restTime {
-			return nil
+			return 0, 0, false
 		}
 	case now-p.CaughtUpTo > int64(c.reads.MaxLag) || p.CaughtUpTo < n.since:
-		return nil
+		return 0, 0, false
 	}
-	return p
+	return p.CaughtUpTo, p.Asked, true
 }
 
 // readerOnItsWay reports whether a replica is fit for a read that no other node may serve, and only the connection to it is too
@@ -122,11 +121,11 @@ func (c *client) readerOnItsWay(v *view, g *router.Group, n need) bool {
 		if !s.replica || !s.node.Available() {
 			continue
 		}
-		p := c.fitProof(s, n)
-		if p == nil {
+		_, asked, fit := c.fitProof(s, n)
+		if !fit {
 			continue
 		}
-		if b := c.loop.replicaLink(s.node, c.proto, c.db); !b.Up() || b.OpenedAt() > p.Asked {
+		if b := c.loop.replicaLink(s.node, c.proto, c.db); !b.Up() || b.OpenedAt() > asked {
 			s.node.KickSpaced(c.loop.now, int64(s.node.Options().ProbeInterval/evidencePace))
 			return true
 		}
