@@ -4,8 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"strings"
+	"syscall"
 	"time"
 
 	"sluice/proxy/resp"
@@ -140,7 +142,8 @@ func (c *Conn) exchange(commands [][]string) (replies []Value, at int, err error
 // maxclients, or is in protected mode, says so to whoever connects, whatever is asked, and hangs up (redis 7.0, src/networking.c
 // acceptCommonHandler, clientAcceptHandler).
 func lastWords(replies []Value, err error) error {
-	if len(replies) == 0 || replies[len(replies)-1].Kind != Error {
+	hungUp := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+	if !hungUp || len(replies) == 0 || replies[len(replies)-1].Kind != Error {
 		return err
 	}
 	return fmt.Errorf("%s (then %w)", replies[len(replies)-1].Text, err)
