@@ -15,32 +15,30 @@ import (
 //
 //	codis-server      fence, SLOTSMGRTTAGONE for each key, fence: the first lets the batch that runs end, the second
 //	                  one that was started in between (method sync has no batches)
-//	Pika, semi-async  not at all: the key is left to the background, and held until TYPE says that it has gone.
+//	Pika, semi-async  not at all: the key is left to the background, and held until EXISTS says that it has gone.
 //	                  Pika sends a DEL for a key that vanishes while it copies it, and an older value after a newer.
 //	                  Who has waited for long asks for a round of the background (nudge)
-//	Pika, sync        SLOTSMGRTTAGONE and TYPE, key by key
+//	Pika, sync        SLOTSMGRTTAGONE and EXISTS, key by key
 
 // lookForKey asks a Pika whether a key has gone.
 func (d *detour) lookForKey() {
 	c, t := d.client, &d.transit
 	t.asked = t.asked[:1]
-	t.startAttempt(tagType, (*detour).lookReply)
-	c.loop.scratch = dialect.AppendType(c.loop.scratch[:0], t.asked[0])
-	d.sendStep(c.loop.link(t.source, c.proto, c.db), tagType, c.loop.scratch)
+	t.startAttempt(tagLength, (*detour).lookReply)
+	d.askExists(c.loop.link(t.source, c.proto, c.db))
 }
 
 // lookReply concludes lookForKey.
 func (d *detour) lookReply(r backend.Reply) {
 	t := &d.transit
-	typ := t.answers[tagType]
 	switch {
-	case dialect.Absent(typ):
+	case t.absent():
 		d.arrived()
-	case dialect.Present(typ):
+	case t.present():
 		d.nudge()
 		d.retryMove(fmt.Sprintf("is %s, and the background migration of %s has not come to the key", t.move, t.source.Addr))
-	case !d.judged(typ, r.Conn):
-		d.retryMove(fmt.Sprintf("is %s, and %s answered TYPE with %.80q", t.move, t.source.Addr, trimLine(typ)))
+	default:
+		d.existsRefused(r)
 	}
 }
 
@@ -98,10 +96,9 @@ func (d *detour) moveKeys() {
 		return
 	}
 	t.asked = t.asked[:1]
-	t.startAttempt(tagType, (*detour).moveProof)
+	t.startAttempt(tagLength, (*detour).moveProof)
 	if d.sendMove(b, t.asked[0]) {
-		l.scratch = dialect.AppendType(l.scratch[:0], t.asked[0])
-		d.sendStep(b, tagType, l.scratch)
+		d.askExists(b)
 	}
 }
 
@@ -152,14 +149,13 @@ func (d *detour) moveReply(backend.Reply) {
 // moveProof concludes a move at a Pika: the key must be gone.
 func (d *detour) moveProof(backend.Reply) {
 	t := &d.transit
-	typ := t.answers[tagType]
 	switch {
-	case dialect.Absent(typ):
+	case t.absent():
 		d.arrived()
-	case t.failure == "" && dialect.Present(typ) && t.moved == 0:
+	case t.failure == "" && t.present() && t.moved == 0:
 		d.retryMove(fmt.Sprintf("is %s, and %s has the key but does not move it: SLOTSRELOAD there, or the type is one that Pika can't move",
 			t.move, t.source.Addr))
-	case t.failure == "" && dialect.Present(typ): // Pika 3.5 lets one key have several types.
+	case t.failure == "" && t.present(): // Pika 3.5 lets one key have several types.
 		d.retryMove("is " + t.move.String())
 	default:
 		d.moveFailed()

@@ -14,7 +14,7 @@ import (
 // still or at the target already, and nobody is told when it goes. What a family allows decides how:
 //
 //	codis-server, one key    SLOTSMGRT-EXEC-WRAPPER at the source: it runs the command, or says where the key is
-//	Pika, one key, a read    the read and TYPE at the source: if TYPE finds the key the answer counts, else the
+//	Pika, one key, a read    the read and EXISTS at the source: if that finds the key the answer counts, else the
 //	                         target is asked
 //	anything else            the keys are moved, or awaited (movekeys.go), then the target runs the command
 //
@@ -44,13 +44,14 @@ const (
 	tagDirect   = iota // the request itself
 	tagWrapped         // the request in a wrapper
 	tagRead            // the request, a read, at the source
-	tagType            // TYPE
+	tagExists          // EXISTS
+	tagLength          // XLEN
 	tagFence           // before keys are moved
 	tagMoveKey         // SLOTSMGRTTAGONE
 	tagFenceEnd        // after keys were moved
 	tagKinds
 
-	tagBits = 3
+	tagBits = 4
 	tagMask = 1<<tagBits - 1
 )
 
@@ -216,34 +217,54 @@ func (d *detour) judged(reply []byte, b *backend.Conn) bool {
 	return true
 }
 
-// readAtSource sends the command and, behind it, TYPE, which proves that the key was there.
+// readAtSource sends the command and, behind it, the question whether the key is there, which proves that it was.
 func (d *detour) readAtSource() {
 	c, t := d.client, &d.transit
 	l := c.loop
-	t.startAttempt(tagType, (*detour).readReply)
+	t.startAttempt(tagLength, (*detour).readReply)
 	b := l.link(t.source, c.proto, c.db)
 	if d.sendStep(b, tagRead, d.raw) {
 		l.stats.Moves.SourceReads++
-		l.scratch = dialect.AppendType(l.scratch[:0], t.asked[0])
-		d.sendStep(b, tagType, l.scratch)
+		d.askExists(b)
+	}
+}
+
+// askExists asks whether the source has the key, see dialect.AppendExists.
+func (d *detour) askExists(b *backend.Conn) {
+	l, key := d.client.loop, d.transit.asked[0]
+	l.scratch = dialect.AppendExists(l.scratch[:0], key)
+	if d.sendStep(b, tagExists, l.scratch) {
+		l.scratch = dialect.AppendLength(l.scratch[:0], key)
+		d.sendStep(b, tagLength, l.scratch)
+	}
+}
+
+func (t *transit) present() bool { return dialect.Present(t.answers[tagExists], t.answers[tagLength]) }
+func (t *transit) absent() bool  { return dialect.Absent(t.answers[tagExists], t.answers[tagLength]) }
+
+// existsRefused goes on when the source did not say whether it has the key.
+func (d *detour) existsRefused(r backend.Reply) {
+	t := &d.transit
+	reply := t.answers[tagExists]
+	if !d.judged(reply, r.Conn) {
+		d.retryMove(fmt.Sprintf("is %s, and %s answered EXISTS with %.80q", t.move, r.Conn.Node.Addr, trimLine(reply)))
 	}
 }
 
 // readReply concludes a read at the source.
 func (d *detour) readReply(r backend.Reply) {
 	t := &d.transit
-	typ := t.answers[tagType]
 	switch {
-	case dialect.Absent(typ):
+	case t.absent():
 		// This read is the target's. Of the key that says no more: it may be on its way.
 		d.state, t.notThere = detourIdle, true
 		d.client.runDetours()
-	case dialect.Present(typ):
+	case t.present():
 		if !d.judged(t.answers[tagRead], r.Conn) {
 			d.pass(t.answers[tagRead], true, true)
 		}
-	case !d.judged(typ, r.Conn):
-		d.retryMove(fmt.Sprintf("is %s, and %s answered TYPE with %.80q", t.move, r.Conn.Node.Addr, trimLine(typ)))
+	default:
+		d.existsRefused(r)
 	}
 }
 

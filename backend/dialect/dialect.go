@@ -24,9 +24,9 @@ type Family struct {
 	MovesKeys bool
 	// Wraps says that SLOTSMGRT-EXEC-WRAPPER may be used and believed.
 	Wraps bool
-	// ReadsAtSource says that a read may be tried at the source, and TYPE proves that the key was there.
+	// ReadsAtSource says that a read may be tried at the source, and EXISTS behind it proves that the key was there.
 	ReadsAtSource bool
-	// ProveMoved says that the answer of SLOTSMGRTTAGONE is not enough: TYPE must say that the key is gone.
+	// ProveMoved says that the answer of SLOTSMGRTTAGONE is not enough: EXISTS must say that the key is gone.
 	ProveMoved bool
 	// Fences says that SLOTSMGRT-ASYNC-FENCE waits for the end of a batch of the background migration, of which
 	// SLOTSMGRTTAGONE knows nothing.

@@ -64,21 +64,28 @@ func TestMoveRequests(t *testing.T) {
 	}
 	f(AppendWrapped(nil, []byte("k"), [][]byte{[]byte("SET"), []byte("k"), []byte("v")}), "SLOTSMGRT-EXEC-WRAPPER k SET k v")
 	f(AppendMoveKey(nil, "10.0.0.1", "6379", 1500*time.Millisecond, []byte("k")), "SLOTSMGRTTAGONE 10.0.0.1 6379 1500 k")
-	f(AppendType(nil, []byte("k")), "TYPE k")
+	f(AppendExists(nil, []byte("k")), "EXISTS k k")
+	f(AppendLength(nil, []byte("k")), "XLEN k")
 	f(FenceRequest, "SLOTSMGRT-ASYNC-FENCE")
 }
 
-func TestTypeReplies(t *testing.T) {
-	f := func(reply string, present, absent bool) {
+func TestExistsReplies(t *testing.T) {
+	f := func(exists, length string, present, absent bool) {
 		t.Helper()
-		if Present([]byte(reply)) != present || Absent([]byte(reply)) != absent {
-			t.Errorf("%q: present %v, absent %v", reply, Present([]byte(reply)), Absent([]byte(reply)))
+		e, l := []byte(exists), []byte(length)
+		if Present(e, l) != present || Absent(e, l) != absent {
+			t.Errorf("%q, %q: present %v, absent %v", exists, length, Present(e, l), Absent(e, l))
 		}
 	}
-	f("+string\r\n", true, false)
-	f("+none\r\n", false, true)
-	f("-ERR x\r\n", false, false)
-	f("", false, false)
+	f(":2\r\n", ":0\r\n", true, false)
+	f(":2\r\n", "-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", true, false)
+	f(":6\r\n", "-ERR x\r\n", true, false) // 3.5 lets one key have several types.
+	f(":0\r\n", ":3\r\n", true, false)     // A stream of 3.5.
+	f(":0\r\n", ":0\r\n", false, true)
+	f(":0\r\n", "-ERR unknown command \"xlen\"\r\n", false, true)
+	f("-ERR x\r\n", ":0\r\n", false, false)
+	f("-ERR x\r\n", ":3\r\n", false, false)
+	f("", "", false, false)
 }
 
 func TestBackgroundBusy(t *testing.T) {

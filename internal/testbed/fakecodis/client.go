@@ -174,8 +174,8 @@ func (c *client) follow(e *entry, args []string) {
 	}
 	if e.writes {
 		c.s.indexWrite(c.db, e, args)
-	} else if c.s.pika != nil && e.name == "GET" && len(args) == 2 {
-		c.s.pika.cache.read(args[1])
+	} else if c.s.pika != nil && cacheReads[e.name] != "" && len(args) > 1 {
+		c.s.pika.cache.read(e.name, args[1])
 	}
 }
 
@@ -196,6 +196,7 @@ func (s *Server) indexWrite(db int, e *entry, args []string) {
 			s.codis.index.clear(e.name == "FLUSHALL", db)
 		} else {
 			s.pika.cache.clear()
+			s.pika.types.clear()
 		}
 	}
 }
@@ -205,6 +206,7 @@ func (s *Server) indexKey(db int, key string) {
 		s.codis.index.update(db, key)
 		return
 	}
+	s.pika.types.note(key)
 	s.pika.cache.written(key)
 	s.pika.index.update(key)
 }

@@ -95,11 +95,11 @@ func (m *mover) sendMember(ctx context.Context, dest *target, member string) (in
 func (m *mover) delete(member string) {
 	m.p.index.removeSlot(member)
 	m.p.repl.logged(func() {
-		if m.p.version == Pika35 {
-			m.p.cache.deleteBehind(member[1:])
+		if member[0] == 'k' && m.p.version != Pika35 {
+			m.p.s.data.DB(0).Del(member[1:])
+			m.p.cache.written(member[1:])
 			return
 		}
-		m.p.s.data.DB(0).Del(member[1:])
-		m.p.cache.written(member[1:])
+		m.p.cache.deleteBehind(member[1:])
 	}, "DEL", member[1:])
 }

@@ -231,6 +231,7 @@ func (r *replication) load(s snapshot) {
 		return nil
 	})
 	r.p.cache.clear()
+	r.p.types.clear()
 	r.restart(s.end)
 	r.mu.Lock()
 	defer r.mu.Unlock()
