@@ -55,7 +55,7 @@ type client struct {
 	closing bool  // takes no more requests; closed once everything is answered and written
 	closeBy int64 // loop clock at which a closing client that does not read, or one that has gone, is closed all the same
 	closed  bool
-	unheard bool // it has gone, and what it sent before is still parsed, see outlive
+	half    *halfClosed // not nil: it has shut down its sending side
 
 	wasKnown bool             // it has authenticated, or did not have to, once
 	monitor  *monitor         // nil unless it monitors
@@ -149,7 +149,9 @@ func (c *client) resume() {
 		c.in, c.inOff = nil, 0
 	}
 	c.growHold()
-	c.endUnheard()
+	if c.half != nil {
+		c.mark() // It may be over.
+	}
 }
 
 // process dispatches the requests in buf and returns how many bytes they took. It stops at an incomplete
@@ -280,13 +282,14 @@ func (c *client) flush() {
 		return
 	}
 	c.push()
-	if c.unheard && c.loop.now > c.closeBy {
-		c.close()
-	}
 	if c.closed {
 		return
 	}
 	if waiting := c.conn.OutboundBuffered() + c.held; waiting > 0 && c.tooSlow(waiting) {
+		return
+	}
+	if c.half != nil {
+		c.endHalfClosed()
 		return
 	}
 	done := c.pipe.empty() && c.conn.OutboundBuffered() == 0
@@ -334,18 +337,20 @@ func (c *client) finish() {
 func (c *client) close() {
 	switch {
 	case c.closed || c.conn == nil:
-	case c.unheard:
-		c.stall = stallNone
-		c.onClose()
+	case c.half != nil:
+		c.onClose(nil)
 	default:
 		_ = c.loop.el.Close(c.conn) // Calls onClose.
 	}
 }
 
 // onClose is called when the connection is gone. Replies that still come are dropped by their owner.
-func (c *client) onClose() {
-	if c.closed || c.outlive() {
+func (c *client) onClose(ended error) {
+	if c.closed || c.half == nil && c.outlive(ended) {
 		return
+	}
+	if c.half != nil {
+		c.half.close()
 	}
 	l := c.loop
 	c.closed = true

@@ -48,10 +48,11 @@ func (d *detour) confirm(r backend.Reply) bool {
 	}
 	nobody := strconv.FormatUint(rand.Uint64(), 36)
 	question := resp.AppendCommand(nil, "HDEL", string(d.keys[0]), nobody)
-	if err := r.Conn.SendBehind(first, question, &confirmation{d: d, reply: slices.Clone(r.Data)}, 0, c.loop.now); err != nil {
+	q := &confirmation{d: d, reply: slices.Clone(r.Data)}
+	if err := r.Conn.SendBehind(first, question, q, 0, c.loop.now); err != nil {
 		return false
 	}
-	d.state, d.confirming = detourIdle, true
+	d.state, d.confirming = detourIdle, q
 	c.loop.markBackend(r.Conn)
 	return true
 }
@@ -64,10 +65,10 @@ func (q *confirmation) Reply(_ uint32, r backend.Reply) {
 	}
 	d := q.d
 	c := d.client
-	if c.closed || d.state == detourDone {
+	if c.closed || d.state == detourDone || d.confirming != q {
 		return
 	}
-	d.confirming = false
+	d.confirming = nil
 	if q.answer[0] == '-' {
 		// The slot may have got on meanwhile: what the server says now counts.
 		if v := c.judge(d.cmd, d.slot, q.answer, r.Conn); redirects(v) || v.Kind == dialect.InTransit {
@@ -83,11 +84,16 @@ func (q *confirmation) Reply(_ uint32, r backend.Reply) {
 // Fail implements backend.Owner.
 func (q *confirmation) Fail(uint32, backend.Failure) {
 	d := q.d
-	if d.client.closed || d.state == detourDone {
+	if d.client.closed || d.state == detourDone || d.confirming != q {
 		return
 	}
-	d.confirming = false
-	d.pass(q.reply, true, true)
+	q.giveUp()
+}
+
+// giveUp passes on what the script has said: nothing else is known, and it may have run.
+func (q *confirmation) giveUp() {
+	q.d.confirming = nil
+	q.d.pass(q.reply, true, true)
 }
 
 var _ backend.Owner = (*confirmation)(nil)

@@ -55,7 +55,7 @@ type detour struct {
 	errand  errand  // nil for a request that takes no more than to be sent
 	script  *reload // not nil: the server lacked the script
 
-	confirming bool // the server was asked whether it stands by what a script said, see confirm
+	confirming *confirmation // not nil: the server was asked whether it stands by what a script said, see confirm
 }
 
 type detourState uint8
@@ -155,7 +155,7 @@ func (c *client) runDetours() {
 // run takes the next step towards the owner of the slot.
 func (d *detour) run() {
 	c := d.client
-	if d.script.waits() || d.confirming {
+	if d.script.waits() || d.confirming != nil {
 		return
 	}
 	if d.addr != "" {
@@ -367,6 +367,10 @@ func (d *detour) waitFor(v *view, o obstacle) {
 func (d *detour) give(text string) { d.giveUp(HoldReleased, text) }
 
 func (d *detour) giveUp(end HoldEnd, text string) {
+	if d.confirming != nil {
+		d.confirming.giveUp() // It may have run.
+		return
+	}
 	c := d.client
 	l := c.loop
 	d.noteSlow()

@@ -4,8 +4,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/panjf2000/gnet/v2"
-
 	"sluice/internal/clock"
 )
 
@@ -33,9 +31,6 @@ const (
 	// minDrainPause and maxDrainPause bound the time between two looks at clients that have to read first.
 	minDrainPause = int64(time.Millisecond)
 	maxDrainPause = int64(50 * time.Millisecond)
-	// unheardTime is how long a client that has gone may still run what it had sent. Later a write of it could come behind
-	// one that the same application has made since, on its next connection.
-	unheardTime = int64(time.Second)
 )
 
 // turnUse is how much of its turn a client has used.
@@ -141,39 +136,5 @@ func (l *loop) lookAtFull() {
 	}
 	if len(l.full) > 0 {
 		l.wakeAt(l.now + l.drainPause)
-	}
-}
-
-// unheard stands for the connection of a client that has gone: what is written to it is dropped.
-type unheard struct{ gnet.Conn }
-
-func (unheard) Write(p []byte) (int, error) { return len(p), nil }
-func (unheard) OutboundBuffered() int       { return 0 }
-func (unheard) Fd() int                     { return -1 }
-
-// outlive keeps a client whose connection has ended if it goes on by itself: what it had sent before is run for unheardTime,
-// as far as nothing in it waits for anything else. A server that reads and runs requests as they come would have run it. It
-// reports whether the client is kept.
-func (c *client) outlive() bool {
-	if !c.goesOnByItself() || c.closing || c.loop.stopping {
-		return false
-	}
-	if !c.unheard {
-		c.unheard, c.conn, c.closeBy = true, unheard{}, c.loop.now+unheardTime
-		c.loop.closing = append(c.loop.closing, c)
-		c.loop.server.rouse(paceSoon)
-	}
-	return true
-}
-
-// goesOnByItself reports whether the client waits for no more than its turn, or its requests in flight.
-func (c *client) goesOnByItself() bool {
-	return c.stall == stallTurn || c.stall == stallOutput || c.stall == stallDepth || c.stall == stallDrain
-}
-
-// endUnheard ends a client that nobody hears when nothing of it is left to be run, or waits for more than its turn.
-func (c *client) endUnheard() {
-	if c.unheard && !c.closed && !c.goesOnByItself() {
-		c.close()
 	}
 }

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"testing"
 
@@ -59,7 +58,7 @@ func TestGreedyClientsTakeTurns(t *testing.T) {
 		clients = append(clients, c)
 	}
 	clients[1].closing = true // It has said QUIT.
-	clients[1].onClose()
+	clients[1].onClose(nil)
 	for _, want := range []*client{clients[0], clients[2], clients[0], clients[2]} {
 		l.nextTurn()
 		if len(l.ready) != 1 || l.ready[0] != want {
@@ -152,32 +151,4 @@ func TestStrangersAreKeptShort(t *testing.T) {
 	for range 50_000 {
 		c.wantReply("$-1\r\n")
 	}
-}
-
-// What a client sent before it left is run, however much of it was waiting for its turn: some load data and go.
-func TestWhatAClientSentBeforeItLeftIsRun(t *testing.T) {
-	s := testbed.Redis(t)
-	p := startProxy(t, codisModel, evenly(codisModel, s.Addr()))
-	const n = 50_000
-	var requests []byte
-	for i := range n {
-		requests = resp.AppendCommand(requests, "SET", fmt.Sprint("k", i), "v")
-	}
-	c := p.dial(t)
-	c.send(string(requests))
-	if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
-		t.Fatal(err)
-	}
-	testbed.Eventually(t, func() error {
-		if got := s.Do("DBSIZE").Integer(); got != n {
-			return fmt.Errorf("%d keys, want %d", got, n)
-		}
-		return nil
-	}, replyWait)
-	testbed.Eventually(t, func() error {
-		if left := p.Clients(); left != 0 {
-			return fmt.Errorf("%d clients are left", left)
-		}
-		return nil
-	}, replyWait)
 }

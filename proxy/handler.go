@@ -94,7 +94,7 @@ func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 	switch peer := conn.Context().(type) {
 	case *client:
 		peer.loop.guard("client close", func() {
-			peer.onClose()
+			peer.onClose(err)
 			peer.loop.schedule() // It may have said good-bye to a server.
 		})
 	case *backend.Conn:

@@ -217,7 +217,7 @@ func (l *loop) panicked(what string, r any) {
 
 // recoverLists rebuilds the lists that flush works on.
 func (l *loop) recoverLists() {
-	l.dirtyBackends, l.dirtyClients, l.ready, l.held, l.delayed = nil, nil, nil, nil, nil
+	l.dirtyBackends, l.dirtyClients, l.ready, l.held, l.delayed, l.patient, l.full = nil, nil, nil, nil, nil, nil, nil
 	for _, conns := range l.links {
 		for _, b := range conns {
 			b.Dirty = false
@@ -254,6 +254,10 @@ func (l *loop) recoverLists() {
 // rewatch makes sure that what a client waits for is looked at.
 func (l *loop) rewatch(c *client) {
 	c.hold.listed, c.delayed = false, false
+	if c.stall == stallTurn || c.stall == stallOutput {
+		c.stall = stallTurn
+		l.patient = append(l.patient, c)
+	}
 	if c.hold.active {
 		c.hold.listed = true
 		l.held = append(l.held, c)
