@@ -26,10 +26,11 @@ import (
 //
 // It is forgotten, too, when the server does not know CLIENT LIST or KILL or does not allow them, when nobody listens at its
 // address, and after Options.HungAfter: a server that does not even answer for so long must not keep its slots for ever.
-// Every probe looks; whoever waits for it kicks the probe.
+// A probe looks when somebody has asked for it (EndHalfOpen): a list of thousands of clients holds a server up for milliseconds.
 
 // halfOpen is a connection that Sluice has ended and its server maybe not.
 type halfOpen struct {
+	conn  *Conn
 	id    int64  // its number at the server, 0 when that is not known
 	name  string // its name there, if the server keeps names
 	local string // our address on it
@@ -38,8 +39,9 @@ type halfOpen struct {
 
 // halfOpens are those of a node. Safe for concurrent use; no request comes here.
 type halfOpens struct {
-	mu   sync.Mutex
-	list []halfOpen
+	mu     sync.Mutex
+	list   []halfOpen
+	wanted bool // somebody waits for their end
 }
 
 // addHalfOpen remembers a connection that ends because of err, also when its other end has closed it: that may be somebody in
@@ -50,30 +52,44 @@ func (n *Node) addHalfOpen(c *Conn, err error) {
 	}
 	h := &n.halfOpens
 	h.mu.Lock()
-	h.list = append(h.list, halfOpen{id: c.ServerID, name: c.peer.name, local: c.peer.local, ended: clock.Now()})
+	h.list = append(h.list, halfOpen{conn: c, id: c.ServerID, name: c.peer.name, local: c.peer.local, ended: clock.Now()})
 	h.mu.Unlock()
 }
 
-// HalfOpen is the number of connections that were given up and that the server may still read requests from. Safe for
-// concurrent use.
-func (n *Node) HalfOpen() int {
+// HalfOpen is the number of connections that were given up and that the server may still read requests from, of those that
+// ended before a time (clock.Now) and those that are in among. Safe for concurrent use.
+func (n *Node) HalfOpen(before int64, among map[*Conn]bool) int {
 	h := &n.halfOpens
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	oldest := clock.Now() - int64(n.Options().HungAfter())
 	h.list = slices.DeleteFunc(h.list, func(o halfOpen) bool { return o.ended < oldest })
-	return len(h.list)
+	count := 0
+	for _, o := range h.list {
+		if o.ended <= before || among[o.conn] {
+			count++
+		}
+	}
+	return count
+}
+
+// EndHalfOpen has the next probe end the connections that were given up. Safe for concurrent use.
+func (n *Node) EndHalfOpen() {
+	n.halfOpens.mu.Lock()
+	defer n.halfOpens.mu.Unlock()
+	n.halfOpens.wanted = true
 }
 
 // endHalfOpen has the server end the connections that were given up. If that fails they stay in the list. Only the probe calls
 // it.
 func (n *Node) endHalfOpen(ctx context.Context) {
-	if n.HalfOpen() == 0 {
+	n.halfOpens.mu.Lock()
+	wanted, gone := n.halfOpens.wanted, slices.Clone(n.halfOpens.list)
+	n.halfOpens.wanted = false
+	n.halfOpens.mu.Unlock()
+	if !wanted || len(gone) == 0 {
 		return
 	}
-	n.halfOpens.mu.Lock()
-	gone := slices.Clone(n.halfOpens.list)
-	n.halfOpens.mu.Unlock()
 	if ended, err := n.kill(ctx, gone); err != nil && !errors.Is(err, syscall.ECONNREFUSED) || err == nil && !ended {
 		return // The next probe looks again.
 	}
@@ -89,7 +105,10 @@ func (n *Node) kill(ctx context.Context, gone []halfOpen) (ended bool, err error
 		return false, err
 	}
 	defer c.Close()
-	replies, err := c.Do(ctx, []string{"CLIENT", "LIST"})
+	replies, err := c.Do(ctx, listOf(gone))
+	if err == nil && replies[0].Kind == control.Error {
+		replies, err = c.Do(ctx, []string{"CLIENT", "LIST"})
+	}
 	if err != nil {
 		return false, err
 	}
@@ -109,6 +128,18 @@ func (n *Node) kill(ctx context.Context, gone []halfOpen) (ended bool, err error
 		return false, err
 	}
 	return slices.ContainsFunc(replies, isRefusal), nil
+}
+
+// listOf asks for the connections alone, if all have numbers (Redis 6.2; earlier ones refuse it).
+func listOf(gone []halfOpen) []string {
+	list := []string{"CLIENT", "LIST", "ID"}
+	for _, o := range gone {
+		if o.id == 0 {
+			return list[:2]
+		}
+		list = append(list, strconv.FormatInt(o.id, 10))
+	}
+	return list
 }
 
 // isRefusal reports whether a server will give the same answer again: it does not know the command, or does not allow it. One

@@ -5,6 +5,8 @@ import (
 	"io"
 	"slices"
 	"testing"
+
+	"sluice/internal/clock"
 )
 
 // A connection on which something is owed is reset when it ends, any other is closed; the node remembers those whose server
@@ -18,7 +20,7 @@ func TestEndOfAConnection(t *testing.T) {
 		if socket.linger != linger {
 			t.Errorf("%s: linger %d, want %d", name, socket.linger, linger)
 		}
-		if n := c.Node.HalfOpen(); n != halfOpen {
+		if n := c.Node.HalfOpen(clock.Now(), nil); n != halfOpen {
 			t.Errorf("%s: %d half open, want %d", name, n, halfOpen)
 		}
 	}
@@ -33,6 +35,25 @@ func TestEndOfAConnection(t *testing.T) {
 	f("timed out", func(c *Conn, r *recorder) { send(c, r); c.Tick(1 << 40); c.Close(lost) }, 0, 1)
 	f("panic", func(c *Conn, r *recorder) { send(c, r); c.Abandon(lost) }, 0, 1)
 	f("ended by the server, or in between", func(c *Conn, r *recorder) { send(c, r); c.Close(io.EOF) }, 0, 1)
+}
+
+// Who waits for connections that were given up waits for those of before, and for those that are told to matter.
+func TestHalfOpenOfWhoWaits(t *testing.T) {
+	c, _, _ := connOn(t, testOptions())
+	var r recorder
+	mustSend(t, c, &r, 1, "SET a 1")
+	c.Flush()
+	before := clock.Now()
+	c.part(io.EOF)
+	if c.Node.HalfOpen(clock.Now(), nil) != 1 || c.Node.HalfOpen(before-1, nil) != 0 || c.Node.HalfOpen(before-1, map[*Conn]bool{c: true}) != 1 {
+		t.Error("not as it should be")
+	}
+	if got := listOf([]halfOpen{{id: 3}, {id: 5}}); !slices.Equal(got, []string{"CLIENT", "LIST", "ID", "3", "5"}) {
+		t.Errorf("%q", got)
+	}
+	if got := listOf([]halfOpen{{id: 3}, {}}); !slices.Equal(got, []string{"CLIENT", "LIST"}) {
+		t.Errorf("%q", got)
+	}
 }
 
 // The lines of CLIENT LIST that are those of a connection that was given up.

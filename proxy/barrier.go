@@ -20,8 +20,8 @@ const barrierCheck = time.Millisecond
 
 // AwaitAnswered waits until everything is answered that was sent to the nodes at addrs, or queued for them, up to
 // now. Called after a topology that locks slots was put into force, it means that no command of these slots is in
-// flight: new ones are held, and those of clients that have gone in the meantime count too. So does what was sent on a
-// connection that was given up, until the server has ended that, too (backend.Node.HalfOpen). It waits for other
+// flight: new ones are held, and those of clients that have gone in the meantime count too. So does what was sent up to now on a
+// connection that was given up, or is given up meanwhile, until the server has ended that, too (backend.Node.HalfOpen). It waits for other
 // commands on the same connections as well, but for those that block. The error, when ctx ends before, names who owes
 // answers. Not to be called on a loop; safe for concurrent use.
 func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
@@ -51,18 +51,30 @@ func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
 		marks = next
 	}
 	onLoops(func(l *loop) []barrierMark { return l.barrier(p, nodes) })
+	began := clock.Now() // What ends from now on counts if it is marked: clients that come and go must not keep a lock waiting.
+	marked := make(map[*backend.Conn]bool, len(marks))
+	for _, m := range marks {
+		marked[m.conn] = true
+	}
+	halfOpen := func(n *backend.Node) int { return n.HalfOpen(began, marked) }
 	check := time.NewTicker(barrierCheck)
 	defer check.Stop()
-	for len(marks)+halfOpen(nodes) > 0 {
+	for {
+		open := 0
 		for _, n := range nodes {
-			if n.HalfOpen() > 0 {
+			if left := halfOpen(n); left > 0 {
+				open += left
+				n.EndHalfOpen()
 				n.KickSpaced(clock.Now(), halfOpenGap)
 			}
+		}
+		if len(marks)+open == 0 {
+			break
 		}
 		select {
 		case <-check.C:
 		case <-ctx.Done():
-			return fmt.Errorf("not answered yet: %s", describeMarks(marks, nodes))
+			return fmt.Errorf("not answered yet: %s", describeMarks(marks, nodes, halfOpen))
 		}
 		last := marks
 		onLoops(func(l *loop) []barrierMark { return unanswered(l, last) })
@@ -144,19 +156,10 @@ func unanswered(l *loop, marks []barrierMark) []barrierMark {
 	return left
 }
 
-// halfOpen is the number of connections to nodes that were given up and that the servers may still read.
-func halfOpen(nodes []*backend.Node) int {
-	n := 0
-	for _, node := range nodes {
-		n += node.HalfOpen()
-	}
-	return n
-}
-
-func describeMarks(marks []barrierMark, nodes []*backend.Node) string {
+func describeMarks(marks []barrierMark, nodes []*backend.Node, halfOpen func(*backend.Node) int) string {
 	var names []string
 	for _, node := range nodes {
-		if n := node.HalfOpen(); n > 0 {
+		if n := halfOpen(node); n > 0 {
 			names = append(names, fmt.Sprintf("%s (which may still read %d connections that were given up)", node.Addr, n))
 		}
 	}

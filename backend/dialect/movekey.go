@@ -128,4 +128,6 @@ func Present(exists, length []byte) bool {
 }
 
 // counts reports whether a reply is a number above 0.
-func counts(reply []byte) bool { return len(reply) > 1 && reply[0] == ':' && reply[1] >= '1' && reply[1] <= '9' }
+func counts(reply []byte) bool {
+	return len(reply) > 1 && reply[0] == ':' && reply[1] >= '1' && reply[1] <= '9'
+}
