@@ -122,7 +122,10 @@ func (f *replicationFields) read(line string) {
 	case "repl_connect_status":
 		f.states, f.inStates = true, true
 	case "db_repl_state":
-		f.unfit = append(f.unfit, "its databases say "+value)
+		if strings.Contains(value, "Error") {
+			f.unfit = append(f.unfit, "its databases say "+value)
+		}
+		f.disconnectedDB = true // There is no such line while all are connected.
 		f.full = f.full || strings.Contains(value, "DBSync")
 	case "is_eligible_for_master_election":
 		f.eligible = true
@@ -152,8 +155,10 @@ func (f *replicationFields) other(name, value string, inStates bool) bool {
 	if !inStates || !numbered(name, "db") {
 		return false
 	}
-	if value != "connected" {
-		f.unfit = append(f.unfit, name+" is "+value)
+	if value != "connected" { // Without a master it says so, too, and has what it had.
+		if value == "error" {
+			f.unfit = append(f.unfit, name+" is "+value)
+		}
 		f.full = f.full || value == "try_to_full_sync" || value == "syncing_full"
 		f.disconnectedDB = true
 	}

@@ -2,6 +2,7 @@ package replication
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -138,6 +139,32 @@ func TestPikaLosesExpiries(t *testing.T) {
 	if w.nodes[replica.Addr()].Proof() == nil {
 		t.Error("it may not be read")
 	}
+}
+
+// A replica whose master has died has what it had: it is read as of its watermark, though its link is down at once.
+func TestPikaMasterDies(t *testing.T) {
+	both(t, func(t *testing.T, heartbeat bool) {
+		master, replica := pikas(t)
+		replica.ReplicaOf(master)
+		p := ofPika(heartbeat)
+		p.rules.MaxLag = time.Hour
+		w := watch(t, p, master.Addr(), replica.Addr())
+		w.await(replica.Addr(), "in sync")
+		master.Kill()
+		testbed.Eventually(t, func() error {
+			st := w.node(replica.Addr())
+			if st.State != "lagging" || !st.Readable || !strings.HasPrefix(st.Reason, "the master does not answer; the data is at most ") {
+				return fmt.Errorf("%s, readable %t: %s", st.State, st.Readable, st.Reason)
+			}
+			if info := replica.Do("INFO", "replication").String(); !strings.Contains(info, "master_link_status:down") {
+				return errors.New(info)
+			}
+			return nil
+		}, patience)
+		if w.nodes[replica.Addr()].Proof() == nil {
+			t.Error("there is no proof")
+		}
+	})
 }
 
 // TestPikaSkippedFullSync: INFO says that all is well, and only what was written since is there.
