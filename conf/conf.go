@@ -256,6 +256,9 @@ type Reads struct {
 	// MaxLag is how far behind its master a replica may be to be read, in time. Default 10s. It
 	// means nothing for a family without offsets while Heartbeat is off, and then is not printed.
 	MaxLag Duration `toml:"max_lag,omitempty" reload:"live" min:"1ms" max:"1h"`
+	// OnMasterLoss is how old the data of a replica may become while its master does not answer.
+	// Default max_lag.
+	OnMasterLoss MasterLoss `toml:"on_master_loss" reload:"live"`
 	// MaxLagBytes is the same in bytes of the replication stream; 0 is no limit. Default 0.
 	MaxLagBytes Bytes `toml:"max_lag_bytes" reload:"live" min:"0" max:"64gb"`
 	// ProbeInterval is the time between two questions to each node about its replication, while
@@ -358,6 +361,15 @@ const (
 	ReadPreferReplica ReadPolicy = "prefer-replica" // a fit replica, else the master
 	ReadReplica       ReadPolicy = "replica"        // a fit replica, else an error
 	ReadNearest       ReadPolicy = "nearest"        // of fit replicas and the master: own zone first, then latency
+)
+
+// MasterLoss names how long replicas are read while their master does not answer.
+type MasterLoss string
+
+// Values of MasterLoss.
+const (
+	LossMaxLag     MasterLoss = "max_lag"     // until they are MaxLag behind
+	LossLastProven MasterLoss = "last_proven" // for as long as it takes
 )
 
 // Consistency names what a connection may rely on when replicas answer its reads.

@@ -121,7 +121,7 @@ func DefaultPool() Pool {
 		Reads: Reads{
 			// A site has to ask for it: what a replica answers can be old.
 			Policy:      ReadMaster,
-			Consistency: ConsistencyEventual,
+			Consistency: ConsistencyEventual, OnMasterLoss: LossMaxLag,
 			// Long enough for a replica under load, short enough that one which is cut off is noticed.
 			MaxLag: Duration(10 * time.Second),
 			// What is not asked is not known: a replica is out of use for no longer than it takes a

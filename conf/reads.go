@@ -29,6 +29,7 @@ func checkReads(r *report, path string, p *Pool) {
 	reads := path + ".reads"
 	checkPolicy(r, reads+".policy", p.Reads.Policy)
 	checkConsistency(r, reads+".consistency", p.Reads.Consistency)
+	checkOneOf(r, reads+".on_master_loss", p.Reads.OnMasterLoss, LossMaxLag, LossLastProven)
 	for i, u := range p.Auth.Users {
 		user := element(path+".auth.user", i)
 		if u.ReadPolicy != "" {

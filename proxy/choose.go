@@ -94,7 +94,7 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 // fitProof reports whether the proof of a replica is good enough for a read: up to when it is caught up, and when that was asked.
 func (c *client) fitProof(s *reader, n need) (caughtUpTo, asked int64, fit bool) {
 	now, p := c.loop.now, s.node.Proof()
-	if p == nil || now > p.ValidUntil || c.reads.MaxBehind > 0 && p.Behind > c.reads.MaxBehind {
+	if p == nil || now > p.ValidUntil || c.reads.MaxBehind > 0 && p.Behind > c.reads.MaxBehind && !p.Orphan {
 		return 0, 0, false
 	}
 	switch {
@@ -103,7 +103,7 @@ func (c *client) fitProof(s *reader, n need) (caughtUpTo, asked int64, fit bool)
 		if c.reads.Consistency != Eventual || now-n.since < restTime {
 			return 0, 0, false
 		}
-	case now-p.CaughtUpTo > int64(c.reads.MaxLag) || p.CaughtUpTo < n.since:
+	case now-p.CaughtUpTo > int64(c.reads.MaxLag) && !p.Orphan || p.CaughtUpTo < n.since:
 		return 0, 0, false
 	}
 	return p.CaughtUpTo, p.Asked, true

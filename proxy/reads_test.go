@@ -93,6 +93,7 @@ func TestEvidenceThatDoesNotDo(t *testing.T) {
 	f("evidence is old", x.m[0], func(p *lag.Proof) { p.ValidUntil = clock.Now() - 1 })
 	f("just not too far behind", r, func(p *lag.Proof) { p.Behind = 10 })
 	f("too far behind", x.m[0], func(p *lag.Proof) { p.Behind = 11 })
+	f("too far behind, and the master is away", r, func(p *lag.Proof) { p.Behind, p.Orphan = 11, true })
 	f("asked when it was opened", r, func(p *lag.Proof) { p.Asked = opened })
 	f("asked before it was opened", x.m[0], func(p *lag.Proof) { p.Asked = opened - 1 })
 	f("as old as the first topology", r, func(p *lag.Proof) { p.CaughtUpTo = base })
@@ -107,6 +108,7 @@ func TestEvidenceThatDoesNotDo(t *testing.T) {
 	c.want("+OK\r\n", "CLIENT", "SETINFO", "sluice-consistency", "eventual")
 	f("within the limit of lag", r, func(*lag.Proof) {})
 	c.want("+OK\r\n", "CLIENT", "SETINFO", "sluice-max-lag", "1ns")
+	f("beyond the limit of lag, and the master is away", r, func(p *lag.Proof) { p.Orphan = true })
 	f("beyond the limit of lag", x.m[0], func(*lag.Proof) {})
 }
 

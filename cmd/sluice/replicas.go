@@ -33,6 +33,7 @@ func replicaRules(p *conf.Pool) replication.Rules {
 	r := replication.Rules{
 		Enabled: readsReplicas(p), Interval: p.Backend.ProbeInterval.Std(),
 		MaxLag: p.Reads.MaxLag.Std(), MaxBehind: int64(p.Reads.MaxLagBytes), Heartbeat: p.Reads.Heartbeat, AcceptExpiryLoss: p.Reads.AcceptExpiryLoss,
+		KeepOrphans: p.Reads.OnMasterLoss == conf.LossLastProven,
 	}
 	if r.Enabled {
 		r.Interval = p.Reads.ProbeInterval.Std()

@@ -25,6 +25,7 @@ type Rules struct {
 	Heartbeat bool          // write heartbeats where offsets prove nothing
 	// AcceptExpiryLoss reads replicas of servers that lose keys which were written with an expiry, see dialect.ReplicaFault.
 	AcceptExpiryLoss bool
+	KeepOrphans      bool // read replicas of a master that does not answer, however old their data becomes
 }
 
 // Config is what a Watcher needs. Pool, Family and Node are required.
@@ -136,7 +137,7 @@ func (w *Watcher) lagRules() lag.Rules {
 	return lag.Rules{
 		OffsetsProve: w.cfg.Family.OffsetsProve, Heartbeats: r.Heartbeat && !w.cfg.Family.OffsetsProve,
 		RelinkUnproven: w.cfg.Family.RelinkUnproven, Unread: !r.Enabled,
-		MaxLag: int64(r.MaxLag), MaxBehind: r.MaxBehind, MaxAge: int64(3*r.Interval + 100*time.Millisecond),
+		MaxLag: int64(r.MaxLag), MaxBehind: r.MaxBehind, KeepOrphans: r.KeepOrphans, MaxAge: int64(3*r.Interval + 100*time.Millisecond),
 	}
 }
 

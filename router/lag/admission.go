@@ -195,11 +195,11 @@ func (g *Group) judgeOrphan(r *member, now int64) Verdict {
 	case r.beyond:
 		v.State, v.Reason = Diverged, "was beyond the master's offset before the master fell silent"
 	case r.likely == 0 || !r.proven:
-	case lag > g.rules.MaxLag:
+	case lag > g.rules.MaxLag && !g.rules.KeepOrphans:
 		v.State, v.Reason = Lagging, "the master does not answer; the data is "+short(lag)+" old"
 	case r.sample.ID != g.lastID:
 		v.State, v.Reason = Diverged, fmt.Sprintf("has replication id %.8s, the master had %.8s", r.sample.ID, g.lastID)
-	case g.rules.MaxBehind > 0:
+	case g.rules.MaxBehind > 0 && !g.rules.KeepOrphans:
 		v.State, v.Reason = Lagging, "the master does not answer, so how far behind is not known"
 	default:
 		v.State, v.Reason, v.Readable = Lagging, "the master does not answer; the data is at most "+short(lag)+" old", true

@@ -551,6 +551,27 @@ func TestOrphan(t *testing.T) {
 	c.wants(Lagging, "the master does not answer; the data is 1s old")
 }
 
+// TestKeptOrphan: with KeepOrphans no age is too much, and the proof says so.
+func TestKeptOrphan(t *testing.T) {
+	c := newCourt(t)
+	rules := c.rules
+	rules.KeepOrphans, rules.MaxBehind = true, 10
+	c.SetRules(rules)
+	c.admit()
+	if p := c.Proof("r:2"); p.Orphan {
+		t.Errorf("%+v", p)
+	}
+	mark := c.now - 12*ms
+	c.silent("m:1")
+	for c.now < mark+5000*ms {
+		c.silent("m:1")
+		c.say("r:2")
+		if v, _ := c.Verdict("r:2"); v.State != Lagging || !v.Readable || v.CaughtUpTo != mark || !c.Proof("r:2").Orphan {
+			t.Fatalf("after %d ms: %+v", (c.now-mark)/ms, v)
+		}
+	}
+}
+
 func TestWhoIsNoOrphan(t *testing.T) {
 	f := func(state State, reason string, prepare func(c *court), changes ...func(*Sample)) {
 		t.Helper()

@@ -20,6 +20,8 @@ type Rules struct {
 	MaxLag int64
 	// MaxBehind is the same in the unit of offsets; 0 is no limit.
 	MaxBehind int64
+	// KeepOrphans says that a replica whose master does not answer is read however old its data becomes.
+	KeepOrphans bool
 	// MaxAge is how long evidence counts.
 	MaxAge int64
 }
@@ -253,6 +255,7 @@ func (g *Group) Proof(addr string) *Proof {
 	}
 	return &Proof{
 		CaughtUpTo: v.CaughtUpTo, Behind: behind,
-		Asked: m.sample.Asked, ValidUntil: m.sample.Answered + g.rules.MaxAge,
+		Orphan: v.State != InSync && g.rules.KeepOrphans,
+		Asked:  m.sample.Asked, ValidUntil: m.sample.Answered + g.rules.MaxAge,
 	}
 }

@@ -50,6 +50,8 @@ type Verdict struct {
 type Proof struct {
 	CaughtUpTo int64 // 0: nothing is proven about time
 	Behind     int64
+	// Orphan says that the master does not answer, and that limits of lag do not count then.
+	Orphan bool
 	// Asked is when the newest evidence was asked for: a connection that is older leads to the same process.
 	Asked int64
 	// ValidUntil is when the evidence is too old.
