@@ -50,6 +50,7 @@ var ErrQueueFull = errors.New("too many bytes queued")
 //	          timer  |  | dial failed: what is queued waits for the next dial,
 //	                 +--+ until its own timeout or until the breaker opens
 //
+// A dedicated Conn dials once: when that has failed, what is queued fails, and its owner knows when to try again (Dials).
 // While a dial is under way Conn.underway is that Dial, and no other begins; see Dial for how late news of an older one is
 // told from it. A Conn has one socket in its life: a closed Conn is never used again; the loop makes a new one.
 type connState uint8
@@ -78,6 +79,8 @@ type Conn struct {
 	// clock, or for ever when that is 0; a Conn that takes longer is given up.
 	Dedicated bool
 	Until     int64
+	// OnUp, if it is not nil, is called when the Conn comes up.
+	OnUp func()
 	// ServerID is what the node calls the Conn, see CLIENT ID; 0 while that is not known.
 	ServerID int64
 	// Unblocking is how many CLIENT UNBLOCK of ServerID are under way, which would hit whoever used the Conn next.
@@ -105,14 +108,11 @@ type Conn struct {
 	peer         peer   // what the greeting has shown
 	reads        uint64 // counted and not published yet
 	underway     *Dial  // nil unless a dial is under way
-	dials        int    // failed dials in a row
-	dialAt       int64  // loop clock of the next dial, 0 while none is due
-	failedAt     int64  // loop clock of the last failed dial
+	dials        *Dials // its own, or those of all that are dedicated, see Dedicate
 
 	echo      echoCheck
 	buffered  int   // bytes that gnet had not written at the last tick
 	drainedAt int64 // loop clock of the last tick that found them fewer
-	dialErr   error // why the last dial failed
 }
 
 // Home is the owner of the loop that a Conn lives on.
@@ -124,11 +124,12 @@ type Home interface {
 // NewConn returns a Conn on loop, which home owns, that is not dialled yet; the first Send dials.
 func NewConn(node *Node, proto, db int, loop gnet.EventLoop, pool *bufpool.Pool, home Home) *Conn {
 	node.users.Add(1)
-	return &Conn{Node: node, Proto: proto, DB: db, home: home, loop: loop, log: sendLog{pool: pool}}
+	return &Conn{Node: node, Proto: proto, DB: db, home: home, loop: loop, log: sendLog{pool: pool}, dials: new(Dials)}
 }
 
-// Dedicate makes a Conn that was not used yet belong to one client at a time. There may be many of them.
-func (c *Conn) Dedicate() { c.Dedicated, c.log.small = true, true }
+// Dedicate makes a Conn that was not used yet belong to one client at a time. There may be many of them; those of one loop to
+// one node share their dials.
+func (c *Conn) Dedicate(dials *Dials) { c.Dedicated, c.log.small, c.dials = true, true, dials }
 
 // Home is what NewConn was given: gnet's callbacks find the owner of the loop through it.
 func (c *Conn) Home() Home { return c.home }
@@ -141,13 +142,13 @@ func (c *Conn) Up() bool { return c.state == stateUp }
 
 // Connect dials if that was not done yet, or again if it has failed and the time for the next try has come.
 func (c *Conn) Connect() {
-	again := c.state == stateDialing && c.underway == nil && clock.Now() >= c.dialAt
+	again := c.state == stateDialing && c.underway == nil && clock.Now() >= c.dials.nextAt
 	if c.state == stateNew || again {
 		c.dial()
 	}
 }
 
-// OpenedAt is the loop clock at which the Conn came up.
+// OpenedAt is the loop clock at which the Conn came up, 0 for one that never did.
 func (c *Conn) OpenedAt() int64 { return c.openedAt }
 
 // InFlight is the number of requests that wait for a reply, but for the Conn's own.

@@ -60,7 +60,7 @@ func TestOwnerClosesTheConnInFail(t *testing.T) {
 // A dedicated Conn takes little memory, and one that nobody uses none but its own.
 func TestDedicatedConnKeepsSmallBuffers(t *testing.T) {
 	c, _, _ := connOn(t, testOptions())
-	c.Dedicate()
+	c.Dedicate(new(Dials))
 	var r recorder
 	mustSend(t, c, &r, 1, "req")
 	c.Flush()

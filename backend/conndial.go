@@ -20,8 +20,51 @@ import (
 // The two come in this order, because gnet calls OnOpen before it reports that it has taken a connection over, and it
 // reports that also of a connection that it lost meanwhile. So no time-out is needed to notice a lost one.
 type Dial struct {
-	conn *Conn
-	peer peer // written before the connection is enrolled
+	conn  *Conn
+	began int64 // loop clock
+	peer  peer  // written before the connection is enrolled
+}
+
+// Dials is what failed dials say about the next one: it has to wait, twice as long after each failure. A shared Conn has its
+// own. Dedicated Conns of one loop to one node have theirs in common, so that it does not matter how many there are. Owned by
+// the loop; no locking.
+type Dials struct {
+	failures int   // in a row
+	failedAt int64 // loop clock of the last one that counted
+	nextAt   int64 // loop clock of the next dial
+	err      error // why the last one failed, nil when it did not
+}
+
+// Err is why the last dial failed, nil when it did not.
+func (d *Dials) Err() error { return d.err }
+
+// FailedAt is the loop clock of the last failure.
+func (d *Dials) FailedAt() int64 { return d.failedAt }
+
+// Due reports whether the pause after a failure is over. An answer to the probe ends it.
+func (d *Dials) Due(n *Node, now int64) bool {
+	return now >= d.nextAt || n.answeredAt.Load() > d.failedAt
+}
+
+// failed takes a failure in. Dials that were under way at the same time fail for the same reason, which counts once.
+func (d *Dials) failed(err error, began, now int64, opts *Options) {
+	d.err = err
+	if began < d.failedAt {
+		return
+	}
+	pause := opts.ReconnectMin << min(d.failures, 16)
+	if pause > opts.ReconnectMax || pause <= 0 {
+		pause = opts.ReconnectMax
+	}
+	d.failures++
+	d.failedAt, d.nextAt = now, now+int64(pause)
+}
+
+// succeeded ends what failures have begun, but for those that came while the dial was under way.
+func (d *Dials) succeeded(began int64) {
+	if began >= d.failedAt {
+		*d = Dials{}
+	}
 }
 
 // errLostDial stands for a connection that gnet closed while it took it over, which it does not report.
@@ -35,8 +78,8 @@ func (c *Conn) dial() {
 	if c.underway != nil || c.gc != nil {
 		return
 	}
-	d := &Dial{conn: c}
-	c.state, c.underway, c.dialAt = stateDialing, d, 0
+	d := &Dial{conn: c, began: clock.Now()}
+	c.state, c.underway = stateDialing, d
 	c.Node.dials.Go(func() {
 		err := d.connectAndEnroll()
 		c.home.Run(func() { d.ended(err, clock.Now()) })
@@ -77,13 +120,17 @@ func (d *Dial) Opened(gc gnet.Conn, now int64) *Conn {
 	if c.underway != d {
 		return nil
 	}
-	c.underway, c.dialAt = nil, 0
-	c.gc, c.state, c.dials, c.dialErr, c.lastReply, c.openedAt = gc, stateUp, 0, nil, now, now
+	c.underway = nil
+	c.dials.succeeded(d.began)
+	c.gc, c.state, c.lastReply, c.openedAt = gc, stateUp, now, now
 	c.peer, c.ServerID, c.echo.on = d.peer, d.peer.id, d.peer.echoes
 	c.Node.conns.Add(1)
 	c.Node.Report(nil)
 	if c.Feed != nil {
 		c.Feed.Up(c)
+	}
+	if c.OnUp != nil {
+		c.OnUp()
 	}
 	return c
 }
@@ -101,19 +148,13 @@ func (d *Dial) ended(err error, now int64) {
 }
 
 func (c *Conn) dialFailed(err error, now int64) {
-	c.underway, c.failedAt = nil, now
+	began := c.underway.began
+	c.underway = nil
 	if !errors.Is(err, ErrGreeting) && !isLocal(err) { // Neither says that the node does not answer.
 		c.Node.Report(err)
 	}
-	c.dialErr = err
-	opts := c.Node.Options()
-	backoff := opts.ReconnectMin << min(c.dials, 16)
-	if backoff > opts.ReconnectMax || backoff <= 0 {
-		backoff = opts.ReconnectMax
-	}
-	c.dials++
-	c.dialAt = now + int64(backoff)
-	if errors.Is(err, ErrGreeting) || !c.Node.Available() {
+	c.dials.failed(err, began, now, c.Node.Options())
+	if c.Dedicated || errors.Is(err, ErrGreeting) || !c.Node.Available() {
 		c.failAll(err)
 	}
 }
@@ -123,7 +164,7 @@ func (c *Conn) FailQueued() {
 	if c.state != stateDialing || c.fifo.len() == 0 {
 		return
 	}
-	err := c.dialErr
+	err := c.dials.Err()
 	if err == nil {
 		err = fmt.Errorf("%s is unavailable", c.Node.Addr)
 	}

@@ -10,7 +10,7 @@ import "time"
 func (c *Conn) Tick(now int64) bool {
 	opts := c.Node.Options()
 	c.publishReads()
-	if c.state == stateDialing && c.Waiting() && (now >= c.dialAt || c.Node.answeredAt.Load() > c.failedAt) {
+	if c.state == stateDialing && c.Waiting() && c.dials.Due(c.Node, now) {
 		c.dial()
 	}
 	if c.state == stateUp {
@@ -58,6 +58,9 @@ func (c *Conn) stuck(before int64) bool {
 // expireLate fails the requests that have waited for too long and returns how many.
 func (c *Conn) expireLate(now int64, opts *Options) int {
 	timeout := int64(c.timeout(opts))
+	if c.Dedicated && c.state != stateUp && c.fifo.len() > 0 && c.fifo.at(0).start < now-timeout {
+		c.dials.failed(c.timeoutError(), c.fifo.at(0).start, now, opts) // Its owner gives it up.
+	}
 	if !c.Dedicated || c.state != stateUp {
 		return c.expire(now - timeout)
 	}
@@ -121,8 +124,8 @@ func (c *Conn) moving(since int64) bool {
 }
 
 func (c *Conn) timeoutError() error {
-	if c.dialErr != nil {
-		return c.dialErr
+	if err := c.dials.Err(); err != nil {
+		return err
 	}
 	return ErrTimeout
 }

@@ -85,25 +85,79 @@ func TestConnDialBackOff(t *testing.T) {
 	mustSend(t, c, &r, clock.Now(), "req")
 	for i, want := range []time.Duration{10, 20, 35, 35, 35} {
 		loop.step() // The dial has failed.
-		if got := time.Duration(c.dialAt - c.failedAt); got != want*time.Millisecond {
+		if got := time.Duration(c.dials.nextAt - c.dials.failedAt); got != want*time.Millisecond {
 			t.Errorf("after %d failures: %s, want %s", i+1, got, want*time.Millisecond)
 		}
-		if c.Tick(c.dialAt - 1); c.dialAt == 0 {
+		if c.Tick(c.dials.nextAt - 1); c.underway != nil {
 			t.Fatal("dialled too early")
 		}
-		if c.Tick(c.dialAt); c.dialAt != 0 {
+		if c.Tick(c.dials.nextAt); c.underway == nil {
 			t.Fatal("not dialled")
 		}
 	}
 	loop.step()
-	n.answeredAt.Store(c.failedAt + 1)
-	if c.Tick(c.failedAt + 2); c.dialAt != 0 {
+	n.answeredAt.Store(c.dials.failedAt + 1)
+	if c.Tick(c.dials.failedAt + 2); c.underway == nil {
 		t.Error("not dialled though the probe was answered")
 	}
 	r.want(t) // It waits.
 	loop.step()
 	c.Close(io.EOF)
 	r.want(t, `0: EOF sent=false cut=false "req"`)
+}
+
+// Dials that are under way at the same time fail for one reason, and one that comes up is no news about those that were begun later.
+func TestSharedDials(t *testing.T) {
+	opts := testOptions()
+	f := func(failures int, next int64, run func(d *Dials)) {
+		t.Helper()
+		var d Dials
+		run(&d)
+		if d.failures != failures || d.nextAt != next || (d.Err() != nil) != (failures > 0) {
+			t.Errorf("%d failures, the next dial at %d, last error %v; want %d and %d", d.failures, d.nextAt, d.Err(), failures, next)
+		}
+	}
+	fail := func(d *Dials, began, now int64) { d.failed(io.EOF, began, now, &opts) }
+	first, second := int64(opts.ReconnectMin), int64(2*opts.ReconnectMin)
+	f(1, 10+first, func(d *Dials) { fail(d, 1, 10) })
+	f(1, 10+first, func(d *Dials) { fail(d, 1, 10); fail(d, 2, 11); fail(d, 9, 12) })
+	f(2, 20+second, func(d *Dials) { fail(d, 1, 10); fail(d, 10, 20) })
+	f(1, 10+first, func(d *Dials) { fail(d, 1, 10); d.succeeded(9) })
+	f(0, 0, func(d *Dials) { fail(d, 1, 10); d.succeeded(10) })
+}
+
+// A dedicated Conn dials once, and what it waits with fails at once. The next one knows when to dial.
+func TestDedicatedConnDialsOnce(t *testing.T) {
+	opts := testOptions()
+	opts.BreakerFailures = 1 << 30
+	n := NewNode(0, fmt.Sprintf("127.0.0.1:%d", testbed.FreePort(t)), &opts)
+	defer n.Retire()
+	loop := newTestLoop(t)
+	var dials Dials
+	for i := range 2 {
+		c := NewConn(n, 2, 0, loop, bufpool.New(1<<20), loop)
+		c.Dedicate(&dials)
+		var r recorder
+		mustSend(t, c, &r, clock.Now(), "req")
+		loop.step()
+		if len(r.events) != 1 || !strings.Contains(r.events[0], "connection refused") || dials.failures != i+1 {
+			t.Errorf("its owner was told %q, %d failures are known", r.events, dials.failures)
+		}
+		if c.Tick(dials.nextAt); c.UnderWay() != nil || c.Waiting() {
+			t.Error("it goes on")
+		}
+		c.Close(io.EOF)
+	}
+	// One that takes too long has failed as well.
+	c := NewConn(n, 2, 0, loop, bufpool.New(1<<20), loop)
+	dials = Dials{}
+	c.Dedicate(&dials)
+	mustSend(t, c, nil, 1, "req")
+	c.Tick(int64(2 * opts.RequestTimeout))
+	if !errors.Is(dials.Err(), ErrTimeout) || c.Waiting() {
+		t.Errorf("error %v, waiting %v", dials.Err(), c.Waiting())
+	}
+	c.Close(io.EOF)
 }
 
 // What waits for a connection fails with the cause: by its own timeout, or when the breaker has opened.
@@ -219,7 +273,7 @@ func TestConnectGivesUp(t *testing.T) {
 	mustSend(t, c, nil, clock.Now(), "req")
 	n.Retire() // Waits for the dial.
 	loop.step()
-	if c.dialErr == nil {
+	if c.dials.Err() == nil {
 		t.Error("the dial went on")
 	}
 	c.Close(io.EOF)

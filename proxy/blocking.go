@@ -20,8 +20,11 @@ import (
 //	send --> at the server --reply--------------------------------------------> the client
 //	  ^         |  |  \--nil because of a recall or the end of a slice--+
 //	  |         |  +-----redirected, or the server is no master now-----+
+//	  |\--------|--------no connection to the server--------------------+
 //	  +---------|-------wait in front of what is in the way ------------+
 //	            +--connection lost--> outcome unknown (an element may have been taken), XREAD is sent again
+//
+// Whose time is over while its server does not serve gets nil, if hold.max_wait is not over before.
 //
 // A lock must not wait for it: when its slot is locked or changes hands the server is asked to let the client go
 // (recallBlocked), and the command is sent again when the slot is served, with the time that is left. To servers that
@@ -125,9 +128,9 @@ func blockOption(cmd *command.Command, args [][]byte) int {
 func (x *blocking) send(node *backend.Node, ask bool) (refusal string) {
 	c := x.d.client
 	l := c.loop
-	b, refusal := l.lease(node, c.proto, c.db)
-	if refusal != "" {
-		return refusal
+	b, refusal, away := l.lease(node, c.proto, c.db)
+	if b == nil {
+		return x.d.notLeased(node, refusal, away)
 	}
 	x.conn, x.recalled, x.freed = b, false, false
 	var err error
@@ -143,15 +146,24 @@ func (x *blocking) send(node *backend.Node, ask bool) (refusal string) {
 		x.release(false)
 		return sendError(node, err)
 	}
-	b.Until = x.patience()
-	c.endHold(&x.d.hold, HoldReleased) // It waits for data now.
-	x.d.tries = 0
+	if b.Up() {
+		x.arrived()
+	} else {
+		b.OnUp = x.arrived
+	}
 	if l.blocked == nil {
 		l.blocked = make(map[*blocking]struct{})
 	}
 	l.blocked[x] = struct{}{}
 	l.markBackend(b)
 	return ""
+}
+
+// arrived is called when the connection is up: from now on the command waits for data, and not for its server.
+func (x *blocking) arrived() {
+	x.conn.Until = x.patience()
+	x.d.client.endHold(&x.d.hold, HoldReleased)
+	x.d.tries = 0
 }
 
 // patience is the loop clock at which the server has to have answered, 0 for never.
@@ -220,6 +232,9 @@ func (x *blocking) Reply(_ uint32, r backend.Reply) {
 	if r.Last {
 		x.release(true)
 	}
+	if r.First && r.Data[0] == '-' {
+		c.pipe.at(x.d.seq).start = c.loop.now // However long it has waited for data.
+	}
 	x.d.Reply(tagDirect, r)
 	if r.Last && c.loop.server.draining.Load() && !c.closed && len(c.detours) == 0 {
 		c.finish()
@@ -273,8 +288,24 @@ func (x *blocking) Fail(_ uint32, f backend.Failure) {
 		return
 	}
 	x.release(false)
+	if f.Conn.OpenedAt() == 0 && !x.recalled {
+		x.d.unreached(f.Conn.Node, f.Err)
+		return
+	}
 	c.pipe.at(x.d.seq).start = c.loop.now // However long it has waited for data.
 	x.d.failed(f)
+}
+
+// timedOut answers a client whose time is over before its server could be asked: there was no data for it, as far as it was
+// to know.
+func (x *blocking) timedOut() bool {
+	d := x.d
+	if x.until == 0 || d.client.loop.now < x.until {
+		return false
+	}
+	d.sink.deliver(d.tag, appendNullArray(nil, d.client.resp3()), true, true)
+	d.done()
+	return true
 }
 
 // release ends the use of the connection.

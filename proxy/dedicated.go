@@ -18,10 +18,15 @@ import (
 // and UNWATCH end what WATCH began, and a blocking command ends with its reply. There is no RESET, which would also
 // undo HELLO, AUTH and SELECT, and which not every store knows.
 //
+// When a dial has failed nobody gets a new connection before the pause is over, and then one dial shows whether the server
+// takes connections again: thousands of clients may wait for that.
+//
 // Owned by the loop; no locking.
 type dedicated struct {
 	conns []*backend.Conn // all
 	free  []freeConn      // of them those that no client has, the one that was used last at the end
+	dials backend.Dials
+	last  *backend.Conn // the last one that was made
 }
 
 type freeConn struct {
@@ -32,8 +37,9 @@ type freeConn struct {
 // freeTime is how long a dedicated connection is kept without a client.
 const freeTime = int64(30 * time.Second)
 
-// lease finds or makes a connection to node for one client, or says why there is none.
-func (l *loop) lease(node *backend.Node, proto, db int) (b *backend.Conn, refusal string) {
+// lease finds or makes a connection to node for one client, or says why there is none: a refusal is the answer, and away
+// is why the server took no connection at the last dial, with the next one not due yet.
+func (l *loop) lease(node *backend.Node, proto, db int) (b *backend.Conn, refusal string, away error) {
 	d := l.dedicated[node]
 	if d == nil {
 		if l.dedicated == nil {
@@ -46,8 +52,11 @@ func (l *loop) lease(node *backend.Node, proto, db int) (b *backend.Conn, refusa
 	for i := len(d.free) - 1; i >= 0; i-- {
 		if b := d.free[i].conn; b.Proto == proto && b.DB == db && b.Unblocking == 0 {
 			d.free = slices.Delete(d.free, i, i+1)
-			return b, ""
+			return b, "", nil
 		}
+	}
+	if err := d.dials.Err(); err != nil && (!d.dials.Due(node, l.now) || d.last.UnderWay() != nil) {
+		return nil, "", err
 	}
 	limit := max(1, node.Options().MaxDedicated/len(l.server.loops))
 	if len(d.conns) >= limit && len(d.free) > 0 {
@@ -55,12 +64,12 @@ func (l *loop) lease(node *backend.Node, proto, db int) (b *backend.Conn, refusa
 		d.forgetClosed()
 	}
 	if len(d.conns) >= limit {
-		return nil, fmt.Sprintf("ERR %d connections to backend %s are taken by WATCH and blocking commands, see max_dedicated", limit, node.Addr)
+		return nil, fmt.Sprintf("ERR %d connections to backend %s are taken by WATCH and blocking commands, see max_dedicated", limit, node.Addr), nil
 	}
 	b = backend.NewConn(node, proto, db, l.el, l.pool, l)
-	b.Dedicate()
-	d.conns = append(d.conns, b)
-	return b, ""
+	b.Dedicate(&d.dials)
+	d.conns, d.last = append(d.conns, b), b
+	return b, "", nil
 }
 
 // giveBack ends the use of a connection by a client. One that is not clean is closed.
@@ -98,7 +107,8 @@ func (l *loop) tickDedicated() pace {
 				wants = paceTimeouts
 			}
 		}
-		if d.forgetClosed(); len(d.conns) == 0 {
+		d.forgetClosed()
+		if len(d.conns) == 0 && (d.dials.Err() == nil || l.now-d.dials.FailedAt() > freeTime) {
 			delete(l.dedicated, node)
 		}
 	}

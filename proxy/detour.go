@@ -287,6 +287,9 @@ func (d *detour) wait(cause HoldCause, why string, free bool) bool {
 	if d.hold.active {
 		d.after = min(d.after, d.hold.deadline)
 	}
+	if x, ok := d.errand.(*blocking); ok && x.until > c.loop.now {
+		d.after = min(d.after, x.until)
+	}
 	return true
 }
 
@@ -329,6 +332,9 @@ func (d *detour) overdue() bool {
 			return false
 		}
 		d.giveUp(HoldTimedOut, notHeld(d.slot, d.why, "hold.max_wait is 0"))
+		return true
+	}
+	if x, ok := d.errand.(*blocking); ok && d.hold.cause == HoldNoMaster && x.timedOut() {
 		return true
 	}
 	if c.loop.now < d.hold.deadline {

@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"errors"
+	"fmt"
 	"hash/crc32"
 
 	"sluice/backend"
@@ -44,6 +46,35 @@ func (d *detour) failed(f backend.Failure) {
 		f.Request = d.raw
 	}
 	d.Fail(tagDirect, f)
+}
+
+// notLeased is called with what lease has said when it gave no connection. It returns the answer, "" while there is none.
+func (d *detour) notLeased(node *backend.Node, refusal string, away error) string {
+	if away != nil {
+		d.unreached(node, away)
+	}
+	return refusal
+}
+
+// unreached is called when the request was not sent, because no connection of its own to the server came up: it is held then,
+// like any other that its server does not serve. Where nothing is held it waits as long as it would on the shared connection,
+// and not at all for a server that refuses Sluice.
+func (d *detour) unreached(node *backend.Node, err error) {
+	c := d.client
+	if x, ok := d.errand.(*blocking); ok && x.timedOut() {
+		return
+	}
+	maxWait := c.pool.Settings().Hold.MaxWait
+	patience := max(node.Options().RequestTimeout, maxWait)
+	over := !d.hold.active && c.loop.now-c.pipe.at(d.seq).start >= int64(patience)
+	if c.loop.stopping || over || maxWait == 0 && errors.Is(err, backend.ErrGreeting) {
+		d.give(unavailableBecause(node, err))
+		return
+	}
+	d.state = detourIdle // And it stays where a redirect has sent it: whoever did so would do it again.
+	if d.wait(HoldNoMaster, fmt.Sprintf("is not served: backend %s: %v", node.Addr, err), true) {
+		c.runDetours()
+	}
 }
 
 // someSlot is a slot for a request that has no key and may run anywhere: of all requests with the same mark the same, while

@@ -50,7 +50,10 @@ func cmdWait(c *client, q request) bool {
 	l.waits[w] = struct{}{}
 	for _, g := range q.v.table.Groups {
 		node := q.v.nodes[g.Master.Index]
-		b, refusal := l.lease(node, 2, c.db)
+		b, refusal, away := l.lease(node, 2, c.db)
+		if away != nil {
+			refusal = unavailableBecause(node, away)
+		}
 		if refusal != "" {
 			w.fail(refusal)
 			continue
@@ -109,6 +112,10 @@ func (w *waiting) Fail(tag uint32, f backend.Failure) {
 		return
 	}
 	w.giveBack(tag, false)
+	if f.Conn.OpenedAt() == 0 {
+		w.fail(unavailableBecause(f.Conn.Node, f.Err))
+		return
+	}
 	w.fail(fmt.Sprintf("ERR connection to backend %s was lost: %v", f.Conn.Node.Addr, f.Err))
 }
 

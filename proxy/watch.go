@@ -110,9 +110,11 @@ func (x *watching) send(node *backend.Node, ask bool) (refusal string) {
 			return ""
 		}
 	} else {
-		if x.conn, refusal = l.lease(node, c.proto, c.db); refusal != "" {
-			return refusal
+		b, refusal, away := l.lease(node, c.proto, c.db)
+		if b == nil {
+			return x.d.notLeased(node, refusal, away)
 		}
+		x.conn = b
 		x.newWatch = true
 	}
 	b, tag := x.conn, x.attempt<<watchTagBits
@@ -170,6 +172,10 @@ func (x *watching) Fail(tag uint32, f backend.Failure) {
 	}
 	x.attempt++
 	x.release(false)
+	if f.Conn.OpenedAt() == 0 {
+		x.d.unreached(f.Conn.Node, f.Err)
+		return
+	}
 	f.Sent = false // A WATCH that was lost with its connection has left nothing behind.
 	x.d.failed(f)
 }
