@@ -150,7 +150,7 @@ func (d *Dial) ended(err error, now int64) {
 func (c *Conn) dialFailed(err error, now int64) {
 	began := c.underway.began
 	c.underway = nil
-	if !errors.Is(err, ErrGreeting) && !isLocal(err) { // Neither says that the node does not answer.
+	if !errors.Is(err, ErrGreeting) && !isLocal(err) && !c.Node.answersOthers(began, err) { // None says that the node does not answer.
 		c.Node.Report(err)
 	}
 	c.dials.failed(err, began, now, c.Node.Options())

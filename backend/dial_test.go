@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -158,6 +159,35 @@ func TestDedicatedConnDialsOnce(t *testing.T) {
 		t.Errorf("error %v, waiting %v", dials.Err(), c.Waiting())
 	}
 	c.Close(io.EOF)
+}
+
+// A dial that has failed says nothing about a node that answers on other connections.
+func TestFailedDialOfANodeThatAnswers(t *testing.T) {
+	f := func(counts bool, err error, change func(n *Node)) {
+		t.Helper()
+		opts := testOptions()
+		opts.BreakerFailures = 1
+		n := NewNode(0, "192.0.2.1:6379", &opts)
+		defer n.Retire()
+		n.conns.Store(1)
+		n.answeredAt.Store(10)
+		change(n)
+		c := NewConn(n, 2, 0, nil, bufpool.New(1<<20), newTestLoop(t))
+		c.state, c.underway = stateDialing, &Dial{conn: c, began: 20}
+		c.dialFailed(err, 30)
+		if n.Available() == counts {
+			t.Errorf("%v: available %v, want %v", err, counts, !counts)
+		}
+		c.Close(io.EOF)
+	}
+	refused := syscall.ECONNREFUSED
+	f(false, refused, func(*Node) {})
+	f(true, refused, func(n *Node) { n.conns.Store(0) })
+	f(true, refused, func(n *Node) { n.setStatus(Status{Err: "away"}) })
+	f(true, refused, func(n *Node) { n.answeredAt.Store(0) })
+	f(true, ErrTimeout, func(*Node) {})
+	f(false, ErrTimeout, func(n *Node) { n.answeredAt.Store(21) })
+	f(true, ErrTimeout, func(n *Node) { n.answeredAt.Store(21); n.conns.Store(0) })
 }
 
 // What waits for a connection fails with the cause: by its own timeout, or when the breaker has opened.

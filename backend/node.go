@@ -16,8 +16,8 @@ import (
 
 // Node is one server as every loop of the process sees it. Safe for concurrent use.
 //
-// The breaker is fed by events, not by requests: a dial that failed or succeeded, a tick in which requests
-// timed out, a lost connection, a probe. Its verdict is published in an atomic, the only thing the hot path
+// The breaker is fed by events, not by requests: a dial that failed (see answersOthers) or succeeded, a tick in which
+// requests timed out, a lost connection, a probe. Its verdict is published in an atomic, the only thing the hot path
 // reads. While it is open requests fail at once; the probe closes it again.
 type Node struct {
 	ID   int    // dense, unique in the process
@@ -212,6 +212,17 @@ func (n *Node) feed(err error) {
 
 // isPause reports whether err is to be expected of a server that is paused.
 func (n *Node) isPause(err error) bool { return err != nil && n.patient.Load() && isSilence(err) }
+
+// answersOthers reports whether a dial that failed says nothing about the node: another connection is up, and the probe was
+// answered when it last asked, or, where the dial met silence, since that began. A server without room for one more client
+// must not be taken from all those that it serves.
+func (n *Node) answersOthers(began int64, err error) bool {
+	if n.conns.Load() == 0 || n.Status().Err != "" {
+		return false
+	}
+	answered := n.answeredAt.Load()
+	return answered > began || answered != 0 && !isSilence(err)
+}
 
 // isSilence reports whether err says that nothing came, rather than that something went wrong.
 func isSilence(err error) bool {

@@ -232,3 +232,44 @@ func TestRedirectToAServerThatIsAway(t *testing.T) {
 	startFakeAt(t, away, func(c *scriptedConn, args []string) { c.reply("*2\r\n" + bulkReply(args[1]) + bulkReply("v")) })
 	c.wantReply("*2\r\n$1\r\nk\r\n$1\r\nv\r\n")
 }
+
+// A server that has no room for one more connection serves those that it has, and is not taken from their clients.
+func TestServerWithoutRoomForBlockedClients(t *testing.T) {
+	s := testbed.Redis(t)
+	const failures = 3
+	p := startProxy(t, testModel, evenly(testModel, s.Addr()), holding(never), faultOptions(func(o *backend.Options) {
+		o.BreakerFailures, o.BreakerOpen, o.ProbeInterval = failures, time.Hour, time.Hour
+	}))
+	p.awaitStatus(t, "probed", func(st *backend.Status) bool { return st.Version != "" })
+	c := p.dial(t)
+	c.want("+OK\r\n", "SET", "k", "v")
+	if err := s.Do("CONFIG", "SET", "maxclients", "1").Error(); err != nil {
+		t.Fatal(err)
+	}
+	var blocked []*testClient
+	for range 5 {
+		b := p.dial(t)
+		b.request("BLPOP", "l", "0")
+		blocked = append(blocked, b)
+	}
+	testbed.Eventually(t, func() error {
+		if n := stat(t, s, "rejected_connections"); n <= 5+failures {
+			return fmt.Errorf("%d dials were refused", n)
+		}
+		return nil
+	}, replyWait)
+	c.want(bulkReply("v"), "GET", "k")
+	if node := p.pool.Nodes()[0]; !node.Available() || node.DownSince() != 0 {
+		t.Errorf("%s is unavailable", node)
+	}
+	if err := s.Do("CONFIG", "SET", "maxclients", "100").Error(); err != nil {
+		t.Fatal(err)
+	}
+	p.awaitBlocked(t, s, len(blocked))
+	for range blocked {
+		s.Do("RPUSH", "l", "v")
+	}
+	for _, b := range blocked {
+		b.wantReply("*2\r\n$1\r\nl\r\n$1\r\nv\r\n")
+	}
+}
