@@ -41,7 +41,11 @@ type blocking struct {
 	recalled bool // the server was asked to let go, so nil does not mean that the time is over
 	freed    bool // the server was asked to let go for good
 
-	tails tails
+	// The hold that ended when it came to a server last, to be continued if that does not keep it.
+	held      hold
+	tries     int
+	arrivedAt int64 // loop clock
+	tails     tails
 }
 
 // blockTime is the block time of a request. The zero value is that of a request which has a bad one, or none.
@@ -161,9 +165,23 @@ func (x *blocking) send(node *backend.Node, ask bool) (refusal string) {
 
 // arrived is called when the connection is up: from now on the command waits for data, and not for its server.
 func (x *blocking) arrived() {
+	d := x.d
 	x.conn.Until = x.patience()
-	x.d.client.endHold(&x.d.hold, HoldReleased)
-	x.d.tries = 0
+	x.held, x.tries, x.arrivedAt = d.hold, d.tries, d.client.loop.now
+	d.client.endHold(&d.hold, HoldReleased)
+	d.tries = 0
+}
+
+// briefStay is how long a server has to keep a command before the next hold is one of its own.
+const briefStay = int64(time.Second)
+
+// continueHold makes a hold that begins the continuation of the last one if nothing has changed: a server that answers READONLY
+// or LOADING at once must not have the command for ever, a thousand times a second.
+func (x *blocking) continueHold() {
+	d := x.d
+	if x.held.active && x.held.cause == d.hold.cause && d.hold.cause != HoldLocked && d.client.loop.now-x.arrivedAt < briefStay {
+		d.hold.since, d.hold.deadline, d.tries = x.held.since, x.held.deadline, x.tries
+	}
 }
 
 // patience is the loop clock at which the server has to have answered, 0 for never.

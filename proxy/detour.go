@@ -304,6 +304,9 @@ func (d *detour) enterHold(cause HoldCause, why string, free bool) bool {
 				d.give(notHeld(d.slot, why, limit))
 				return false
 			}
+			if x, ok := d.errand.(*blocking); ok {
+				x.continueHold()
+			}
 		}
 		if d.hold.cause != cause {
 			c.pool.holds.change(&d.hold, d.hold.slot, cause)

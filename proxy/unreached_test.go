@@ -273,3 +273,19 @@ func TestServerWithoutRoomForBlockedClients(t *testing.T) {
 		b.wantReply("*2\r\n$1\r\nl\r\n$1\r\nv\r\n")
 	}
 }
+
+// A server that gives a blocking command back at once is waited for as long as for any other command, with pauses.
+func TestBlockingAtAServerThatRefusesIt(t *testing.T) {
+	for _, refusal := range []string{
+		"-READONLY You can't write against a read only replica.\r\n", "-LOADING Redis is loading the dataset in memory\r\n",
+	} {
+		f := startFake(t, func(c *scriptedConn, _ []string) { c.reply(refusal) })
+		p := startProxy(t, testModel, evenly(testModel, f.addr()), faultOptions(nil), holding(200*time.Millisecond))
+		c := p.dial(t)
+		c.request("BLPOP", "q", "0")
+		c.wantPrefix("-TRYAGAIN slot ")
+		if n := f.count("BLPOP q 0"); n < 2 || n > 100 {
+			t.Errorf("it was sent %d times", n)
+		}
+	}
+}
