@@ -73,6 +73,7 @@ var otherValues = map[string]any{
 	"pool.reads.max_lag_bytes":          conf.Bytes(3 << 20),
 	"pool.reads.policy":                 conf.ReadNearest,
 	"pool.reads.consistency":            conf.ConsistencyMonotonic,
+	"pool.reads.on_master_loss":         conf.LossLastProven,
 	"pool.reads.zone":                   "b",
 	"pool.reads.weights":                []conf.Weight{{Address: "127.0.0.1:2", Share: 2}},
 	"pool.auth.backend_password":        conf.NewSecret("pw2"),
