@@ -223,7 +223,7 @@ func TestEveryTypeLeavesTheSource(t *testing.T) {
 			of := types[i]
 			x.source.Do(on(of.fill, key)...)
 			x.source.Do(on(of.read, key)...) // Into its cache.
-			if !x.left() { // Beside the background migration it would do harm.
+			if !x.left() {                   // Beside the background migration it would do harm.
 				dashboard.do("SLOTSMGRTTAGONE", "127.0.0.1", fmt.Sprint(x.target.Port()), "1000", key)
 			}
 			testbed.Eventually(x, func() error {

@@ -143,9 +143,10 @@ func (m *migration) copy(slot int) {
 	delete(m.unsent, slot)
 }
 
-// end ends the migration. The target serves before the source sends clients there. At success the turn and the gate of the
-// source are held.
+// end ends the migration. The target serves before the source sends clients there, and where the nodes tell each other who owns
+// the slots all of them know it before the source says that it is over. At success the turn and the gate of the source are held.
 func (s *Server) end(m *migration, state string) {
+	handedOver := state == stateSuccess && s.opts.HoldWrites
 	if state == stateSuccess {
 		m.to.mu.Lock()
 		for slot := m.first; slot <= m.last; slot++ {
@@ -153,13 +154,16 @@ func (s *Server) end(m *migration, state string) {
 		}
 		m.to.mu.Unlock()
 	}
-	s.mu.Lock()
-	m.state = state
-	s.mu.Unlock()
-	if state == stateSuccess && s.opts.HoldWrites {
+	if handedOver {
 		for _, node := range s.all {
 			node.setSlots(m.first, m.last, m.to, node == s)
 		}
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	m.state = state
+	for slot := m.first; handedOver && slot <= m.last; slot++ {
+		m.settled[slot] = true
 	}
 }
 
