@@ -50,9 +50,10 @@ var ErrQueueFull = errors.New("too many bytes queued")
 //	          timer  |  | dial failed: what is queued waits for the next dial,
 //	                 +--+ until its own timeout or until the breaker opens
 //
-// A dedicated Conn dials once: when that has failed, what is queued fails, and its owner knows when to try again (Dials).
-// While a dial is under way Conn.underway is that Dial, and no other begins; see Dial for how late news of an older one is
-// told from it. A Conn has one socket in its life: a closed Conn is never used again; the loop makes a new one.
+// A dedicated Conn dials once: when that has failed, what is queued fails, and its owner knows when to try again
+// (Dials). While a dial is under way Conn.underway is that Dial, and no other begins; see Dial for how late news of an
+// older one is told from it. A Conn has one socket in its life: a closed Conn is never used again; the loop makes a new
+// one.
 type connState uint8
 
 const (
@@ -127,8 +128,8 @@ func NewConn(node *Node, proto, db int, loop gnet.EventLoop, pool *bufpool.Pool,
 	return &Conn{Node: node, Proto: proto, DB: db, home: home, loop: loop, log: sendLog{pool: pool}, dials: new(Dials)}
 }
 
-// Dedicate makes a Conn that was not used yet belong to one client at a time. There may be many of them; those of one loop to
-// one node share their dials.
+// Dedicate makes a Conn that was not used yet belong to one client at a time. There may be many of them; those of one
+// loop to one node share their dials.
 func (c *Conn) Dedicate(dials *Dials) { c.Dedicated, c.log.small, c.dials = true, true, dials }
 
 // Home is what NewConn was given: gnet's callbacks find the owner of the loop through it.

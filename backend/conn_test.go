@@ -228,7 +228,8 @@ func TestConnTimeouts(t *testing.T) {
 	r.want(t)
 }
 
-// While replies keep coming, however slowly, no request behind them expires: each has its time from when it is the oldest.
+// While replies keep coming, however slowly, no request behind them expires: each has its time from when it is the
+// oldest.
 func TestDeepPipelineIntoASlowServer(t *testing.T) {
 	c, _, _ := connOn(t, testOptions())
 	second := int64(time.Second)

@@ -25,9 +25,9 @@ type Dial struct {
 	peer  peer  // written before the connection is enrolled
 }
 
-// Dials is what failed dials say about the next one: it has to wait, twice as long after each failure. A shared Conn has its
-// own. Dedicated Conns of one loop to one node have theirs in common, so that it does not matter how many there are. Owned by
-// the loop; no locking.
+// Dials is what failed dials say about the next one: it has to wait, twice as long after each failure. A shared Conn
+// has its own. Dedicated Conns of one loop to one node have theirs in common, so that it does not matter how many there
+// are. Owned by the loop; no locking.
 type Dials struct {
 	failures int   // in a row
 	failedAt int64 // loop clock of the last one that counted

@@ -117,8 +117,9 @@ func (c *Conn) expire(before int64) int {
 // better server. It returns how many.
 func (c *Conn) GiveUp(before int64) int { return c.expire(before) }
 
-// moving reports whether the server has answered anything, or taken in anything, since the given time: then the requests wait in
-// line, and not for a server that does not answer. So the time of a request begins when it is the oldest one.
+// moving reports whether the server has answered anything, or taken in anything, since the given time: then the
+// requests wait in line, and not for a server that does not answer. So the time of a request begins when it is the
+// oldest one.
 func (c *Conn) moving(since int64) bool {
 	return c.state == stateUp && (c.lastReply >= since && c.lastReply > c.openedAt || c.drainedAt >= since && c.drainedAt != 0)
 }

@@ -107,7 +107,8 @@ func TestConnDialBackOff(t *testing.T) {
 	r.want(t, `0: EOF sent=false cut=false "req"`)
 }
 
-// Dials that are under way at the same time fail for one reason, and one that comes up is no news about those that were begun later.
+// Dials that are under way at the same time fail for one reason, and one that comes up is no news about those that were
+// begun later.
 func TestSharedDials(t *testing.T) {
 	opts := testOptions()
 	f := func(failures int, next int64, run func(d *Dials)) {

@@ -24,9 +24,10 @@ import (
 //	                |  ^
 //	                v  | CLIENT KILL, if CLIENT LIST has it
 //
-// It is forgotten, too, when the server does not know CLIENT LIST or KILL or does not allow them, when nobody listens at its
-// address, and after Options.HungAfter: a server that does not even answer for so long must not keep its slots for ever.
-// A probe looks when somebody has asked for it (EndHalfOpen): a list of thousands of clients holds a server up for milliseconds.
+// It is forgotten, too, when the server does not know CLIENT LIST or KILL or does not allow them, when nobody listens
+// at its address, and after Options.HungAfter: a server that does not even answer for so long must not keep its slots
+// for ever. A probe looks when somebody has asked for it (EndHalfOpen): a list of thousands of clients holds a server
+// up for milliseconds.
 
 // halfOpen is a connection that Sluice has ended and its server maybe not.
 type halfOpen struct {
@@ -44,8 +45,8 @@ type halfOpens struct {
 	wanted bool // somebody waits for their end
 }
 
-// addHalfOpen remembers a connection that ends because of err, also when its other end has closed it: that may be somebody in
-// between.
+// addHalfOpen remembers a connection that ends because of err, also when its other end has closed it: that may be
+// somebody in between.
 func (n *Node) addHalfOpen(c *Conn, err error) {
 	if c.log.sent == c.log.consumed || errors.Is(err, syscall.ECONNREFUSED) {
 		return
@@ -56,8 +57,8 @@ func (n *Node) addHalfOpen(c *Conn, err error) {
 	h.mu.Unlock()
 }
 
-// HalfOpen is the number of connections that were given up and that the server may still read requests from, of those that
-// ended before a time (clock.Now) and those that are in among. Safe for concurrent use.
+// HalfOpen is the number of connections that were given up and that the server may still read requests from, of those
+// that ended before a time (clock.Now) and those that are in among. Safe for concurrent use.
 func (n *Node) HalfOpen(before int64, among map[*Conn]bool) int {
 	h := &n.halfOpens
 	h.mu.Lock()
@@ -98,7 +99,8 @@ func (n *Node) endHalfOpen(ctx context.Context) {
 	n.halfOpens.mu.Unlock()
 }
 
-// kill looks for connections at the server and has it end them. It reports whether none was left, or nothing can be done.
+// kill looks for connections at the server and has it end them. It reports whether none was left, or nothing can be
+// done.
 func (n *Node) kill(ctx context.Context, gone []halfOpen) (ended bool, err error) {
 	c, err := n.OpenControl(ctx, false, clientListLimits)
 	if err != nil {
@@ -142,8 +144,8 @@ func listOf(gone []halfOpen) []string {
 	return list
 }
 
-// isRefusal reports whether a server will give the same answer again: it does not know the command, or does not allow it. One
-// that is busy with a script or loads its data will not.
+// isRefusal reports whether a server will give the same answer again: it does not know the command, or does not allow
+// it. One that is busy with a script or loads its data will not.
 func isRefusal(v control.Value) bool {
 	if v.Kind != control.Error {
 		return false
@@ -152,8 +154,8 @@ func isRefusal(v control.Value) bool {
 	return word == "NOPERM" || word == "ERR" || word == "NOAUTH"
 }
 
-// killOf is the command that ends the client in a line of CLIENT LIST if that is one of gone, nil if it is not. The lines of
-// Redis have id=, addr= and name=, those of Pika addr= only.
+// killOf is the command that ends the client in a line of CLIENT LIST if that is one of gone, nil if it is not. The
+// lines of Redis have id=, addr= and name=, those of Pika addr= only.
 func killOf(line string, gone []halfOpen) []string {
 	id, _ := strconv.ParseInt(fieldOf(line, "id"), 10, 64)
 	name, addr := fieldOf(line, "name"), fieldOf(line, "addr")

@@ -213,9 +213,9 @@ func (n *Node) feed(err error) {
 // isPause reports whether err is to be expected of a server that is paused.
 func (n *Node) isPause(err error) bool { return err != nil && n.patient.Load() && isSilence(err) }
 
-// answersOthers reports whether a dial that failed says nothing about the node: another connection is up, and the probe was
-// answered when it last asked, or, where the dial met silence, since that began. A server without room for one more client
-// must not be taken from all those that it serves.
+// answersOthers reports whether a dial that failed says nothing about the node: another connection is up, and the probe
+// was answered when it last asked, or, where the dial met silence, since that began. A server without room for one more
+// client must not be taken from all those that it serves.
 func (n *Node) answersOthers(began int64, err error) bool {
 	if n.conns.Load() == 0 || n.Status().Err != "" {
 		return false

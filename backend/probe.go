@@ -152,8 +152,8 @@ func (p *probe) ask(ctx context.Context, o *Observation) error {
 	return nil
 }
 
-// commands write heartbeats, or read them. Their life is set by a command of its own: the replicas of a Pika 4.0.1 have no key
-// that was written by SET with EX, since it replicates an expiry in 1970.
+// commands write heartbeats, or read them. Their life is set by a command of its own: the replicas of a Pika 4.0.1 have
+// no key that was written by SET with EX, since it replicates an expiry in 1970.
 func (h *Heartbeat) commands(now int64) [][]string {
 	value := strconv.FormatInt(now, 10)
 	commands := make([][]string, 0, 2*len(h.Keys))

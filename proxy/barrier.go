@@ -18,12 +18,12 @@ const halfOpenGap = int64(20 * time.Millisecond)
 // barrierCheck is the time between two looks at what is in flight.
 const barrierCheck = time.Millisecond
 
-// AwaitAnswered waits until everything is answered that was sent to the nodes at addrs, or queued for them, up to
-// now. Called after a topology that locks slots was put into force, it means that no command of these slots is in
-// flight: new ones are held, and those of clients that have gone in the meantime count too. So does what was sent up to now on a
-// connection that was given up, or is given up meanwhile, until the server has ended that, too (backend.Node.HalfOpen). It waits for other
-// commands on the same connections as well, but for those that block. The error, when ctx ends before, names who owes
-// answers. Not to be called on a loop; safe for concurrent use.
+// AwaitAnswered waits until everything is answered that was sent to the nodes at addrs, or queued for them, up to now.
+// Called after a topology that locks slots was put into force, it means that no command of these slots is in flight:
+// new ones are held, and those of clients that have gone in the meantime count too. So does what was sent up to now on
+// a connection that was given up, or is given up meanwhile, until the server has ended that, too
+// (backend.Node.HalfOpen). It waits for other commands on the same connections as well, but for those that block. The
+// error, when ctx ends before, names who owes answers. Not to be called on a loop; safe for concurrent use.
 func (p *Pool) AwaitAnswered(ctx context.Context, addrs []string) error {
 	if !p.server.running.Load() {
 		return nil

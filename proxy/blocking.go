@@ -175,8 +175,8 @@ func (x *blocking) arrived() {
 // briefStay is how long a server has to keep a command before the next hold is one of its own.
 const briefStay = int64(time.Second)
 
-// continueHold makes a hold that begins the continuation of the last one if nothing has changed: a server that answers READONLY
-// or LOADING at once must not have the command for ever, a thousand times a second.
+// continueHold makes a hold that begins the continuation of the last one if nothing has changed: a server that answers
+// READONLY or LOADING at once must not have the command for ever, a thousand times a second.
 func (x *blocking) continueHold() {
 	d := x.d
 	if x.held.active && x.held.cause == d.hold.cause && d.hold.cause != HoldLocked && d.client.loop.now-x.arrivedAt < briefStay {
@@ -314,8 +314,8 @@ func (x *blocking) Fail(_ uint32, f backend.Failure) {
 	x.d.failed(f)
 }
 
-// timedOut answers a client whose time is over before its server could be asked: there was no data for it, as far as it was
-// to know.
+// timedOut answers a client whose time is over before its server could be asked: there was no data for it, as far as it
+// was to know.
 func (x *blocking) timedOut() bool {
 	d := x.d
 	if x.until == 0 || d.client.loop.now < x.until {

@@ -91,7 +91,8 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 	return b
 }
 
-// fitProof reports whether the proof of a replica is good enough for a read: up to when it is caught up, and when that was asked.
+// fitProof reports whether the proof of a replica is good enough for a read: up to when it is caught up, and when that
+// was asked.
 func (c *client) fitProof(s *reader, n need) (caughtUpTo, asked int64, fit bool) {
 	now, p := c.loop.now, s.node.Proof()
 	if p == nil || now > p.ValidUntil || c.reads.MaxBehind > 0 && p.Behind > c.reads.MaxBehind && !p.Orphan {
@@ -109,8 +110,8 @@ func (c *client) fitProof(s *reader, n need) (caughtUpTo, asked int64, fit bool)
 	return p.CaughtUpTo, p.Asked, true
 }
 
-// readerOnItsWay reports whether a replica is fit for a read that no other node may serve, and only the connection to it is too
-// young: it is being made, or no evidence was asked for since. A first read of a client may come so early.
+// readerOnItsWay reports whether a replica is fit for a read that no other node may serve, and only the connection to
+// it is too young: it is being made, or no evidence was asked for since. A first read of a client may come so early.
 func (c *client) readerOnItsWay(v *view, g *router.Group, n need) bool {
 	if c.reads.Policy != ReadReplica {
 		return false

@@ -140,8 +140,8 @@ func cmdClientCaching(c *client, _ [][]byte) bool {
 	return true
 }
 
-// gather runs visit on every loop, then answers with what build appends. The reply keeps its place. What is behind it is
-// not parsed before that: a pipeline of these would keep all loops busy.
+// gather runs visit on every loop, then answers with what build appends. The reply keeps its place. What is behind it
+// is not parsed before that: a pipeline of these would keep all loops busy.
 func (c *client) gather(visit func(l *loop), build func(dst []byte) []byte) {
 	c.alone = true
 	seq := c.begin(nil, anySlot)

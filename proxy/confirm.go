@@ -11,15 +11,15 @@ import (
 	"sluice/proxy/resp"
 )
 
-// A script may end with any error it likes, so what such an error says is no proof that nothing was run, and must not move
-// anybody's requests: MOVED and ASK are believed of a script when the server redirects a command that is no script and has
-// a key of it, HDEL of a field that nobody has. That goes over the same connection, directly behind, and changes nothing. If
-// the server answers something else, or can't be asked, the script's reply is its client's.
+// A script may end with any error it likes, so what such an error says is no proof that nothing was run, and must not
+// move anybody's requests: MOVED and ASK are believed of a script when the server redirects a command that is no script
+// and has a key of it, HDEL of a field that nobody has. That goes over the same connection, directly behind, and
+// changes nothing. If the server answers something else, or can't be asked, the script's reply is its client's.
 //
 // The same goes for commands of modules, which may run code of their users.
 //
-// TRYAGAIN, LOADING and their like are believed in the very words of a server: a script that says them is run again, and
-// harms nobody but its client. So is one that makes a redirect true by deleting its own key in a slot that moves.
+// TRYAGAIN, LOADING and their like are believed in the very words of a server: a script that says them is run again,
+// and harms nobody but its client. So is one that makes a redirect true by deleting its own key in a slot that moves.
 
 // runsCode reports whether a command may end with any error that a client has thought of.
 func runsCode(cmd *command.Command) bool {

@@ -18,8 +18,8 @@ import (
 // and UNWATCH end what WATCH began, and a blocking command ends with its reply. There is no RESET, which would also
 // undo HELLO, AUTH and SELECT, and which not every store knows.
 //
-// When a dial has failed nobody gets a new connection before the pause is over, and then one dial shows whether the server
-// takes connections again: thousands of clients may wait for that.
+// When a dial has failed nobody gets a new connection before the pause is over, and then one dial shows whether the
+// server takes connections again: thousands of clients may wait for that.
 //
 // Owned by the loop; no locking.
 type dedicated struct {
@@ -37,8 +37,8 @@ type freeConn struct {
 // freeTime is how long a dedicated connection is kept without a client.
 const freeTime = int64(30 * time.Second)
 
-// lease finds or makes a connection to node for one client, or says why there is none: a refusal is the answer, and away
-// is why the server took no connection at the last dial, with the next one not due yet.
+// lease finds or makes a connection to node for one client, or says why there is none: a refusal is the answer, and
+// away is why the server took no connection at the last dial, with the next one not due yet.
 func (l *loop) lease(node *backend.Node, proto, db int) (b *backend.Conn, refusal string, away error) {
 	d := l.dedicated[node]
 	if d == nil {

@@ -48,7 +48,8 @@ func (d *detour) failed(f backend.Failure) {
 	d.Fail(tagDirect, f)
 }
 
-// notLeased is called with what lease has said when it gave no connection. It returns the answer, "" while there is none.
+// notLeased is called with what lease has said when it gave no connection. It returns the answer, "" while there is
+// none.
 func (d *detour) notLeased(node *backend.Node, refusal string, away error) string {
 	if away != nil {
 		d.unreached(node, away)
@@ -56,9 +57,9 @@ func (d *detour) notLeased(node *backend.Node, refusal string, away error) strin
 	return refusal
 }
 
-// unreached is called when the request was not sent, because no connection of its own to the server came up: it is held then,
-// like any other that its server does not serve. Where nothing is held it waits as long as it would on the shared connection,
-// and not at all for a server that refuses Sluice.
+// unreached is called when the request was not sent, because no connection of its own to the server came up: it is held
+// then, like any other that its server does not serve. Where nothing is held it waits as long as it would on the shared
+// connection, and not at all for a server that refuses Sluice.
 func (d *detour) unreached(node *backend.Node, err error) {
 	c := d.client
 	if x, ok := d.errand.(*blocking); ok && x.timedOut() {

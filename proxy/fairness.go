@@ -73,7 +73,8 @@ func (c *client) waitingOutput() int { return c.conn.OutboundBuffered() + len(c.
 // outputMark is how many bytes may wait for a client that goes on asking.
 func (c *client) outputMark() int { return min(maxOutputMark, c.outputLimit()/2) }
 
-// stranger reports whether the client has never authenticated, though it has to. After RESET it may have output from before.
+// stranger reports whether the client has never authenticated, though it has to. After RESET it may have output from
+// before.
 func (c *client) stranger() bool { return c.is(modeStranger) && !c.wasKnown }
 
 // outputLimit is how many bytes may wait for a client before it is closed.

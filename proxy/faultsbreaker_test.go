@@ -91,8 +91,8 @@ func TestTimeoutsOpenTheBreaker(t *testing.T) {
 	}
 }
 
-// A server that has no room says so to whoever connects, and hangs up. That is what a client is told, in the same words each
-// time, and nothing of its request was run.
+// A server that has no room says so to whoever connects, and hangs up. That is what a client is told, in the same words
+// each time, and nothing of its request was run.
 func TestServerWithoutRoom(t *testing.T) {
 	s := testbed.Redis(t, "--maxclients", "1")
 	s.Do("PING") // The only one.

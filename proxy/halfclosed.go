@@ -10,20 +10,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A client that shuts down its sending side has sent all that it wants, and goes on reading: `printf 'SET k v\r\n' | nc -N`. Redis
-// runs what came before the end, answers it, and closes then. gnet closes a connection at the end of what it reads, so the
-// replies go out on a duplicate of its descriptor.
+// A client that shuts down its sending side has sent all that it wants, and goes on reading: `printf 'SET k v\r\n' | nc
+// -N`. Redis runs what came before the end, answers it, and closes then. gnet closes a connection at the end of what it
+// reads, so the replies go out on a duplicate of its descriptor.
 //
-// Whether the client has only shut down its sending side, or has gone, shows when a reply is written: the kernel of one that has
-// gone answers with a reset. Then nothing more of it is run, or a write of it could come behind one that the same application
-// has made since, on its next connection. One that is sent no reply is given unheardTime for what has not been sent to a server.
+// Whether the client has only shut down its sending side, or has gone, shows when a reply is written: the kernel of one
+// that has gone answers with a reset. Then nothing more of it is run, or a write of it could come behind one that the
+// same application has made since, on its next connection. One that is sent no reply is given unheardTime for what has
+// not been sent to a server.
 //
 //	open --end of what is read--> half closed --all run and answered-----> closed
 //	                                   \------reset, or its time is over--/
-const (
-	// unheardTime is how long a client that is half closed may have requests sent to servers.
-	unheardTime = int64(time.Second)
-)
+//
+// unheardTime is how long a client that is half closed may have requests sent to servers.
+const unheardTime = int64(time.Second)
 
 // halfClosed is the connection of such a client. Owned by the event loop.
 type halfClosed struct {

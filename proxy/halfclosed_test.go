@@ -77,8 +77,8 @@ func TestHalfClosedClientIsRunWhole(t *testing.T) {
 	p.awaitNoClients(t)
 }
 
-// One that has gone shows in the first reply that is written to it, and nothing more of it is run: its application may have
-// connected again.
+// One that has gone shows in the first reply that is written to it, and nothing more of it is run: its application may
+// have connected again.
 func TestNothingOfAClientThatHasGoneRunsLater(t *testing.T) {
 	held := make(chan struct{})
 	f := startFake(t, func(c *scriptedConn, args []string) {

@@ -9,8 +9,8 @@ import (
 // drainCheck is the time between two looks at what is still in flight.
 const drainCheck = 20 * time.Millisecond
 
-// Shutdown stops accepting, lets the requests in flight be answered, for at most Settings.Drain or until ctx
-// ends, and stops everything. It returns how many requests were cut off. Once is enough: later calls wait and say the same,
+// Shutdown stops accepting, lets the requests in flight be answered, for at most Settings.Drain or until ctx ends, and
+// stops everything. It returns how many requests were cut off. Once is enough: later calls wait and say the same,
 // because gnet would close descriptors that are somebody else's by then.
 func (s *Server) Shutdown(ctx context.Context) int {
 	s.ended.Do(func() { s.left = s.shutdown(ctx) })

@@ -32,7 +32,8 @@ func (c *client) hasReader(v *view, cmd *command.Command, slot router.Slot) bool
 	return g != nil && c.chooseReader(v, g, need{bucketOf(slot), v.settledAt(slot)}) != nil
 }
 
-// waitsForReader reports whether a read of keys in slot has to wait for the connection to a replica, see readerOnItsWay.
+// waitsForReader reports whether a read of keys in slot has to wait for the connection to a replica, see
+// readerOnItsWay.
 func (c *client) waitsForReader(v *view, cmd *command.Command, slot router.Slot) bool {
 	g := v.readableGroup(slot)
 	if g == nil || !c.mayReadReplica(cmd, false) {

@@ -197,8 +197,8 @@ func TestCommandsOnAMovingSlot(t *testing.T) {
 	})
 }
 
-// Whatever the source says of a key that has moved, from its cache or of a type that it remembers, the target's reply counts, and
-// writes wait for nothing any more.
+// Whatever the source says of a key that has moved, from its cache or of a type that it remembers, the target's reply
+// counts, and writes wait for nothing any more.
 func TestEveryTypeLeavesTheSource(t *testing.T) {
 	t.Parallel()
 	types := []struct {

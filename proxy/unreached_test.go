@@ -48,7 +48,8 @@ func rarelyDialled(_ *Config, pool *PoolConfig) {
 	pool.Backend.ReconnectMin, pool.Backend.ReconnectMax, pool.Backend.ProbeInterval = time.Hour, time.Hour, time.Hour
 }
 
-// However many wait for a server that takes no connections, one dial tells all of them, and one more whether it does again.
+// However many wait for a server that takes no connections, one dial tells all of them, and one more whether it does
+// again.
 func TestClientsThatWaitDoNotDialInAStorm(t *testing.T) {
 	s, p := lockedOut(t, holding(never), rarelyDialled)
 	const n = 20

@@ -104,10 +104,11 @@ func KeyMoved(reply []byte) (n int, ok bool) {
 	return n, err == nil && n >= 0
 }
 
-// AppendExists appends the question whether a server has a key, EXISTS key key. AppendLength is its other half, and Present and
-// Absent read the answers. On a Pika no single command tells. TYPE of 4.0 goes on saying hash, list, set or zset of a key that has gone; EXISTS of one key may be
-// answered from the cache, which a move does not clear, and EXISTS of several keys is not (4.0.1 and 3.5.5, src/pika_kv.cc
-// ExistsCmd::ReadCache); and EXISTS of 3.5 does not see streams (3.5.5, src/storage/src/storage.cc Storage::Exists).
+// AppendExists appends the question whether a server has a key, EXISTS key key. AppendLength is its other half, and
+// Present and Absent read the answers. On a Pika no single command tells. TYPE of 4.0 goes on saying hash, list, set or
+// zset of a key that has gone; EXISTS of one key may be answered from the cache, which a move does not clear, and
+// EXISTS of several keys is not (4.0.1 and 3.5.5, src/pika_kv.cc ExistsCmd::ReadCache); and EXISTS of 3.5 does not see
+// streams (3.5.5, src/storage/src/storage.cc Storage::Exists).
 func AppendExists(dst, key []byte) []byte {
 	dst = resp.AppendArray(dst, 3)
 	dst = resp.AppendBulk(dst, "EXISTS")
@@ -119,7 +120,8 @@ func AppendLength(dst, key []byte) []byte {
 	return resp.AppendBulk(resp.AppendBulk(resp.AppendArray(dst, 2), "XLEN"), key)
 }
 
-// Absent reports whether the replies to EXISTS and XLEN say that the key does not exist. XLEN may be refused: then it is no stream.
+// Absent reports whether the replies to EXISTS and XLEN say that the key does not exist. XLEN may be refused: then it
+// is no stream.
 func Absent(exists, length []byte) bool { return string(exists) == ":0\r\n" && !counts(length) }
 
 // Present reports whether the replies to EXISTS and XLEN say that the key exists.

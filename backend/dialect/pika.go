@@ -6,12 +6,12 @@ import (
 )
 
 // Pika is Pika 3.5 and 4.0, with and without the fix of pull request 3233. Its SLOTSMGRT-EXEC-WRAPPER can't be
-// believed: 4.x says "on its way" for ever of keys that are gone, 3.5 says "gone" of keys with capitals that
-// are there, and both say [-1,-1] while another slot moves. So a key is moved on access; what is not moved by it (a stream
-// on 3.5, a tagged key that is missing in the index) shows in EXISTS, asked as AppendExists does, and so does a key that is gone
-// and still in the cache. And the background migration that the dashboard drives does not know of keys
-// that are moved on access: for such a key it sends an older value after a newer one, or a DEL. So with the dashboard's
-// method semi-async keys are left to it. What the server reports as its version makes no difference to any of this.
+// believed: 4.x says "on its way" for ever of keys that are gone, 3.5 says "gone" of keys with capitals that are there,
+// and both say [-1,-1] while another slot moves. So a key is moved on access; what is not moved by it (a stream on 3.5,
+// a tagged key that is missing in the index) shows in EXISTS, asked as AppendExists does, and so does a key that is
+// gone and still in the cache. And the background migration that the dashboard drives does not know of keys that are
+// moved on access: for such a key it sends an older value after a newer one, or a DEL. So with the dashboard's method
+// semi-async keys are left to it. What the server reports as its version makes no difference to any of this.
 var Pika = register(&Family{Name: "pika", Judge: judgePika, MovesKeys: true, ReadsAtSource: true, ProveMoved: true, Background: true, RelinkUnproven: true, NoDBSize: true})
 
 // pikaProven has the spellings of Pika, which puts ERR in front.
@@ -28,8 +28,9 @@ func judgePika(reply []byte, _ string) Verdict {
 	return judge(reply, proven)
 }
 
-// ReplicaFault is why replicas of a master with this version lack data whatever they say, in words, "" when nothing is known.
-// Pika 4.0 (4.0.0 and 4.0.1 call themselves 4.0.0) replicates SET with EX or PX, SETEX and PSETEX with an expiry in 1970.
+// ReplicaFault is why replicas of a master with this version lack data whatever they say, in words, "" when nothing is
+// known. Pika 4.0 (4.0.0 and 4.0.1 call themselves 4.0.0) replicates SET with EX or PX, SETEX and PSETEX with an expiry
+// in 1970.
 func (f *Family) ReplicaFault(version string) string {
 	if f == Pika && strings.HasPrefix(version, "4.0.") {
 		return "Pika " + version + " replicates SET with EX or PX, and SETEX, as keys that have expired"

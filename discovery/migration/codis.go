@@ -8,9 +8,9 @@ import (
 	"sluice/internal/control"
 )
 
-// parsePika reads INFO stats of Pika, which moves one slot at a time in the background and says only that it does; which one,
-// and where to, is in the topology (see nameMoves). SLOTSMGRT-ASYNC-STATUS knows more, and holds the lock that a batch of the
-// dashboard tries once: see dialect.BackgroundBusy.
+// parsePika reads INFO stats of Pika, which moves one slot at a time in the background and says only that it does;
+// which one, and where to, is in the topology (see nameMoves). SLOTSMGRT-ASYNC-STATUS knows more, and holds the lock
+// that a batch of the dashboard tries once: see dialect.BackgroundBusy.
 func parsePika(reply control.Value) ([]report, error) {
 	if err := reply.Err(); err != nil {
 		return nil, err

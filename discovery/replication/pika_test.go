@@ -110,7 +110,8 @@ func TestPikaInSync(t *testing.T) {
 	})
 }
 
-// A Pika 4.0 replicates SET with EX as a key that has expired. Nothing in INFO tells, so its replicas are not read unasked.
+// A Pika 4.0 replicates SET with EX as a key that has expired. Nothing in INFO tells, so its replicas are not read
+// unasked.
 func TestPikaLosesExpiries(t *testing.T) {
 	t.Parallel()
 	master, replica := pikas(t)

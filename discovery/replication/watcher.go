@@ -23,7 +23,8 @@ type Rules struct {
 	MaxLag    time.Duration // the most by which a replica may be behind
 	MaxBehind int64         // the same in the unit of the family's offsets; 0 is no limit
 	Heartbeat bool          // write heartbeats where offsets prove nothing
-	// AcceptExpiryLoss reads replicas of servers that lose keys which were written with an expiry, see dialect.ReplicaFault.
+	// AcceptExpiryLoss reads replicas of servers that lose keys which were written with an expiry, see
+	// dialect.ReplicaFault.
 	AcceptExpiryLoss bool
 	KeepOrphans      bool // read replicas of a master that does not answer, however old their data becomes
 }

@@ -138,9 +138,9 @@ func (c *Conn) exchange(commands [][]string) (replies []Value, at int, err error
 	return replies, len(commands) - 1, nil
 }
 
-// lastWords adds to the error of a connection that has ended what the server said last, if that was an error: one that has
-// maxclients, or is in protected mode, says so to whoever connects, whatever is asked, and hangs up (redis 7.0, src/networking.c
-// acceptCommonHandler, clientAcceptHandler).
+// lastWords adds to the error of a connection that has ended what the server said last, if that was an error: one that
+// has maxclients, or is in protected mode, says so to whoever connects, whatever is asked, and hangs up (redis 7.0,
+// src/networking.c acceptCommonHandler, clientAcceptHandler).
 func lastWords(replies []Value, err error) error {
 	hungUp := errors.Is(err, io.EOF) || errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 	if !hungUp || len(replies) == 0 || replies[len(replies)-1].Kind != Error {
@@ -149,7 +149,8 @@ func lastWords(replies []Value, err error) error {
 	return fmt.Errorf("%s (then %w)", replies[len(replies)-1].Text, err)
 }
 
-// withoutPorts takes the addresses out of a network error: ours is another one each time, and such texts can't be grouped.
+// withoutPorts takes the addresses out of a network error: ours is another one each time, and such texts can't be
+// grouped.
 func withoutPorts(err error) error {
 	if op := new(net.OpError); errors.As(err, &op) {
 		return op.Err

@@ -5,11 +5,11 @@ import (
 	"sync/atomic"
 )
 
-// pikaCache is the cache in front of Pika's storage, as far as it shows: what was read stays in it when a move deletes it
-// from the storage behind its back. Strings do, but for the background move of 4.0, and of 4.0 the other types, too: it drops the
-// key with the letter of its type in front (4.0.1, src/pika_slot_command.cc DeleteKey; measured with sets and lists). Reads of the
-// key are answered from it, and EXISTS, TTL and PTTL of that key alone; TYPE, KEYS and EXISTS of several keys, be they the same, are not
-// (4.0.1, src/pika_kv.cc ExistsCmd::ReadCache).
+// pikaCache is the cache in front of Pika's storage, as far as it shows: what was read stays in it when a move deletes
+// it from the storage behind its back. Strings do, but for the background move of 4.0, and of 4.0 the other types, too:
+// it drops the key with the letter of its type in front (4.0.1, src/pika_slot_command.cc DeleteKey; measured with sets
+// and lists). Reads of the key are answered from it, and EXISTS, TTL and PTTL of that key alone; TYPE, KEYS and EXISTS
+// of several keys, be they the same, are not (4.0.1, src/pika_kv.cc ExistsCmd::ReadCache).
 //
 // A write drops a string. Of the others the old elements stay, also when the key comes back with others, until DEL
 // or CLEARCACHE.

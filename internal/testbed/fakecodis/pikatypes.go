@@ -2,9 +2,9 @@ package fakecodis
 
 import "sync"
 
-// pikaTypes are the types that Pika 4.0 goes on telling of keys that are gone: TYPE reads the type byte of the meta value and
-// looks neither at its count nor at its expiry, and the meta value of a hash, list, set or sorted set stays for a while when it is
-// emptied, moved away or deleted (4.0.1, measured). Strings go at once, and 3.5 is right.
+// pikaTypes are the types that Pika 4.0 goes on telling of keys that are gone: TYPE reads the type byte of the meta
+// value and looks neither at its count nor at its expiry, and the meta value of a hash, list, set or sorted set stays
+// for a while when it is emptied, moved away or deleted (4.0.1, measured). Strings go at once, and 3.5 is right.
 type pikaTypes struct {
 	s *Server
 

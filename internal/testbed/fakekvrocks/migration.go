@@ -143,8 +143,9 @@ func (m *migration) copy(slot int) {
 	delete(m.unsent, slot)
 }
 
-// end ends the migration. The target serves before the source sends clients there, and where the nodes tell each other who owns
-// the slots all of them know it before the source says that it is over. At success the turn and the gate of the source are held.
+// end ends the migration. The target serves before the source sends clients there, and where the nodes tell each other
+// who owns the slots all of them know it before the source says that it is over. At success the turn and the gate of
+// the source are held.
 func (s *Server) end(m *migration, state string) {
 	handedOver := state == stateSuccess && s.opts.HoldWrites
 	if state == stateSuccess {
