@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A client that shuts down its sending side has sent all that it wants, and goes on reading: `printf 'SET k v\r\n' | nc
-// -N`. Redis runs what came before the end, answers it, and closes then. gnet closes a connection at the end of what it
-// reads, so the replies go out on a duplicate of its descriptor.
+// A client that shuts down its sending side has sent all that it wants, and goes on reading, as
+// `printf 'SET k v\r\n' | nc -N` does. Redis runs what came before the end, answers it, and closes then. gnet closes a
+// connection at the end of what it reads, so the replies go out on a duplicate of its descriptor.
 //
 // Whether the client has only shut down its sending side, or has gone, shows when a reply is written: the kernel of one
 // that has gone answers with a reset. Then nothing more of it is run, or a write of it could come behind one that the
@@ -22,7 +22,7 @@ import (
 //	open --end of what is read--> half closed --all run and answered-----> closed
 //	                                   \------reset, or its time is over--/
 //
-// unheardTime is how long a client that is half closed may have requests sent to servers.
+// unheardTime is how long a client that is half closed may have requests sent to servers since the last reply to it.
 const unheardTime = int64(time.Second)
 
 // halfClosed is the connection of such a client. Owned by the event loop.
@@ -31,6 +31,7 @@ type halfClosed struct {
 	fd        int
 	rest      []byte // what the kernel has not taken yet
 	err       error  // of a write: nobody reads any more
+	wrote     bool   // the kernel has taken something since the client was looked at
 }
 
 // newHalfClosed duplicates the descriptor of a connection that gnet is about to close.
@@ -59,7 +60,7 @@ func (h *halfClosed) drain() {
 		case err != nil:
 			h.err, h.rest = err, nil
 		default:
-			h.rest = h.rest[n:]
+			h.rest, h.wrote = h.rest[n:], true
 		}
 	}
 	if len(h.rest) == 0 {
@@ -99,6 +100,9 @@ func (c *client) outlive(ended error) bool {
 func (c *client) endHalfClosed() {
 	l := c.loop
 	waits := c.conn.OutboundBuffered() > 0 || !c.pipe.empty()
+	if c.half.wrote {
+		c.half.wrote, c.closeBy = false, max(c.closeBy, l.now+unheardTime)
+	}
 	switch {
 	case c.half.err != nil, c.waitsForOthers():
 	case c.stall == stallNone && !waits, c.stall == stallHold && !waits:
