@@ -15,7 +15,7 @@ import (
 // locking.
 //
 // Its bytes are parsed in gnet's read buffer; what can't be dispatched yet is kept in in. Nothing is parsed
-// while stall says why not, so bytes wait there in order, up to Limits.MaxUnparsed.
+// while stall says why not, so bytes wait there in order, and beyond maxIntake in the socket.
 type client struct {
 	loop *loop
 	pool *Pool
@@ -50,6 +50,7 @@ type client struct {
 
 	dirty   bool  // stands in loop.dirtyClients
 	queued  bool  // stands in loop.ready
+	unread  bool  // its bytes are left in its socket, see limitIntake
 	alone   bool  // the request in flight runs alone, see beginAlone
 	delayed bool  // stands in loop.delayed
 	closing bool  // takes no more requests; closed once everything is answered and written
@@ -115,6 +116,7 @@ func (c *client) traffic(buf []byte) {
 		c.resume()
 	}
 	c.growHold()
+	c.limitIntake()
 	if limit := c.inputLimit(); len(c.in)-c.inOff > limit && !c.closing {
 		l.stats.Overflows[OverflowUnparsed]++
 		c.fatal(fmt.Sprintf("ERR Protocol error: more than %d bytes are waiting to be processed", limit))
@@ -149,6 +151,7 @@ func (c *client) resume() {
 		c.in, c.inOff = nil, 0
 	}
 	c.growHold()
+	c.limitIntake()
 	if c.half != nil {
 		c.mark() // It may be over.
 	}
@@ -328,6 +331,7 @@ func (c *client) finish() {
 	c.endHold(&c.hold, HoldClientGone)
 	c.loop.pool.Put(c.in)
 	c.in, c.inOff = nil, 0
+	c.limitIntake() // The kernel resets a connection that is closed with bytes unread, and its last replies are lost.
 	c.loop.closing = append(c.loop.closing, c)
 	c.loop.server.rouse(paceSoon)
 	c.mark()

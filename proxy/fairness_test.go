@@ -80,7 +80,7 @@ func TestClientMustReadBeforeItGoesOn(t *testing.T) {
 	go c.send(string(requests))
 	waiting := 0
 	testbed.Eventually(t, func() error {
-		if !top.onlyClient(func(c *client) bool { return c.stall == stallOutput && len(c.in) > n*size/2 }, func(c *client) {
+		if !top.onlyClient(func(c *client) bool { return c.stall == stallOutput && c.unread }, func(c *client) {
 			waiting = c.waitingOutput()
 		}) {
 			return errors.New("it is parsed on")

@@ -15,6 +15,7 @@ import (
 	"sluice/backend"
 	"sluice/internal/bufpool"
 	"sluice/internal/clock"
+	"sluice/internal/epoll"
 	"sluice/proxy/resp"
 )
 
@@ -28,6 +29,7 @@ type loop struct {
 	server *Server
 	id     int
 	el     gnet.EventLoop
+	poller epoll.Instance // what el waits with
 	pool   *bufpool.Pool
 	parser resp.Parser
 

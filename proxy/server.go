@@ -14,6 +14,8 @@ import (
 
 	"github.com/panjf2000/gnet/v2"
 	"github.com/panjf2000/gnet/v2/pkg/logging"
+
+	"sluice/internal/epoll"
 )
 
 // Server runs the event loops and the pools on them. Its exported methods are safe for concurrent use.
@@ -139,26 +141,33 @@ func (s *Server) startLoops() error {
 	if err := engine.Start(); err != nil {
 		return err
 	}
-	found, err := findLoops(engine, len(s.loops))
+	found, err := s.findLoops(engine, len(s.loops))
 	if err != nil {
 		return errors.Join(err, engine.Stop())
 	}
 	s.engine = engine
-	for i, el := range found {
-		s.loops[i] = newLoop(s, i, el)
+	for i, f := range found {
+		s.loops[i] = newLoop(s, i, f.el)
+		s.loops[i].poller = f.poller
 	}
 	s.running.Store(true)
 	return nil
 }
 
+// foundLoop is a loop of gnet.
+type foundLoop struct {
+	el     gnet.EventLoop
+	poller epoll.Instance
+}
+
 // findLoops enrolls one connection per loop; the engine gives each to the loop that has the fewest.
-func findLoops(engine *gnet.Client, n int) ([]gnet.EventLoop, error) {
+func (s *Server) findLoops(engine *gnet.Client, n int) ([]foundLoop, error) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = ln.Close() }()
-	var loops []gnet.EventLoop
+	var loops []foundLoop
 	seen := make(map[gnet.EventLoop]bool)
 	for range n {
 		nc, err := net.Dial("tcp", ln.Addr().String())
@@ -172,7 +181,11 @@ func findLoops(engine *gnet.Client, n int) ([]gnet.EventLoop, error) {
 		defer func() { _ = gc.Close() }()
 		if el := gc.EventLoop(); !seen[el] {
 			seen[el] = true
-			loops = append(loops, el)
+			poller, err := epoll.Find(gc.Fd())
+			if err != nil {
+				s.log.Warn("clients that send too fast can't be slowed down, only closed at max_unparsed", "err", err)
+			}
+			loops = append(loops, foundLoop{el: el, poller: poller})
 		}
 	}
 	if len(loops) < n {

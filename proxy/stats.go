@@ -20,6 +20,7 @@ type Stats struct {
 	ReadsAgain      uint64 // reads sent again because a replica could not serve them
 	Hedges          uint64 // reads sent to a second node because the first took long
 	HedgesWon       uint64 // those that the second answered first
+	IntakeStops     uint64 // times that a client was not read, because it sent faster than its requests were run
 	Yields          uint64 // turns that a client did not finish, because others had theirs
 	Messages        uint64 // written to clients that are subscribed to channels
 	Resubscriptions uint64 // of channels with subscribers, at another server or after a lost connection
@@ -129,6 +130,7 @@ func (s *Stats) merge(o *Stats) {
 	s.Panics += o.Panics
 	s.Retries += o.Retries
 	s.Yields += o.Yields
+	s.IntakeStops += o.IntakeStops
 	s.ReadsAgain += o.ReadsAgain
 	s.Hedges += o.Hedges
 	s.HedgesWon += o.HedgesWon

@@ -54,6 +54,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.family("sluice_redirects_total", "counter", "Redirects of cluster nodes that were followed.")
 	e.value("sluice_redirects_total", float64(st.Redirects[proxy.RedirectMoved]), "kind", "moved")
 	e.value("sluice_redirects_total", float64(st.Redirects[proxy.RedirectAsk]), "kind", "ask")
+	e.counter("sluice_client_intake_stops_total", "Times that a client was not read for a while, because it sent faster than its requests were run.", st.IntakeStops)
 	e.counter("sluice_client_yields_total", "Turns that a client with much to be parsed did not finish, because others had theirs.", st.Yields)
 	e.counter("sluice_retries_total", "Requests sent again after a lost connection.", st.Retries)
 	e.counter("sluice_reads_again_total", "Reads sent again because a replica could not serve them.", st.ReadsAgain)
