@@ -3,6 +3,7 @@ package backend
 import (
 	"errors"
 	"net"
+	"time"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -76,6 +77,8 @@ type Conn struct {
 	// Aside is for commands that may take long without that saying anything about the node: they have twice
 	// the time, and what takes longer is not held against the node.
 	Aside bool
+	// Patience, if it is not 0, is how long what it is asked may take, in place of Options.RequestTimeout.
+	Patience time.Duration
 	// Dedicated says that the Conn belongs to one client at a time, see Dedicate. What it is asked may take until Until, on the loop's
 	// clock, or for ever when that is 0; a Conn that takes longer is given up.
 	Dedicated bool

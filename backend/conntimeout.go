@@ -38,7 +38,7 @@ func (c *Conn) Tick(now int64) bool {
 		return late == 0
 	}
 	oldest := max(c.fifo.at(0).start, c.lastReply)
-	return c.state != stateUp || now-oldest < int64(opts.HungAfter())
+	return c.state != stateUp || now-oldest < int64(max(opts.HungAfter(), c.Patience))
 }
 
 // stuck reports whether a request from before the given time has not left yet, though the Conn is up: the server takes nothing
@@ -72,6 +72,9 @@ func (c *Conn) expireLate(now int64, opts *Options) int {
 
 // timeout is how long a request on the Conn may take.
 func (c *Conn) timeout(opts *Options) time.Duration {
+	if c.Patience > 0 && c.state == stateUp {
+		return c.Patience
+	}
 	if c.Aside {
 		return 2 * opts.RequestTimeout
 	}

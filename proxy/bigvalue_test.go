@@ -1,95 +1,131 @@
 package proxy
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
-	"io"
 	"strings"
 	"testing"
+	"time"
 
-	"sluice/internal/testbed"
+	"sluice/internal/testbed/fakecodis"
 	"sluice/proxy/resp"
+	"sluice/router"
 )
 
-// Values of many MiB go both ways in pipelines, whole and in order, while gnet and the kernel take only parts
-// of them at once.
-func TestBigValuesBothWays(t *testing.T) {
-	t.Parallel()
-	top := codisTopology(t)
-	c := top.dial(t)
-	k := top.keysOnEveryNode("big", 2)
-	sizes := []int{2 << 20, 1, 3<<20 + 1, 5 << 20, 0, 1<<20 - 1}
-	done := make(chan error, 1)
-	go func() {
-		w := bufio.NewWriterSize(c.Conn, 1<<16)
-		for i, size := range sizes {
-			value := strings.Repeat(string(rune('a'+i)), size)
-			w.Write(resp.AppendCommand(nil, "SET", k[i%4], value))
-			w.Write(resp.AppendCommand(nil, "MSET", k[(i+1)%4], value, k[(i+2)%4], "small"))
-			w.Write(resp.AppendCommand(nil, "GET", k[i%4]))
-			w.Write(resp.AppendCommand(nil, "MGET", k[0], k[1], k[2], k[3]))
-			w.Write(resp.AppendCommand(nil, "STRLEN", k[(i+1)%4]))
-		}
-		done <- w.Flush()
-	}()
-	stored := make(map[string]string)
-	for i, size := range sizes {
-		value := strings.Repeat(string(rune('a'+i)), size)
-		stored[k[i%4]], stored[k[(i+1)%4]], stored[k[(i+2)%4]] = value, value, "small"
-		merged := "*4\r\n"
-		for _, key := range k {
-			if v, ok := stored[key]; ok {
-				merged += string(resp.AppendBulk(nil, v))
-			} else {
-				merged += "$-1\r\n"
-			}
-		}
-		for j, want := range []string{"+OK\r\n", "+OK\r\n", string(resp.AppendBulk(nil, value)), merged, fmt.Sprintf(":%d\r\n", size)} {
-			if got := c.reply(); got != want {
-				t.Fatalf("size %d, reply %d: %d bytes, want %d", size, j, len(got), len(want))
-			}
-		}
+// fillList makes a list of n elements at the source.
+func (x *transitTest) fillList(key string, n int) {
+	x.Helper()
+	args := []string{"RPUSH", key}
+	for i := range n {
+		args = append(args, fmt.Sprint(i))
 	}
-	if err := <-done; err != nil {
-		t.Error(err)
+	if got := dial(x, "tcp", x.source.Addr()).do(args...); got != fmt.Sprintf(":%d\r\n", n) {
+		x.Fatalf("RPUSH of %d elements: %q", n, got)
 	}
 }
 
-// The largest values that anybody stores come through; what they took comes back.
-func TestHugeValue(t *testing.T) {
-	p := startProxyTo(t, testbed.Redis(t))
-	before := heapInUse()
-	c := p.dial(t)
-	const size = 64 << 20
-	c.send(fmt.Sprintf("*3\r\n$3\r\nSET\r\n$1\r\nk\r\n$%d\r\n", size))
-	piece := []byte(strings.Repeat("0123456789abcde\n", 1<<12)) // 64 KiB
-	for range size / len(piece) {
-		if _, err := c.Write(piece); err != nil {
-			t.Fatal(err)
+// wantList checks that the target has the n elements, in their order, and one more.
+func (x *transitTest) wantList(key string, n int) {
+	x.Helper()
+	var want []string
+	for i := range n {
+		want = append(want, fmt.Sprint(i))
+	}
+	got := dial(x, "tcp", x.target.Addr()).do("LRANGE", key, "0", "-1")
+	if all := string(resp.AppendCommand(nil, append(want, "x")...)); got != all {
+		x.Errorf("the list has %.60q, want %d elements", got, n+1)
+	}
+}
+
+// A target that takes long over a part of a key does not get the key once more meanwhile, whoever asks for it; who has
+// waited for long enough is told what takes so long.
+func TestKeyIsNotMovedTwiceAtOnce(t *testing.T) {
+	t.Parallel()
+	for _, kind := range []fakecodis.Kind{fakecodis.Pika35, fakecodis.Pika40} {
+		t.Run(kind.String(), func(t *testing.T) {
+			x := startTransit(t, kind, router.Sync, 300*time.Millisecond, func(_ *Config, pool *PoolConfig) {
+				pool.Backend.RequestTimeout = 100 * time.Millisecond
+			})
+			const n = 2000
+			x.fillList("{t}list", n)
+			part := x.target.Faults.HoldNext(fakecodis.Command, "RPUSH")
+			defer part.Release()
+			for i := range 3 {
+				reply := x.p.dial(t).do("RPUSH", "{t}list", "x")
+				if !strings.HasPrefix(reply, fmt.Sprintf("-TRYAGAIN slot %d is moving ", x.slot)) {
+					t.Fatalf("%q", reply)
+				}
+				if says := `the key "{t}list", a list of 2000 elements for`; i == 0 && !strings.Contains(reply, says) {
+					t.Errorf("%q, want %s", reply, says)
+				}
+			}
+			if moves := x.source.Calls("SLOTSMGRTTAGONE").Seen; moves != 1 {
+				t.Errorf("%d SLOTSMGRTTAGONE, want 1", moves)
+			}
+			part.Release()
+			for c := x.p.dial(t); ; {
+				reply := c.do("RPUSH", "{t}list", "x")
+				if !strings.HasPrefix(reply, "-TRYAGAIN ") {
+					break
+				}
+			}
+			x.wantList("{t}list", n)
+		})
+	}
+}
+
+// A key whose move has failed is not moved again before its size at the target has stayed the same for a while.
+func TestTargetIsLookedAtAfterAFailedMove(t *testing.T) {
+	t.Parallel()
+	x := startTransit(t, fakecodis.Pika40, router.Sync, never)
+	x.fillList("{t}list", 10)
+	x.source.Faults.Answer("SLOTSMGRTTAGONE", "-ERR Connect slots target, Recv error: Timeout: \r\n", 1)
+	x.p.dial(t).want(":11\r\n", "RPUSH", "{t}list", "x")
+	if looks := x.target.Calls("LLEN").Seen; looks < quietLooks {
+		t.Errorf("%d looks at the target, want %d", looks, quietLooks)
+	}
+	x.wantList("{t}list", 10)
+	x.source.Faults.Answer("SLOTSMGRTTAGONE", fakecodis.PikaConnectError, 1)
+	x.source.Do("SET", "{t}s", "v")
+	x.p.dial(t).want("$1\r\nv\r\n", "GETSET", "{t}s", "w")
+}
+
+func TestKeyMoves(t *testing.T) {
+	var k keyMoves
+	key, other := movedKey{0, "k"}, movedKey{1, "k"}
+	want := func(key movedKey, want moveStart) {
+		t.Helper()
+		if got := k.begin(key); got != want {
+			t.Errorf("begin says %d, want %d", got, want)
 		}
 	}
-	c.send("\r\n")
-	if got := c.reply(); got != "+OK\r\n" {
-		t.Fatal(got)
+	want(key, moveBegun)
+	want(key, moveRunning)
+	want(other, moveBegun)
+	k.end(key, true)
+	want(key, moveBegun)
+	k.end(key, false)
+	now := int64(1)
+	look := func(size string, then moveStart) {
+		t.Helper()
+		k.look(key, size, now)
+		now += quietPause
+		want(key, then)
 	}
-	c.request("GET", "k")
-	if got, err := c.r.ReadString('\n'); got != fmt.Sprintf("$%d\r\n", size) {
-		t.Fatalf("%q, %v", got, err)
+	look("10", moveFailed)
+	look("10", moveFailed)
+	look("11", moveFailed) // It is at work.
+	look("11", moveFailed)
+	now -= quietPause / 2
+	look("11", moveFailed) // Too early to say anything.
+	look("11", moveBegun)
+	k.end(key, false)
+	for i := range 2 * maxFailedMoves {
+		failed := movedKey{0, fmt.Sprint(i)}
+		want(failed, moveBegun)
+		k.end(failed, false)
 	}
-	buf := make([]byte, len(piece))
-	for i := range size / len(piece) {
-		if _, err := io.ReadFull(c.r, buf); err != nil || !bytes.Equal(buf, piece) {
-			t.Fatalf("piece %d is wrong: %v", i, err)
-		}
+	if len(k.moves) > maxFailedMoves+1 {
+		t.Errorf("%d keys are remembered", len(k.moves))
 	}
-	if got, err := c.r.ReadString('\n'); got != "\r\n" {
-		t.Fatalf("%q, %v", got, err)
-	}
-	testbed.Eventually(t, func() error {
-		if grown := heapInUse() - before; grown > 3<<20 {
-			return fmt.Errorf("%d KiB are not given back", grown>>10)
-		}
-		return nil
-	}, replyWait)
+	want(other, moveRunning)
 }

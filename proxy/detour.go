@@ -331,7 +331,7 @@ func (d *detour) overdue() bool {
 	c := d.client
 	if !d.hold.active {
 		patience := 2 * int64(c.pool.Settings().Backend.RequestTimeout)
-		if d.state != detourQueued || c.loop.now-c.pipe.at(d.seq).start < patience {
+		if d.state == detourIdle || c.loop.now-c.pipe.at(d.seq).start < patience {
 			return false
 		}
 		d.giveUp(HoldTimedOut, notHeld(d.slot, d.why, "hold.max_wait is 0"))
@@ -428,6 +428,7 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 		c.loop.lanesFreed = true
 	}
 	if c.closed || d.state == detourDone {
+		d.moveAnswered(tag, r)
 		return
 	}
 	if tag != tagDirect {
@@ -507,6 +508,9 @@ func (d *detour) Fail(tag uint32, f backend.Failure) {
 	c := d.client
 	if f.Conn.Aside {
 		c.loop.lanesFreed = true
+	}
+	if tag&tagMask == tagMoveKey {
+		d.endMove(!f.Sent)
 	}
 	if c.closed || d.state == detourDone {
 		return

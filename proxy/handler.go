@@ -19,9 +19,10 @@ type handler struct {
 }
 
 var (
-	errPanic     = errors.New("internal error")
-	errNoUnblock = errors.New("the server does not know CLIENT UNBLOCK")
-	errClosed    = errors.New("closed by Sluice")
+	errPanic      = errors.New("internal error")
+	errNoUnblock  = errors.New("the server does not know CLIENT UNBLOCK")
+	errClosed     = errors.New("closed by Sluice")
+	errSourceAway = errors.New("the source of the move is not available")
 )
 
 func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {

@@ -11,8 +11,9 @@ import (
 // many of them at once as the source has threads would stop the source (Pika 4.0.1, thread-pool-size). So
 // there are few lanes per source, and who finds none free stands in line.
 type lanes struct {
-	conns []*backend.Conn
-	line  []*detour // wait for a free lane, oldest first
+	conns   []*backend.Conn
+	line    []*detour // wait for a free lane, oldest first
+	running []*detour // have a Pika move a key
 }
 
 // lane finds a free lane to node, nil when there is none. limit is for the whole process.
@@ -86,6 +87,9 @@ func (l *loop) tickLanes() (waiting bool) {
 				open++
 				l.tickBackend(b)
 				waiting = waiting || b.Waiting()
+				if b.Patience > 0 && b.Waiting() && b.Up() && !node.Available() {
+					l.closeBackend(b, errSourceAway) // Nobody waits for minutes for a server that has gone.
+				}
 			}
 		}
 		n.conns = slices.DeleteFunc(n.conns, (*backend.Conn).Closed)
@@ -94,6 +98,10 @@ func (l *loop) tickLanes() (waiting bool) {
 				d.overdue()
 			}
 		}
+		for _, d := range slices.Clone(n.running) {
+			d.moveOverdue()
+		}
+		n.running = slices.DeleteFunc(n.running, func(d *detour) bool { return d.state != detourSent || d.transit.moving.key == "" })
 		n.line = slices.DeleteFunc(n.line, func(d *detour) bool { return d.state != detourQueued || d.client.closed })
 		if waiting = waiting || len(n.line) > 0; open == 0 && len(n.line) == 0 {
 			delete(l.lanes, node)

@@ -18,7 +18,7 @@ import (
 //	Pika, semi-async  not at all: the key is left to the background, and held until EXISTS says that it has gone.
 //	                  Pika sends a DEL for a key that vanishes while it copies it, and an older value after a newer.
 //	                  Who has waited for long asks for a round of the background (nudge)
-//	Pika, sync        SLOTSMGRTTAGONE and EXISTS, key by key
+//	Pika, sync        SLOTSMGRTTAGONE and EXISTS, key by key, and none twice at once (keymoves.go)
 
 // lookForKey asks a Pika whether a key has gone.
 func (d *detour) lookForKey() {
@@ -95,10 +95,106 @@ func (d *detour) moveKeys() {
 		}
 		return
 	}
+	d.moveAlone(b)
+}
+
+// moveAlone has a Pika move one key, unless it does already, or the target may still be at work on it.
+func (d *detour) moveAlone(b *backend.Conn) {
+	c, t := d.client, &d.transit
 	t.asked = t.asked[:1]
+	key := movedKey{c.db, string(t.asked[0])}
+	switch c.pool.keyMoves.begin(key) {
+	case moveRunning:
+		d.retryMove(fmt.Sprintf("is %s, and %s is moving the key", t.move, t.source.Addr))
+		return
+	case moveFailed:
+		d.askTarget()
+		return
+	case moveBegun:
+	}
+	b.Patience = patientLane
+	t.moving = key
 	t.startAttempt(tagLength, (*detour).moveProof)
-	if d.sendMove(b, t.asked[0]) {
-		d.askExists(b)
+	if !d.sendMove(b, t.asked[0]) {
+		d.endMove(true) // Nothing was sent.
+		return
+	}
+	lanes := c.loop.lanes[t.source]
+	lanes.running = append(lanes.running, d)
+	d.askExists(b)
+}
+
+// endMove notes that a move that moveAlone has begun is over. With ok the target is quiet.
+func (d *detour) endMove(ok bool) {
+	if t := &d.transit; t.moving.key != "" {
+		d.client.pool.keyMoves.end(t.moving, ok)
+		t.moving = movedKey{}
+	}
+}
+
+// moveAnswered takes the answer to a move that nobody waits for any more.
+func (d *detour) moveAnswered(tag uint32, r backend.Reply) {
+	if tag&tagMask == tagMoveKey && r.Last {
+		_, ok := dialect.KeyMoved(r.Data)
+		d.endMove(ok && r.First)
+	}
+}
+
+// moveOverdue gives a request up whose key takes too long to move. The move goes on.
+func (d *detour) moveOverdue() {
+	c, t := d.client, &d.transit
+	if d.state != detourSent || c.closed || t.moving.key == "" {
+		return
+	}
+	what := ""
+	if size := dialect.Size(t.answers[tagSize]); size != "" {
+		what = ", " + size
+	}
+	why := fmt.Sprintf("is %s, and %s has been moving the key %.100q%s for %.1fs, see hold.max_wait",
+		t.move, t.source.Addr, t.moving.key, what, time.Duration(c.loop.now-d.sentAt).Seconds())
+	if d.enterHold(HoldMoving, why, true) && !d.overdue() && !t.sizing {
+		t.sizing = true
+		d.askSize(t.source, tagSize)
+	}
+}
+
+// askSize asks how large the key is.
+func (d *detour) askSize(node *backend.Node, kind uint32) {
+	c, t := d.client, &d.transit
+	b := c.loop.link(node, c.proto, c.db)
+	for i := range dialect.SizeQuestions() {
+		c.loop.scratch = dialect.AppendSizeQuestion(c.loop.scratch[:0], i, t.asked[0])
+		if err := b.Send(c.loop.scratch, d, t.attempt<<tagBits|kind, c.loop.now); err != nil {
+			return // It will not be known, or asked for again.
+		}
+	}
+	c.loop.markBackend(b)
+}
+
+// askTarget looks at what the target has of a key whose move has failed.
+func (d *detour) askTarget() {
+	c, t := d.client, &d.transit
+	t.startAttempt(tagTarget, (*detour).targetReply)
+	node := c.pool.view.Load().master(d.slot)
+	d.state, d.sentTo, d.sentAt = detourSent, node, c.loop.now
+	d.askSize(node, tagTarget)
+}
+
+// targetReply concludes it.
+func (d *detour) targetReply(r backend.Reply) {
+	c, t := d.client, &d.transit
+	answer := t.answers[tagTarget]
+	if d.judged(answer, r.Conn) {
+		return
+	}
+	c.pool.keyMoves.look(movedKey{c.db, string(t.asked[0])}, string(answer), c.loop.now)
+	d.state = detourIdle
+	if d.wait(HoldMoving, fmt.Sprintf("is %s, a move of the key has failed, and %s may still be at work on it", t.move, r.Conn.Node.Addr), true) {
+		d.after = max(d.after, c.loop.now+quietPause)
+		if d.hold.active {
+			d.after = min(d.after, d.hold.deadline)
+		}
+		c.runDetours()
 	}
 }
 
@@ -111,22 +207,29 @@ func (d *detour) sendMove(b *backend.Conn, key []byte) bool {
 	return d.sendStep(b, tagMoveKey, l.scratch)
 }
 
-// moveLimit is how long the source may wait for the target. One that does nothing else meanwhile must not keep the
-// requests of others waiting until they time out.
+// moveLimit is how long the source may wait for an answer of the target, of which a Pika gets many for a key. A source that
+// does nothing else meanwhile must not keep the requests of others waiting until they time out.
 func (d *detour) moveLimit() time.Duration {
-	limit := d.transit.source.Options().RequestTimeout
-	if d.client.pool.Family.OneAtATime {
-		limit /= time.Duration(2 * len(d.transit.asked) * max(1, d.client.pool.Settings().MoveParallel))
+	if !d.client.pool.Family.OneAtATime {
+		return patientMove
 	}
-	return max(limit, minMoveLimit)
+	limit := d.transit.source.Options().RequestTimeout
+	return max(limit/time.Duration(2*len(d.transit.asked)*max(1, d.client.pool.Settings().MoveParallel)), minMoveLimit)
 }
 
-const minMoveLimit = 20 * time.Millisecond
+const (
+	minMoveLimit = 20 * time.Millisecond
+	// patientMove is how long a Pika waits for one answer of its target: what it gives up, the target still runs.
+	patientMove = 30 * time.Second
+	// patientLane is how long a Pika may take to move one key.
+	patientLane = 10 * time.Minute
+)
 
 // keyReply takes the answer of one SLOTSMGRTTAGONE.
 func (d *detour) keyReply() {
 	t, stats := &d.transit, &d.client.loop.stats.Moves
 	n, ok := dialect.KeyMoved(t.answers[tagMoveKey])
+	d.endMove(ok)
 	if ok {
 		t.moved += n
 		stats.KeysMoved += uint64(n)

@@ -32,6 +32,7 @@ type Pool struct {
 	probes sync.WaitGroup
 
 	holds    holdBook
+	keyMoves keyMoves
 	scripts  scriptCache
 	monitors monitorBook
 	census   census

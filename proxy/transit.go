@@ -36,6 +36,9 @@ type transit struct {
 	conclude func(d *detour, r backend.Reply)
 	answers  [tagKinds][]byte // by kind
 	failure  string           // why a key was not moved
+	moving   movedKey         // that a Pika was asked to move, and has not answered
+	sizing   bool             // the source was asked how large it is
+	sizes    int              // answers of the target to that
 	moved    int              // keys that were
 }
 
@@ -49,6 +52,8 @@ const (
 	tagFence           // before keys are moved
 	tagMoveKey         // SLOTSMGRTTAGONE
 	tagFenceEnd        // after keys were moved
+	tagSize            // how large the key is that is being moved
+	tagTarget          // how large the target says that it is
 	tagKinds
 
 	tagBits = 4
@@ -90,7 +95,7 @@ func (t *transit) startAttempt(last uint32, conclude func(d *detour, r backend.R
 	t.attempt++
 	t.last, t.conclude = last, conclude
 	t.failure, t.moved = "", 0
-	t.passing, t.begun = false, false
+	t.passing, t.begun, t.sizing, t.sizes = false, false, false, 0
 	for i := range t.answers {
 		t.answers[i] = t.answers[i][:0]
 	}
@@ -113,6 +118,7 @@ func (d *detour) sendStep(b *backend.Conn, kind uint32, req []byte) bool {
 func (d *detour) transitReply(tag uint32, r backend.Reply) {
 	t, kind := &d.transit, tag&tagMask
 	if tag>>tagBits != t.attempt {
+		d.moveAnswered(tag, r)
 		return
 	}
 	if kind == tagWrapped {
@@ -128,8 +134,13 @@ func (d *detour) transitReply(tag uint32, r backend.Reply) {
 	if !r.Last {
 		return
 	}
-	if kind == tagMoveKey {
+	switch kind {
+	case tagMoveKey:
 		d.keyReply()
+	case tagTarget:
+		if t.sizes++; t.sizes < dialect.SizeQuestions() {
+			return
+		}
 	}
 	if kind == t.last {
 		t.conclude(d, r)
@@ -288,7 +299,7 @@ func (d *detour) retryMove(why string) {
 // failure: the source may have run it.
 func (d *detour) transitFailed(tag uint32, f backend.Failure) bool {
 	t := &d.transit
-	if tag>>tagBits != t.attempt {
+	if tag>>tagBits != t.attempt || tag&tagMask == tagSize {
 		return true
 	}
 	t.attempt++

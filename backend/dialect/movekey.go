@@ -129,6 +129,31 @@ func Present(exists, length []byte) bool {
 	return counts(exists) || string(exists) == ":0\r\n" && counts(length)
 }
 
+// sizeQuestions ask how large a key is, by type. A server refuses all of them but one.
+var sizeQuestions = []struct{ command, kind, unit string }{
+	{"STRLEN", "a string", "bytes"}, {"LLEN", "a list", "elements"}, {"HLEN", "a hash", "fields"}, {"SCARD", "a set", "members"},
+	{"ZCARD", "a sorted set", "members"},
+}
+
+// SizeQuestions is how many questions it takes to learn how large a key is, one for each type that a Pika moves.
+func SizeQuestions() int { return len(sizeQuestions) }
+
+// AppendSizeQuestion appends question i.
+func AppendSizeQuestion(dst []byte, i int, key []byte) []byte {
+	return resp.AppendBulk(resp.AppendBulk(resp.AppendArray(dst, 2), sizeQuestions[i].command), key)
+}
+
+// Size puts the answers, one behind the other, into words: "a list of 1000642 elements", "" when they say nothing.
+func Size(replies []byte) string {
+	for i, line := range bytes.Split(replies, []byte("\r\n")) {
+		if i < len(sizeQuestions) && counts(line) {
+			q := sizeQuestions[i]
+			return q.kind + " of " + string(line[1:]) + " " + q.unit
+		}
+	}
+	return ""
+}
+
 // counts reports whether a reply is a number above 0.
 func counts(reply []byte) bool {
 	return len(reply) > 1 && reply[0] == ':' && reply[1] >= '1' && reply[1] <= '9'
