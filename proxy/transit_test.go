@@ -369,7 +369,7 @@ func TestHungTarget(t *testing.T) {
 		}
 		x.p.pool.SetSettings(func() PoolSettings {
 			s := *x.p.pool.Settings()
-			s.Hold.MaxWait, s.Backend.RequestTimeout, s.Backend.BreakerFailures = 400*time.Millisecond, 200*time.Millisecond, 1<<30
+			s.Hold.MaxWait, s.Backend.RequestTimeout, s.Backend.BreakerFailures = 3*time.Second, 2*time.Second, 1<<30
 			return s
 		}())
 		keys := x.keys(30)

@@ -48,9 +48,12 @@ func TestTopologyAppearsAndFollowsEpochs(t *testing.T) {
 		}
 		return nil
 	})
-	if st := p.Status(); st.Epoch != 2 || st.Pending != 0 || st.LastContact.IsZero() || st.Degraded {
-		t.Errorf("status %+v", st)
-	}
+	p.eventually(func() error { // The event comes first.
+		if st := p.Status(); st.Epoch != 2 || st.Pending != 0 || st.LastContact.IsZero() || st.Degraded {
+			return fmt.Errorf("status %+v", st)
+		}
+		return nil
+	})
 }
 
 func TestMoveIsAcknowledgedAfterTheAnswersOfBefore(t *testing.T) {
