@@ -231,6 +231,9 @@ type Backend struct {
 type Hold struct {
 	// MaxWait is how long a request may wait; 0s answers at once what would wait. Default 2s.
 	MaxWait Duration `toml:"max_wait" reload:"live" min:"0s" max:"5m"`
+	// MaxMoveWait is how long a request may wait for a key of a slot that a codis-server or a Pika moves, while keys go.
+	// Default 30s.
+	MaxMoveWait Duration `toml:"max_move_wait" reload:"live" min:"0s" max:"1h"`
 	// MaxRequests is the number of requests that wait in the pool. Default 10000.
 	MaxRequests int `toml:"max_requests" reload:"live" min:"1" max:"10000000"`
 	// MaxBytes is their size with what their clients sent behind them. Default 256mb.

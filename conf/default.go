@@ -111,6 +111,7 @@ func DefaultPool() Pool {
 			// Longer than a failover takes, and together with the request timeout below the socket
 			// timeouts of most clients.
 			MaxWait:        Duration(2 * time.Second),
+			MaxMoveWait:    Duration(30 * time.Second),
 			MaxRequests:    10000,
 			MaxBytes:       256 << 20,
 			SlotRequests:   5000,

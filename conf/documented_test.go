@@ -168,7 +168,7 @@ func TestEveryKeyIsDocumented(t *testing.T) {
 func TestEveryKeySaysWhetherAReloadAppliesIt(t *testing.T) {
 	restart := []string{}
 	fromZero := []string{
-		"pool.hold.max_wait", "pool.reads.max_lag_bytes", "pool.auth.user.read_max_lag_bytes",
+		"pool.hold.max_wait", "pool.hold.max_move_wait", "pool.reads.max_lag_bytes", "pool.auth.user.read_max_lag_bytes",
 		"pool.command.first_key", "pool.command.keynum_at", "proxy.slowlog_max_len", "proxy.slowlog_slower_than",
 	}
 	fromBelow := []string{"pool.command.arity", "pool.command.last_key"}

@@ -85,6 +85,7 @@ var poolParams = ofPool(
 	intParam("backend.max_dedicated", func(f *configuration) *int { return &f.pool.Backend.MaxDedicated }, 1, 100000),
 	intParam("backend.move_parallel", func(f *configuration) *int { return &f.pool.MoveParallel }, 1, 256),
 	durationParam("hold.max_wait", func(f *configuration) *time.Duration { return &f.pool.Hold.MaxWait }, 0, 5*time.Minute),
+	durationParam("hold.max_move_wait", func(f *configuration) *time.Duration { return &f.pool.Hold.MaxMoveWait }, 0, time.Hour),
 	boolParam("hold.dry_run", func(f *configuration) *bool { return &f.pool.Hold.DryRun }),
 	intParam("hold.max_requests", func(f *configuration) *int { return &f.pool.Hold.MaxRequests }, 1, 10000000),
 	bytesParam("hold.max_bytes", func(f *configuration) *int { return &f.pool.Hold.MaxBytes }, 64<<10, 64<<30),

@@ -319,11 +319,17 @@ func (d *detour) enterHold(cause HoldCause, why string, free bool) bool {
 	return true
 }
 
-// renewDeadline brings the end of a hold forward when max_wait has become shorter.
+// renewDeadline moves the end of a hold: forward when max_wait has become shorter, back while the keys of its slot go.
 func (d *detour) renewDeadline() {
-	if d.hold.active {
-		d.hold.deadline = min(d.hold.deadline, d.hold.since+int64(d.client.pool.Settings().Hold.MaxWait))
+	if !d.hold.active {
+		return
 	}
+	s := &d.client.pool.Settings().Hold
+	if in, ok := d.moveAt(); ok {
+		d.hold.deadline = d.client.pool.progress.deadline(in, d.hold.since, s)
+		return
+	}
+	d.hold.deadline = min(d.hold.deadline, d.hold.since+int64(s.MaxWait))
 }
 
 // overdue gives a detour up that waits for something else than a time, when its own is over.
@@ -340,10 +346,18 @@ func (d *detour) overdue() bool {
 	if x, ok := d.errand.(*blocking); ok && d.hold.cause == HoldNoMaster && x.timedOut() {
 		return true
 	}
+	in, moving := d.moveAt()
+	if moving {
+		d.renewDeadline()
+	}
 	if c.loop.now < d.hold.deadline {
 		return false
 	}
-	d.giveUp(HoldTimedOut, heldFor(d.slot, d.why, time.Duration(c.loop.now-d.hold.since)))
+	why, waited := d.why, time.Duration(c.loop.now-d.hold.since)
+	if moving {
+		why += c.pool.progress.describe(in, waited, &c.pool.Settings().Hold)
+	}
+	d.giveUp(HoldTimedOut, heldFor(d.slot, why, waited))
 	return true
 }
 

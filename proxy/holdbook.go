@@ -14,6 +14,7 @@ import (
 // known to serve it. Immutable.
 type HoldSettings struct {
 	MaxWait        time.Duration // how long a request may wait; 0 answers at once what would be held
+	MaxMoveWait    time.Duration // how long one may wait for a key of a slot whose keys go
 	MaxRequests    int           // held in the pool
 	MaxBytes       int
 	SlotRequests   int // held per slot

@@ -150,9 +150,13 @@ func (d *detour) moveOverdue() {
 	if size := dialect.Size(t.answers[tagSize]); size != "" {
 		what = ", " + size
 	}
-	why := fmt.Sprintf("is %s, and %s has been moving the key %.100q%s for %.1fs, see hold.max_wait",
+	why := fmt.Sprintf("is %s, and %s has been moving the key %.100q%s for %.1fs",
 		t.move, t.source.Addr, t.moving.key, what, time.Duration(c.loop.now-d.sentAt).Seconds())
-	if d.enterHold(HoldMoving, why, true) && !d.overdue() && !t.sizing {
+	if !d.enterHold(HoldMoving, why, true) || d.overdue() {
+		return
+	}
+	d.askProgress()
+	if !t.sizing {
 		t.sizing = true
 		d.askSize(t.source, tagSize)
 	}

@@ -33,6 +33,7 @@ type Pool struct {
 
 	holds    holdBook
 	keyMoves keyMoves
+	progress moveProgress
 	scripts  scriptCache
 	monitors monitorBook
 	census   census

@@ -291,6 +291,7 @@ func (d *detour) arrived() {
 func (d *detour) retryMove(why string) {
 	d.state = detourIdle
 	if d.wait(HoldMoving, why, false) {
+		d.askProgress()
 		d.client.runDetours()
 	}
 }

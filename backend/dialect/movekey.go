@@ -88,6 +88,25 @@ func AppendMoveSlot(dst []byte, host, port string, timeout time.Duration, slot r
 	return dst
 }
 
+// AppendSlotKeys appends SLOTSINFO slot 1: how many keys a codis-server or a Pika has in a slot.
+func AppendSlotKeys(dst []byte, slot router.Slot) []byte {
+	dst = resp.AppendBulk(resp.AppendArray(dst, 3), "SLOTSINFO")
+	return resp.AppendBulk(resp.AppendBulk(dst, strconv.Itoa(int(slot))), "1")
+}
+
+// SlotKeys reads the answer: *1 *2 :slot :keys, or *0 for none.
+func SlotKeys(reply []byte) (keys int, ok bool) {
+	lines := bytes.Split(reply, []byte("\r\n"))
+	if string(lines[0]) == "*0" {
+		return 0, true
+	}
+	if len(lines) != 5 || string(lines[0]) != "*1" || string(lines[1]) != "*2" || len(lines[3]) < 2 || lines[3][0] != ':' {
+		return 0, false
+	}
+	keys, err := strconv.Atoi(string(lines[3][1:]))
+	return keys, err == nil && keys >= 0
+}
+
 // FenceRequest is SLOTSMGRT-ASYNC-FENCE: it is answered when no batch runs. The answer, +OK or that of the batch it has
 // waited for, says nothing else.
 var FenceRequest = []byte("*1\r\n$21\r\nSLOTSMGRT-ASYNC-FENCE\r\n")

@@ -327,7 +327,7 @@ func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings 
 			MaxQueued: inMemory(cfg.Proxy.Limits.BackendOutput), MaxDedicated: b.MaxDedicated,
 		},
 		Hold: proxy.HoldSettings{
-			MaxWait: p.Hold.MaxWait.Std(), DryRun: p.Hold.DryRun,
+			MaxWait: p.Hold.MaxWait.Std(), MaxMoveWait: p.Hold.MaxMoveWait.Std(), DryRun: p.Hold.DryRun,
 			MaxRequests: p.Hold.MaxRequests, MaxBytes: inMemory(p.Hold.MaxBytes),
 			SlotRequests: p.Hold.SlotRequests, SlotBytes: inMemory(p.Hold.SlotBytes),
 			ClientRequests: p.Hold.ClientRequests, ClientBytes: inMemory(p.Hold.ClientBytes),
