@@ -17,10 +17,11 @@ import (
 // Its bytes are parsed in gnet's read buffer; what can't be dispatched yet is kept in in. Nothing is parsed
 // while stall says why not, so bytes wait there in order, and beyond maxIntake in the socket.
 type client struct {
-	loop *loop
-	pool *Pool
-	conn gnet.Conn // nil before it is opened and after it is closed
-	id   uint64
+	loop   *loop
+	pool   *Pool
+	conn   gnet.Conn // nil before it is opened and after it is closed
+	served *served   // what becomes of its requests
+	id     uint64
 	session
 
 	in         []byte // bytes not dispatched yet; in[:inOff] is done with
@@ -89,6 +90,7 @@ const bigReply = 16 << 10
 func (c *client) opened(conn gnet.Conn) {
 	c.conn = conn
 	c.loop.clients[c.id] = c
+	c.served = c.loop.servedOf(c.pool)
 	c.loop.stats.ClientsOpened++
 	c.heardAt = c.loop.now
 	c.session = newSession(c.pool, c.addr, c.laddr) // A reload since it was accepted did not find it here.
@@ -397,8 +399,10 @@ func (c *client) reply(data []byte) {
 	}
 	if c.pipe.empty() {
 		c.loop.stats.Requests++
+		c.served.requests++
 		if data[0] == '-' {
 			c.loop.stats.Errors++
+			c.served.failure(data)
 		}
 		c.write(data)
 		return

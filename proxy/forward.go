@@ -190,6 +190,7 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 	p := c.pipe.at(seq)
 	if first && data[0] == '-' {
 		p.flags |= failed
+		c.served.failure(data)
 	}
 	if last {
 		p.flags |= answered
@@ -258,6 +259,7 @@ func (c *client) deliverError(seq uint32, text string) {
 func (c *client) advance(p *pending) {
 	l := c.loop
 	l.stats.record(p, l.now)
+	c.served.requests++
 	if c.pushes != nil && !c.flushPushes() {
 		return
 	}
@@ -275,6 +277,7 @@ func (c *client) advance(p *pending) {
 			return
 		}
 		l.stats.record(p, l.now)
+		c.served.requests++
 	}
 	l.busy--
 	c.alone = false

@@ -64,6 +64,7 @@ type loop struct {
 	rng     *rand.Rand
 
 	hubs      map[*Pool]*hub
+	served    map[*Pool]*served
 	lanes     map[*backend.Node]*lanes
 	dedicated map[*backend.Node]*dedicated
 	blocked   map[*blocking]struct{}  // at a server
@@ -392,6 +393,7 @@ func (l *loop) tickBackend(b *backend.Conn) {
 
 // trim gives memory back that a burst took. It runs every trimInterval.
 func (l *loop) trim() {
+	l.sampleService()
 	l.pool.Trim()
 	if cap(l.scratch) > maxScratch {
 		l.scratch = nil

@@ -34,6 +34,7 @@ type Pool struct {
 	holds    holdBook
 	keyMoves keyMoves
 	progress moveProgress
+	service  service
 	scripts  scriptCache
 	monitors monitorBook
 	census   census

@@ -207,15 +207,23 @@ func (s *Server) healthy(w http.ResponseWriter, _ *http.Request) {
 	fmt.Fprintln(w, "ok")
 }
 
-// ready says whether clients should be sent here: not draining, and every pool has a master that answers.
+// ready says whether clients should be sent here: not draining, and every pool has a master that serves.
 func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 	var why []string
 	if s.cfg.Server.Draining() {
 		why = append(why, "draining")
 	}
+	replicas, _ := s.replicas()
 	for _, p := range s.cfg.Server.Pools() {
-		if !p.Ready() {
+		var out PoolStatus
+		j := judge{where: "pool " + p.Name + ": "}
+		switch t := p.Table(); {
+		case !p.Ready() || t == nil:
 			why = append(why, "pool "+p.Name+": no master answers")
+		default:
+			if j.groups(&out, p, t, replicas[p.Name]); out.GroupsServing == 0 {
+				why = append(why, j.problems...)
+			}
 		}
 	}
 	if len(why) > 0 {

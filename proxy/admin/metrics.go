@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"maps"
 	"net/http"
 	"strconv"
 	"time"
@@ -8,6 +9,7 @@ import (
 	"github.com/VictoriaMetrics/metrics"
 
 	"sluice/backend"
+	"sluice/discovery/replication"
 	"sluice/proxy"
 	"sluice/proxy/command"
 	"sluice/router"
@@ -66,7 +68,8 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.value("sluice_held_reply_bytes", float64(st.HeldReplies))
 	e.family("sluice_free_buffer_bytes", "gauge", "Buffers kept for reuse.")
 	e.value("sluice_free_buffer_bytes", float64(st.FreeBuffers))
-	e.pools(srv.Pools())
+	replicas, _ := s.replicas()
+	e.pools(srv.Pools(), replicas)
 	consul := s.consulStatuses()
 	now := time.Now() // Not before what is compared with it.
 	e.topologyAges(srv.Pools(), s.cfg.Sources(), consul, now)
@@ -97,7 +100,7 @@ func (e *exposition) commands(st *proxy.Stats) {
 	}
 }
 
-func (e *exposition) pools(pools []*proxy.Pool) {
+func (e *exposition) pools(pools []*proxy.Pool, replicas map[string]replication.Status) {
 	e.family("sluice_topology_epoch", "gauge", "Number of the topology in force.")
 	for _, p := range pools {
 		if t := p.Table(); t != nil {
@@ -110,10 +113,12 @@ func (e *exposition) pools(pools []*proxy.Pool) {
 			e.value("sluice_topology_uncovered_slots", float64(uncovered(t)), "pool", p.Name)
 		}
 	}
-	e.backends(pools, "sluice_backend_up", "1 when the last probe was answered and the breaker is closed.",
-		func(n *backend.Node) float64 {
-			return oneIf(n.Answers())
-		})
+	unfit := make(map[string]string)
+	for _, status := range replicas {
+		maps.Copy(unfit, unfitMasters(status))
+	}
+	e.backends(pools, "sluice_backend_up", "1 when the last probe was answered, the breaker is closed, and a master is one.",
+		func(n *backend.Node) float64 { return oneIf(n.Answers() && unfit[n.Addr] == "") })
 	e.backends(pools, "sluice_backend_connections", "Connections to a backend.",
 		func(n *backend.Node) float64 { return float64(n.Conns()) })
 	e.backends(pools, "sluice_backend_rtt_seconds", "Round trip of the last probe.",

@@ -31,7 +31,7 @@ type PoolStatus struct {
 	Error      string   `json:"error,omitempty"` // what else its source says
 
 	Groups         int `json:"groups"`
-	GroupsServing  int `json:"groups_serving"` // their master answers
+	GroupsServing  int `json:"groups_serving"` // their master answers, and is a master
 	Replicas       int `json:"replicas"`
 	ReplicasGood   int `json:"replicas_good"` // in sync, or readable otherwise
 	Slots          int `json:"slots"`
@@ -98,6 +98,9 @@ func (j *judge) topology(out *PoolStatus, p *proxy.Pool, source SourceStatus, re
 	if source.LastError != "" && !inConsul {
 		j.problem("source of topology: %s", source.LastError)
 	}
+	if trouble := p.Trouble(); trouble != "" {
+		j.problem("%s", trouble)
+	}
 	for _, h := range p.HeldSlots() {
 		out.RequestsHeld += h.Requests
 	}
@@ -124,19 +127,21 @@ func (j *judge) topology(out *PoolStatus, p *proxy.Pool, source SourceStatus, re
 
 // groups counts the groups whose master answers, and the replicas that may be read.
 func (j *judge) groups(out *PoolStatus, p *proxy.Pool, t *router.Table, replicas replication.Status) {
-	nodes := nodesByAddr(p)
+	nodes, unfit := nodesByAddr(p), unfitMasters(replicas)
 	for _, g := range t.Groups {
 		out.Groups++
-		if n := nodes[g.Master.Addr]; n == nil || !n.Answers() {
-			why := "it has not answered yet"
-			if n != nil && n.Status().Err != "" {
-				why = n.Status().Err
-			}
-			j.problem("group %s: master %s does not answer: %s", g.ID, g.Master.Addr, why)
-		} else {
+		out.Replicas += len(g.Replicas)
+		n := nodes[g.Master.Addr]
+		switch {
+		case n == nil || n.Status().Err == "" && !n.Answers():
+			j.problem("group %s: master %s does not answer: it has not answered yet", g.ID, g.Master.Addr)
+		case !n.Answers():
+			j.problem("group %s: master %s does not answer: %s", g.ID, g.Master.Addr, n.Status().Err)
+		case unfit[g.Master.Addr] != "":
+			j.problem("group %s: master %s does not serve: %s", g.ID, g.Master.Addr, unfit[g.Master.Addr])
+		default:
 			out.GroupsServing++
 		}
-		out.Replicas += len(g.Replicas)
 	}
 	for _, g := range replicas.Groups {
 		for _, n := range g.Nodes {
@@ -149,6 +154,19 @@ func (j *judge) groups(out *PoolStatus, p *proxy.Pool, t *router.Table, replicas
 			}
 		}
 	}
+}
+
+// unfitMasters are the masters that answer and are none, with why.
+func unfitMasters(replicas replication.Status) map[string]string {
+	unfit := make(map[string]string)
+	for _, g := range replicas.Groups {
+		for _, n := range g.Nodes {
+			if n.Role == "master" && n.State == "broken" {
+				unfit[n.Addr] = n.Reason
+			}
+		}
+	}
+	return unfit
 }
 
 // consul fills in what Consul says.

@@ -1,0 +1,137 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+
+	"sluice/internal/clock"
+)
+
+// served counts, on one loop, what became of the requests of one pool. Owned by the loop.
+type served struct {
+	requests uint64
+	failed   uint64 // answered with an error of a server, or of Sluice, that has nothing to do with the request
+	last     []byte // the last such error, cut
+	before   struct{ requests, failed uint64 }
+}
+
+// maxErrorShown is how much of an error reply is kept to be shown.
+const maxErrorShown = 200
+
+// serviceErrors begin the error replies that say that a request was not served. All others, such as -WRONGTYPE, are answers.
+var serviceErrors = [][]byte{
+	// Sluice's own.
+	[]byte("-ERR backend "), []byte("-ERR timeout: "), []byte("-ERR outcome unknown: "),
+	[]byte("-ERR no replica "), []byte("-TRYAGAIN "), []byte("-CLUSTERDOWN "),
+	// Servers'.
+	[]byte("-READONLY "), []byte("-ERR READONLY "), []byte("-LOADING "), []byte("-MASTERDOWN "), []byte("-MOVED "), []byte("-ASK "),
+	[]byte("-OOM "), []byte("-MISCONF "), []byte("-NOREPLICAS "), []byte("-IOERR "), []byte("-BUSY "),
+	[]byte("-ERR max number of clients reached"), []byte("-ERR Cluster is not yet configured"),
+	[]byte("-ERR Cannot process command before new leader sync finished"),
+}
+
+// failure looks at an error reply.
+func (s *served) failure(reply []byte) {
+	begins := func(start []byte) bool { return bytes.HasPrefix(reply, start) }
+	if slices.ContainsFunc(serviceErrors, begins) || bytes.Contains(reply, toBackend) {
+		s.failed++
+		s.last = append(s.last[:0], trimLine(reply[1:min(len(reply), maxErrorShown)])...)
+	}
+}
+
+// toBackend is in what Sluice says of its connections.
+var toBackend = []byte(" to backend ")
+
+// service says whether the requests of a pool are served, second by second. Safe for concurrent use.
+type service struct {
+	mu   sync.Mutex
+	ring [serviceSeconds]servedSecond
+	last string // the last error
+}
+
+// servedSecond is what became of the requests that were answered in a second of the loop clock.
+type servedSecond struct {
+	at               int64
+	requests, failed uint64
+}
+
+const (
+	serviceSeconds = 64
+	// tolerated is the share of requests that may fail, 1 in tolerated.
+	tolerated = 100
+)
+
+// add notes what was answered in the second before now, on one loop.
+func (s *service) add(now int64, requests, failed uint64, last []byte) {
+	if requests == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	at := now / 1e9
+	second := &s.ring[at%serviceSeconds]
+	if second.at != at {
+		*second = servedSecond{at: at}
+	}
+	second.requests += requests
+	second.failed += failed
+	if failed > 0 {
+		s.last = string(last)
+	}
+}
+
+func (s servedSecond) bad() bool { return s.failed*tolerated > s.requests }
+
+// trouble says what is wrong, "" when nothing is: the last two seconds in which there were requests, of the last minute, had
+// more errors than is tolerated. The second of now is not over and does not count.
+func (s *service) trouble(now int64) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var sum servedSecond
+	seen := 0
+	for back := int64(1); back < serviceSeconds-1 && seen < 2; back++ {
+		at := now/1e9 - back
+		second := s.ring[(at%serviceSeconds+serviceSeconds)%serviceSeconds]
+		if second.at != at || second.requests == 0 {
+			continue
+		}
+		if !second.bad() {
+			return ""
+		}
+		seen++
+		sum.requests += second.requests
+		sum.failed += second.failed
+	}
+	if seen < 2 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d requests were not served in two seconds, such as: %s", sum.failed, sum.requests, strings.ToValidUTF8(s.last, "?"))
+}
+
+// Trouble says that requests of the pool get errors that have nothing to do with them, and with an example why; "" while at
+// least 99 % are served.
+func (p *Pool) Trouble() string { return p.service.trouble(clock.Now()) }
+
+// sampleService tells the pools what became of their requests since the last call.
+func (l *loop) sampleService() {
+	for p, s := range l.served {
+		p.service.add(l.now, s.requests-s.before.requests, s.failed-s.before.failed, s.last)
+		s.before.requests, s.before.failed = s.requests, s.failed
+	}
+}
+
+// servedOf is the loop's count of a pool.
+func (l *loop) servedOf(p *Pool) *served {
+	s := l.served[p]
+	if s == nil {
+		if l.served == nil {
+			l.served = make(map[*Pool]*served)
+		}
+		s = new(served)
+		l.served[p] = s
+	}
+	return s
+}
