@@ -27,9 +27,10 @@ type Pool struct {
 	observe func(addr string, o backend.Observation)
 	addrs   []net.Addr // guarded by Server.mu
 
-	mu     sync.Mutex // guards nodes and probes
-	nodes  map[string]*backend.Node
-	probes sync.WaitGroup
+	mu          sync.Mutex // guards nodes, probes and clearCaches
+	nodes       map[string]*backend.Node
+	probes      sync.WaitGroup
+	clearCaches map[string]bool // by address: has nothing in its cache that has moved away, see BeginMove
 
 	holds    holdBook
 	keyMoves keyMoves

@@ -26,8 +26,9 @@ type Family struct {
 	Wraps bool
 	// ReadsAtSource says that a read may be tried at the source, and EXISTS behind it proves that the key was there.
 	ReadsAtSource bool
-	// ProveMoved says that the answer of SLOTSMGRTTAGONE is not enough: EXISTS must say that the key is gone.
-	ProveMoved bool
+	// CachesMoved says that a server goes on showing keys that have moved away, and as they were then when they come back,
+	// until ClearCache.
+	CachesMoved bool
 	// Fences says that SLOTSMGRT-ASYNC-FENCE waits for the end of a batch of the background migration, of which
 	// SLOTSMGRTTAGONE knows nothing.
 	Fences bool

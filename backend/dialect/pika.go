@@ -12,7 +12,7 @@ import (
 // gone and still in the cache. And the background migration that the dashboard drives does not know of keys that are
 // moved on access: for such a key it sends an older value after a newer one, or a DEL. So with the dashboard's method
 // semi-async keys are left to it. What the server reports as its version makes no difference to any of this.
-var Pika = register(&Family{Name: "pika", Judge: judgePika, MovesKeys: true, ReadsAtSource: true, ProveMoved: true, Background: true, RelinkUnproven: true, NoDBSize: true})
+var Pika = register(&Family{Name: "pika", Judge: judgePika, MovesKeys: true, ReadsAtSource: true, CachesMoved: true, Background: true, RelinkUnproven: true, NoDBSize: true})
 
 // pikaProven has the spellings of Pika, which puts ERR in front.
 var pikaProven = []token{
@@ -27,6 +27,10 @@ func judgePika(reply []byte, _ string) Verdict {
 	}
 	return judge(reply, proven)
 }
+
+// ClearCache is the command that empties the cache of a Pika. It is answered at once, and from then on nothing is read from
+// what was in it (4.0.1 and 3.5.5, PikaServer::ClearCacheDbAsync: the cache is not used until it is empty).
+const ClearCache = "CLEARCACHE"
 
 // ReplicaFault is why replicas of a master with this version lack data whatever they say, in words, "" when nothing is
 // known. Pika 4.0 (4.0.0 and 4.0.1 call themselves 4.0.0) replicates SET with EX or PX, SETEX and PSETEX with an expiry

@@ -41,7 +41,8 @@ func closeAll(listeners []net.Listener) {
 func (in *instance) codisConfig(p *conf.Pool, pool *proxy.Pool) codis.Config {
 	return codis.Config{
 		Product: p.Discovery.Product, Auth: p.Discovery.ProductAuth.Reveal(), ProxyAddr: advertised(p), Slots: p.Slots,
-		Version: version, Counters: in.codisCounters, AwaitAnswered: pool.AwaitAnswered, AwaitBackground: pool.AwaitBackground, Log: in.log,
+		Version: version, Counters: in.codisCounters, AwaitAnswered: pool.AwaitAnswered, AwaitBackground: pool.AwaitBackground, BeginMove: pool.BeginMove,
+		Log:      in.log,
 		Shutdown: func() { in.endOnce.Do(func() { close(in.end) }) },
 	}
 }

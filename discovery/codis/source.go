@@ -39,6 +39,9 @@ type Config struct {
 	AwaitAnswered func(ctx context.Context, addrs []string) error
 	// AwaitBackground waits until the server at addr moves no slot in the background, or ctx ends, see proxy.Pool. May be nil.
 	AwaitBackground func(ctx context.Context, addr string)
+	// BeginMove is called when slots are locked that are about to move between the servers at two addresses, see proxy.Pool. May
+	// be nil.
+	BeginMove func(ctx context.Context, from, to string)
 	// Shutdown ends the proxy, because the dashboard asked for it. It must not block.
 	Shutdown func()
 	Log      *slog.Logger
@@ -176,6 +179,7 @@ func (s *Source) fillNext(ctx context.Context, slots []Slot) error {
 	if err := s.putIntoForce(ctx, next); err != nil {
 		return err
 	}
+	s.beginMoves(ctx, old, now)
 	if changed == 0 && len(s.owing) == 0 {
 		return nil
 	}
@@ -199,14 +203,40 @@ func (s *Source) awaitBackgrounds(ctx context.Context, old, now []Slot) {
 	ctx, cancel := context.WithTimeout(ctx, backgroundTime)
 	defer cancel()
 	asked := make(map[string]bool)
-	for i, slot := range now {
-		leaves := slot.Locked && slot.MigrateFrom != "" && slot.ForwardMethod == forwardSemiAsync
-		if !leaves || old[i].MigrateFrom == slot.MigrateFrom || asked[slot.MigrateFrom] {
-			continue
+	for _, slot := range beginning(old, now) {
+		if slot.ForwardMethod == forwardSemiAsync && !asked[slot.MigrateFrom] {
+			asked[slot.MigrateFrom] = true
+			s.cfg.AwaitBackground(ctx, slot.MigrateFrom)
 		}
-		asked[slot.MigrateFrom] = true
-		s.cfg.AwaitBackground(ctx, slot.MigrateFrom)
 	}
+}
+
+// beginMoves prepares the servers for moves of slots that are locked.
+func (s *Source) beginMoves(ctx context.Context, old, now []Slot) {
+	if s.cfg.BeginMove == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, backgroundTime)
+	defer cancel()
+	type move struct{ from, to string }
+	begun := make(map[move]bool)
+	for _, slot := range beginning(old, now) {
+		if m := (move{slot.MigrateFrom, slot.BackendAddr}); !begun[m] {
+			begun[m] = true
+			s.cfg.BeginMove(ctx, m.from, m.to)
+		}
+	}
+}
+
+// beginning are the slots that are about to move.
+func beginning(old, now []Slot) []Slot {
+	var slots []Slot
+	for i, slot := range now {
+		if slot.Locked && slot.MigrateFrom != "" && old[i].MigrateFrom != slot.MigrateFrom {
+			slots = append(slots, slot)
+		}
+	}
+	return slots
 }
 
 // putIntoForce publishes routes and waits until they are in force. s.fills is held.
