@@ -77,6 +77,7 @@ type Keeper struct {
 	said      Snapshot // by the source, the last good one
 	adoptions map[router.GroupID]adoption
 	ground    Snapshot // said, with the adoptions
+	moves     moveLog
 	owners    []string // By slot: the master in ground; nil before the first good snapshot.
 	known     map[string]bool
 	overrides map[router.Slot]override
@@ -344,9 +345,14 @@ func (k *Keeper) build(now time.Time, news bool) error {
 	k.mu.Lock()
 	k.status.Epoch, k.status.LastChange, k.status.Overrides = table.Epoch, now, len(moved)
 	k.mu.Unlock()
+	ended, onlyMoves := k.moves.note(table, now)
+	for _, e := range ended {
+		k.cfg.Log.Info("slots are settled again", "source", k.cfg.Name, "slots", router.FormatRanges(e.slots),
+			"from", e.from, "to", e.to, "owner", e.owner, "took", e.took)
+	}
 	level := slog.LevelInfo
-	if !news {
-		level = slog.LevelDebug // A migration brings one of these per slot.
+	if !news || onlyMoves { // A move brings several of these per slot.
+		level = slog.LevelDebug
 	}
 	k.cfg.Log.Log(context.Background(), level, "topology applied",
 		"source", k.cfg.Name, "epoch", table.Epoch, "groups", len(table.Groups), "overrides", len(moved),

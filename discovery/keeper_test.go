@@ -609,3 +609,37 @@ func TestATopologyIsInForceBeforeThatIsSaid(t *testing.T) {
 		t.Errorf("applied %d times, %+v, %s", seen, k.Status(), &log)
 	}
 }
+
+// The tables that a move brings make one line, with the slots in it; whatever else changes makes its own.
+func TestOneLineForAMove(t *testing.T) {
+	var log bytes.Buffer
+	k := NewKeeper(Config{
+		Model: router.CodisModel(8), Source: newFakeSource(), Name: "fake", Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Apply: func(*router.Table) {},
+	})
+	now := time.Unix(1000, 0)
+	publish := func(says string, master2 string, split router.Slot, moves ...router.MoveSpec) {
+		t.Helper()
+		log.Reset()
+		k.publish(Snapshot{Moves: moves, Groups: []router.GroupSpec{
+			{ID: "1", Master: "10.0.0.1:1", Slots: []router.Range{{From: 0, To: split - 1}}},
+			{ID: "2", Master: master2, Slots: []router.Range{{From: split, To: 7}}},
+		}})
+		k.turn(now)
+		now = now.Add(time.Second)
+		if got := log.String(); says == "" && got != "" || !strings.Contains(got, says) || strings.Count(got, "\n") > 1 {
+			t.Errorf("%q, want %q", got, says)
+		}
+	}
+	move := func(from, to router.Slot, phase router.Phase) router.MoveSpec {
+		return router.MoveSpec{Slots: []router.Range{{From: from, To: to}}, Phase: phase, From: "10.0.0.1:1", FromID: "1"}
+	}
+	publish("topology applied", "10.0.0.2:1", 4)
+	publish("", "10.0.0.2:1", 2, move(2, 3, router.Locked))
+	publish("", "10.0.0.2:1", 2, move(2, 3, router.Moving))
+	publish(`"slots are settled again" source=fake slots=2-3 from=1 to=2 owner=2 took=2s`, "10.0.0.2:1", 2)
+	publish("topology applied", "10.0.0.2:1", 1) // Without a move.
+	publish("topology applied", "10.0.0.3:1", 1)
+	publish("", "10.0.0.3:1", 1, router.MoveSpec{Slots: []router.Range{{From: 0, To: 0}}, Phase: router.Locked})
+	publish("slots=0", "10.0.0.3:1", 1)
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/rand"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math"
@@ -133,7 +134,11 @@ func (in *instance) awaitTopology(ctx context.Context) {
 			select {
 			case <-check.C:
 			case <-ctx.Done():
-				in.log.Warn("no topology yet, going on without", "pool", s.pool.Name, "err", s.keeper.Status().LastError)
+				st := s.keeper.Status()
+				if st.LastError == nil {
+					st.LastError = errors.New("the source has not answered yet")
+				}
+				in.log.Warn("no topology yet, going on without", "pool", s.pool.Name, "source", st.Source, "err", st.LastError)
 				return
 			}
 		}
