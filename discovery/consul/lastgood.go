@@ -1,17 +1,12 @@
 package consul
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
+	"sluice/internal/statefile"
 	"sluice/router"
 )
 
@@ -19,12 +14,6 @@ import (
 // Roles are asked again anyway.
 
 const savedVersion = 1
-
-// savedFile is the file: what is saved, and a sum that finds a torn or edited one.
-type savedFile struct {
-	Sum   string          `json:"sha256"`
-	State json.RawMessage `json:"state"`
-}
 
 // saved is what is saved.
 type saved struct {
@@ -63,42 +52,12 @@ func (t *topology) save(root, pool string, seen time.Time) saved {
 	return s
 }
 
-// writeSaved replaces the file: whoever reads it, also after a crash, finds the old one or the new one.
-func writeSaved(path string, s saved) (err error) {
-	state, err := json.Marshal(s)
-	if err != nil {
-		return err
-	}
-	sum := sha256.Sum256(state)
-	data, err := json.Marshal(savedFile{Sum: hex.EncodeToString(sum[:]), State: state})
-	if err != nil {
-		return err
-	}
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*")
-	if err != nil {
+// writeSaved replaces the file.
+func writeSaved(path string, s saved) error {
+	if err := statefile.Write(path, s); err != nil {
 		return fmt.Errorf("save the topology: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			_ = os.Remove(f.Name())
-			err = fmt.Errorf("save the topology: %w", err)
-		}
-	}()
-	_, err = f.Write(append(data, '\n'))
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if err = os.Rename(f.Name(), path); err != nil {
-		return err
-	}
-	dir, err := os.Open(filepath.Dir(path))
-	if err != nil {
-		return err
-	}
-	return errors.Join(dir.Sync(), dir.Close())
+	return nil
 }
 
 // readSaved reads the file of a pool. What it returns is fit for the model. With one that is older than maxAge it returns an
@@ -107,20 +66,10 @@ func readSaved(path, root, pool string, model router.Model, maxAge time.Duration
 	complain := func(format string, args ...any) (*topology, time.Time, error) {
 		return nil, time.Time{}, fmt.Errorf("saved topology %s: "+format, append([]any{path}, args...)...)
 	}
-	data, err := os.ReadFile(path)
+	var s saved
+	err := statefile.Read(path, &s)
 	if err != nil {
 		return complain("%w", err)
-	}
-	var file savedFile
-	if err := json.Unmarshal(data, &file); err != nil {
-		return complain("it is damaged: %w", err)
-	}
-	if sum := sha256.Sum256(file.State); file.Sum != hex.EncodeToString(sum[:]) {
-		return complain("it is damaged: its checksum is not that of its content")
-	}
-	var s saved
-	if err := json.Unmarshal(file.State, &s); err != nil {
-		return complain("it is damaged: %w", err)
 	}
 	switch {
 	case s.Version != savedVersion:
