@@ -169,10 +169,10 @@ type Discovery struct {
 	// Service is the name under which the nodes are services of Consul, for groups whose nodes are not written down;
 	// consul only. Default redis. Restart.
 	Service string `toml:"service" reload:"restart"`
-	// StateFile names a file that keeps the last good topology for a start without Consul; consul only. Default
+	// StateFile names a file that keeps the last good topology for a start without Consul or codis-dashboard; consul and codis. Default
 	// none. Config.Beside finds it. Restart.
 	StateFile string `toml:"state_file,omitempty" reload:"restart"`
-	// MaxStateAge is how old what StateFile keeps may be to start from it; consul only. Default 24h. Restart.
+	// MaxStateAge is how old what StateFile keeps may be to start from it; consul and codis. Default 24h. Restart.
 	MaxStateAge Duration `toml:"max_state_age" reload:"restart" min:"1s" max:"8760h"`
 	// RequireConsul makes a start wait for Consul; consul only. Default false. Restart.
 	RequireConsul bool `toml:"require_consul" reload:"restart"`

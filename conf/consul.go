@@ -205,8 +205,10 @@ func checkNoConsul(r *report, path string, p *Pool) {
 	at := path + ".discovery."
 	noEffect(r, at+"root", d.Root != "", kind, "consul")
 	noEffect(r, at+"service", d.Service != def.Service, kind, "consul")
-	noEffect(r, at+"state_file", d.StateFile != "", kind, "consul")
-	noEffect(r, at+"max_state_age", d.MaxStateAge != def.MaxStateAge, kind, "consul")
+	if p.Discovery.Kind != DiscoverCodis {
+		noEffect(r, at+"state_file", d.StateFile != "", kind, "consul")
+		noEffect(r, at+"max_state_age", d.MaxStateAge != def.MaxStateAge, kind, "consul")
+	}
 	noEffect(r, at+"require_consul", d.RequireConsul, kind, "consul")
 	noEffect(r, at+"flap", d.Flap != def.Flap, kind, "consul")
 }

@@ -38,11 +38,11 @@ func closeAll(listeners []net.Listener) {
 }
 
 // codisConfig connects a pool with the API that its dashboard sees.
-func (in *instance) codisConfig(p *conf.Pool, pool *proxy.Pool) codis.Config {
+func (in *instance) codisConfig(p *conf.Pool, pool *proxy.Pool, cfg *conf.Config) codis.Config {
 	return codis.Config{
 		Product: p.Discovery.Product, Auth: p.Discovery.ProductAuth.Reveal(), ProxyAddr: advertised(p), Slots: p.Slots,
 		Version: version, Counters: in.codisCounters, AwaitAnswered: pool.AwaitAnswered, AwaitBackground: pool.AwaitBackground, BeginMove: pool.BeginMove,
-		Log:      in.log,
+		StateFile: cfg.Beside(p.Discovery.StateFile), MaxStateAge: p.Discovery.MaxStateAge.Std(), Log: in.log,
 		Shutdown: func() { in.endOnce.Do(func() { close(in.end) }) },
 	}
 }

@@ -184,7 +184,7 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 		s.cluster = cluster.New(clusterConfig(p, settings.Backend.Name, in.log))
 		src = s.cluster
 	case conf.DiscoverCodis:
-		s.codis = codis.New(in.codisConfig(p, s.pool), codisAPI)
+		s.codis = codis.New(in.codisConfig(p, s.pool, cfg), codisAPI)
 		src = s.codis
 	case conf.DiscoverConsul:
 		c, err := in.newConsul(p, cfg, s.pool, id)

@@ -54,6 +54,7 @@ func (s *Source) handler(ctx context.Context) http.Handler {
 			if err := s.authorize(r.PathValue("xauth")); err != nil {
 				return nil, err
 			}
+			s.called()
 			return f(r)
 		})
 	}

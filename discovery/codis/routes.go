@@ -24,6 +24,9 @@ func newRoutes(n int) routes {
 	return r
 }
 
+// filledIn reports whether the dashboard has filled anything in.
+func (r routes) filledIn() bool { return len(r.named) > 0 }
+
 // filled takes slots that the dashboard fills in; those that are not listed stay as they are.
 func (r routes) filled(slots []Slot) (routes, error) {
 	next := routes{slots: slices.Clone(r.slots), named: maps.Clone(r.named), masters: maps.Clone(r.masters)}

@@ -31,6 +31,10 @@ type Config struct {
 	Slots     int    // max_slot_num
 	Version   string
 
+	// StateFile keeps the token, and what the dashboard has filled in last, for a start while it is away; "": none.
+	StateFile string
+	// MaxStateAge is how long ago the dashboard may have called for the slots in the file to be used.
+	MaxStateAge time.Duration
 	// SentinelEvery is the time between two looks at the sentinels; 0 is 1 s.
 	SentinelEvery time.Duration
 	// Counters are asked for by every GET stats.
@@ -69,6 +73,8 @@ type Source struct {
 	xauth string
 
 	publishing chan discovery.Snapshot // to Run
+	file       saved                   // what the state file had at the start
+	saves      chan struct{}           // to writeStates; capacity 1
 	fills      sync.Mutex              // held while routes change; guards owing
 	owing      []string                // servers that a fill was not able to wait for
 
@@ -80,6 +86,9 @@ type Source struct {
 	sentinels []string
 	said      map[int]string // by group: the master that the sentinels named last
 	rates     sample
+	seen      time.Time // when the dashboard has called last, before this process too
+	savedAt   time.Time
+	saveErr   error // of the state file
 	err       error
 }
 
@@ -88,8 +97,18 @@ func New(cfg Config, ln net.Listener) *Source {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Source{cfg: cfg, ln: ln, publishing: make(chan discovery.Snapshot), routes: newRoutes(cfg.Slots)}
+	s := &Source{
+		cfg: cfg, ln: ln, publishing: make(chan discovery.Snapshot), saves: make(chan struct{}, 1), routes: newRoutes(cfg.Slots),
+	}
 	s.model = newModel(&cfg, ln.Addr().String())
+	if cfg.StateFile != "" {
+		file, err := readSaved(cfg.StateFile, cfg.Product, cfg.Slots)
+		if err != nil {
+			cfg.Log.Warn("starting without the state file", "err", err)
+		} else if file.Token != "" {
+			s.file, s.seen, s.model.Token = file, file.Seen, file.Token
+		}
+	}
 	s.xauth = XAuth(cfg.Product, cfg.Auth, s.model.Token)
 	s.err = errors.New("codis-dashboard has not filled in any slots yet: register the proxy with it, " +
 		"codis-admin --create-proxy -x " + s.model.AdminAddr)
@@ -109,6 +128,8 @@ func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) erro
 		}
 	})
 	work.Go(func() { s.watchSentinels(ctx) })
+	work.Go(func() { s.writeStates(ctx) })
+	work.Go(func() { s.useFile(ctx) })
 	for {
 		select {
 		case snap := <-s.publishing:
@@ -279,4 +300,5 @@ func (s *Source) keep(r routes, serving bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.routes, s.serving = r, serving
+	s.saveSoon()
 }
