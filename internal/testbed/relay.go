@@ -21,11 +21,12 @@ const (
 // Relay stands in front of a server and makes the way to it slow, silent or broken. For the link of a replica, which
 // dials its master: the replica follows the relay, and what its master sends it is FromTarget. Safe for concurrent use.
 type Relay struct {
-	target   string
 	listener net.Listener
 	running  sync.WaitGroup
 
 	mu      sync.Mutex
+	targets []string // each takes every len(targets)th connection
+	next    int
 	delay   [directions]time.Duration
 	stalled [directions]bool
 	changed chan struct{} // Closed, and replaced, when one of the above changes.
@@ -61,11 +62,17 @@ const chunks = 1024
 // StartRelay starts a relay to the server at target, host:port, and ends it with the test.
 func StartRelay(t TB, target string) *Relay {
 	t.Helper()
-	listener, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", "0"))
+	return StartRelayAt(t, net.JoinHostPort("127.0.0.1", "0"), target)
+}
+
+// StartRelayAt is StartRelay at an address of this machine.
+func StartRelayAt(t TB, addr, target string) *Relay {
+	t.Helper()
+	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
-	r := &Relay{target: target, listener: listener, changed: make(chan struct{}), conns: map[*relayed]bool{}}
+	r := &Relay{targets: []string{target}, listener: listener, changed: make(chan struct{}), conns: map[*relayed]bool{}}
 	r.running.Go(r.accept)
 	t.Cleanup(r.close)
 	return r
@@ -73,6 +80,30 @@ func StartRelay(t TB, target string) *Relay {
 
 // Addr is the host:port that leads to the target.
 func (r *Relay) Addr() string { return r.listener.Addr().String() }
+
+// SetTargets makes new connections lead to these servers, host:port, in turn, as with a name that has several addresses or a
+// balancer. Those that are open stay where they are.
+func (r *Relay) SetTargets(targets ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.targets, r.next = targets, 0
+}
+
+// Next is how many connections there were since SetTargets.
+func (r *Relay) Next() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.next
+}
+
+// target is where the next connection leads to.
+func (r *Relay) target() string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	target := r.targets[r.next%len(r.targets)]
+	r.next++
+	return target
+}
 
 // SetDelay makes every chunk of these directions, or of both, take d longer. What is on its way is measured anew, from
 // when it came; its order stays.
@@ -134,7 +165,7 @@ func (r *Relay) accept() {
 
 // serve relays one connection until it ends.
 func (r *Relay) serve(client net.Conn) {
-	server, err := net.DialTimeout("tcp", r.target, controlTimeout)
+	server, err := net.DialTimeout("tcp", r.target(), controlTimeout)
 	if err != nil {
 		_ = client.Close()
 		return

@@ -21,13 +21,14 @@ pika_git_sha:0
 pika_build_compile_date: local
 os:Linux x86_64
 arch_bits:64
-process_id:1
+process_id:%d
 tcp_port:%d
 thread_num:1
 sync_thread_num:6
-uptime_in_seconds:8
+uptime_in_seconds:%d
 uptime_in_days:1
 server_id:1
+run_id:%s
 `
 
 const pikaDataInfo = `db_size:432702
@@ -91,7 +92,7 @@ func (p *pika) info(_ context.Context, c *client, args []string) error {
 		heading, repl = "Replication(SLAVE)", pikaSlaveInfo
 	}
 	writeInfo(c, []section{
-		{"server", "Server", fmt.Sprintf(pikaServerInfo, version, p.s.Port())},
+		{"server", "Server", fmt.Sprintf(pikaServerInfo, version, p.s.life.PID(), p.s.Port(), p.s.life.Uptime(), p.s.life.RunID())},
 		{"data", "Data", pikaDataInfo},
 		{"clients", "Clients", "connected_clients:1\n"},
 		{"stats", "Stats", fmt.Sprintf(pikaStatsInfo, p.mover.infoLine())},
@@ -108,10 +109,10 @@ redis_git_dirty:0
 redis_mode:standalone
 os:Linux x86_64
 arch_bits:64
-process_id:1
-run_id:0000000000000000000000000000000000000000
+process_id:%d
+run_id:%s
 tcp_port:%d
-uptime_in_seconds:8
+uptime_in_seconds:%d
 uptime_in_days:0
 `
 
@@ -156,7 +157,7 @@ func (k *codis) info(_ context.Context, c *client, args []string) error {
 		}
 	}
 	writeInfo(c, []section{
-		{"server", "Server", fmt.Sprintf(codisServerInfo, k.s.Port())},
+		{"server", "Server", fmt.Sprintf(codisServerInfo, k.s.life.PID(), k.s.life.RunID(), k.s.Port(), k.s.life.Uptime())},
 		{"clients", "Clients", "connected_clients:1\nblocked_clients:0\n"},
 		{"memory", "Memory", codisMemoryInfo},
 		{"persistence", "Persistence", "loading:0\nrdb_changes_since_last_save:0\n"},

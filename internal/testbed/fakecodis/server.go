@@ -77,6 +77,7 @@ type Server struct {
 	turns chan struct{} // Has room for as many commands as run at once.
 	names commandTable
 	host  *fake.Host
+	life  fake.Life
 
 	password atomic.Pointer[string] // Written by RequireAuth, read by every command.
 
@@ -156,6 +157,8 @@ func (s *Server) begin() error {
 	if s.codis != nil {
 		s.codis.forget()
 	}
+	s.life.Kept = s.pika != nil // Pika writes it into its configuration.
+	s.life.Begin()
 	if s.pika != nil {
 		s.pika.forget()
 		open = func() error { return s.pika.repl.start(s.host.Begin) }

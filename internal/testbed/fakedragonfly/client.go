@@ -156,7 +156,7 @@ func (s *Server) info(args []string) string {
 	}
 	o := s.slots.Load()
 	sections := []struct{ name, text string }{
-		{"server", "# Server\r\nredis_version:7.4.0\r\ndragonfly_version:df-dev\r\n"},
+		{"server", fmt.Sprintf("# Server\r\nredis_version:7.4.0\r\ndragonfly_version:df-dev\r\ntcp_port:%d\r\nuptime_in_seconds:%d\r\n", s.Port(), s.life.Uptime())},
 		{"replication", s.repl.info(o != nil && o.replica)},
 		{"cluster", "# Cluster\r\ncluster_enabled:1\r\n"},
 	}

@@ -87,6 +87,7 @@ type Server struct {
 
 	opts Options
 	host *fake.Host
+	life fake.Life
 	data *fake.Data
 	repl replication
 
@@ -194,6 +195,7 @@ func (s *Server) Restart() error {
 
 // begin starts a life.
 func (s *Server) begin() error {
+	s.life.Begin()
 	s.repl.forget()
 	if err := s.host.Begin(); err != nil {
 		return err
