@@ -91,6 +91,8 @@ type Conn struct {
 	Unblocking int
 	// Transacts says that the node has shown on this Conn that it knows MULTI.
 	Transacts bool
+	// Retiring is the loop's mark that another Conn takes its place as soon as nothing is in flight, see Succeed.
+	Retiring bool
 	// Feed is not nil on a connection that subscribes to channels, from before it is dialled.
 	Feed Feed
 
@@ -112,6 +114,9 @@ type Conn struct {
 	peer         peer   // what the greeting has shown
 	reads        uint64 // counted and not published yet
 	underway     *Dial  // nil unless a dial is under way
+	behind       *Conn  // the one whose place it takes, nil once that is closed
+	patience     int64  // how long it may be a stray, if more than usual
+	jitter       float64
 	dials        *Dials // its own, or those of all that are dedicated, see Dedicate
 
 	echo      echoCheck
@@ -318,6 +323,7 @@ func (c *Conn) leave(err error) {
 	up := c.state == stateUp
 	if up {
 		c.Node.conns.Add(-1)
+		c.Node.counted(c.peer.process, -1)
 		c.part(err)
 	}
 	c.Node.users.Add(-1)

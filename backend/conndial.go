@@ -3,6 +3,7 @@ package backend
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 
 	"github.com/panjf2000/gnet/v2"
 
@@ -73,9 +74,10 @@ var errLostDial = errors.New("the connection was lost while it was taken over")
 // UnderWay is the dial that the Conn waits for, nil when there is none.
 func (c *Conn) UnderWay() *Dial { return c.underway }
 
-// dial connects in a goroutine of its own. It does nothing while another dial is under way or the Conn has a socket.
+// dial connects in a goroutine of its own. It does nothing while another dial is under way or the Conn has a socket, or has
+// to wait for the one whose place it takes.
 func (c *Conn) dial() {
-	if c.underway != nil || c.gc != nil {
+	if c.underway != nil || c.gc != nil || c.held() {
 		return
 	}
 	d := &Dial{conn: c, began: clock.Now()}
@@ -89,7 +91,7 @@ func (c *Conn) dial() {
 // connectAndEnroll returns when OnOpen was called, or will not be.
 func (d *Dial) connectAndEnroll() error {
 	c := d.conn
-	nc, err := c.Node.connect(c.Node.ctx, purpose{proto: c.Proto, db: c.DB, replica: c.Replica}, &d.peer)
+	nc, err := c.Node.connect(c.Node.ctx, purpose{proto: c.Proto, db: c.DB, replica: c.Replica, data: true}, &d.peer)
 	if err != nil {
 		return err
 	}
@@ -124,7 +126,9 @@ func (d *Dial) Opened(gc gnet.Conn, now int64) *Conn {
 	c.dials.succeeded(d.began)
 	c.gc, c.state, c.lastReply, c.openedAt = gc, stateUp, now, now
 	c.peer, c.ServerID, c.echo.on = d.peer, d.peer.id, d.peer.echoes
+	c.jitter = rand.Float64()
 	c.Node.conns.Add(1)
+	c.Node.counted(c.peer.process, 1)
 	c.Node.Report(nil)
 	if c.Feed != nil {
 		c.Feed.Up(c)

@@ -22,17 +22,23 @@ var (
 type Control struct {
 	node *Node
 	conn *control.Conn
+	peer peer
 }
 
 // OpenControl connects, to a replica that keys are to be read from with replica set. limits are for each answer. It blocks up
 // to Options.DialTimeout.
 func (n *Node) OpenControl(ctx context.Context, replica bool, limits control.Limits) (*Control, error) {
-	nc, err := n.connect(ctx, purpose{proto: 2, replica: replica}, nil)
+	c := &Control{node: n}
+	nc, err := n.connect(ctx, purpose{proto: 2, replica: replica}, &c.peer)
 	if err != nil {
 		return nil, err
 	}
-	return &Control{node: n, conn: control.New(nc, n.Addr, limits)}, nil
+	c.conn = control.New(nc, n.Addr, limits)
+	return c, nil
 }
+
+// Process is the number of the process that it has reached, see Node.Probed; 0 when that is not known.
+func (c *Control) Process() uint64 { return c.peer.process }
 
 // Do sends commands together and returns their replies, which together have to be within the limits. It blocks up to
 // Options.DialTimeout; after an error the Control is of no use any more.

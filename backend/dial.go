@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"net"
 	"strconv"
@@ -24,18 +25,21 @@ var ErrNoRESP3 = fmt.Errorf("%w: the server does not speak RESP3", ErrGreeting)
 type purpose struct {
 	proto, db int
 	replica   bool // for reads from a replica
+	data      bool // for requests of clients
 }
 
 // peer is what the greeting of a connection has shown of its other end.
 type peer struct {
-	id     int64  // what the server calls the connection, see CLIENT ID; 0 when it does not say
-	local  string // our address, as the server sees it unless something translates addresses
-	name   string // what the server was told to call it, see CLIENT SETNAME
-	echoes bool   // it answers ECHO
+	process uint64 // the number of the process that it is, see identity; 0 when it can't tell
+	unique  bool   // no other process says the same of itself
+	id      int64  // what the server calls the connection, see CLIENT ID; 0 when it does not say
+	local   string // our address, as the server sees it unless something translates addresses
+	name    string // what the server was told to call it, see CLIENT SETNAME
+	echoes  bool   // it answers ECHO
 }
 
-// connect dials the node and greets it: HELLO 3 or AUTH, SELECT, READONLY, CLIENT SETNAME; then it asks for what goes into
-// to, if that is not nil. It blocks up to Options.DialTimeout; never call it on a loop.
+// connect dials the node, whose name it looks up each time, and greets it: HELLO 3 or AUTH, SELECT, READONLY, CLIENT SETNAME;
+// then it asks for what goes into to. It blocks up to Options.DialTimeout; never call it on a loop.
 func (n *Node) connect(ctx context.Context, use purpose, to *peer) (net.Conn, error) {
 	opts := n.Options()
 	ctx, cancel := context.WithTimeout(ctx, opts.DialTimeout)
@@ -48,9 +52,13 @@ func (n *Node) connect(ctx context.Context, use purpose, to *peer) (net.Conn, er
 		return nil, err
 	}
 	c := control.New(nc, n.Addr, greetingLimits)
-	if err := greet(ctx, c, opts, n.connectionName(), use, to); err != nil {
+	info, err := greet(ctx, c, opts, n.connectionName(), use, to)
+	if err != nil {
 		c.Close()
 		return nil, fmt.Errorf("dial %w", err)
+	}
+	if who, told := identityOf(info, nc); told {
+		to.process, to.unique = n.processes.number(who), who.unique
 	}
 	if err := setUserTimeout(nc, opts.UserTimeout); err != nil {
 		c.Close()
@@ -59,9 +67,7 @@ func (n *Node) connect(ctx context.Context, use purpose, to *peer) (net.Conn, er
 	if nc, err = c.Release(); err != nil {
 		return nil, fmt.Errorf("dial %w", err)
 	}
-	if to != nil {
-		to.local = nc.LocalAddr().String()
-	}
+	to.local = nc.LocalAddr().String()
 	return nc, nil
 }
 
@@ -74,8 +80,9 @@ func (n *Node) connectionName() string {
 	return name + "#" + strconv.FormatUint(n.named.Add(1), 10)
 }
 
-// greet sends one command at a time, but for those at the end that can't fail. Its errors begin with the address.
-func greet(ctx context.Context, c *control.Conn, opts *Options, name string, use purpose, to *peer) error {
+// greet sends one command at a time, but for those at the end that can't fail, and returns what the server says of itself. Its
+// errors begin with the address.
+func greet(ctx context.Context, c *control.Conn, opts *Options, name string, use purpose, to *peer) (info control.Value, err error) {
 	g := greeter{ctx: ctx, conn: c}
 	proto, db := use.proto, use.db
 	var hello control.Value
@@ -94,7 +101,7 @@ func greet(ctx context.Context, c *control.Conn, opts *Options, name string, use
 		g.must("AUTH", opts.Password)
 	}
 	if fields, _ := hello.Fields(); proto == 3 && (isNoRESP3(g.err) || g.err == nil && !saysRESP3(fields)) {
-		return fmt.Errorf("%s: %w", c.Addr(), ErrNoRESP3)
+		return info, fmt.Errorf("%s: %w", c.Addr(), ErrNoRESP3)
 	}
 	if db != 0 {
 		g.must("SELECT", strconv.Itoa(db))
@@ -107,25 +114,30 @@ func greet(ctx context.Context, c *control.Conn, opts *Options, name string, use
 		last = append(last, []string{"CLIENT", "SETNAME", name})
 	}
 	number := rand.Uint64()
-	if to != nil {
+	last = append(last, []string{"INFO", "server"})
+	if use.data {
 		last = append(last, []string{"CLIENT", "ID"}, []string{"ECHO", echoNumber(number)})
 	}
 	replies := g.all(last)
-	if g.err != nil || to == nil {
-		return g.err
+	if g.err != nil {
+		return info, g.err
 	}
 	to.name = name
+	if !use.data {
+		return replies[len(replies)-1], nil
+	}
+	info = replies[len(replies)-3]
 	if id := replies[len(replies)-2]; id.Kind == control.Integer {
 		to.id, _ = strconv.ParseInt(id.Text, 10, 64)
 	}
 	echo := replies[len(replies)-1]
 	if echo.Kind == control.Error {
-		return nil
+		return info, nil
 	}
 	if to.echoes = echo.Text == echoNumber(number); !to.echoes {
-		return fmt.Errorf("%s: %w: ECHO: %w", c.Addr(), ErrGreeting, errShifted)
+		return info, fmt.Errorf("%s: %w: ECHO: %w", c.Addr(), ErrGreeting, errShifted)
 	}
-	return nil
+	return info, nil
 }
 
 // greeter stops at the first error.
@@ -155,7 +167,8 @@ func (g *greeter) may(args ...string) (reply control.Value) {
 // all runs commands whose error replies do not matter, at once.
 func (g *greeter) all(commands [][]string) (replies []control.Value) {
 	if g.err == nil && len(commands) > 0 {
-		if replies, g.err = g.conn.Pipe(g.ctx, commands...); g.err != nil {
+		replies, g.err = g.conn.Pipe(g.ctx, commands...)
+		if errors.Is(g.err, io.EOF) || errors.As(g.err, new(net.Error)) || errors.As(g.err, new(syscall.Errno)) {
 			g.err = fmt.Errorf("%s: %w", g.conn.Addr(), errors.Unwrap(g.err)) // Which command says nothing: the connection ended.
 		}
 	}

@@ -227,23 +227,26 @@ func greetWith(opts Options, proto, db int, replies ...string) (commands []strin
 		defer close(done)
 		defer theirs.Close()
 		buf := make([]byte, 4096)
-		for _, reply := range replies {
+		for len(replies) > 0 {
 			n, err := theirs.Read(buf)
 			if err != nil {
 				return
 			}
-			fields := strings.Split(string(buf[:n]), "\r\n")
-			var args []string
-			for i := 2; i < len(fields); i += 2 {
-				args = append(args, fields[i])
-			}
-			commands = append(commands, strings.Join(args, " "))
-			for _, b := range []byte(reply) { // In the smallest pieces.
-				_, _ = theirs.Write([]byte{b})
+			for _, request := range strings.Split(string(buf[:n]), "*")[1:] {
+				fields := strings.Split(request, "\r\n")
+				var args []string
+				for i := 2; i < len(fields); i += 2 {
+					args = append(args, fields[i])
+				}
+				commands = append(commands, strings.Join(args, " "))
+				for _, b := range []byte(replies[0]) { // In the smallest pieces.
+					_, _ = theirs.Write([]byte{b})
+				}
+				replies = replies[1:]
 			}
 		}
 	}()
-	err = greet(context.Background(), control.New(ours, "test:1", greetingLimits), &opts, opts.Name, purpose{proto: proto, db: db}, nil)
+	_, err = greet(context.Background(), control.New(ours, "test:1", greetingLimits), &opts, opts.Name, purpose{proto: proto, db: db}, new(peer))
 	_ = ours.Close()
 	<-done
 	return commands, err
@@ -254,6 +257,8 @@ func TestGreeting(t *testing.T) {
 	hello := "%1\r\n$5\r\nproto\r\n:3\r\n"
 	f := func(user, password, name string, proto, db int, want []string, replies ...string) {
 		t.Helper()
+		replies = append(replies, "$2\r\n\r\n\r\n")
+		want = append(want, "INFO server")
 		commands, err := greetWith(Options{User: user, Password: password, Name: name}, proto, db, replies...)
 		if err != nil || !slices.Equal(commands, want) {
 			t.Errorf("%q, %v; want %q", commands, err, want)
@@ -295,7 +300,7 @@ func TestConnectGivesUp(t *testing.T) {
 	opts := testOptions()
 	opts.Name, opts.DialTimeout = "me", 20*time.Millisecond
 	n := NewNode(0, hole.Addr().String(), &opts)
-	if _, err := n.connect(t.Context(), purpose{proto: 2}, nil); err == nil || !strings.Contains(err.Error(), "no answer in time") {
+	if _, err := n.connect(t.Context(), purpose{proto: 2}, new(peer)); err == nil || !strings.Contains(err.Error(), "no answer in time") {
 		t.Errorf("connect: %v", err)
 	}
 	opts.DialTimeout = testWait

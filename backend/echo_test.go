@@ -121,15 +121,18 @@ func TestGreetingLearnsThePeer(t *testing.T) {
 			defer close(done)
 			defer theirs.Close()
 			buf := make([]byte, 4096)
-			size, _ := theirs.Read(buf) // CLIENT ID and ECHO.
+			size, _ := theirs.Read(buf) // INFO server, CLIENT ID and ECHO.
 			if echo == "" {
 				_, echo, _ = strings.Cut(string(buf[:size]), "ECHO\r\n")
 			}
-			_, _ = io.WriteString(theirs, id+echo)
+			_, _ = io.WriteString(theirs, "$13\r\nrun_id:12ab\r\n\r\n"+id+echo)
 		}()
 		var got peer
 		c := control.New(ours, "test:1", greetingLimits)
-		err := greet(t.Context(), c, n.Options(), "", purpose{proto: 2}, &got)
+		info, err := greet(t.Context(), c, n.Options(), "", purpose{proto: 2, data: true}, &got)
+		if err == nil && info.Text != "run_id:12ab\r\n" {
+			t.Errorf("INFO server: %q", info.Text)
+		}
 		if _, left := c.Release(); err == nil {
 			err = left
 		}

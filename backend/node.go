@@ -25,6 +25,7 @@ type Node struct {
 
 	trouble func(addr string)
 	observe func(Observation)
+	move    func()
 	kicked  chan struct{} // capacity 1: that a probe is wanted
 	opts    atomic.Pointer[Options]
 	ctx     context.Context // ends when the Node is retired
@@ -33,6 +34,11 @@ type Node struct {
 	breaker atomic.Pointer[breaker]
 
 	halfOpens halfOpens
+	processes processes
+	probed    atomic.Uint64 // see Probed; written with processes.mu held, as is settled
+	settled   atomic.Uint64 // see Process
+	lookedAt  atomic.Int64  // clock.Now of the last LookAgain that did something
+	lookAgain atomic.Bool   // the probe shall dial anew
 	named     atomic.Uint64 // connections that were given a name
 
 	failing    atomic.Bool  // an event since the last success was a failure
@@ -115,6 +121,10 @@ func (n *Node) OnFailure(f func(addr string)) { n.trouble = f }
 // OnProbe makes the Node call f with the outcome of every probe, from its own goroutine. It must be called before the
 // Node is used.
 func (n *Node) OnProbe(f func(Observation)) { n.observe = f }
+
+// OnMove makes the Node call f when its address leads to another process than before, from the goroutine of the probe; f must
+// not block. It must be called before the Node is used.
+func (n *Node) OnMove(f func()) { n.move = f }
 
 // SetHeartbeat makes probes write or read heartbeats; nil makes them stop.
 func (n *Node) SetHeartbeat(h *Heartbeat) { n.heartbeat.Store(h) }

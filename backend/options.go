@@ -17,6 +17,8 @@ type Options struct {
 	ReconnectMax   time.Duration
 	ProbeInterval  time.Duration // between two health probes of a node
 
+	MaxConnectionAge time.Duration // at which a connection with nothing in flight is replaced, more or less; 0 is never
+
 	BreakerFailures int           // consecutive failures that open the breaker
 	BreakerOpen     time.Duration // how long it stays open before a probe may close it
 

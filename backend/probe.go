@@ -3,6 +3,7 @@ package backend
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"strconv"
 	"strings"
@@ -17,7 +18,8 @@ type Observation struct {
 	Asked, Answered int64         // clock.Now before the questions left, and when the answers had come
 	Version         string        // see Status
 	IP              string        // of the server, as far as the connection tells
-	Life            uint64        // of the connection: answers with the same Life come from one process
+	Life            uint64        // answers with the same Life come from one process
+	Process         uint64        // the number of that process, see Node.Probed; 0 when it can't tell
 	Info            control.Value // the reply to INFO replication; an error on servers without it
 	Loading         bool          // the server loads its data
 	Heartbeat       int64         // clock.Now of the oldest of the newest heartbeats found, 0 if one is missing
@@ -96,6 +98,9 @@ type probe struct {
 	node    *Node
 	control *Control // nil while there is none
 	life    uint64
+	process uint64 // that was reached last
+	opened  int64  // clock.Now when control was opened
+	jitter  float64
 	status  Status
 }
 
@@ -103,14 +108,24 @@ type probe struct {
 func (p *probe) once(ctx context.Context) Observation {
 	o := Observation{Asked: clock.Now()}
 	o.Err = p.ask(ctx, &o)
-	o.Answered, o.Life = clock.Now(), p.life
+	o.Answered, o.Life, o.Process = clock.Now(), p.life, p.process
 	if o.Err != nil {
 		p.close()
 	}
 	return o
 }
 
+// renew dials anew, because somebody asks for it, the server could not tell who it is or the connection is old. The one that there is goes on if that fails.
+func (p *probe) renew(ctx context.Context) {
+	asked, age := p.node.lookAgain.Swap(false), p.node.Options().MaxConnectionAge
+	if p.control != nil && (asked || p.process == 0 || age > 0 && clock.Now()-p.opened > jittered(age, p.jitter)) {
+		p.opened = clock.Now() // Also if it fails: it is tried again at that age.
+		_ = p.open(ctx)
+	}
+}
+
 func (p *probe) ask(ctx context.Context, o *Observation) error {
+	p.renew(ctx)
 	if p.control == nil {
 		if err := p.open(ctx); err != nil {
 			return err
@@ -143,6 +158,9 @@ func (p *probe) ask(ctx context.Context, o *Observation) error {
 	case strings.HasPrefix(role, "master"):
 		p.status.Role = "master"
 	case role == "slave", role == "replica":
+		if p.status.Role == "master" {
+			p.node.LookAgain(lookSoon) // Whoever has made it a replica may have moved its name.
+		}
 		p.status.Role = "replica"
 	}
 	if beat != nil && !beat.Write {
@@ -182,14 +200,31 @@ func oldestHeartbeat(replies []control.Value) int64 {
 	return oldest
 }
 
-// open connects and learns what the server is.
+// lookSoon is the least time between two looks at a name while requests wait for what it leads to.
+const lookSoon = int64(250 * time.Millisecond)
+
+// open connects, learns what the server is and leaves the connection that there was. Where that one was whole, and both
+// lead to one process without a doubt, Life goes on.
 func (p *probe) open(ctx context.Context) error {
-	var err error
-	if p.control, err = p.node.OpenControl(ctx, false, probeLimits); err != nil {
+	c, err := p.node.OpenControl(ctx, false, probeLimits)
+	if err != nil {
 		return err
 	}
-	p.life++
-	replies, err := p.control.Do(ctx, []string{"HELLO", "3"})
+	if err := p.learn(ctx, c); err != nil {
+		c.Close()
+		return err
+	}
+	if p.control == nil || c.peer.process == 0 || c.peer.process != p.process || !c.peer.unique {
+		p.life++
+	}
+	p.close()
+	p.control, p.process, p.opened, p.jitter = c, c.peer.process, clock.Now(), rand.Float64()
+	return nil
+}
+
+// learn asks what the server is.
+func (p *probe) learn(ctx context.Context, c *Control) error {
+	replies, err := c.Do(ctx, []string{"HELLO", "3"})
 	if err != nil {
 		return err
 	}
@@ -204,7 +239,7 @@ func (p *probe) open(ctx context.Context) error {
 			return nil
 		}
 	}
-	if replies, err = p.control.Do(ctx, []string{"INFO"}); err != nil {
+	if replies, err = c.Do(ctx, []string{"INFO"}); err != nil {
 		return err
 	}
 	if p.status.Version = infoField(replies[0].Text, "redis_version"); p.status.Version == "" {
@@ -244,10 +279,15 @@ func (p *probe) publish(err error) {
 	p.status.Err = ""
 	if err != nil {
 		p.status.Err = err.Error()
-	} else {
-		p.node.answeredAt.Store(clock.Now())
+		p.node.setStatus(p.status)
+		return
 	}
+	moved := p.node.setProbed(p.process)
+	p.node.answeredAt.Store(clock.Now())
 	p.node.setStatus(p.status)
+	if moved && p.node.move != nil {
+		p.node.move()
+	}
 }
 
 func (p *probe) close() {

@@ -190,6 +190,7 @@ func (d *detour) obey(v dialect.Verdict, r backend.Reply) bool {
 		if v.Kind == dialect.NoMaster {
 			cause = HoldNoMaster
 			c.pool.trouble(r.Conn.Node.Addr)
+			r.Conn.Node.LookAgain(lookGap)
 		}
 		d.addr, d.ask = "", false
 		return d.wait(cause, answeredWith(r), false)

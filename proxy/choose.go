@@ -5,6 +5,7 @@ import (
 
 	"sluice/backend"
 	"sluice/router"
+	"sluice/router/lag"
 )
 
 // need is what a read asks of the node that serves it.
@@ -73,45 +74,55 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 		}
 		return l.link(s.node, c.proto, c.db)
 	}
-	caughtUpTo, asked, fit := c.fitProof(s, n)
-	if !fit {
+	p := c.fitProof(s, n)
+	if p == nil {
 		return nil
 	}
 	b := l.replicaLink(s.node, c.proto, c.db)
-	if c.reads.Consistency == Monotonic && !c.recent.mayGoOnAt(n.buckets, b, caughtUpTo) {
+	if c.reads.Consistency == Monotonic && !c.recent.mayGoOnAt(n.buckets, b, p.CaughtUpTo) {
 		return nil
 	}
 	if !b.Up() {
 		b.Connect()
 		return nil
 	}
-	if b.OpenedAt() > asked {
-		return nil // It may lead to a process that has given no evidence yet.
+	if !counts(p, b) {
+		return nil
 	}
 	return b
 }
 
-// fitProof reports whether the proof of a replica is good enough for a read: up to when it is caught up, and when that
-// was asked.
-func (c *client) fitProof(s *reader, n need) (caughtUpTo, asked int64, fit bool) {
+// counts reports whether a proof is about the process that a connection leads to. One that is younger may lead to a process that
+// has given no evidence yet, where servers don't tell who they are.
+func counts(p *lag.Proof, b *backend.Conn) bool {
+	return b.Process() == p.Process && b.OpenedAt() <= p.Asked
+}
+
+// fitProof is the proof of a replica if it is good enough for a read, else nil. It was compared with one process at the
+// master's address: while connections there lead to others too, what is written through those is not in it.
+func (c *client) fitProof(s *reader, n need) *lag.Proof {
 	now, p := c.loop.now, s.node.Proof()
 	if p == nil || now > p.ValidUntil || c.reads.MaxBehind > 0 && p.Behind > c.reads.MaxBehind && !p.Orphan {
-		return 0, 0, false
+		return nil
+	}
+	if s.master.Process() != p.Master {
+		return nil
 	}
 	switch {
 	case p.CaughtUpTo == 0:
 		// Nothing is proven about time: it will do for those who ask for nothing, once a slot has rested.
 		if c.reads.Consistency != Eventual || now-n.since < restTime {
-			return 0, 0, false
+			return nil
 		}
 	case now-p.CaughtUpTo > int64(c.reads.MaxLag) && !p.Orphan || p.CaughtUpTo < n.since:
-		return 0, 0, false
+		return nil
 	}
-	return p.CaughtUpTo, p.Asked, true
+	return p
 }
 
 // readerOnItsWay reports whether a replica is fit for a read that no other node may serve, and only the connection to
-// it is too young: it is being made, or no evidence was asked for since. A first read of a client may come so early.
+// it is not: it is being made, no evidence was asked for since, or it leads to another process and will be replaced. A first
+// read of a client may come so early.
 func (c *client) readerOnItsWay(v *view, g *router.Group, n need) bool {
 	if c.reads.Policy != ReadReplica {
 		return false
@@ -122,11 +133,11 @@ func (c *client) readerOnItsWay(v *view, g *router.Group, n need) bool {
 		if !s.replica || !s.node.Available() {
 			continue
 		}
-		_, asked, fit := c.fitProof(s, n)
-		if !fit {
+		p := c.fitProof(s, n)
+		if p == nil {
 			continue
 		}
-		if b := c.loop.replicaLink(s.node, c.proto, c.db); !b.Up() || b.OpenedAt() > asked {
+		if b := c.loop.replicaLink(s.node, c.proto, c.db); !b.Up() || !counts(p, b) {
 			s.node.KickSpaced(c.loop.now, int64(s.node.Options().ProbeInterval/evidencePace))
 			return true
 		}

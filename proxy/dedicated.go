@@ -78,7 +78,7 @@ func (l *loop) giveBack(b *backend.Conn, clean bool) {
 		return
 	}
 	d := l.dedicated[b.Node]
-	if !clean || d == nil {
+	if !clean || d == nil || b.Stray() {
 		l.closeBackend(b, errClosed)
 		return
 	}
@@ -119,7 +119,7 @@ func (l *loop) tickDedicated() pace {
 func (l *loop) trimDedicated() {
 	for node, d := range l.dedicated {
 		for _, f := range slices.Clone(d.free) {
-			if l.now-f.since > freeTime || !node.Wanted() {
+			if l.now-f.since > freeTime || !node.Wanted() || f.conn.Stray() || f.conn.Outlived(l.now) {
 				l.closeBackend(f.conn, errClosed)
 			}
 		}

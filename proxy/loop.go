@@ -290,18 +290,27 @@ func (l *loop) connTo(node *backend.Node, proto, db int, replica, aside bool) *b
 	for node.ID >= len(l.links) {
 		l.links = append(l.links, nil)
 	}
-	for i, b := range l.links[node.ID] {
-		if b.Node != node || b.Proto != proto || b.DB != db || b.Replica != replica || b.Aside != aside {
-			continue
-		}
-		if !b.Closed() {
+	var old *backend.Conn // that is to be replaced
+	closed := false
+	for _, b := range l.links[node.ID] {
+		switch {
+		case b.Closed():
+			closed = true
+		case b.Node != node || b.Proto != proto || b.DB != db || b.Replica != replica || b.Aside != aside:
+		case b.Retiring:
+			old = b
+		default:
 			return b
 		}
-		l.links[node.ID] = slices.Delete(l.links[node.ID], i, i+1)
-		break
+	}
+	if closed {
+		l.links[node.ID] = slices.DeleteFunc(l.links[node.ID], (*backend.Conn).Closed)
 	}
 	b := backend.NewConn(node, proto, db, l.el, l.pool, l)
 	b.Replica, b.Aside = replica, aside
+	if old != nil {
+		b.Succeed(old)
+	}
 	l.links[node.ID] = append(l.links[node.ID], b)
 	return b
 }
@@ -322,6 +331,9 @@ func (l *loop) backendTraffic(b *backend.Conn, buf []byte) error {
 	if b.Unsent() > 0 {
 		l.markBackend(b) // It has drained its socket.
 	}
+	if b.Retiring {
+		l.retire(b)
+	}
 	return nil
 }
 
@@ -338,12 +350,13 @@ func (l *loop) closeBackend(b *backend.Conn, err error) {
 func (l *loop) tick() {
 	wants := paceRest
 	for _, conns := range l.links {
-		for _, b := range conns {
+		for _, b := range slices.Clone(conns) { // Some of them are replaced.
 			if b.Closed() {
 				continue
 			}
 			l.tickBackend(b)
-			if b.Waiting() {
+			l.tickAge(b)
+			if b.Waiting() || b.Stray() {
 				wants = paceTimeouts
 			}
 		}

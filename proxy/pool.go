@@ -188,6 +188,9 @@ func (p *Pool) SetSettings(s PoolSettings) {
 	p.mu.Lock()
 	for _, n := range p.nodes {
 		n.SetOptions(&s.Backend)
+		if n.Named() {
+			n.LookAgain(0)
+		}
 	}
 	p.mu.Unlock()
 	p.viewMu.Lock()
@@ -256,6 +259,10 @@ func (p *Pool) node(addr string) *backend.Node {
 	opts := p.settings.Load().Backend
 	n := backend.NewNode(p.server.nodeIDs.take(), addr, &opts)
 	n.OnFailure(p.trouble)
+	n.OnMove(func() {
+		p.server.log.Info("an address leads to another process than before", "pool", p.Name, "backend", addr)
+		p.onLoops(func(l *loop, _ *Pool) { l.leaveStrays(n) })
+	})
 	if p.observe != nil {
 		n.OnProbe(func(o backend.Observation) { p.observe(addr, o) })
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -165,13 +166,26 @@ func startReads(t *testing.T, model router.Model, groups, replicas int, change .
 	return x
 }
 
+// masterOf is the master of a replica's group.
+func (x *readsTest) masterOf(n *readNode) *backend.Node {
+	for g, replicas := range x.r {
+		if slices.Contains(replicas, n) {
+			return x.node(x.m[g])
+		}
+	}
+	x.Fatalf("%s is no replica", n.name)
+	return nil
+}
+
 func (x *readsTest) node(n *readNode) *backend.Node { return x.p.pool.Node(n.addr()) }
 
 // prove says that n has everything up to now.
 func (x *readsTest) prove(nodes ...*readNode) {
 	for _, n := range nodes {
 		now := clock.Now()
-		x.node(n).SetProof(&lag.Proof{CaughtUpTo: now, Asked: now, ValidUntil: now + int64(time.Hour)})
+		x.node(n).SetProof(&lag.Proof{
+			CaughtUpTo: now, Asked: now, ValidUntil: now + int64(time.Hour), Process: x.node(n).Probed(), Master: x.masterOf(n).Process(),
+		})
 	}
 }
 
@@ -198,8 +212,8 @@ func (x *readsTest) ready(nodes ...*readNode) {
 				b.Connect()
 				up = b.Up()
 			})
-			if !up {
-				return fmt.Errorf("%s is not connected", n.name)
+			if !up || x.node(n).Probed() == 0 || x.masterOf(n).Probed() == 0 {
+				return fmt.Errorf("%s is not connected, or it and its master were not probed", n.name)
 			}
 			return nil
 		}, replyWait)

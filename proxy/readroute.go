@@ -147,6 +147,7 @@ func saysNothing(reply []byte) bool {
 func unproven(b *backend.Conn) {
 	if b.Replica {
 		b.Node.SetProof(nil)
+		b.Node.LookAgain(lookGap)
 		b.Node.Kick()
 	}
 }

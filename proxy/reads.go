@@ -48,6 +48,7 @@ type PoolReads struct {
 // reader is a node that reads of a group may go to.
 type reader struct {
 	node    *backend.Node
+	master  *backend.Node // of its group
 	replica bool
 	weight  int
 	given   bool // the weight was configured
@@ -66,7 +67,7 @@ func readersOf(g *router.Group, nodes []*backend.Node, s *PoolReads) []reader {
 			return
 		}
 		list = append(list, reader{
-			node: nodes[n.Index], replica: replica, weight: weight, given: given, near: s.Zone != "" && g.Zones[n.Addr] == s.Zone,
+			node: nodes[n.Index], master: nodes[g.Master.Index], replica: replica, weight: weight, given: given, near: s.Zone != "" && g.Zones[n.Addr] == s.Zone,
 		})
 	}
 	for _, n := range g.Replicas {

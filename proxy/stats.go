@@ -17,6 +17,7 @@ type Stats struct {
 	Denied          uint64 // requests that the rights of their user don't allow
 	Panics          uint64
 	Retries         uint64 // requests sent again after a lost connection
+	Renewals        uint64 // connections replaced because of whom they reached, or their age
 	ReadsAgain      uint64 // reads sent again because a replica could not serve them
 	Hedges          uint64 // reads sent to a second node because the first took long
 	HedgesWon       uint64 // those that the second answered first
@@ -129,6 +130,7 @@ func (s *Stats) merge(o *Stats) {
 	s.Denied += o.Denied
 	s.Panics += o.Panics
 	s.Retries += o.Retries
+	s.Renewals += o.Renewals
 	s.Yields += o.Yields
 	s.IntakeStops += o.IntakeStops
 	s.ReadsAgain += o.ReadsAgain
@@ -171,6 +173,7 @@ func (s *Stats) since(base *Stats) {
 	s.Requests -= base.Requests
 	s.Errors -= base.Errors
 	s.Retries -= base.Retries
+	s.Renewals -= base.Renewals
 	s.Yields -= base.Yields
 	for i := range s.Redirects {
 		s.Redirects[i] -= base.Redirects[i]

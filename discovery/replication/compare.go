@@ -55,6 +55,8 @@ type suspect struct {
 	group           *group
 	master, replica string
 	life            uint64
+
+	masterProcess, replicaProcess uint64 // whom the evidence is about
 }
 
 // compareSuspects compares one suspect after the other.
@@ -100,7 +102,11 @@ func (w *Watcher) nextSuspect() *suspect {
 				continue
 			}
 			oldest = last
-			next = &suspect{group: g, master: g.spec.Master.Addr, replica: r.Addr, life: sample.Life}
+			of, _ := g.Sample(g.spec.Master.Addr)
+			next = &suspect{
+				group: g, master: g.spec.Master.Addr, replica: r.Addr, life: sample.Life,
+				masterProcess: of.Process, replicaProcess: sample.Process,
+			}
 		}
 	}
 	if next == nil {

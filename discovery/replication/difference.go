@@ -18,12 +18,12 @@ func (w *Watcher) compare(ctx context.Context, s *suspect) (mismatch string, err
 	if master == nil || replica == nil {
 		return "", context.Canceled
 	}
-	m, err := master.OpenControl(ctx, false, compareLimits)
+	m, err := reach(ctx, master, false, s.masterProcess)
 	if err != nil {
 		return "", err
 	}
 	defer m.Close()
-	r, err := replica.OpenControl(ctx, true, compareLimits)
+	r, err := reach(ctx, replica, true, s.replicaProcess)
 	if err != nil {
 		return "", err
 	}

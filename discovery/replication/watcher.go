@@ -210,7 +210,7 @@ func (w *Watcher) Observe(addr string, o backend.Observation) {
 	} else {
 		dropped := g.Observe(addr, lag.Sample{
 			Replication: dialect.ParseReplication([]byte(o.Info.Text)), Asked: o.Asked, Answered: o.Answered,
-			Life: o.Life, IP: o.IP, Loading: o.Loading, Heartbeat: o.Heartbeat,
+			Life: o.Life, Process: o.Process, IP: o.IP, Loading: o.Loading, Heartbeat: o.Heartbeat,
 		})
 		if dropped != "" {
 			w.cfg.Log.Warn("evidence of a group dropped", "group", g.spec.ID, "master", addr, "why", dropped)
@@ -353,10 +353,15 @@ func (w *Watcher) judge(g *group, now int64) {
 			proof = g.Proof(r.Addr)
 		}
 		n.SetProof(proof)
-		if v, _ := g.Verdict(r.Addr); w.rules.Enabled && v.Suspect {
+		v, _ := g.Verdict(r.Addr)
+		if w.rules.Enabled && v.Suspect {
 			w.signal()
 		}
+		_, answers := g.Sample(r.Addr)
+		w.look(r.Addr, answers && !v.Suspect && (v.State == lag.Diverged || v.State == lag.Broken))
 	}
+	master, answers := g.Sample(g.spec.Master.Addr)
+	w.look(g.spec.Master.Addr, answers && master.Role == lag.Replica)
 	if n := w.cfg.Node(g.spec.Master.Addr); n != nil {
 		n.SetProof(nil)
 	}
@@ -405,6 +410,9 @@ func (w *Watcher) Status() Status {
 		out := GroupStatus{ID: string(spec.ID)}
 		for i, n := range append([]*router.Node{spec.Master}, spec.Replicas...) {
 			st := describe(g, n.Addr, w.rules, now, wall)
+			if why := strays(w.cfg.Node(n.Addr)); why != "" {
+				st.Reason += "; " + why
+			}
 			st.Zone = spec.Zones[n.Addr]
 			if i == 0 {
 				st.Role = "master"

@@ -59,6 +59,7 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.counter("sluice_client_intake_stops_total", "Times that a client was not read for a while, because it sent faster than its requests were run.", st.IntakeStops)
 	e.counter("sluice_client_yields_total", "Turns that a client with much to be parsed did not finish, because others had theirs.", st.Yields)
 	e.counter("sluice_retries_total", "Requests sent again after a lost connection.", st.Retries)
+	e.counter("sluice_backend_renewals_total", "Connections to servers replaced because they led to another process than the probe, or were old.", st.Renewals)
 	e.counter("sluice_reads_again_total", "Reads sent again because a replica could not serve them.", st.ReadsAgain)
 	e.counter("sluice_hedges_total", "Reads sent to a second node because the first took long.", st.Hedges)
 	e.counter("sluice_hedges_won_total", "Reads that the second node answered first.", st.HedgesWon)

@@ -64,9 +64,11 @@ type Sample struct {
 	Replication
 	// Asked and Answered are when the questions left and when the last answer had come.
 	Asked, Answered int64
-	// Life numbers the connection that was asked. A process that is restarted can't keep it, so two samples of one
-	// life come from one process.
+	// Life numbers the connection that was asked, and what has replaced it at the same process without a gap. A process that
+	// is restarted can't keep it, so two samples of one life come from one process.
 	Life uint64
+	// Process is the number by which connections know whom they have reached; 0 when that is not known.
+	Process uint64
 	// IP is where the connection that was asked leads to; "" when that is not known.
 	IP string
 	// Loading says that the node is not ready to serve: it loads its data.

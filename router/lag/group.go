@@ -255,7 +255,8 @@ func (g *Group) Proof(addr string) *Proof {
 	}
 	return &Proof{
 		CaughtUpTo: v.CaughtUpTo, Behind: behind,
-		Orphan: v.State != InSync && g.rules.KeepOrphans,
-		Asked:  m.sample.Asked, ValidUntil: m.sample.Answered + g.rules.MaxAge,
+		Orphan:  v.State != InSync && g.rules.KeepOrphans,
+		Process: m.sample.Process, Master: g.master.sample.Process,
+		Asked: m.sample.Asked, ValidUntil: m.sample.Answered + g.rules.MaxAge,
 	}
 }

@@ -43,6 +43,9 @@ func (m *member) observe(s Sample, relinkUnproven bool) {
 	case relinkUnproven && s.LinkUp && !m.linked:
 		m.doubt()
 	}
+	if s.Process != m.sample.Process {
+		m.followed = false // That was somebody else.
+	}
 	m.id, m.linked = s.ID, s.LinkUp
 	m.offset = max(m.offset, s.Offset)
 	switch {

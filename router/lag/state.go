@@ -52,6 +52,9 @@ type Proof struct {
 	Behind     int64
 	// Orphan says that the master does not answer, and that limits of lag do not count then.
 	Orphan bool
+	// Process is whom the evidence is about, and Master whose stream it was compared with: connections that lead to
+	// others count for nothing.
+	Process, Master uint64
 	// Asked is when the newest evidence was asked for: a connection that is older leads to the same process.
 	Asked int64
 	// ValidUntil is when the evidence is too old.

@@ -1,0 +1,53 @@
+package replication
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"sluice/backend"
+)
+
+// Evidence is about a process, and an address may lead to several, or to another one by now.
+
+// look has a node's name looked up again when what it leads to is not what the topology says: it may have been moved. The
+// caller holds mu.
+func (w *Watcher) look(addr string, amiss bool) {
+	if n := w.cfg.Node(addr); amiss && n != nil {
+		n.LookAgain(lookGap)
+	}
+}
+
+// lookGap is the least time between two looks at the name of a node that is not what it should be.
+const lookGap = int64(5 * time.Second)
+
+// strays says how many connections of a node lead elsewhere than its evidence, "" when none does.
+func strays(n *backend.Node) string {
+	if n == nil {
+		return ""
+	}
+	lost, all := n.Strays()
+	if lost == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d of %d connections to it lead to another process, and are replaced", lost, all)
+}
+
+// reachTries is how often a node is dialled until the process answers that the evidence is about: the address may lead to
+// others too.
+const reachTries = 4
+
+// reach connects to a process of a node.
+func reach(ctx context.Context, n *backend.Node, replica bool, process uint64) (*backend.Control, error) {
+	for range reachTries {
+		c, err := n.OpenControl(ctx, replica, compareLimits)
+		if err != nil {
+			return nil, err
+		}
+		if process != 0 && c.Process() == process {
+			return c, nil
+		}
+		c.Close()
+	}
+	return nil, fmt.Errorf("%s leads to another process than the one that gives the evidence", n.Addr)
+}
