@@ -219,6 +219,9 @@ type Backend struct {
 	BreakerOpen Duration `toml:"breaker_open" reload:"live" min:"1ms" max:"10m"`
 	// ProbeInterval is the time between two health probes of a node. Default 1s.
 	ProbeInterval Duration `toml:"probe_interval" reload:"live" min:"10ms" max:"1h"`
+	// MaxConnectionAge is the age at which connections are replaced, when nothing is in flight on them; 0s is never.
+	// Default 0s.
+	MaxConnectionAge Duration `toml:"max_connection_age" reload:"live" min:"0s" max:"168h"`
 	// MaxDedicated is the number of connections to one node that belong to one client for a while.
 	// Default 256.
 	MaxDedicated int `toml:"max_dedicated" reload:"live" min:"1" max:"100000"`

@@ -6,6 +6,7 @@ import (
 	"reflect"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // longestName bounds names that become parts of metric labels and of keys in other systems.
@@ -97,6 +98,9 @@ func checkSlotModel(r *report, path string, p *Pool) {
 	}
 }
 
+// leastAge is the least age at which a connection may be replaced: each costs the server a greeting.
+const leastAge = Duration(time.Second)
+
 func checkBackend(r *report, path string, b *Backend) {
 	low, high := path+".backend.reconnect_min", path+".backend.reconnect_max"
 	if b.ReconnectMin > b.ReconnectMax && !r.isBad(low) && !r.isBad(high) {
@@ -106,6 +110,9 @@ func checkBackend(r *report, path string, b *Backend) {
 		}
 		r.add(at, fmt.Sprintf("reconnect_min %v is longer than reconnect_max %v", b.ReconnectMin, b.ReconnectMax),
 			"swap them, or raise reconnect_max")
+	}
+	if age := path + ".backend.max_connection_age"; b.MaxConnectionAge > 0 && b.MaxConnectionAge < leastAge && !r.isBad(age) {
+		r.add(age, fmt.Sprintf("max_connection_age %v is shorter than %v", b.MaxConnectionAge, leastAge), `"0s" keeps connections for ever`)
 	}
 }
 

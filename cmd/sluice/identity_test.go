@@ -261,3 +261,29 @@ func TestMasterNameMoves(t *testing.T) {
 		t.Error(f)
 	}
 }
+
+// TestMasterNameMovesFromALivingMaster: nothing is wrong with the old one, so that only age makes a connection leave it.
+func TestMasterNameMovesFromALivingMaster(t *testing.T) {
+	t.Parallel()
+	m := serversBehindAName(t, "ages.sluice.test")
+	conn := connect(t, m.serve(t, `[pool.backend]
+max_connection_age = "1s"
+`))
+	if got := do(t, conn, "SET k old"); got != "+OK" {
+		t.Fatal(got)
+	}
+	testbed.AwaitOffset(t, m.old, m.heir)
+	if err := m.heir.NoOne(); err != nil {
+		t.Fatal(err)
+	}
+	if v := m.heir.Do("SET", "k", "new"); v.Error() != nil {
+		t.Fatal(v)
+	}
+	m.to()
+	testbed.Eventually(t, func() error {
+		if got := do(t, conn, "GET k"); got != "new" {
+			return fmt.Errorf("%q", got)
+		}
+		return nil
+	}, 30*time.Second)
+}

@@ -330,6 +330,7 @@ func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings 
 			Cluster:         p.SlotModel == conf.SlotCluster,
 			BreakerFailures: b.BreakerFailures, BreakerOpen: b.BreakerOpen.Std(),
 			MaxQueued: inMemory(cfg.Proxy.Limits.BackendOutput), MaxDedicated: b.MaxDedicated,
+			MaxConnectionAge: b.MaxConnectionAge.Std(),
 		},
 		Hold: proxy.HoldSettings{
 			MaxWait: p.Hold.MaxWait.Std(), MaxMoveWait: p.Hold.MaxMoveWait.Std(), DryRun: p.Hold.DryRun,

@@ -88,6 +88,7 @@ var otherValues = map[string]any{
 	"pool.auth.user.read_max_lag_bytes": new(conf.Bytes(2 << 20)),
 	"pool.group.slots":                  conf.Slots{{From: 0, To: 5}},
 	"pool.command.last_key":             2,
+	"pool.backend.max_connection_age":   conf.Duration(time.Hour),
 }
 
 // fileKeys name files whose content is in another key of a configuration that was loaded.
