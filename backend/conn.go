@@ -323,7 +323,7 @@ func (c *Conn) leave(err error) {
 	up := c.state == stateUp
 	if up {
 		c.Node.conns.Add(-1)
-		c.Node.counted(c.peer.process, -1)
+		c.Node.counted(c, -1)
 		c.part(err)
 	}
 	c.Node.users.Add(-1)

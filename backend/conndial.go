@@ -128,7 +128,7 @@ func (d *Dial) Opened(gc gnet.Conn, now int64) *Conn {
 	c.peer, c.ServerID, c.echo.on = d.peer, d.peer.id, d.peer.echoes
 	c.jitter = rand.Float64()
 	c.Node.conns.Add(1)
-	c.Node.counted(c.peer.process, 1)
+	c.Node.counted(c, 1)
 	c.Node.Report(nil)
 	if c.Feed != nil {
 		c.Feed.Up(c)

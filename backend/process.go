@@ -24,9 +24,25 @@ type processes struct {
 	mu    sync.Mutex
 	known []knownProcess // the one that was seen last at the end
 	last  uint64
-	conns map[uint64]int // data connections that are up, by process
-	all   int
-	lost  int // connections in a row that came up as strays
+	conns tally // data connections that are up
+	write tally // those of them that writes may be sent on
+	lost  int   // connections in a row that came up as strays
+}
+
+// tally counts connections by process.
+type tally struct {
+	of  map[uint64]int
+	all int
+}
+
+func (t *tally) add(process uint64, by int) {
+	if t.of == nil {
+		t.of = make(map[uint64]int)
+	}
+	t.all += by
+	if t.of[process] += by; t.of[process] == 0 {
+		delete(t.of, process)
+	}
 }
 
 type knownProcess struct {
@@ -53,8 +69,8 @@ func (p *processes) number(who identity) uint64 {
 	return p.last
 }
 
-// Process is the number of the process that all connections to the node lead to, as far as that is known; 0 while they
-// lead to more than one.
+// Process is the number of the process that answers the probe and that all writes to the node go to; 0 while they may go to
+// others too.
 func (n *Node) Process() uint64 { return n.settled.Load() }
 
 // Probed is the number of the process that answered the probe last, 0 while there is none.
@@ -64,10 +80,11 @@ func (n *Node) Probed() uint64 { return n.probed.Load() }
 func (n *Node) Strays() (strays, all int) {
 	n.processes.mu.Lock()
 	defer n.processes.mu.Unlock()
+	conns := &n.processes.conns
 	if probed := n.probed.Load(); probed != 0 {
-		strays = n.processes.all - n.processes.conns[probed]
+		strays = conns.all - conns.of[probed]
 	}
-	return strays, n.processes.all
+	return strays, conns.all
 }
 
 // lostDials is how many connections in a row have to come up as strays before the probe looks the name up again, and
@@ -78,15 +95,12 @@ const (
 )
 
 // counted notes that a data connection has come up (by 1) or has ended (by -1).
-func (n *Node) counted(process uint64, by int) {
-	p := &n.processes
+func (n *Node) counted(c *Conn, by int) {
+	p, process := &n.processes, c.peer.process
 	p.mu.Lock()
-	if p.conns == nil {
-		p.conns = make(map[uint64]int)
-	}
-	p.all += by
-	if p.conns[process] += by; p.conns[process] == 0 {
-		delete(p.conns, process)
+	p.conns.add(process, by)
+	if !c.Replica && c.Feed == nil {
+		p.write.add(process, by)
 	}
 	probed := n.probed.Load()
 	switch {
@@ -123,7 +137,7 @@ func (n *Node) setProbed(process uint64) (moved bool) {
 
 // settle computes Process. The caller holds processes.mu.
 func (n *Node) settle(probed uint64) {
-	if n.processes.conns[probed] != n.processes.all {
+	if n.processes.write.of[probed] != n.processes.write.all {
 		probed = 0
 	}
 	n.settled.Store(probed)

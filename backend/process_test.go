@@ -80,7 +80,7 @@ func TestStrays(t *testing.T) {
 	check(here, 0, 0)
 	c := NewConn(n, 2, 0, nil, bufpool.New(1<<20), newTestLoop(t))
 	c.state, c.openedAt, c.peer.process = stateUp, 100, there
-	n.counted(there, 1)
+	n.counted(c, 1)
 	check(0, 1, 1)
 	n.answeredAt.Store(100)
 	if c.Stray() {
@@ -95,11 +95,11 @@ func TestStrays(t *testing.T) {
 	if next.patience != 2*strayMin {
 		t.Errorf("patience %s", time.Duration(next.patience))
 	}
-	n.counted(there, 1)
+	n.counted(c, 1)
 	if n.lookAgain.Load() {
 		t.Error("looks again after two")
 	}
-	n.counted(there, 1)
+	n.counted(c, 1)
 	if !n.lookAgain.Load() {
 		t.Error("does not look again after three")
 	}
@@ -108,9 +108,14 @@ func TestStrays(t *testing.T) {
 		t.Error("it was moved")
 	}
 	check(there, 0, 3)
-	n.counted(there, -1)
-	n.counted(there, -1)
-	n.counted(there, -1)
+	reader := NewConn(n, 2, 0, nil, bufpool.New(1<<20), newTestLoop(t))
+	reader.Replica, reader.peer.process = true, here // No write goes there.
+	n.counted(reader, 1)
+	check(there, 1, 4)
+	n.counted(reader, -1)
+	n.counted(c, -1)
+	n.counted(c, -1)
+	n.counted(c, -1)
 	c.state = stateClosed
 }
 
