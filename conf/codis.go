@@ -13,6 +13,7 @@ func checkCodis(r *report, path string, p *Pool) {
 		}
 	}
 	noEffect(r, path+".discovery.seeds", len(p.Discovery.Seeds) > 0, "codis", "cluster")
+	noEffect(r, path+".discovery.follow", p.Discovery.Follow, "codis", "static")
 	admin := path + ".discovery.admin"
 	if p.Discovery.Admin == "" && !r.isBad(admin) {
 		r.add(admin, "is missing", `add admin = "10.0.0.5:11080", where codis-dashboard reaches this proxy`)

@@ -153,6 +153,9 @@ type Discovery struct {
 	// Refresh is the time between two looks at the topology when nothing forces one; cluster
 	// only. Default 10s. Reloadable.
 	Refresh Duration `toml:"refresh" reload:"live" with:"discovery.kind" min:"100ms" max:"1h"`
+	// Follow lets a server that the configuration does not name become the master of a group, on evidence; static only. Default
+	// false. Restart.
+	Follow bool `toml:"follow" reload:"restart"`
 	// AdminPort is the port on which each node is asked about migrations: "9999", or "+10" for
 	// the port of the node plus 10. Empty asks on the port of the node. Reloadable.
 	AdminPort string `toml:"admin_port,omitempty" reload:"live" with:"dialect discovery.kind"`

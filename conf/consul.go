@@ -158,6 +158,7 @@ func checkConsulPool(r *report, path string, p *Pool) {
 		}
 	}
 	noEffect(r, path+".discovery.seeds", len(p.Discovery.Seeds) > 0, "consul", "cluster")
+	noEffect(r, path+".discovery.follow", p.Discovery.Follow, "consul", "static")
 	noEffect(r, path+".discovery.refresh", p.Discovery.Refresh != DefaultPool().Discovery.Refresh, "consul", "cluster")
 	checkRoot(r, path, p)
 	if at := path + ".discovery.service"; !isService(p.Discovery.Service) && !r.isBad(at) {

@@ -27,6 +27,7 @@ func checkDiscovery(r *report, path string, p *Pool) {
 
 func checkCluster(r *report, path string, p *Pool) {
 	checkNoCodis(r, path, p)
+	noEffect(r, path+".discovery.follow", p.Discovery.Follow, "cluster", "static")
 	if at := join(path, "slot_model"); p.SlotModel == SlotCodis && !r.isBad(at) {
 		r.add(at, `discovery kind "cluster" finds 16384 slots, slot_model "codis" has others`, `set slot_model = "cluster"`)
 	}

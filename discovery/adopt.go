@@ -26,6 +26,45 @@ func (k *Keeper) Adopt(group router.GroupID, addr string) {
 	k.signal()
 }
 
+// Invite gives a group a replica that the source does not name: evidence says that it may be the master by now. It is one until
+// the source says something else of the group than it says now. Safe for concurrent use; it never blocks on anything but a
+// short lock.
+func (k *Keeper) Invite(group router.GroupID, addr string) {
+	k.mu.Lock()
+	if k.invites == nil {
+		k.invites = make(map[router.GroupID][]string)
+	}
+	k.invites[group] = append(k.invites[group], addr)
+	k.mu.Unlock()
+	k.signal()
+}
+
+// guests are the replicas of a group that the source does not name.
+type guests struct {
+	addrs   []string
+	against router.GroupSpec // what the source said of the group then
+}
+
+// takeInvites turns what Invite was told into guests, and reports whether that changes anything. A node has one place.
+func (k *Keeper) takeInvites(invites map[router.GroupID][]string) (changed bool) {
+	for id, addrs := range invites {
+		i := slices.IndexFunc(k.said.Groups, func(g router.GroupSpec) bool { return g.ID == id })
+		for _, addr := range addrs {
+			if i < 0 || checkAddr(addr) != nil || k.known[addr] {
+				continue
+			}
+			k.known[addr] = true
+			k.guests[id] = guests{append(k.guests[id].addrs, addr), k.said.Groups[i]}
+			changed = true
+		}
+	}
+	if changed {
+		k.setGround()
+		k.rebase()
+	}
+	return changed
+}
+
 // takeHeirs turns what Adopt was told into adoptions, and reports whether that changes anything.
 func (k *Keeper) takeHeirs(heirs map[router.GroupID]string) (changed bool) {
 	for id, addr := range heirs {
@@ -39,7 +78,7 @@ func (k *Keeper) takeHeirs(heirs map[router.GroupID]string) (changed bool) {
 			_, adopted := k.adoptions[id]
 			delete(k.adoptions, id) // It is the old one again.
 			changed = changed || adopted
-		case slices.Contains(g.Replicas, addr) && k.adoptions[id].addr != addr:
+		case (slices.Contains(g.Replicas, addr) || slices.Contains(k.guests[id].addrs, addr)) && k.adoptions[id].addr != addr:
 			k.adoptions[id] = adoption{addr, g}
 			changed = true
 		}
@@ -67,9 +106,14 @@ func (k *Keeper) setGround() {
 	maps.DeleteFunc(k.adoptions, func(id router.GroupID, a adoption) bool {
 		return !slices.ContainsFunc(k.said.Groups, func(g router.GroupSpec) bool { return g.ID == id && sameNodes(a.against, g) })
 	})
+	maps.DeleteFunc(k.guests, func(id router.GroupID, a guests) bool {
+		return !slices.ContainsFunc(k.said.Groups, func(g router.GroupSpec) bool { return g.ID == id && sameNodes(a.against, g) })
+	})
 	k.ground = k.said
 	k.ground.Groups = slices.Clone(k.said.Groups)
 	for i, g := range k.ground.Groups {
+		g.Replicas = slices.Concat(g.Replicas, k.guests[g.ID].addrs)
+		k.ground.Groups[i] = g
 		a, ok := k.adoptions[g.ID]
 		if !ok {
 			continue

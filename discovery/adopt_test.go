@@ -170,3 +170,23 @@ func TestMovedToTheHeirBeforeItIsAdopted(t *testing.T) {
 		b.wants(4, "0-7 a:3; 8-15 b:1") // No override is left that holds slot 3 back.
 	})
 }
+
+func TestInvitedNodeIsAReplicaAndMayBeAdopted(t *testing.T) {
+	runKeeper(t, func(b *bench) {
+		b.publish(trio)
+		b.Invite("1", "x:1")
+		b.settle()
+		b.has(2, "a:1 a:2 a:3 x:1")
+		b.Invite("1", "x:1")
+		b.Invite("1", "b:1") // It has a place in another group.
+		b.Invite("1", "nonsense")
+		b.Invite("3", "x:2") // There is no such group.
+		b.settle()
+		b.has(2, "a:1 a:2 a:3 x:1")
+		b.adopts("1", "x:1", 3, "x:1 a:2 a:3 a:1")
+		b.publish(trio)
+		b.has(3, "x:1 a:2 a:3 a:1")
+		b.publish("1 0-7 a:1 a:2; 2 8-15 b:1") // The source has learnt something.
+		b.has(4, "a:1 a:2")
+	})
+}

@@ -76,17 +76,19 @@ type Keeper struct {
 	builder   *router.Builder
 	said      Snapshot // by the source, the last good one
 	adoptions map[router.GroupID]adoption
-	ground    Snapshot // said, with the adoptions
+	guests    map[router.GroupID]guests
+	ground    Snapshot // said, with the adoptions and guests
 	moves     moveLog
 	owners    []string // By slot: the master in ground; nil before the first good snapshot.
 	known     map[string]bool
 	overrides map[router.Slot]override
 
 	mu        sync.Mutex
-	heirs     map[router.GroupID]string // what Adopt was told since the last turn; nil when nothing.
-	pending   map[router.Slot]string    // MOVED since the last turn, the newest per slot; nil when none.
-	published *Snapshot                 // The newest snapshot since the last turn.
-	waiting   []chan<- error            // Done of the snapshots since the last turn.
+	heirs     map[router.GroupID]string   // what Adopt was told since the last turn; nil when nothing.
+	invites   map[router.GroupID][]string // what Invite was told since the last turn; nil when nothing.
+	pending   map[router.Slot]string      // MOVED since the last turn, the newest per slot; nil when none.
+	published *Snapshot                   // The newest snapshot since the last turn.
+	waiting   []chan<- error              // Done of the snapshots since the last turn.
 	status    Status
 }
 
@@ -126,6 +128,7 @@ func NewKeeper(cfg Config) *Keeper {
 		builder:   router.NewBuilder(cfg.Model),
 		overrides: make(map[router.Slot]override),
 		adoptions: make(map[router.GroupID]adoption),
+		guests:    make(map[router.GroupID]guests),
 		status:    Status{Source: cfg.Name},
 	}
 }
@@ -225,14 +228,17 @@ func (k *Keeper) keep(ctx context.Context) {
 // due if nothing else comes.
 func (k *Keeper) turn(now time.Time) time.Time {
 	k.mu.Lock()
-	published, pending, waiting, heirs := k.published, k.pending, k.waiting, k.heirs
-	k.published, k.pending, k.waiting, k.heirs = nil, nil, nil, nil
+	published, pending, waiting, heirs, invites := k.published, k.pending, k.waiting, k.heirs, k.invites
+	k.published, k.pending, k.waiting, k.heirs, k.invites = nil, nil, nil, nil, nil
 	k.mu.Unlock()
 
 	var refused error
 	news := false
 	if published != nil {
 		news, refused = k.judge(*published)
+	}
+	if k.takeInvites(invites) {
+		news = true
 	}
 	if k.takeHeirs(heirs) {
 		news = true
@@ -266,7 +272,7 @@ func (k *Keeper) judge(s Snapshot) (bool, error) {
 	}
 	k.said, k.known = s, make(map[string]bool)
 	k.setGround()
-	for _, g := range s.Groups {
+	for _, g := range k.ground.Groups {
 		k.known[g.Master] = true
 		for _, addr := range g.Replicas {
 			k.known[addr] = true

@@ -21,6 +21,9 @@ func (in *instance) newReplicaWatcher(p *conf.Pool, s *source, id string) *repli
 	switch p.Discovery.Kind {
 	case conf.DiscoverStatic:
 		cfg.Adopt = func(group router.GroupID, addr string) { s.keeper.Adopt(group, addr) }
+		if p.Discovery.Follow {
+			cfg.Invite = func(group router.GroupID, addr string) { s.keeper.Invite(group, addr) }
+		}
 	case conf.DiscoverConsul:
 		cfg.Adopt = s.consul.source.SetMaster
 	case conf.DiscoverCluster, conf.DiscoverCodis:

@@ -37,6 +37,9 @@ type Config struct {
 	Node func(addr string) *backend.Node
 	// Adopt, unless nil, is told the new master of a group, when the old one has given way to it. It must not block.
 	Adopt func(group router.GroupID, addr string)
+	// Invite, unless nil, is told of a server that the group does not have and that may be its master by now. The group has it as a
+	// replica then, which may follow; see lag.Group.Strangers. It must not block.
+	Invite func(group router.GroupID, addr string)
 	// Trouble, unless nil, is told when a node is not what the topology says. It must not block.
 	Trouble func()
 	// ID names this proxy in the keys of its heartbeats.
@@ -69,6 +72,7 @@ type group struct {
 	fault    string // of the master's version, see dialect.ReplicaFault
 	comparer comparer
 	adopted  string // the last master that was proposed for it
+	invited  []string
 }
 
 // kickDelay is how long after a master its replicas are asked: about what replication takes, so that their offsets can
@@ -163,6 +167,7 @@ func (w *Watcher) SetTable(t *router.Table) {
 		}
 		g.spec, g.adopted = spec, ""
 		g.SetMembers(spec.Master.Addr, addrsOf(spec.Replicas))
+		g.invited = slices.DeleteFunc(g.invited, func(addr string) bool { _, has := g.Verdict(addr); return !has })
 		groups[spec.ID] = g
 		for _, n := range append([]*router.Node{spec.Master}, spec.Replicas...) {
 			w.byAddr[n.Addr] = g
@@ -366,6 +371,7 @@ func (w *Watcher) judge(g *group, now int64) {
 		n.SetProof(nil)
 	}
 	w.findSuccessor(g, now)
+	w.findStrangers(g, now)
 }
 
 // findSuccessor proposes a new master when the group has one.

@@ -209,7 +209,11 @@ func (g *Group) judgeMaster(now int64) Verdict {
 	case !m.answers(now, g.rules.MaxAge):
 		return Verdict{State: Broken, Reason: m.silence(now), Behind: -1}
 	case m.sample.Role == Replica:
-		return Verdict{State: Broken, Reason: "says that it is a replica of " + m.sample.MasterAddr, Behind: -1}
+		why := "says that it is a replica of " + m.sample.MasterAddr
+		if m.sample.MasterAddr != "" && !slices.ContainsFunc(g.members(), func(o *member) bool { return g.maybeAt(o, m.sample.MasterAddr) }) {
+			why += ", which the topology does not name"
+		}
+		return Verdict{State: Broken, Reason: why, Behind: -1}
 	case m.sample.Loading:
 		return Verdict{State: Syncing, Reason: "loads its data", Behind: -1}
 	}

@@ -1,0 +1,39 @@
+package lag
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestStrangers(t *testing.T) {
+	f := func(name string, want []string, happens func(c *court)) {
+		t.Helper()
+		c := newCourt(t)
+		c.admit()
+		c.say("s:3")
+		happens(c)
+		if got := c.Strangers(c.now); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, want %q", name, got, want)
+		}
+	}
+	toX := []string{"x:9"}
+	f("all is well", nil, func(*court) {})
+	f("the master has given way", toX, func(c *court) { c.say("m:1", isReplica) })
+	f("it gets a full copy", toX, func(c *court) { c.say("m:1", isReplica, linkDown, syncing) })
+	f("it looks for somebody", nil, func(c *court) { c.say("m:1", isReplica, linkDown) })
+	f("it has given way to a replica", nil, func(c *court) { c.say("m:1", isReplica, follows("r:2")) })
+	f("a replica follows somebody, the master lives", nil, func(c *court) { c.say("s:3", follows("x:9")) })
+	f("the master is silent for once", nil, func(c *court) {
+		c.say("s:3", follows("x:9"))
+		c.miss("m:1")
+	})
+	f("the master is gone", toX, func(c *court) {
+		c.say("s:3", follows("x:9"))
+		c.silent("m:1")
+	})
+	f("the master is gone, and they look for it", nil, func(c *court) { c.silent("m:1") })
+	f("the master had listed others", toX, func(c *court) {
+		c.say("m:1", lists(Listed{Addr: "r:2", Online: true}, Listed{Addr: "x:9", Online: true}, Listed{Addr: "y:8"}))
+		c.silent("m:1")
+	})
+}
