@@ -20,6 +20,7 @@ func checkCodis(r *report, path string, p *Pool) {
 	} else if p.Discovery.Admin != "" {
 		checkAddress(r, admin, p.Discovery.Admin, forListening)
 	}
+	checkOneOf(r, path+".discovery.replicas", p.Discovery.Replicas, ReplicasDashboard, ReplicasEvidence)
 	checkSecret(r, path+".discovery.product_auth", p.Discovery.ProductAuth)
 	product := path + ".discovery.product"
 	switch name := p.Discovery.Product; {
@@ -34,6 +35,7 @@ func checkCodis(r *report, path string, p *Pool) {
 // checkNoCodis refuses the keys of checkCodis where they mean nothing.
 func checkNoCodis(r *report, path string, p *Pool) {
 	kind, d := string(p.Discovery.Kind), &p.Discovery
+	noEffect(r, path+".discovery.replicas", d.Replicas != ReplicasDashboard, kind, "codis")
 	noEffect(r, path+".discovery.admin", d.Admin != "", kind, "codis")
 	noEffect(r, path+".discovery.product", d.Product != "", kind, "codis")
 	noEffect(r, path+".discovery.product_auth", !d.ProductAuth.Empty(), kind, "codis")

@@ -166,6 +166,8 @@ type Discovery struct {
 	Product string `toml:"product,omitempty" reload:"restart"`
 	// ProductAuth is the product_auth of dashboard and proxies; codis only. Restart.
 	ProductAuth Secret `toml:"product_auth,omitempty" reload:"restart"`
+	// Replicas says whose replicas the groups have; codis only. Default dashboard. Restart.
+	Replicas ReplicaSource `toml:"replicas" reload:"restart"`
 	// Root begins the keys of the pool in Consul and ends with a slash; consul only. Default ConsulRoot(Pool.Name),
 	// which loading fills in. Restart.
 	Root string `toml:"root,omitempty" reload:"restart"`
@@ -370,6 +372,15 @@ const (
 	ReadPreferReplica ReadPolicy = "prefer-replica" // a fit replica, else the master
 	ReadReplica       ReadPolicy = "replica"        // a fit replica, else an error
 	ReadNearest       ReadPolicy = "nearest"        // of fit replicas and the master: own zone first, then latency
+)
+
+// ReplicaSource says who names the replicas of a group.
+type ReplicaSource string
+
+// The sources of replicas.
+const (
+	ReplicasDashboard ReplicaSource = "dashboard" // codis-dashboard alone
+	ReplicasEvidence  ReplicaSource = "evidence"  // codis-dashboard, and the master, which lists those that follow it
 )
 
 // MasterLoss names how long replicas are read while their master does not answer.

@@ -85,6 +85,7 @@ func DefaultPool() Pool {
 			Service: "redis",
 			// A day without Consul is somebody's incident; what was true before it may be so no more.
 			MaxStateAge: Duration(24 * time.Hour),
+			Replicas:    ReplicasDashboard,
 			// Longer than a check that failed once, shorter than the patience of applications.
 			Flap: Duration(3 * time.Second),
 		},

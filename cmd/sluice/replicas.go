@@ -26,7 +26,11 @@ func (in *instance) newReplicaWatcher(p *conf.Pool, s *source, id string) *repli
 		}
 	case conf.DiscoverConsul:
 		cfg.Adopt = s.consul.source.SetMaster
-	case conf.DiscoverCluster, conf.DiscoverCodis:
+	case conf.DiscoverCodis:
+		if p.Discovery.Replicas == conf.ReplicasEvidence {
+			cfg.Invite, cfg.InviteReplicas = func(group router.GroupID, addr string) { s.keeper.Invite(group, addr) }, true
+		}
+	case conf.DiscoverCluster:
 	}
 	return replication.New(cfg)
 }

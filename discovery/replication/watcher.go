@@ -40,6 +40,9 @@ type Config struct {
 	// Invite, unless nil, is told of a server that the group does not have and that may be its master by now. The group has it as a
 	// replica then, which may follow; see lag.Group.Strangers. It must not block.
 	Invite func(group router.GroupID, addr string)
+	// InviteReplicas makes Invite be told of the replicas that a master lists, to be read once they are proven, and of
+	// nobody else.
+	InviteReplicas bool
 	// Trouble, unless nil, is told when a node is not what the topology says. It must not block.
 	Trouble func()
 	// ID names this proxy in the keys of its heartbeats.

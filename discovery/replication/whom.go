@@ -56,17 +56,24 @@ func reach(ctx context.Context, n *backend.Node, replica bool, process uint64) (
 // maxInvited is how many strangers a group is asked to take, so that servers which name ever others don't make it grow for ever.
 const maxInvited = 8
 
-// findStrangers proposes servers that may be the master and that the group does not have. The caller holds mu.
+// findStrangers proposes servers that may be the master, or replicas, and that the group does not have. The caller holds mu.
 func (w *Watcher) findStrangers(g *group, now int64) {
 	if w.cfg.Invite == nil {
 		return
 	}
-	for _, addr := range g.Strangers(now) {
+	strangers, why := g.Strangers, "it may be the master now, and is not in the configuration; it is asked"
+	if w.cfg.InviteReplicas {
+		strangers, why = g.Unlisted, "the master lists it as its replica, and the source of the topology does not; it is asked"
+	}
+	g.invited = slices.DeleteFunc(g.invited, func(addr string) bool { // One that has left the group since may come again.
+		_, member := g.Sample(addr)
+		return member && w.cfg.InviteReplicas
+	})
+	for _, addr := range strangers(now) {
 		if slices.Contains(g.invited, addr) || len(g.invited) >= maxInvited {
 			continue
 		}
 		g.invited = append(g.invited, addr)
-		const why = "it may be the master now, and is not in the configuration; it is asked"
 		w.cfg.Log.Warn("a server is followed", "group", g.spec.ID, "node", addr, "why", why)
 		w.cfg.Journal.Add(Event{Pool: w.cfg.Pool, Group: string(g.spec.ID), Node: addr, Kind: "evidence", Reason: why})
 		w.cfg.Invite(g.spec.ID, addr)

@@ -99,7 +99,7 @@ func TestMasterHasAState(t *testing.T) {
 	c.say("m:1")
 	f(InSync, "is the master")
 	c.say("m:1", isReplica)
-	f(Broken, "says that it is a replica of x:9")
+	f(Broken, "says that it is a replica of x:9, which the topology does not name")
 	c.wait(301 * ms)
 	f(Broken, "has not answered for 300ms")
 	if c.Proof("m:1") != nil {

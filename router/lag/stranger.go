@@ -10,15 +10,7 @@ func (g *Group) Strangers(now int64) []string {
 		return nil
 	}
 	var found []string
-	add := func(addr string) {
-		known := addr == "" || slices.Contains(found, addr)
-		for _, m := range g.members() {
-			known = known || g.maybeAt(m, addr)
-		}
-		if !known {
-			found = append(found, addr)
-		}
-	}
+	add := func(addr string) { found = g.addUnknown(found, addr) }
 	follows := func(m *member) {
 		if s := &m.sample; m.answers(now, g.rules.MaxAge) && s.Role == Replica && (s.LinkUp || s.Syncing) {
 			add(s.MasterAddr)
@@ -40,4 +32,29 @@ func (g *Group) Strangers(now int64) []string {
 		}
 	}
 	return found
+}
+
+// Unlisted are the addresses of replicas that the master lists as online, and that the group does not have.
+func (g *Group) Unlisted(now int64) (found []string) {
+	if g.master == nil || !g.master.answers(now, g.rules.MaxAge) || g.master.sample.Role != Master {
+		return nil
+	}
+	for _, l := range g.master.sample.Replicas {
+		if l.Online {
+			found = g.addUnknown(found, l.Addr)
+		}
+	}
+	return found
+}
+
+// addUnknown appends addr to found if it is none of these and of no member.
+func (g *Group) addUnknown(found []string, addr string) []string {
+	known := addr == "" || slices.Contains(found, addr)
+	for _, m := range g.members() {
+		known = known || g.maybeAt(m, addr)
+	}
+	if known {
+		return found
+	}
+	return append(found, addr)
 }

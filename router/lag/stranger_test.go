@@ -37,3 +37,22 @@ func TestStrangers(t *testing.T) {
 		c.silent("m:1")
 	})
 }
+
+func TestUnlisted(t *testing.T) {
+	c := newCourt(t)
+	c.admit()
+	want := func(want ...string) {
+		t.Helper()
+		if got := c.Unlisted(c.now); !slices.Equal(got, want) {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+	c.say("m:1", lists(Listed{Addr: "r:2", Online: true}))
+	want()
+	c.say("m:1", lists(Listed{Addr: "r:2", Online: true}, Listed{Addr: "x:9", Online: true}, Listed{Addr: "y:8"}, Listed{Addr: "x:9", Online: true}))
+	want("x:9")
+	c.say("m:1", isReplica, lists(Listed{Addr: "x:9", Online: true}))
+	want()
+	c.silent("m:1")
+	want()
+}
