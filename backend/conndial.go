@@ -156,6 +156,8 @@ func (c *Conn) dialFailed(err error, now int64) {
 	c.underway = nil
 	if !errors.Is(err, ErrGreeting) && !isLocal(err) && !c.Node.answersOthers(began, err) { // None says that the node does not answer.
 		c.Node.Report(err)
+	} else if errors.Is(err, ErrGreeting) {
+		c.Node.refused()
 	}
 	c.dials.failed(err, began, now, c.Node.Options())
 	if c.Dedicated || errors.Is(err, ErrGreeting) || !c.Node.Available() {

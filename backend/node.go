@@ -199,6 +199,13 @@ func (n *Node) Status() *Status { return n.status.Load() }
 // as ever, and a connection that is refused or lost counts as ever.
 func (n *Node) SetPatient(patient bool) { n.patient.Store(patient) }
 
+// refused tells that the node was reached, and takes no connection.
+func (n *Node) refused() {
+	if n.trouble != nil {
+		n.trouble(n.Addr)
+	}
+}
+
 // Report feeds the breaker with the outcome of an event; nil is a success.
 func (n *Node) Report(err error) {
 	if n.isPause(err) {

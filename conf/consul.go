@@ -64,6 +64,9 @@ func (c *Config) Beside(name string) string {
 	return filepath.Join(c.dir, name)
 }
 
+// ReadPassword reads a password file that the configuration names, as it is now.
+func (c *Config) ReadPassword(name string) (Secret, error) { return readSecret(c.Beside(name), "") }
+
 // completeConsul fills in the roots that follow from the names of pools.
 func completeConsul(r *report) {
 	for i := range r.cfg.Pools {

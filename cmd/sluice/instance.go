@@ -60,6 +60,7 @@ type source struct {
 	watcher  *moves.Watcher
 	replicas *replication.Watcher
 	learner  *learn.Learner
+	amiss    chan struct{} // something is wrong with a server; capacity 1
 }
 
 // startInstance runs cfg. load is for reloads.
@@ -96,7 +97,7 @@ func newInstance(cfg *conf.Config, load func() (*conf.Config, error), log *slog.
 func (in *instance) start() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	in.stop = cancel
-	for _, s := range in.sources {
+	for i, s := range in.sources {
 		in.work.Go(func() {
 			if err := s.keeper.Run(ctx); err != nil {
 				in.log.Error("the source of the topology ended", "pool", s.pool.Name, "err", err)
@@ -108,6 +109,7 @@ func (in *instance) start() error {
 		in.work.Go(func() { s.watcher.Run(ctx) })
 		in.work.Go(func() { s.replicas.Run(ctx) })
 		in.work.Go(func() { s.learner.Run(ctx) })
+		in.work.Go(func() { in.watchPassword(ctx, i) })
 	}
 	in.awaitTopology(ctx)
 	if err := in.server.Start(); err != nil {
@@ -162,7 +164,7 @@ func (in *instance) addPools(cfg *conf.Config, id string) error {
 
 // addPool adds a pool and its source of topology. codisAPI is where its dashboard reaches it, nil for other sources.
 func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI net.Listener) error {
-	s := &source{}
+	s := &source{amiss: make(chan struct{}, 1)}
 	model := router.ClusterModel()
 	if p.SlotModel == conf.SlotCodis {
 		model = router.CodisModel(p.Slots)
@@ -289,6 +291,10 @@ func (in *instance) inConsuls(f func(s *source, c *inConsul)) {
 func (s *source) trouble(addr string) {
 	s.keeper.Refresh()
 	s.replicas.Kick(addr)
+	select {
+	case s.amiss <- struct{}{}:
+	default:
+	}
 }
 
 func clusterConfig(p *conf.Pool, name string, log *slog.Logger) cluster.Config {
