@@ -194,6 +194,11 @@ func (d *detour) run() {
 
 // sendTo sends the request to a node.
 func (d *detour) sendTo(node *backend.Node) {
+	if o, blocked := d.mayBeLost(node); blocked {
+		d.addr, d.ask = "", false
+		d.waitFor(d.client.pool.view.Load(), o)
+		return
+	}
 	if d.errand == nil {
 		d.send(d.client.loop.link(node, d.client.proto, d.client.db))
 		return
@@ -254,7 +259,14 @@ func (d *detour) followTo() {
 // send hands the request to a connection.
 func (d *detour) send(b *backend.Conn) {
 	l := d.client.loop
-	if err := b.SendBehind(d.first(b), d.raw, d, tagDirect, l.now); err != nil {
+	err := error(nil)
+	if d.writesAtomically() {
+		w := &witness{client: d.client, node: b.Node, slot: d.slot, next: d, tag: tagDirect, script: true}
+		err = w.send(b, d.first(b), d.raw, []int{len(d.raw)}, d.keys[0])
+	} else {
+		err = b.SendBehind(d.first(b), d.raw, d, tagDirect, l.now)
+	}
+	if err != nil {
 		d.give(sendError(b.Node, err))
 		return
 	}

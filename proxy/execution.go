@@ -23,6 +23,7 @@ type execution struct {
 	sizes         []int    // of the requests in d.raw
 	shas          [][]byte // of the scripts that it calls
 	bringsScripts bool     // it has EVALs
+	writes        bool     // some command of it may write to a key
 	attempt       uint32   // answers to older attempts mean nothing
 	refused       []byte   // the first error at queueing, or at the question for MULTI
 	loose         bool     // a command was run outside of the transaction
@@ -66,7 +67,12 @@ func (x *execution) sendBatch(b *backend.Conn, ask bool) (refusal string) {
 	if ask {
 		first = append(first, backend.AskingRequest)
 	}
-	return x.queued(b, b.SendAll(first, x.d.raw, x.sizes, x, x.attempt<<execTagBits, c.loop.now))
+	tag := x.attempt << execTagBits
+	if x.d.writesAtomically() {
+		w := &witness{client: c, node: b.Node, slot: x.d.slot, next: x, tag: tag}
+		return x.queued(b, w.send(b, first, x.d.raw, x.sizes, x.d.keys[0]))
+	}
+	return x.queued(b, b.SendAll(first, x.d.raw, x.sizes, x, tag, c.loop.now))
 }
 
 // nextAttempt makes answers to the last one mean nothing.

@@ -71,6 +71,10 @@ func (c *client) forwardToMaster(v *view, cmd *command.Command, slot router.Slot
 
 // sendTo sends a request as it is to a node.
 func (c *client) sendTo(node *backend.Node, cmd *command.Command, slot router.Slot, raw []byte) {
+	if c.pool.Family.LosesAtomics && mayWriteByScript(cmd) {
+		c.sendWitnessed(node, cmd, slot, raw)
+		return
+	}
 	l := c.loop
 	b := l.link(node, c.proto, c.db)
 	seq := c.begin(cmd, slot)

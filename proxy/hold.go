@@ -32,6 +32,7 @@ type obstacle struct {
 	node  *backend.Node // HoldNoMaster
 	since int64         // loop clock at which it began, 0 when that is not known
 	fence string        // the answer, when it is not waited for at all
+	why   string        // what String says, when that is more than the cause
 }
 
 // obstacle finds what keeps commands on slot from being sent to its master, if anything.
@@ -62,6 +63,9 @@ func (o obstacle) stopsRedirects() bool { return o.cause == HoldLocked || o.fenc
 
 // String says what is in the way, behind "slot 886".
 func (o obstacle) String() string {
+	if o.why != "" {
+		return o.why
+	}
 	switch o.cause {
 	case HoldLocked, HoldMoving:
 		return "is " + o.move.String()

@@ -24,6 +24,7 @@ type Pool struct {
 	moved  func(slot router.Slot, addr string)
 	// trouble is called when a node fails, from any goroutine.
 	trouble func(addr string)
+	found   func(addr string) // PoolConfig.Leaving
 	observe func(addr string, o backend.Observation)
 	addrs   []net.Addr // guarded by Server.mu
 
@@ -47,6 +48,7 @@ type Pool struct {
 	fence    string               // of views to come
 	places   places               // guarded by viewMu
 	view     atomic.Pointer[view] // read by the loops once per batch
+	leaving  atomic.Pointer[[]departure]
 }
 
 // view is a topology with the nodes it names. Immutable.
@@ -135,6 +137,9 @@ func newPool(s *Server, cfg PoolConfig) *Pool {
 	}
 	if p.trouble = cfg.Trouble; p.trouble == nil {
 		p.trouble = func(string) {}
+	}
+	if p.found = cfg.Leaving; p.found == nil {
+		p.found = func(string) {}
 	}
 	if p.moved == nil {
 		p.moved = func(router.Slot, string) {}

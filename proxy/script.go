@@ -31,6 +31,9 @@ func makeScriptKinds() (table [command.Declared + 1]scriptKind) {
 // isScript reports whether a command runs code of the client, which may end with any error it likes.
 func isScript(cmd *command.Command) bool { return cmd != nil && scriptKinds[cmd.ID] != noScript }
 
+// mayWriteByScript reports whether a command runs a script that is not bound to read only.
+func mayWriteByScript(cmd *command.Command) bool { return isScript(cmd) && !cmd.Is(command.ReadOnly) }
+
 // forwardScript sends a command that runs a script. One with keys is routed by their slot; one without, for which slot is
 // anySlot, by its name, so that the same script always runs on the same node, by its body and by its SHA-1.
 func (c *client) forwardScript(q request, slot router.Slot, many bool) bool {

@@ -25,6 +25,7 @@ type transaction struct {
 	shas          [][]byte // of the scripts that are called by it
 	slot          router.Slot
 	keyed         bool   // some command has a key, and slot is its slot
+	writes        bool   // some command may write to a key
 	aborted       bool   // a command was refused: nothing is run
 	bringsScripts bool   // some command is an EVAL
 	why           string // EXEC says so, "" where the client knows
@@ -105,6 +106,7 @@ func (c *client) enqueue(q request) {
 	if slot != anySlot {
 		tx.slot, tx.keyed = slot, true
 	}
+	tx.writes = tx.writes || slot != anySlot && !q.cmd.Is(command.ReadOnly)
 	tx.queue = c.loop.pool.Append(tx.queue, q.raw)
 	tx.sizes = append(tx.sizes, len(q.raw))
 	keys, _ := q.cmd.AppendKeys(c.loop.keys[:0], q.args)
@@ -183,10 +185,10 @@ func cmdExec(c *client, q request) bool {
 		slot = c.someSlot(nil)
 	}
 	batch, sizes := c.batch()
-	keys, shas, brings := tx.keys, tx.shas, tx.bringsScripts
+	keys, shas, brings, writes := tx.keys, tx.shas, tx.bringsScripts, tx.writes
 	c.endQueueing()
 	c.runErrand(q.cmd, slot, batch, keys, func(d *detour) errand {
-		return &execution{d: d, watch: c.watch, sizes: sizes, shas: shas, bringsScripts: brings}
+		return &execution{d: d, watch: c.watch, sizes: sizes, shas: shas, bringsScripts: brings, writes: writes}
 	})
 	c.loop.pool.Put(batch)
 	return true

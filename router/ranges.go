@@ -2,6 +2,7 @@ package router
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -17,6 +18,11 @@ func (r Range) String() string {
 		return fmt.Sprint(r.From)
 	}
 	return fmt.Sprintf("%d-%d", r.From, r.To)
+}
+
+// InRanges reports whether slot is in one of ranges.
+func InRanges(ranges []Range, slot Slot) bool {
+	return slices.ContainsFunc(ranges, func(r Range) bool { return slot >= r.From && slot <= r.To })
 }
 
 // FormatRanges writes ranges as the configuration does: "0-511,600".

@@ -50,6 +50,9 @@ type Family struct {
 	// NoDBSize says that DBSIZE must not be sent: with slotmigrate and a key in every slot Pika answers it twice, and
 	// every reply behind it on the connection is the one of the request before.
 	NoDBSize bool
+	// LosesAtomics says that a migration never hears of what transactions and scripts write to its slots: they have to be
+	// kept away from them. MigrationQuestion and Leaves tell.
+	LosesAtomics bool
 	// KeepsMoved says that a node of a cluster may list keys of slots that it has handed over, or does not have yet.
 	KeepsMoved bool
 }

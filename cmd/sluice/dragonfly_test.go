@@ -34,6 +34,12 @@ var (
 // serveDragonflies starts two of them and a proxy. settings come behind the pool's own.
 func serveDragonflies(t *testing.T, opts fakedragonfly.Options, settings string) *dragonflies {
 	t.Helper()
+	return serveDragonfliesAt(t, opts, "+10", settings)
+}
+
+// serveDragonfliesAt is the same with another admin_port.
+func serveDragonfliesAt(t *testing.T, opts fakedragonfly.Options, adminPort, settings string) *dragonflies {
+	t.Helper()
 	optsA, optsB := opts, opts
 	optsA.ID, optsB.ID = "n1", "n2"
 	d := &dragonflies{a: fakedragonfly.Start(t, optsA), b: fakedragonfly.Start(t, optsB)}
@@ -50,8 +56,8 @@ dialect = "dragonfly"
 kind = "cluster"
 seeds = [%q, %q]
 refresh = "100ms"
-admin_port = "+10"
-%s`, d.a.Addr(), d.b.Addr(), settings))
+admin_port = %q
+%s`, d.a.Addr(), d.b.Addr(), adminPort, settings))
 	return d
 }
 

@@ -176,9 +176,13 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 		Family:       dialect.Of(string(p.Dialect)),
 		Listen:       listens(p.Listen),
 		PoolSettings: settings,
-		Moved:        func(slot router.Slot, addr string) { s.keeper.Moved(slot, addr) },
-		Trouble:      func(addr string) { s.trouble(addr) },
-		Observe:      func(addr string, o backend.Observation) { s.replicas.Observe(addr, o) },
+		Moved: func(slot router.Slot, addr string) {
+			s.keeper.Moved(slot, addr)
+			s.watcher.Look()
+		},
+		Leaving: func(string) { s.watcher.Look() },
+		Trouble: func(addr string) { s.trouble(addr) },
+		Observe: func(addr string, o backend.Observation) { s.replicas.Observe(addr, o) },
 	})
 	var src discovery.Source
 	switch p.Discovery.Kind {

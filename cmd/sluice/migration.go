@@ -18,6 +18,13 @@ func (in *instance) newWatcher(p *conf.Pool, s *source) *moves.Watcher {
 		Busy: busy, Idle: idle, Involved: func(addrs []string) { s.replicas.SetMoving(addrs) },
 		Family: string(p.Dialect), Table: pool.Table, Access: watcherAccess(p, pool.Settings().Backend.Name),
 		Log: in.log.With("pool", p.Name),
+		Leaving: func(list []moves.Leaving, answered func(addr string) bool, began time.Time) {
+			leaving := make([]proxy.Leaving, len(list))
+			for i, l := range list {
+				leaving[i] = proxy.Leaving(l)
+			}
+			pool.SetLeaving(leaving, answered, time.Since(began))
+		},
 		Patience: func(addr string, patient bool) {
 			if n := nodeAt(pool, addr); n != nil {
 				n.SetPatient(patient)
@@ -27,8 +34,11 @@ func (in *instance) newWatcher(p *conf.Pool, s *source) *moves.Watcher {
 }
 
 // watchRhythm is how often migrations are looked for; 0 is the usual rhythm. Replicas of a group with slots on the move must
-// not be read.
+// not be read. Those of a Dragonfly may take less than a second, and lose what transactions and scripts write.
 func watchRhythm(p *conf.Pool) (busy, idle time.Duration) {
+	if p.Dialect == conf.DialectDragonfly {
+		return 100 * time.Millisecond, time.Second
+	}
 	if readsReplicas(p) {
 		return 250 * time.Millisecond, time.Second
 	}

@@ -40,6 +40,9 @@ type Config struct {
 	// Involved, unless nil, is told in every look which nodes have a migration that is not over: under way, or finished
 	// and not closed yet. It is called from Run's goroutine and must not block.
 	Involved func(addrs []string)
+	// Leaving, unless nil, is told in every look what leaves which node; answered reports whether a node has answered in it,
+	// and began is when it began. It is called from Run's goroutine and must not block.
+	Leaving func(list []Leaving, answered func(addr string) bool, began time.Time)
 	// Access is how the nodes are asked, until SetAccess.
 	Access Access
 	// Busy and Idle are the times between looks, until SetRhythm.
@@ -167,7 +170,7 @@ func (w *Watcher) Run(ctx context.Context) {
 
 // look asks all nodes once. It reports whether something migrates.
 func (w *Watcher) look(ctx context.Context) (busy bool) {
-	table := w.cfg.Table()
+	table, began := w.cfg.Table(), time.Now()
 	if table == nil {
 		return false
 	}
@@ -183,6 +186,7 @@ func (w *Watcher) look(ctx context.Context) (busy bool) {
 	list := w.ledger.list()
 	w.keepPatience(list, answers, now)
 	w.tellInvolved(list)
+	w.tellLeaving(answers, began)
 	moving := w.inspect(ctx, table)
 	w.publish(list, answers)
 	return moving || slices.ContainsFunc(list, func(m Migration) bool { return m.State.active() })
@@ -336,6 +340,17 @@ func (w *Watcher) tellInvolved(list []Migration) {
 	}
 	slices.Sort(addrs)
 	w.cfg.Involved(slices.Compact(addrs))
+}
+
+// tellLeaving says which slots leave which node.
+func (w *Watcher) tellLeaving(answers []answer, began time.Time) {
+	if w.cfg.Leaving == nil {
+		return
+	}
+	answered := func(addr string) bool {
+		return slices.ContainsFunc(answers, func(a answer) bool { return a.addr == addr && a.err == nil })
+	}
+	w.cfg.Leaving(w.ledger.leaving(), answered, began)
 }
 
 // publish makes what is known the Status, and logs what ended or went wrong.

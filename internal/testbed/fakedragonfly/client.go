@@ -234,12 +234,16 @@ func (s *Server) run(c *fake.Client, k *conn, m fake.Meaning, name string, args 
 		s.data.Run(c.Peer, args)
 		s.repl.flush(slotsOf([]Range{{0, slots - 1}}))
 	case m.Writes && len(m.Keys) > 0:
+		script := strings.HasPrefix(name, "EVAL")
+		if script {
+			s.unseen(m.Keys)
+		}
 		s.repl.write(m.Keys, func() { s.data.Run(c.Peer, args) })
+		if !script {
+			s.dirty(m.Keys)
+		}
 	default:
 		s.data.Run(c.Peer, args)
-	}
-	if m.Writes && len(m.Keys) > 0 {
-		s.dirty(fake.SlotOf(m.Keys[0]))
 	}
 }
 
@@ -277,14 +281,10 @@ func (s *Server) exec(c *fake.Client, k *conn, args []string) {
 	}
 	if !k.txWrites {
 		s.data.Run(c.Peer, args)
-	} else {
-		s.repl.write(k.txKeys, func() { s.data.Run(c.Peer, args) })
+		return
 	}
-	if k.txWrites {
-		for _, slot := range k.txSlots {
-			s.dirty(slot)
-		}
-	}
+	s.unseen(k.txKeys)
+	s.repl.write(k.txKeys, func() { s.data.Run(c.Peer, args) })
 }
 
 // discard makes miniredis forget what it has queued, without a reply.

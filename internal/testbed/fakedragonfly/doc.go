@@ -18,6 +18,8 @@
 //	                          v
 //	                         FINISHED: MOVED to the target, though the configuration says otherwise
 //
+// What transactions and scripts write to a slot in SYNC is lost, as it is with the real one; plain commands are not.
+//
 // Its replies are those recorded of Dragonfly 1.36; testdata has them, and the tests of this package replay them.
 //
 // What is not modelled: what a hung replica does to its master, REPLTAKEOVER but for TakenOver, pub/sub,

@@ -241,6 +241,27 @@ func TestExecAfterAFinalisationRunsOnTheOldOwner(t *testing.T) {
 	connect(t, p.b.Addr()).expect(t, "$-1\r\n", "GET", key)
 }
 
+// A migration never hears of what transactions and scripts write.
+func TestTransactionsAndScriptsAreLostInAMigration(t *testing.T) {
+	p := startPair(t, Options{})
+	keys := movingKeys(4)
+	fill(p.a, keys)
+	hold := p.a.Faults.Hold(Sending)
+	p.push(t, p.move())
+	arrived(t, hold)
+	c := connect(t, p.a.Addr())
+	c.expect(t, "+OK\r\n", "MULTI")
+	c.expect(t, "+QUEUED\r\n", "SET", keys[0], "new")
+	c.expect(t, "*1\r\n+OK\r\n", "EXEC")
+	c.expect(t, "+OK\r\n", "EVAL", "return redis.call('set', KEYS[1], ARGV[1])", "1", keys[1], "new")
+	c.expect(t, "+OK\r\n", "SET", keys[2], "new")
+	hold.Release()
+	becomes(t, p.a, statusCommand, "FINISHED")
+	for i, want := range []string{"v0", "v1", "new", "v3"} {
+		connect(t, p.b.Addr()).expect(t, fake.Bulk(want), "GET", keys[i])
+	}
+}
+
 func TestOldConfigurationAfterAMigrationLosesWrites(t *testing.T) {
 	p := startPair(t, Options{})
 	key := movingKeys(1)[0]

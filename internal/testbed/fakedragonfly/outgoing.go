@@ -49,7 +49,8 @@ type outgoing struct {
 
 	mu      sync.Mutex // Guards the fields below; taken last.
 	started bool
-	unsent  map[int]bool // Slots that were written to since they were sent.
+	unsent  map[int]bool          // Slots that were written to since they were sent.
+	old     map[string][][]string // By key that a transaction or a script has written: what made it as it was before.
 	flushed bool
 }
 
@@ -129,7 +130,7 @@ func (m *outgoing) attempt(ctx context.Context) error {
 	defer link.close()
 	m.set(stateSync, "")
 	m.mu.Lock()
-	m.unsent, m.flushed, m.started = map[int]bool{}, false, true
+	m.unsent, m.old, m.flushed, m.started = map[int]bool{}, map[string][][]string{}, false, true
 	each(m.move.Slots, func(slot int) { m.unsent[slot] = true })
 	m.mu.Unlock()
 	// What is written while a round lasts makes the next, shorter one; the last is sent in the pause.
@@ -191,7 +192,13 @@ func (m *outgoing) send(l *link, slot int, deadline time.Time) error {
 	}
 	commands := [][]string{{"FLUSHSLOTS", strconv.Itoa(slot), strconv.Itoa(slot)}}
 	for _, key := range m.s.data.Keys(slot) {
-		commands = append(commands, m.s.data.CopyCommands(key)...)
+		m.mu.Lock()
+		copied, lost := m.old[key]
+		m.mu.Unlock()
+		if !lost {
+			copied = m.s.data.CopyCommands(key)
+		}
+		commands = append(commands, copied...)
 	}
 	if err := l.ask(deadline, commands...); err != nil {
 		return err
@@ -267,19 +274,37 @@ func (s *Server) pauseClients() (resume func()) {
 	}
 }
 
-// dirty notes that a slot was written to. The gate is held for reading.
-func (s *Server) dirty(slot int) {
+// dirty notes that keys were written to. The gate is held for reading.
+func (s *Server) dirty(keys []string) {
+	s.eachMoving(keys, func(m *outgoing, key string) {
+		m.unsent[fake.SlotOf(key)] = true
+		delete(m.old, key)
+	})
+}
+
+// unseen is called before a transaction or a script writes to keys: a migration that is under way never hears of that
+// (measured with 1.36). The gate is held for reading.
+func (s *Server) unseen(keys []string) {
+	s.eachMoving(keys, func(m *outgoing, key string) {
+		if _, known := m.old[key]; !known {
+			m.old[key] = s.data.CopyCommands(key)
+		}
+	})
+}
+
+// eachMoving calls f, with mu of the migration held, for each of the keys that is on its way.
+func (s *Server) eachMoving(keys []string, f func(m *outgoing, key string)) {
 	s.mu.Lock()
 	out := s.out
 	s.mu.Unlock()
 	for _, m := range out {
-		if contains(m.move.Slots, slot) {
-			m.mu.Lock()
-			if m.started {
-				m.unsent[slot] = true
+		m.mu.Lock()
+		for _, key := range keys {
+			if m.started && contains(m.move.Slots, fake.SlotOf(key)) {
+				f(m, key)
 			}
-			m.mu.Unlock()
 		}
+		m.mu.Unlock()
 	}
 }
 
