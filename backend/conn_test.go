@@ -298,6 +298,15 @@ func TestConnHungAfter(t *testing.T) {
 	if !c.Tick(100 * hung) {
 		t.Error("an idle connection was given up")
 	}
+
+	// A server that is paused by a migration may be silent for longer, and not for ever.
+	c, _, _ = connOn(t, opts)
+	c.Node.SetPatient(true)
+	mustSend(t, c, &r, 1, "req0")
+	c.Flush()
+	if !c.Tick(hung+1) || !c.Tick(int64(maxPause)) || c.Tick(int64(maxPause)+1) {
+		t.Error("a paused server: given up at another time than maxPause")
+	}
 }
 
 func TestConnFlushLeavesTheRestToItself(t *testing.T) {

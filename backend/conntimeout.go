@@ -38,7 +38,7 @@ func (c *Conn) Tick(now int64) bool {
 		return late == 0
 	}
 	oldest := max(c.fifo.at(0).start, c.lastReply)
-	return c.state != stateUp || now-oldest < int64(max(opts.HungAfter(), c.Patience))
+	return c.state != stateUp || now-oldest < int64(max(c.Node.hungAfter(), c.Patience))
 }
 
 // stuck reports whether a request from before the given time has not left yet, though the Conn is up: the server takes nothing

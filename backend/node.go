@@ -49,6 +49,7 @@ type Node struct {
 	answeredAt atomic.Int64 // clock.Now of the last good probe
 	kickedAt   atomic.Int64 // loop clock of the last KickSpaced that did something
 	patient    atomic.Bool  // silence says nothing: the server may be paused
+	paused     atomic.Bool  // and so it is: it was silent, and has not answered since
 	status     atomic.Pointer[Status]
 	heartbeat  atomic.Pointer[Heartbeat]
 	proof      atomic.Pointer[lag.Proof] // nil while the node may not be read as a replica
@@ -159,6 +160,12 @@ func (n *Node) SetOptions(opts *Options) {
 // Available reports whether requests should be sent to the node: its breaker is closed.
 func (n *Node) Available() bool { return !n.breaker.Load().open.Load() }
 
+// Paused reports whether a node for which silence is no sign of death is silent.
+func (n *Node) Paused() bool { return n.paused.Load() }
+
+// Serves reports whether requests should be sent to the node now: it is available, and not paused.
+func (n *Node) Serves() bool { return n.Available() && !n.paused.Load() }
+
 // DownSince is the loop clock at which the node became unavailable, 0 while it is available.
 func (n *Node) DownSince() int64 { return n.downSince.Load() }
 
@@ -195,9 +202,27 @@ func (n *Node) Conns() int { return int(n.conns.Load()) }
 func (n *Node) Status() *Status { return n.status.Load() }
 
 // SetPatient says whether silence is no sign of death: a server that hands slots over may stop answering everybody,
-// for 30 s at worst (Dragonfly), and lives. While it is set timeouts do not count for the breaker. Requests time out
-// as ever, and a connection that is refused or lost counts as ever.
-func (n *Node) SetPatient(patient bool) { n.patient.Store(patient) }
+// for 30 s at worst (Dragonfly), and lives. While it is set timeouts do not count for the breaker, but make the node
+// Paused until something answers, and connections are left open for as long as a pause may last. Requests time out as
+// ever, and a connection that is refused or lost counts as ever.
+func (n *Node) SetPatient(patient bool) {
+	n.patient.Store(patient)
+	if !patient {
+		n.paused.Store(false)
+	}
+}
+
+// maxPause is how long a paused server may be silent: Dragonfly's finalisation takes 30 s, and whoever asks first
+// afterwards has his answer then.
+const maxPause = 40 * time.Second
+
+// hungAfter is Options.HungAfter, or as long as a pause may last.
+func (n *Node) hungAfter() time.Duration {
+	if n.patient.Load() {
+		return max(n.Options().HungAfter(), maxPause)
+	}
+	return n.Options().HungAfter()
+}
 
 // refused tells that the node was reached, and takes no connection.
 func (n *Node) refused() {
@@ -209,8 +234,11 @@ func (n *Node) refused() {
 // Report feeds the breaker with the outcome of an event; nil is a success.
 func (n *Node) Report(err error) {
 	if n.isPause(err) {
+		n.paused.Store(true)
+		n.failing.Store(true) // So that the next answer is reported.
 		return
 	}
+	n.paused.Store(false)
 	if err != nil && n.trouble != nil {
 		n.trouble(n.Addr)
 	}

@@ -92,6 +92,12 @@ func TestPatientNode(t *testing.T) {
 		if got := n.Available(); got != want {
 			t.Errorf("%v: available %v, want %v", err, got, want)
 		}
+		if n.Serves() || n.Paused() != want {
+			t.Errorf("%v: it serves: %v, paused: %v", err, n.Serves(), n.Paused())
+		}
+		if n.succeeded(); !n.Serves() && want {
+			t.Errorf("%v: it has answered, and does not serve", err)
+		}
 	}
 	f(true, ErrTimeout)
 	f(true, fmt.Errorf("PING: %w", context.DeadlineExceeded))
@@ -106,6 +112,9 @@ func TestPatientNode(t *testing.T) {
 	n.SetPatient(true)
 	report(n, ErrTimeout, ErrTimeout, ErrTimeout, ErrTimeout)
 	n.SetPatient(false)
+	if n.Paused() {
+		t.Error("paused without patience")
+	}
 	report(n, ErrTimeout, ErrTimeout)
 	if !n.Available() || troubles != 2 {
 		t.Errorf("what was silent before counts: available %v, %d troubles", n.Available(), troubles)

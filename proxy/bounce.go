@@ -109,6 +109,8 @@ func (c *client) maySendAgain(seq uint32, f backend.Failure) bool {
 	maxWait := c.pool.Settings().Hold.MaxWait
 	patience := f.Conn.Node.Options().RequestTimeout
 	switch {
+	case !f.Sent && f.Conn.Node.Paused():
+		patience += maxWait
 	case !f.Sent:
 		patience = max(patience, maxWait)
 	case errors.Is(f.Err, backend.ErrTimeout) && c.knowsBetter(f.Conn, p.slot):

@@ -65,7 +65,7 @@ func (c *client) mayUse(s *reader) bool {
 // fitConn is the connection to a reader if that may serve a read now, else nil.
 func (c *client) fitConn(s *reader, n need) *backend.Conn {
 	l := c.loop
-	if !s.node.Available() {
+	if !s.node.Serves() {
 		return nil
 	}
 	if !s.replica {

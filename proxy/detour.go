@@ -248,7 +248,7 @@ func (d *detour) followTo() {
 		d.run()
 		return
 	}
-	if node.Available() {
+	if node.Serves() {
 		d.sendTo(node)
 		return
 	}
@@ -589,7 +589,11 @@ func (d *detour) retryLater(f backend.Failure) {
 	c.loop.stats.Retries++
 	d.state = detourIdle
 	d.addr, d.ask = "", false
-	if d.wait(HoldNoMaster, fmt.Sprintf("is not served: backend %s: %v", f.Conn.Node.Addr, f.Err), true) {
+	why := fmt.Sprintf("is not served: backend %s: %v", f.Conn.Node.Addr, f.Err)
+	if f.Conn.Node.Paused() {
+		why = "is not served: " + paused(f.Conn.Node)
+	}
+	if d.wait(HoldNoMaster, why, true) {
 		c.runDetours()
 	}
 }

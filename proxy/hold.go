@@ -54,6 +54,8 @@ func (p *Pool) obstacle(v *view, slot router.Slot) (o obstacle, blocked bool) {
 		return obstacle{cause: HoldNoTopology, slot: slot, since: v.since}, true
 	case !node.Available():
 		return obstacle{cause: HoldNoMaster, slot: slot, node: node, since: node.DownSince()}, true
+	case node.Paused():
+		return obstacle{cause: HoldNoMaster, slot: slot, node: node, why: "is not served: " + paused(node)}, true
 	}
 	return obstacle{}, false
 }

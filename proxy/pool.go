@@ -109,7 +109,7 @@ func (v *view) straight(slot router.Slot) *backend.Node {
 	if v == nil || v.fence != "" || v.table.Move(slot) != nil {
 		return nil
 	}
-	if node := v.master(slot); node != nil && node.Available() {
+	if node := v.master(slot); node != nil && node.Serves() {
 		return node
 	}
 	return nil

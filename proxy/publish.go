@@ -22,7 +22,7 @@ func (c *client) publish(q request) bool {
 	o, blocked := c.pool.obstacle(q.v, slot)
 	if blocked && (o.cause == HoldLocked || o.cause == HoldMoving) {
 		node := q.v.master(slot)
-		blocked = node == nil || !node.Available()
+		blocked = node == nil || !node.Serves()
 	}
 	if blocked {
 		return c.holdBack(q.v, o, len(q.raw))

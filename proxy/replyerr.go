@@ -48,6 +48,9 @@ func appendErrorLine(dst []byte, text string) []byte { return resp.AppendError(d
 
 // unavailable is the answer for a node whose breaker is open.
 func unavailable(node *backend.Node) string {
+	if node.Paused() {
+		return "ERR " + paused(node)
+	}
 	cause := node.Status().Err
 	if cause == "" {
 		cause = "its requests time out"
@@ -55,8 +58,16 @@ func unavailable(node *backend.Node) string {
 	return fmt.Sprintf("ERR backend %s is unavailable: %s", node.Addr, cause)
 }
 
+// paused says why a node that lives is sent nothing.
+func paused(node *backend.Node) string {
+	return fmt.Sprintf("backend %s is silent while slots migrate", node.Addr)
+}
+
 // unavailableBecause is the answer for a request that never left.
 func unavailableBecause(node *backend.Node, err error) string {
+	if node.Paused() {
+		return "ERR " + paused(node)
+	}
 	if errors.Is(err, backend.ErrTimeout) {
 		return fmt.Sprintf("ERR backend %s is unavailable: not connected within %s", node.Addr, node.Options().RequestTimeout)
 	}

@@ -238,9 +238,10 @@ func (s *served) moved(t *testing.T) int {
 	return stats.Moved
 }
 
-// A node that is silent while it hands slots over is not dead: requests time out, the breaker stays closed.
+// A node that is silent while it hands slots over is not dead: what was sent times out, what was not is held, and the
+// breaker stays closed.
 func TestDragonflyThatIsPausedIsNotDead(t *testing.T) {
-	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.backend]\nrequest_timeout = \"50ms\"\nbreaker_failures = 2\nprobe_interval = \"1h\"\n")
+	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.backend]\nrequest_timeout = \"50ms\"\nbreaker_failures = 2\nprobe_interval = \"1h\"\n[pool.hold]\nmax_wait = \"300ms\"\n")
 	conn := connect(t, d.addr)
 	key := keyIn(2000, 8191)
 	if got := do(t, conn, "SET "+key+" v"); got != "+OK" {
@@ -252,10 +253,18 @@ func TestDragonflyThatIsPausedIsNotDead(t *testing.T) {
 	d.shows(t, "/api/v1/migrations", `"state": "copying"`, `"source": "`+d.a.Addr()+`"`, `"target": "`+d.b.Addr()+`"`)
 	d.shows(t, "/metrics", `sluice_migrations{pool="main",state="copying"} 1`)
 	<-hold.Arrived()
-	for range 6 {
-		if got := do(t, conn, "GET "+key); !strings.Contains(got, "-ERR timeout") {
-			t.Errorf("a paused backend: %q", got)
+	if got := do(t, conn, "SET "+key+" v"); !strings.Contains(got, "-ERR outcome unknown") {
+		t.Errorf("a paused backend: %q", got)
+	}
+	seen := d.a.Calls("SET").Seen
+	want := fmt.Sprintf("-TRYAGAIN slot %d is not served: backend %s is silent while slots migrate (held 0.3s)", fake.SlotOf(key), d.a.Addr())
+	for range 3 {
+		if got := do(t, conn, "SET "+key+" v"); got != want {
+			t.Errorf("%q, want %q", got, want)
 		}
+	}
+	if n := d.a.Calls("SET").Seen; n != seen {
+		t.Errorf("%d more were sent", n-seen)
 	}
 	for _, g := range d.pool(t).Groups {
 		if !g.Master.Available {
@@ -378,4 +387,31 @@ func TestHungTargetHarmsNobodyElse(t *testing.T) {
 		return nil
 	}, 10*time.Second)
 	third.Faults.Thaw()
+}
+
+// What was never sent to a node that is paused may be asked again: it is held, and its client told so.
+func TestRequestsThatDoNotReachAPausedDragonfly(t *testing.T) {
+	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.backend]\ndial_timeout = \"100ms\"\nrequest_timeout = \"300ms\"\n[pool.hold]\nmax_wait = \"200ms\"\n")
+	hold := d.a.Faults.Hold(fakedragonfly.Paused)
+	defer hold.Release()
+	d.push(t, d.there())
+	<-hold.Arrived()
+	d.shows(t, "/api/v1/migrations", `"state": "copying"`)
+	key := keyIn(2000, 8191) // Nobody has a connection to the node yet.
+	for range 3 {
+		got := do(t, connect(t, d.addr), "SET "+key+" v")
+		if want := fmt.Sprintf("backend %s is silent while slots migrate (held 0.", d.a.Addr()); !strings.HasPrefix(got, "-TRYAGAIN slot ") || !strings.Contains(got, want) {
+			t.Errorf("%q", got)
+		}
+	}
+	if n := d.a.Calls("SET").Seen; n != 0 {
+		t.Errorf("%d were sent", n)
+	}
+	hold.Release()
+	testbed.Eventually(t, func() error {
+		if got := do(t, connect(t, d.addr), "SET "+key+" v"); got != "+OK" {
+			return errors.New(got)
+		}
+		return nil
+	}, 20*time.Second)
 }
