@@ -18,6 +18,10 @@ func (in *instance) newWatcher(p *conf.Pool, s *source) *moves.Watcher {
 		Busy: busy, Idle: idle, Involved: func(addrs []string) { s.replicas.SetMoving(addrs) },
 		Family: string(p.Dialect), Table: pool.Table, Access: watcherAccess(p, pool.Settings().Backend.Name),
 		Log: in.log.With("pool", p.Name),
+		Stalled: func(addr string) bool {
+			n := nodeAt(pool, addr)
+			return n != nil && n.Paused()
+		},
 		Leaving: func(list []moves.Leaving, answered func(addr string) bool, began time.Time) {
 			leaving := make([]proxy.Leaving, len(list))
 			for i, l := range list {

@@ -92,15 +92,21 @@ func (w *Watcher) report(ctx context.Context, addr string) (a answer, knows bool
 	if w.family.myID != nil {
 		cmds = append(cmds, w.family.myID)
 	}
+	if w.family.owners != nil {
+		cmds = append(cmds, w.family.owners)
+	}
 	replies, err := s.ask(cmds...)
 	if err != nil {
 		a.err = err
 		return a, true
 	}
 	if w.family.myID != nil {
-		if id := replies[len(replies)-1]; id.Err() == nil {
+		if id := replies[len(w.family.questions)]; id.Err() == nil {
 			a.id = id.Text
 		}
+	}
+	if w.family.owners != nil {
+		a.owners, a.addrs, a.unfit = parseOwners(replies[len(replies)-1])
 	}
 	for i, q := range w.family.questions {
 		reports, err := q.parse(replies[i])

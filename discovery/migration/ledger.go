@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"slices"
 	"time"
+
+	"sluice/router"
 )
 
 // maxEnded bounds how many migrations are remembered after their end; the newest stay.
@@ -20,7 +22,10 @@ type answer struct {
 	addr    string
 	id      string // "" when it was not asked, or did not say.
 	reports []report
-	err     error // It has not answered.
+	owners  owners
+	addrs   map[string]string // Of the masters in owners.
+	unfit   error             // Why there are none, though it was asked.
+	err     error             // It has not answered.
 }
 
 // ledger joins what the nodes say, look after look, into migrations. Owned by the goroutine of the Watcher.
@@ -28,7 +33,9 @@ type ledger struct {
 	family string
 	addrs  map[string]string // Node id to host:port.
 	open   []*entry
-	ended  []Migration // The oldest first.
+	// stalled is Config.Stalled.
+	stalled func(addr string) bool
+	ended   []Migration // The oldest first.
 }
 
 // entry is a migration that somebody reports.
@@ -37,6 +44,7 @@ type entry struct {
 	heard  time.Time // When somebody last spoke of it.
 	source sighting
 	target sighting
+	before []router.Range // slots of the source when the migration was first seen; nil while that is not known.
 }
 
 // sighting says whether a side spoke of the migration in this look.
@@ -57,7 +65,14 @@ func (l *ledger) learn(id, addr string) {
 // look takes in the answers of one look at all nodes.
 func (l *ledger) look(answers []answer, now time.Time) {
 	for _, a := range answers {
-		l.learn(a.id, a.addr)
+		for id, addr := range a.addrs {
+			if l.addrs[id] == "" {
+				l.learn(id, addr)
+			}
+		}
+	}
+	for _, a := range answers {
+		l.learn(a.id, a.addr) // As it was asked for: it may name itself otherwise.
 	}
 	for _, e := range l.open {
 		e.Source, e.Target = l.name(e.Source), l.name(e.Target)
@@ -68,7 +83,7 @@ func (l *ledger) look(answers []answer, now time.Time) {
 		for _, a := range answers {
 			for _, r := range a.reports {
 				if r.out == out && a.err == nil {
-					l.take(a.addr, r, now)
+					l.take(&a, r, now)
 				}
 			}
 		}
@@ -76,14 +91,14 @@ func (l *ledger) look(answers []answer, now time.Time) {
 	for _, a := range answers {
 		l.note(a)
 	}
-	l.close(now)
+	l.close(answers, now)
 }
 
 // take puts a report into its migration.
-func (l *ledger) take(addr string, r report, now time.Time) {
-	source, target := addr, l.name(r.peer)
+func (l *ledger) take(a *answer, r report, now time.Time) {
+	source, target := a.addr, l.name(r.peer)
 	if !r.out {
-		source, target = target, addr
+		source, target = target, a.addr
 	}
 	e := l.find(source, target, r)
 	if e == nil {
@@ -97,6 +112,9 @@ func (l *ledger) take(addr string, r report, now time.Time) {
 		l.open = append(l.open, e)
 	}
 	e.heard = now
+	if e.before == nil {
+		e.before = l.of(a.owners, source)
+	}
 	e.Source, e.Slots = cmp.Or(e.Source, source), cmp.Or(e.Slots, r.slots)
 	side, seen := e.side(r.out), &e.source
 	if !r.out {
@@ -109,6 +127,9 @@ func (l *ledger) take(addr string, r report, now time.Time) {
 	e.count(side, r)
 	side.State, side.state, side.Error = r.word, r.state, r.err
 	side.Keys = known(r.keys)
+	if r.state == Finished && e.HandedOver.IsZero() {
+		e.HandedOver = now
+	}
 	e.measure(r)
 }
 
@@ -209,20 +230,24 @@ func (l *ledger) note(a answer) {
 
 // close judges the open ones, and puts those away that nobody reports any more. A side that is silent may still
 // think of it.
-func (l *ledger) close(now time.Time) {
+func (l *ledger) close(answers []answer, now time.Time) {
 	l.open = slices.DeleteFunc(l.open, func(e *entry) bool {
 		before := e.State
 		if !e.reported() || now.Sub(e.heard) > forgetAfter {
-			if e.State.active() || e.State == "" {
-				e.State = Gone
-			}
+			e.State = l.ending(e, answers)
 			e.Ended = now
+			e.Stalled = false
 			e.Verdict = e.words(l.family)
 			e.SourceSide.Quiet, e.TargetSide.Quiet = "", ""
 			l.ended = append(l.ended, e.Migration)
 			return true
 		}
+		e.Stalled = l.stalled != nil && l.stalled(e.Source)
 		e.judge(l.family)
+		if e.State == Reverted || l.undone(e, answers) {
+			e.State = Reverted
+			e.Verdict = e.words(l.family)
+		}
 		if e.State != before {
 			e.Changed = now
 		}

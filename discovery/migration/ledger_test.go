@@ -93,7 +93,7 @@ func TestErrorsThatAreOld(t *testing.T) {
 	s.sees("out n2 CONNECTING keys:100 errors:Broken pipe", "in n1 SYNC keys:10 errors:0") // The same attempt, for all that is known.
 	s.wants(`a:1>b:1 connecting 10% retries=1 since=1 being tried again, not failed: the last attempt ended with "Broken pipe"`)
 	s.sees("out n2 SYNC keys:100 errors:Broken pipe", "in n1 SYNC keys:1 errors:0")
-	s.wants(`a:1>b:1 copying 1% retries=1 since=1 copying; "Broken pipe" is of an earlier attempt and over`)
+	s.wants(`a:1>b:1 copying 1% retries=1 since=1 copying; the source serves the slots; "Broken pipe" is of an earlier attempt and over`)
 	s.sees("out n2 CONNECTING keys:100 errors:Connection refused", "in n1 SYNC keys:1 errors:0")
 	s.sees("out n2 FINISHED keys:100 errors:Connection refused", "in n1 FINISHED keys:100 errors:0")
 	s.wants(`a:1>b:1 finished 100% retries=2 since=1 finished: the target serves the slots, though the nodes show the old owner until they get the closing configuration; "Connection refused" is of an earlier attempt and over`)
@@ -115,6 +115,28 @@ func TestOnlyFatalIsFinal(t *testing.T) {
 	}
 }
 
+// The source keeps its state while a target hangs, and the one word that is about both.
+func TestSourceThatDoesNotServe(t *testing.T) {
+	s := newScript(t, "dragonfly")
+	stalled := true
+	s.stalled = func(addr string) bool { return stalled && addr == "a:1" }
+	s.sees("out n2 SYNC keys:100 errors:0", "in n1 SYNC keys:50 errors:0")
+	if m := s.list()[0]; strings.Contains(m.Verdict, "the source serves") || !strings.Contains(m.Verdict, "the source answers no clients") || !m.Stalled {
+		t.Errorf("%+v", m)
+	}
+	stalled = false
+	s.sees("out n2 SYNC keys:100 errors:0", "in n1 SYNC keys:50 errors:0")
+	s.wants("a:1>b:1 copying 50% retries=0 since=1 copying; the source serves the slots")
+}
+
+// What keeps a source that tries again is its own error, and not a later one of the target.
+func TestErrorOfTheSideThatTries(t *testing.T) {
+	s := newScript(t, "dragonfly")
+	s.sees("out n2 SYNC keys:100 errors:0", "in n1 SYNC keys:50 errors:0")
+	s.sees("out n2 CONNECTING keys:100 errors:Connection refused", "in n1 SYNC keys:50 errors:Can't join migration in time")
+	s.wants(`a:1>b:1 connecting 50% retries=1 since=1 being tried again, not failed: the last attempt ended with "Connection refused"`)
+}
+
 // A failure that comes between two looks is news, though a migration between the same nodes has ended well before.
 func TestFailureBetweenTwoLooks(t *testing.T) {
 	s := newScript(t, "dragonfly")
@@ -130,9 +152,9 @@ func TestSilentSide(t *testing.T) {
 	s := newScript(t, "dragonfly")
 	s.sees("out n2 SYNC keys:100 errors:0", "in n1 SYNC keys:50 errors:0")
 	s.sees("out n2 SYNC keys:100 errors:0", "silent")
-	s.wants("a:1>b:1 copying 50% retries=0 since=1 half known, the target does not answer (no answer in time): copying; the source serves the slots")
+	s.wants("a:1>b:1 copying 50% retries=0 since=1 half known, the target does not answer (no answer in time): copying or handing over, but the target hangs, and soon the source serves no key of any slot: take the migration out of the configuration, the target's first, if the target does not come back")
 	s.sees("", "silent") // The entry was dropped; the target may still take over.
-	s.wants("a:1>b:1 copying 50% retries=0 since=1 half known, the target does not answer (no answer in time): copying; the source serves the slots")
+	s.wants("a:1>b:1 copying 50% retries=0 since=1 half known, the target does not answer (no answer in time): copying or handing over, but the target hangs, and soon the source serves no key of any slot: take the migration out of the configuration, the target's first, if the target does not come back")
 	s.sees("", "in n1 FINISHED keys:100 errors:0")
 	s.wants("a:1>b:1 finalising 100% retries=0 since=1 the target serves the slots and the source says SYNC: for a moment that is the hand-over, but if it lasts both take writes")
 	s.sees("silent", "")

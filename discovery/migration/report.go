@@ -11,7 +11,7 @@ import (
 // State is how far a migration is, whatever the family calls it.
 type State string
 
-// The states. Only Finished, Failed, Cancelled and Gone are ends.
+// The states. Only Finished, Failed, Cancelled, Reverted and Gone are ends.
 const (
 	// Connecting is before keys are copied, also between an attempt that failed and the next one.
 	Connecting State = "connecting"
@@ -25,6 +25,8 @@ const (
 	Failed State = "failed"
 	// Cancelled is an end that somebody asked for.
 	Cancelled State = "cancelled"
+	// Reverted is when a configuration of before was pushed after the hand-over: what the target has taken is deleted.
+	Reverted State = "reverted"
 	// Gone is when nobody reports the migration any more and its end was not seen.
 	Gone State = "gone"
 	// Unknown is a word that this version does not know.
@@ -32,7 +34,7 @@ const (
 )
 
 // States lists all of them.
-var States = []State{Connecting, Copying, Finalising, Finished, Failed, Cancelled, Gone, Unknown}
+var States = []State{Connecting, Copying, Finalising, Finished, Failed, Cancelled, Reverted, Gone, Unknown}
 
 // active reports whether keys are moving or soon will.
 func (s State) active() bool {
@@ -66,6 +68,7 @@ type question struct {
 type family struct {
 	questions []question
 	myID      []string // The command that answers a node's id; nil: nodes are named by their addresses.
+	owners    []string // The command that answers what a node's configuration says of the slots; nil: not asked.
 }
 
 // families by their names in the configuration.
@@ -73,6 +76,7 @@ var families = map[string]family{
 	"dragonfly": {
 		questions: []question{{[]string{"DFLYCLUSTER", "SLOT-MIGRATION-STATUS"}, parseDragonfly}},
 		myID:      []string{"CLUSTER", "MYID"},
+		owners:    []string{"CLUSTER", "SLOTS"},
 	},
 	"redis": {
 		questions: []question{

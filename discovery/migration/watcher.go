@@ -40,6 +40,8 @@ type Config struct {
 	// Involved, unless nil, is told in every look which nodes have a migration that is not over: under way, or finished
 	// and not closed yet. It is called from Run's goroutine and must not block.
 	Involved func(addrs []string)
+	// Stalled, unless nil, reports whether a node leaves requests of clients unanswered. Safe for concurrent use.
+	Stalled func(addr string) bool
 	// Leaving, unless nil, is told in every look what leaves which node; answered reports whether a node has answered in it,
 	// and began is when it began. It is called from Run's goroutine and must not block.
 	Leaving func(list []Leaving, answered func(addr string) bool, began time.Time)
@@ -61,6 +63,10 @@ type Status struct {
 	Migrations []Migration
 	// Silent are the nodes that did not answer the last look, with why.
 	Silent map[string]string
+	// Unfit are nodes that have no slots to serve in the last look, with why: a Dragonfly without configuration.
+	Unfit map[string]string
+	// Dispute says which nodes have had different configurations for a while; "" for none.
+	Dispute string
 	// Lossy counts keys that were seen in a sample of slots that began to move, and that the move changes or can't
 	// take, by type: "zset", "stream".
 	Lossy map[string]uint64
@@ -78,6 +84,7 @@ type Watcher struct {
 	unknown map[string]time.Time // Nodes that know no question, and when they are asked again.
 	patient map[string]time.Time // Nodes that Patience was told of, and until when without an answer.
 	lossy   inspection
+	dispute dispute
 
 	mu     sync.Mutex
 	status Status
@@ -182,6 +189,7 @@ func (w *Watcher) look(ctx context.Context) (busy bool) {
 		return false
 	}
 	now := time.Now()
+	w.ledger.stalled = w.cfg.Stalled
 	w.ledger.look(answers, now)
 	list := w.ledger.list()
 	w.keepPatience(list, answers, now)
@@ -355,20 +363,29 @@ func (w *Watcher) tellLeaving(answers []answer, began time.Time) {
 
 // publish makes what is known the Status, and logs what ended or went wrong.
 func (w *Watcher) publish(list []Migration, answers []answer) {
-	silent := make(map[string]string)
+	silent, unfit := make(map[string]string), make(map[string]string)
 	for _, a := range answers {
-		if a.err != nil {
+		switch {
+		case a.err != nil:
 			silent[a.addr] = a.err.Error()
+		case a.unfit != nil:
+			unfit[a.addr] = a.unfit.Error()
 		}
 	}
+	now := time.Now()
+	dispute := w.dispute.compare(answers, now)
 	w.mu.Lock()
-	before := w.status.Migrations
-	w.status = Status{Checked: time.Now(), Migrations: list, Silent: silent, Lossy: maps.Clone(w.lossy.found)}
+	before := w.status
+	w.status = Status{Checked: now, Migrations: list, Silent: silent, Unfit: unfit, Dispute: dispute, Lossy: maps.Clone(w.lossy.found)}
 	w.mu.Unlock()
 	for _, m := range list {
-		if i := slices.IndexFunc(before, func(b Migration) bool { return b.sameAs(m) }); i < 0 || before[i].State != m.State {
+		i := slices.IndexFunc(before.Migrations, func(b Migration) bool { return b.sameAs(m) })
+		if i < 0 || before.Migrations[i].State != m.State || before.Migrations[i].LastError != m.LastError {
 			w.log(m)
 		}
+	}
+	if dispute != "" && dispute != before.Dispute {
+		w.cfg.Log.Warn("nodes disagree", "err", dispute)
 	}
 }
 
@@ -379,9 +396,12 @@ func (m *Migration) sameAs(o Migration) bool {
 
 func (w *Watcher) log(m Migration) {
 	level := slog.LevelInfo
-	if m.State == Failed {
+	switch {
+	case m.State == Reverted:
+		level = slog.LevelError
+	case m.State == Failed || m.State.active() && m.LastError != "":
 		level = slog.LevelWarn
 	}
 	w.cfg.Log.Log(context.Background(), level, "migration", "source", m.Source, "target", m.Target, "slots", m.Slots,
-		"state", string(m.State), "verdict", m.Verdict)
+		"state", string(m.State), "err", m.LastError, "verdict", m.Verdict)
 }

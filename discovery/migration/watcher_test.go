@@ -164,6 +164,12 @@ func under(a, b *fakedragonfly.Server) string {
 		fakedragonfly.Shard{Slots: right, Master: b.Node()})
 }
 
+// closed ends the migration of under.
+func closed(a, b *fakedragonfly.Server) string {
+	return fakedragonfly.JSON(fakedragonfly.Shard{Slots: []fakedragonfly.Range{{Start: 100, End: 8191}}, Master: a.Node()},
+		fakedragonfly.Shard{Slots: append(moving[:1:1], right...), Master: b.Node()})
+}
+
 // push sends a configuration through the admin ports, in the order of the servers.
 func push(t *testing.T, password, config string, servers ...*fakedragonfly.Server) {
 	t.Helper()
@@ -195,13 +201,13 @@ func TestWatchesDragonfliesOfEveryVersion(t *testing.T) {
 		w.patience(t, a.Addr(), b.Addr())
 		hold.Release()
 		if status == fakedragonfly.Status14 { // It has no word for the end.
-			push(t, password, rest(a, b), b, a)
-			w.first(t, Gone, anyway)
+			push(t, password, closed(a, b), b, a)
+			w.first(t, Finished, anyway)
 			return
 		}
 		w.first(t, Finished, func(m Migration) bool { return strings.Contains(m.Verdict, "closing configuration") })
 		w.patience(t)
-		push(t, password, rest(a, b), b, a)
+		push(t, password, closed(a, b), b, a)
 		w.first(t, Finished, func(m Migration) bool { return !m.Ended.IsZero() })
 	}
 	f(fakedragonfly.Status14, "", "", false)
@@ -279,15 +285,82 @@ func TestErrorsAndEndsOfDragonflies(t *testing.T) {
 	}
 	push(t, "", under(a, b), b)
 	w.first(t, Finished, func(m Migration) bool { return strings.Contains(m.Verdict, "is of an earlier attempt and over") })
-	push(t, "", rest(a, b), b, a)
+	if !strings.Contains(w.logs.String(), `state=connecting err="Connection refused`) {
+		t.Errorf("the log does not say what it waits for:\n%s", w.logs)
+	}
+	push(t, "", closed(a, b), b, a)
 	w.first(t, Finished, func(m Migration) bool { return !m.Ended.IsZero() })
+	push(t, "", rest(a, b), b, a)
 
 	b.OutOfMemory(true)
 	push(t, "", under(a, b), b, a)
-	w.first(t, Failed, func(m Migration) bool { return strings.Contains(m.Verdict, "INCOMING_MIGRATION_OOM") })
+	w.first(t, Failed, func(m Migration) bool {
+		return strings.Contains(m.Verdict, `source: "Cannot allocate memory: INCOMING_MIGRATION_OOM", target: "INCOMING_MIGRATION_OOM"`)
+	})
 	w.patience(t)
 	if !strings.Contains(w.logs.String(), "level=WARN") {
 		t.Errorf("no warning:\n%s", w.logs)
+	}
+}
+
+// What the nodes no longer speak of shows in who owns the slots: short migrations, cancelled ones, and those whose end
+// an old configuration has undone.
+func TestEndsShowInTheOwners(t *testing.T) {
+	f := func(want State, change func(a, b *fakedragonfly.Server, w *watched)) {
+		t.Helper()
+		a, b, w := dragonflies(t, fakedragonfly.Status39, "", "+10", fakedragonfly.Options{})
+		hold := a.Faults.Hold(fakedragonfly.Sending)
+		defer hold.Release()
+		push(t, "", under(a, b), b, a)
+		w.first(t, Copying, anyway)
+		change(a, b, w)
+		w.first(t, want, func(m Migration) bool { return !m.Ended.IsZero() })
+	}
+	f(Cancelled, func(a, b *fakedragonfly.Server, _ *watched) { push(t, "", rest(a, b), b, a) })
+	f(Finished, func(a, b *fakedragonfly.Server, _ *watched) { push(t, "", closed(a, b), b, a) }) // And nobody saw it finish.
+
+	a, b, w := dragonflies(t, fakedragonfly.Status39, "", "+10", fakedragonfly.Options{})
+	push(t, "", under(a, b), b, a)
+	w.first(t, Finished, anyway)
+	push(t, "", rest(a, b), b)
+	alarmed := func(m Migration) bool { return strings.Contains(m.Verdict, "reverted: what clients wrote at the target since") }
+	w.first(t, Reverted, func(m Migration) bool { return alarmed(m) && m.Ended.IsZero() }) // The target alone has it.
+	push(t, "", rest(a, b), a)
+	w.first(t, Reverted, func(m Migration) bool { return alarmed(m) && !m.Ended.IsZero() })
+	if !strings.Contains(w.logs.String(), "level=ERROR") {
+		t.Errorf("no alarm:\n%s", w.logs)
+	}
+}
+
+func TestNodesThatDisagree(t *testing.T) {
+	a, b, w := dragonflies(t, fakedragonfly.Status39, "", "+10", fakedragonfly.Options{})
+	if err := b.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	w.sees(t, func(st Status) error {
+		if !strings.Contains(st.Unfit[b.Addr()], "Cluster is not yet configured") {
+			return errors.New("not known")
+		}
+		return nil
+	})
+	push(t, "", closed(a, b), b)
+	want := fmt.Sprintf("%s and %s have different configurations: slot 0 belongs to n1 by the first, and to n2 by the second", a.Addr(), b.Addr())
+	var d dispute
+	answers := []answer{{addr: a.Addr(), owners: owners{"n1": {{From: 0, To: 9}}}}, {addr: b.Addr(), owners: owners{"n2": {{From: 0, To: 9}}}}}
+	now := time.Now()
+	for _, look := range []struct {
+		after time.Duration
+		want  string
+	}{{0, ""}, {settleTime - 1, ""}, {settleTime, want}, {time.Hour, want}} {
+		if got := d.compare(answers, now.Add(look.after)); got != look.want {
+			t.Errorf("after %s: %q", look.after, got)
+		}
+	}
+	if got := d.compare(answers[:1], now.Add(time.Hour)); got != "" {
+		t.Errorf("%q", got)
+	}
+	if got := d.compare(answers, now.Add(time.Hour)); got != "" {
+		t.Errorf("at once again: %q", got)
 	}
 }
 
