@@ -106,6 +106,9 @@ func poolLines(p *admin.PoolStatus, now time.Time) []string {
 		fmt.Sprintf("  slots      %d: %d uncovered, %d locked, %d moving; %d request(s) held",
 			p.Slots, p.SlotsUncovered, p.SlotsLocked, p.SlotsMoving, p.RequestsHeld),
 	}
+	if p.Migrations > 0 {
+		lines = append(lines, fmt.Sprintf("  migrations %d under way; see sluice ctl migrations", p.Migrations))
+	}
 	if p.Consul != nil {
 		lines = append(lines, "  consul     "+consulLine(p.Consul, now))
 	}

@@ -9,26 +9,32 @@ import (
 )
 
 type migrationsJSON struct {
-	Pools []poolMigrationsJSON `json:"pools"`
+	Pools []PoolMigrations `json:"pools"`
 }
 
-// poolMigrationsJSON is what moves in a pool: what its nodes report, and what its topology says.
-type poolMigrationsJSON struct {
+// PoolMigrations is what moves in a pool: what its nodes report, and what its topology says.
+type PoolMigrations struct {
 	Name       string                `json:"name"`
 	Checked    time.Time             `json:"checked,omitzero"` // when the nodes were asked last
 	Migrations []migration.Migration `json:"migrations"`
-	Silent     map[string]string     `json:"silent,omitempty"` // nodes that did not answer, with why
+	Silent     map[string]string     `json:"silent,omitempty"`  // nodes that did not answer, with why
+	Unfit      map[string]string     `json:"unfit,omitempty"`   // nodes that have no slots to serve, with why
+	Dispute    string                `json:"dispute,omitempty"` // which nodes have different configurations
 	LossyKeys  map[string]uint64     `json:"lossy_keys,omitempty"`
 	Moves      []moveJSON            `json:"moves"` // slots that are locked or moving for this proxy
 }
 
-func (s *Server) migrations(w http.ResponseWriter, _ *http.Request) {
-	out := migrationsJSON{Pools: []poolMigrationsJSON{}}
+func (s *Server) migrations(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	out := migrationsJSON{Pools: []PoolMigrations{}}
 	statuses := s.cfg.Migrations()
 	for _, p := range s.cfg.Server.Pools() {
+		if q.Has("pool") && p.Name != q.Get("pool") {
+			continue
+		}
 		st := statuses[p.Name]
-		pool := poolMigrationsJSON{
-			Name: p.Name, Checked: st.Checked, Silent: st.Silent, LossyKeys: st.Lossy,
+		pool := PoolMigrations{
+			Name: p.Name, Checked: st.Checked, Silent: st.Silent, Unfit: st.Unfit, Dispute: st.Dispute, LossyKeys: st.Lossy,
 			Migrations: append([]migration.Migration{}, st.Migrations...), Moves: []moveJSON{},
 		}
 		if t := p.Table(); t != nil {

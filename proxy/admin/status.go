@@ -2,9 +2,12 @@ package admin
 
 import (
 	"fmt"
+	"maps"
 	"net/http"
+	"slices"
 	"time"
 
+	"sluice/discovery/migration"
 	"sluice/discovery/replication"
 	"sluice/proxy"
 	"sluice/router"
@@ -39,6 +42,7 @@ type PoolStatus struct {
 	SlotsLocked    int `json:"slots_locked"`
 	SlotsMoving    int `json:"slots_moving"`
 	RequestsHeld   int `json:"requests_held"`
+	Migrations     int `json:"migrations"` // between servers, under way
 
 	Consul *ConsulStatus `json:"consul,omitempty"`
 }
@@ -62,6 +66,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	}
 	sources, consul := s.cfg.Sources(), s.consulStatuses()
 	replicas, _ := s.replicas()
+	migrations := s.cfg.Migrations()
 	for _, p := range srv.Pools() {
 		pool := PoolStatus{Name: p.Name, Slots: p.Model.Slots()}
 		j.where = "pool " + p.Name + ": "
@@ -70,6 +75,7 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 		if inConsul {
 			j.consul(&pool, st)
 		}
+		j.migrations(&pool, p, migrations[p.Name])
 		out.Pools = append(out.Pools, pool)
 	}
 	out.Problems = append(out.Problems, j.problems...)
@@ -167,6 +173,38 @@ func unfitMasters(replicas replication.Status) map[string]string {
 		}
 	}
 	return unfit
+}
+
+// migrations counts what migrates between servers, and says what is wrong with it.
+func (j *judge) migrations(out *PoolStatus, p *proxy.Pool, st migration.Status) {
+	for i := range st.Migrations {
+		m := &st.Migrations[i]
+		if m.UnderWay() {
+			out.Migrations++
+		}
+		if trouble := m.Trouble(j.now); trouble != "" {
+			j.problem("migration of %s from %s to %s: %s", orSlots(m.Slots), m.Source, m.Target, trouble)
+		}
+	}
+	nodes := nodesByAddr(p)
+	for _, addr := range slices.Sorted(maps.Keys(st.Silent)) {
+		if n := nodes[addr]; p.Family.LosesAtomics && n != nil && n.Answers() && !n.Paused() { // Else somebody has said so.
+			j.problem("node %s answers clients, and not what is asked about migrations: %s; see discovery.admin_port", addr, st.Silent[addr])
+		}
+	}
+	for _, addr := range slices.Sorted(maps.Keys(st.Unfit)) {
+		j.problem("node %s serves no slots: %s; give it its configuration", addr, st.Unfit[addr])
+	}
+	if st.Dispute != "" {
+		j.problem("%s; give all nodes the same", st.Dispute)
+	}
+}
+
+func orSlots(slots string) string {
+	if slots == "" {
+		return "slots"
+	}
+	return "slots " + slots
 }
 
 // consul fills in what Consul says.
