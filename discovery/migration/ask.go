@@ -119,6 +119,9 @@ func (w *Watcher) report(ctx context.Context, addr string) (a answer, knows bool
 			a.err = fmt.Errorf("%s: %s: %w", addr, strings.Join(q.command, " "), err)
 		}
 	}
+	if !knows {
+		a.unfit = nil // It is no cluster of this family.
+	}
 	return a, knows
 }
 

@@ -237,3 +237,29 @@ func TestLogWithOldEntries(t *testing.T) {
 		t.Errorf("%+v", list)
 	}
 }
+
+// Slots leave while their source says so, or says nothing; a target that still waits for its configuration does not count.
+func TestWhatLeaves(t *testing.T) {
+	s := newScript(t, "dragonfly")
+	f := func(want, n1, n2 string) {
+		t.Helper()
+		s.sees(n1, n2)
+		if got := fmt.Sprint(s.leaving()); got != want {
+			t.Errorf("%q and %q: %s, want %s", n1, n2, got, want)
+		}
+	}
+	const leaves, none = "[{a:1 b:1 []}]", "[]"
+	f(none, "", "")
+	f(none, "", "in n1 CONNECTING keys:5 errors:0") // The source has not been told.
+	f(leaves, "out n2 CONNECTING keys:5 errors:0", "in n1 SYNC keys:5 errors:0")
+	f(leaves, "silent", "in n1 SYNC keys:5 errors:0")
+	f(leaves, "out n2 SYNC keys:5 errors:0", "in n1 FINISHED keys:5 errors:0")
+	f(none, "out n2 FINISHED keys:5 errors:0", "in n1 SYNC keys:5 errors:0")
+	f(none, "out n2 FATAL keys:5 errors:x", "in n1 FATAL keys:5 errors:x")
+	s = newScript(t, "dragonfly")
+	f(leaves, "out n2 SYNC keys:5 errors:0", "in n1 SYNC keys:5 errors:0")
+	f(none, "", "in n1 SYNC keys:5 errors:0") // Cancelled at the source.
+	if got := fmt.Sprint(parseRanges("0-5,7"), parseRanges(""), parseRanges("somewhere")); got != "[0-5 7] [] []" {
+		t.Error(got)
+	}
+}
