@@ -1,8 +1,10 @@
 package migration
 
 import (
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"sluice/router"
 )
@@ -26,6 +28,17 @@ func (l *ledger) leaving() []Leaving {
 		}
 	}
 	return list
+}
+
+// tellLeaving says which slots leave which node.
+func (w *Watcher) tellLeaving(answers []answer, began time.Time) {
+	if w.cfg.Leaving == nil {
+		return
+	}
+	answered := func(addr string) bool {
+		return slices.ContainsFunc(answers, func(a answer) bool { return a.addr == addr && a.err == nil })
+	}
+	w.cfg.Leaving(w.ledger.leaving(), answered, began)
 }
 
 // parseRanges reads "0-511,600"; nil when that is not what it is.

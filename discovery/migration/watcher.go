@@ -21,9 +21,6 @@ import (
 const (
 	// unknownAgain is when a node that knows none of the questions is asked again: it may have been replaced.
 	unknownAgain = time.Minute
-	// patience is for how long a node whose last answer named a migration is believed to be paused when it is asked
-	// on the port that the pause stops as well: Dragonfly's finalisation takes up to 30 s.
-	patience = 35 * time.Second
 	// maxNodes bounds how many are asked in a look: masters first, and then those that they name.
 	maxNodes = 256
 )
@@ -302,39 +299,6 @@ func isAddr(s string) bool {
 	return err == nil
 }
 
-// keepPatience tells for which nodes silence is a pause.
-func (w *Watcher) keepPatience(list []Migration, answers []answer, now time.Time) {
-	answered := make(map[string]bool)
-	for _, a := range answers {
-		answered[a.addr] = a.err == nil
-	}
-	// On a port of its own a node that lives answers, pause or not. On that of the clients it can't.
-	own := w.access.Load().AdminPort != ""
-	next := make(map[string]time.Time)
-	for _, m := range list {
-		if !m.State.active() {
-			continue
-		}
-		for _, addr := range []string{m.Source, m.Target} {
-			switch until := w.patient[addr]; {
-			case answered[addr]:
-				next[addr] = now.Add(patience)
-			case !own && until.After(now):
-				next[addr] = until
-			}
-		}
-	}
-	for addr := range w.patient {
-		if _, still := next[addr]; !still {
-			w.cfg.Patience(addr, false)
-		}
-	}
-	for addr := range next {
-		w.cfg.Patience(addr, true) // Each time: the pool may have made a node for it only now.
-	}
-	w.patient = next
-}
-
 // tellInvolved names the nodes whose slots are on the move.
 func (w *Watcher) tellInvolved(list []Migration) {
 	if w.cfg.Involved == nil {
@@ -348,17 +312,6 @@ func (w *Watcher) tellInvolved(list []Migration) {
 	}
 	slices.Sort(addrs)
 	w.cfg.Involved(slices.Compact(addrs))
-}
-
-// tellLeaving says which slots leave which node.
-func (w *Watcher) tellLeaving(answers []answer, began time.Time) {
-	if w.cfg.Leaving == nil {
-		return
-	}
-	answered := func(addr string) bool {
-		return slices.ContainsFunc(answers, func(a answer) bool { return a.addr == addr && a.err == nil })
-	}
-	w.cfg.Leaving(w.ledger.leaving(), answered, began)
 }
 
 // publish makes what is known the Status, and logs what ended or went wrong.

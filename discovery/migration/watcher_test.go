@@ -323,7 +323,9 @@ func TestEndsShowInTheOwners(t *testing.T) {
 	push(t, "", under(a, b), b, a)
 	w.first(t, Finished, anyway)
 	push(t, "", rest(a, b), b)
-	alarmed := func(m Migration) bool { return strings.Contains(m.Verdict, "reverted: what clients wrote at the target since") }
+	alarmed := func(m Migration) bool {
+		return strings.Contains(m.Verdict, "reverted: what clients wrote at the target since")
+	}
 	w.first(t, Reverted, func(m Migration) bool { return alarmed(m) && m.Ended.IsZero() }) // The target alone has it.
 	push(t, "", rest(a, b), a)
 	w.first(t, Reverted, func(m Migration) bool { return alarmed(m) && !m.Ended.IsZero() })
