@@ -84,6 +84,11 @@ func (p *Pool) leaves(node *backend.Node, slot router.Slot) (l Leaving, leaves b
 	return Leaving{}, false
 }
 
+func (p *Pool) isLeaving(node *backend.Node, slot router.Slot) bool {
+	_, leaves := p.leaves(node, slot)
+	return leaves
+}
+
 // String says what is in the way, behind "slot 886".
 func (l Leaving) String() string {
 	is := "migrates"

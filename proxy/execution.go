@@ -68,8 +68,8 @@ func (x *execution) sendBatch(b *backend.Conn, ask bool) (refusal string) {
 		first = append(first, backend.AskingRequest)
 	}
 	tag := x.attempt << execTagBits
-	if x.d.writesAtomically() {
-		w := &witness{client: c, node: b.Node, slot: x.d.slot, next: x, tag: tag}
+	if c.pool.Family.LosesAtomics && len(x.d.keys) > 0 {
+		w := &witness{client: c, node: b.Node, slot: x.d.slot, next: x, tag: tag, reads: !x.writes}
 		return x.queued(b, w.send(b, first, x.d.raw, x.sizes, x.d.keys[0]))
 	}
 	return x.queued(b, b.SendAll(first, x.d.raw, x.sizes, x, tag, c.loop.now))

@@ -55,12 +55,25 @@ func (c *client) forwardScript(q request, slot router.Slot, many bool) bool {
 	if slot == anySlot {
 		slot = c.someSlot(name)
 	}
+	if c.mustWaitAlone(q, slot) {
+		return false
+	}
 	seq := c.pipe.tail
 	done := c.forward(q.v, q.cmd, slot, q.raw, many)
 	if !kept && c.pipe.tail != seq {
 		c.bringsScript(seq, id)
 	}
 	return done
+}
+
+// mustWaitAlone reports whether a script has to wait for a migration and for what its client has in flight before that:
+// when it goes on its slot may have another owner, and it must not get there first.
+func (c *client) mustWaitAlone(q request, slot router.Slot) bool {
+	if !c.pool.Family.LosesAtomics || !mayWriteByScript(q.cmd) || c.pipe.empty() {
+		return false
+	}
+	node := q.v.straight(slot)
+	return node != nil && c.pool.isLeaving(node, slot)
 }
 
 // noteFlush empties the cache of scripts for a SCRIPT FLUSH that is about to be sent.

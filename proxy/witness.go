@@ -16,13 +16,16 @@ import (
 // such a request is kept away from slots that are known to leave (detour.mayBeLost), and is not believed before the same
 // node has said, behind it in the same batch, that the slot was not on its way:
 //
-//	MULTI .. EXEC, or EVAL          the reply is kept back
+//	MULTI .. EXEC, or EVAL              the reply is kept back
 //	DFLYCLUSTER SLOT-MIGRATION-STATUS   a migration under way: it may have begun before
 //	EXISTS key                          MOVED: it may have ended since, and its entry may be gone again
 //
 // The order matters: whenever a migration covers the request, the first question still finds it under way, or the second
 // finds that it is over. What began behind the request has it in its snapshot; that can't be told apart, and is
 // `outcome unknown` too.
+//
+// Who owns a slot is looked at when a command is queued, and not at EXEC: a transaction that only reads may read what the old
+// owner has left. EXISTS behind it tells, and it is sent to the new one.
 //
 // witness owns the batch and hands everything but the questions to next.
 type witness struct {
@@ -32,6 +35,7 @@ type witness struct {
 	next   backend.Owner
 	tag    uint32 // of the first request, for next
 	script bool   // the request is a script: an error does not say that it has not written
+	reads  bool   // the request is a transaction that only reads: it can't be lost, and may be run again
 
 	last    uint32 // the number of the request whose reply is kept back
 	reply   []byte
@@ -46,7 +50,7 @@ func (c *client) sendWitnessed(node *backend.Node, cmd *command.Command, slot ro
 	l := c.loop
 	seq := c.begin(cmd, slot)
 	keys := requestKeys(cmd, raw)
-	if _, leaving := c.pool.leaves(node, slot); leaving && len(keys) > 0 {
+	if c.pipe.len() == 1 && len(keys) > 0 && c.pool.isLeaving(node, slot) {
 		c.addDetour(c.detour(c, seq, seq, slot, raw))
 		return
 	}
@@ -98,7 +102,11 @@ func (w *witness) Reply(tag uint32, r backend.Reply) {
 // testify passes the reply on, or says that what it stands for may be lost.
 func (w *witness) testify(b *backend.Conn) {
 	w.finish()
-	if text := w.lost(b); text != "" {
+	if w.reads {
+		if w.moved(b) {
+			w.reply = w.owner // What it was queued on may be a copy that is left behind.
+		}
+	} else if text := w.lost(b); text != "" {
 		w.reply = appendErrorLine(nil, text)
 	}
 	w.next.Reply(w.tag+w.last, backend.Reply{Conn: b, Data: w.reply, Request: w.request, First: true, Last: true})
@@ -116,16 +124,20 @@ func (w *witness) lost(b *backend.Conn) string {
 			c.pool.noteLeaving(l, c.loop.now)
 		}
 	}
-	moved := c.pool.Family.Judge(w.owner, b.Host()).Kind == dialect.Moved
 	switch {
 	case w.notRun(b):
 		return ""
-	case moved:
+	case w.moved(b):
 		return fmt.Sprintf("ERR outcome unknown: slot %d left backend %s while the command was run, and what it wrote may be lost", w.slot, w.node.Addr)
 	case leaves:
 		return fmt.Sprintf("ERR outcome unknown: slot %d %s; the command was run when that began or before", w.slot, l)
 	}
 	return ""
+}
+
+// moved reports whether the node has redirected the second question.
+func (w *witness) moved(b *backend.Conn) bool {
+	return w.client.pool.Family.Judge(w.owner, b.Host()).Kind == dialect.Moved
 }
 
 // notRun reports whether the reply says that nothing was written.

@@ -1,12 +1,14 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"sluice/internal/clock"
+	"sluice/internal/testbed"
 	"sluice/proxy/resp"
 	"sluice/router"
 )
@@ -55,7 +57,7 @@ func TestWhatMayBeLostIsAskedAbout(t *testing.T) {
 	c.want(bulkReply("z"), "EVAL", "z", "0")
 	c.want(":2\r\n", "INCR", "k")
 	want := "[MULTI DISCARD MULTI INCR k EXEC DFLYCLUSTER SLOT-MIGRATION-STATUS EXISTS k" +
-		" EVAL x 1 k DFLYCLUSTER SLOT-MIGRATION-STATUS EXISTS k MULTI GET k EXEC EVAL_RO y 1 k EVAL z 0 INCR k]"
+		" EVAL x 1 k DFLYCLUSTER SLOT-MIGRATION-STATUS EXISTS k MULTI GET k EXEC DFLYCLUSTER SLOT-MIGRATION-STATUS EXISTS k EVAL_RO y 1 k EVAL z 0 INCR k]"
 	if got := fmt.Sprint(s.seen()); got != want {
 		t.Errorf("%s, want\n%s", got, want)
 	}
@@ -144,6 +146,50 @@ func TestScriptsOfAPipelineKeepTheirOrder(t *testing.T) {
 		if got != want[i] {
 			t.Fatalf("reply %d: %.50q, want %.50q", i, got, want[i])
 		}
+	}
+}
+
+// What a client has asked before a script that waits comes to the new owner before it.
+func TestScriptThatWaitsOvertakesNothing(t *testing.T) {
+	target := startDragonfly(t, statusNone, ":1\r\n", nil)
+	answer := make(chan struct{})
+	source := startDragonfly(t, statusNone, ":1\r\n", nth(1, "INCR", func(c *scriptedConn) {
+		c.wait(answer)
+		c.reply(redirectLine("MOVED", "k", target.addr()))
+	}))
+	specs := with(evenly(clusterModel, source.addr()), target.addr())
+	p := startProxy(t, clusterModel, specs, faultOptions(nil), holding(never), ofFamily("dragonfly"))
+	all := func(string) bool { return true }
+	p.pool.SetLeaving([]Leaving{{Source: source.addr(), Target: "n2"}}, all, 0)
+	c := p.dial(t)
+	c.request("INCR", "k")
+	source.await(t, 1, "INCR k")
+	c.request("EVAL", "x", "1", "k")
+	testbed.Eventually(t, func() error { // It was looked at.
+		if !p.onlyClient(func(c *client) bool { return c.stall == stallDrain }, func(*client) {}) {
+			return errors.New("it does not wait for what is in flight")
+		}
+		return nil
+	}, 10*time.Second)
+	specs[0].Slots, specs[1].Slots = nil, specs[0].Slots
+	p.setTable(t, specs)
+	p.pool.SetLeaving(nil, all, 0)
+	close(answer)
+	c.wantReply(":1\r\n")
+	c.wantReply(bulkReply("x"))
+	if got := fmt.Sprint(target.seen()); !strings.Contains(got, "INCR k EVAL x") {
+		t.Error(got)
+	}
+}
+
+// A transaction that only reads goes to the new owner as a whole.
+func TestTransactionThatReadsWhatIsLeftBehind(t *testing.T) {
+	target := startDragonfly(t, statusNone, ":1\r\n", nil)
+	source := startDragonfly(t, statusDone, redirectLine("MOVED", "k", target.addr()), nil)
+	p := startProxy(t, clusterModel, with(evenly(clusterModel, source.addr()), target.addr()), faultOptions(nil), holding(never), ofFamily("dragonfly"))
+	target.store.execute([]string{"SET", "k", "new"})
+	if got := p.dial(t).transact("GET", "k"); got != "*1\r\n$3\r\nnew\r\n" {
+		t.Errorf("%q", got)
 	}
 }
 
