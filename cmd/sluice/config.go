@@ -12,19 +12,29 @@ import (
 
 func configCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "config", Short: "Check a configuration, or print the documented default"}
+	var connect bool
 	check := &cobra.Command{
 		Use:   "check FILE",
 		Short: "Print every problem of a configuration file; exit code 1 if there is one",
-		Args:  cobra.ExactArgs(1),
+		Long: "Print every problem of a configuration file; exit code 1 if there is one.\n\n" +
+			"With --connect the servers that it names are asked, too: do they answer, take the password, have the role and the\n" +
+			"dialect that the file says, and answer at admin_port? `sluice doctor` looks at more than that.",
+		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			cfg, err := conf.LoadWith(args[0], conf.Overrides{Env: os.Environ()})
 			if err != nil {
 				return printProblems(cmd, err)
 			}
 			fmt.Fprintf(cmd.OutOrStdout(), "%s is valid: %s\n", args[0], digest(cfg))
-			return nil
+			if !connect {
+				return nil
+			}
+			d := &doctor{file: args[0], cfg: cfg}
+			d.checkBackends(cmd.Context())
+			return d.print(cmd.OutOrStdout())
 		},
 	}
+	check.Flags().BoolVar(&connect, "connect", false, "ask the servers, too")
 	show := &cobra.Command{
 		Use:   "default",
 		Short: "Print the documented configuration with every default",

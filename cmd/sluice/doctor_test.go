@@ -12,6 +12,7 @@ import (
 
 	"sluice/internal/testbed"
 	"sluice/internal/testbed/fakecodis"
+	"sluice/internal/testbed/fakedragonfly"
 )
 
 // doctorSays runs the doctor on a configuration and returns what it prints.
@@ -120,6 +121,31 @@ func TestDoctorComparesTheDialect(t *testing.T) {
 	hasLines(t, out, "OK    backend "+pika.Addr()+": pool main, group 1: pika 4.0.0, master\n")
 	out, _ = doctorSays(t, pool("pika", pika.Addr(), "[pool.reads]\npolicy = \"prefer-replica\"\n"))
 	hasLines(t, out, "WARN  backend "+pika.Addr()+": pool main, group 1: Pika 4.0.0 replicates SET with EX or PX, and SETEX, as keys that have expired; do: let them ")
+}
+
+// The dialect and the port for questions about migrations are compared with what is there: by the doctor, by config check, and
+// at the start.
+func TestDialectAndAdminPortAreChecked(t *testing.T) {
+	t.Parallel()
+	dragonfly := fakedragonfly.Start(t, fakedragonfly.Options{})
+	pika := fakecodis.StartPika(t, fakecodis.Pika40, fakecodis.Options{})
+	nobody := testbed.FreePort(t)
+	config := poolOn("127.0.0.1:0", groupOn(dragonfly.Addr(), freeAddr(t))) + fmt.Sprintf("[pool.discovery]\nadmin_port = \"%d\"\n", nobody)
+	config = strings.Replace(config, "[[pool]]\n", "[[pool]]\ndialect = \"dragonfly\"\n", 1)
+	out, _ := doctorSays(t, config)
+	hasLines(t, out, fmt.Sprintf("FAIL  backend %s: pool main, group 1: it can't be asked about migrations at 127.0.0.1:%d: ", dragonfly.Addr(), nobody))
+
+	pool := func(master string) string {
+		return strings.Replace(poolOn("127.0.0.1:0", groupOn(master, freeAddr(t))), "127.0.0.1:6380", "127.0.0.1:0", 1)
+	}
+	file := filepath.Join(t.TempDir(), "sluice.toml")
+	write(t, file, pool(pika.Addr()))
+	out, _, exit := sluice(t, "config", "check", "--connect", file)
+	hasLines(t, out, "FAIL  backend "+pika.Addr()+": pool main, group 1: it is pika 4.0.0, and the pool has dialect \"redis\"; do: set dialect = \"pika\"")
+	if exit != 1 {
+		t.Errorf("exit %d", exit)
+	}
+	start(t, "serve", "--config", file).waitFor(t, `"server":"pika 4.0.0","dialect":"redis"`)
 }
 
 func TestDoctorLooksAtTheAdminPort(t *testing.T) {

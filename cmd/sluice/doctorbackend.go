@@ -39,7 +39,9 @@ type examined struct {
 	linkUp   bool   // of a replica, to its master
 	follows  string // host:port that a replica says it follows
 	off      time.Duration
-	timed    bool // off is known
+	timed    bool   // off is known
+	admin    string // where the node is asked about migrations, if that is another place
+	adminErr error
 	settings map[string]string
 }
 
@@ -132,6 +134,13 @@ func examine(ctx context.Context, n backendNode) examined {
 	}
 	defer c.Close()
 	out.ask(ctx, c)
+	access := watcherAccess(n.pool, "")
+	if out.admin = access.AdminAddr(n.addr); out.admin != n.addr {
+		admin, err := control.Dial(ctx, out.admin, control.Options{User: auth.BackendUser, Password: auth.BackendPassword.Reveal()})
+		if out.adminErr = err; err == nil {
+			admin.Close()
+		}
+	}
 	return out
 }
 
@@ -262,6 +271,9 @@ func (d *doctor) judge(x *examined) {
 	case !speaks(x.pool.Dialect, family):
 		d.found(fail, subject, fmt.Sprintf("set dialect = %q, or correct the address", family),
 			"%s: it is %s, and the pool has dialect %q", where, x.version, x.pool.Dialect)
+	case x.adminErr != nil:
+		d.found(fail, subject, "correct discovery.admin_port", "%s: it can't be asked about migrations at %s: %s", where, x.admin,
+			strings.TrimPrefix(x.adminErr.Error(), x.admin+": "))
 	case fault != "" && readsReplicas(x.pool):
 		fix := `let them be written by SET and then EXPIRE, and set accept_expiry_loss = true of [pool.reads], or policy = "master"`
 		d.found(warn, subject, fix, "%s: %s", where, fault)

@@ -110,6 +110,7 @@ func (in *instance) start() error {
 		in.work.Go(func() { s.replicas.Run(ctx) })
 		in.work.Go(func() { s.learner.Run(ctx) })
 		in.work.Go(func() { in.watchPassword(ctx, i) })
+		in.work.Go(func() { in.watchDialects(ctx, i) })
 	}
 	in.awaitTopology(ctx)
 	if err := in.server.Start(); err != nil {

@@ -24,8 +24,8 @@ type Access struct {
 	Timeout time.Duration
 }
 
-// adminAddr is where the node is asked that clients find at addr.
-func (a *Access) adminAddr(addr string) string {
+// AdminAddr is where the node is asked that clients find at addr.
+func (a *Access) AdminAddr(addr string) string {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil || a.AdminPort == "" {
 		return addr
@@ -52,7 +52,7 @@ type session struct {
 func (w *Watcher) open(ctx context.Context, addr string, admin bool) (*session, error) {
 	access := w.access.Load()
 	if admin {
-		addr = access.adminAddr(addr)
+		addr = access.AdminAddr(addr)
 	}
 	ctx, cancel := context.WithTimeout(ctx, access.Timeout)
 	c, err := control.Dial(ctx, addr, control.Options{

@@ -258,7 +258,7 @@ func (w *Watcher) locate(ctx context.Context, answers []answer) {
 	access := w.access.Load()
 	for _, a := range answers {
 		w.ledger.learn(a.id, a.addr)
-		byAdmin[access.adminAddr(a.addr)] = a.addr
+		byAdmin[access.AdminAddr(a.addr)] = a.addr
 	}
 	for _, a := range answers {
 		for i, r := range a.reports {

@@ -482,7 +482,7 @@ func TestSilentNodeCostsOnlyItsOwnAnswer(t *testing.T) {
 func TestAdminAddr(t *testing.T) {
 	f := func(port, addr, want string) {
 		t.Helper()
-		if got := (&Access{AdminPort: port}).adminAddr(addr); got != want {
+		if got := (&Access{AdminPort: port}).AdminAddr(addr); got != want {
 			t.Errorf("%q of %s: %s, want %s", port, addr, got, want)
 		}
 	}
