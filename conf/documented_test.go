@@ -198,7 +198,7 @@ func TestEveryKeySaysWhetherAReloadAppliesIt(t *testing.T) {
 		"consul.service_name", "consul.session_ttl", "consul.tls_server_name", "consul.token", "consul.token_file",
 		"pool.dialect", "pool.discovery.admin", "pool.discovery.flap", "pool.discovery.follow", "pool.discovery.kind",
 		"pool.discovery.max_state_age", "pool.discovery.product", "pool.discovery.product_auth",
-		"pool.discovery.require_consul", "pool.discovery.root", "pool.discovery.service",
+		"pool.discovery.replicas", "pool.discovery.require_consul", "pool.discovery.root", "pool.discovery.service",
 		"pool.discovery.state_file", "pool.listen", "pool.name", "pool.slot_model", "pool.slots",
 		"proxy.admin", "proxy.log_format", "proxy.loops",
 	}

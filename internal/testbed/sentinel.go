@@ -128,16 +128,27 @@ func (s *Sentinel) Watch(name, addr string, quorum int) error {
 
 // knows returns nil when the sentinel has found so many replicas and other sentinels of a master.
 func (s *Sentinel) knows(name string, replicas, others int) error {
-	fields := s.Do("SENTINEL", "MASTER", name).Array()
-	got := make(map[string]string)
-	for i := 0; i+1 < len(fields); i += 2 {
-		got[fields[i].String()] = fields[i+1].String()
-	}
+	got := stringFields(s.Do("SENTINEL", "MASTER", name).Array())
 	if got["num-slaves"] != strconv.Itoa(replicas) || got["num-other-sentinels"] != strconv.Itoa(others) {
 		return fmt.Errorf("sentinel %s knows %s replicas and %s other sentinels of %s, want %d and %d",
 			s.Addr(), got["num-slaves"], got["num-other-sentinels"], name, replicas, others)
 	}
+	// It promotes no replica that it has not asked yet, whose answer is as old as the epoch.
+	for _, r := range s.Do("SENTINEL", "REPLICAS", name).Array() {
+		got := stringFields(r.Array())
+		if age, err := strconv.ParseInt(got["info-refresh"], 10, 64); err != nil || age > time.Hour.Milliseconds() {
+			return fmt.Errorf("sentinel %s has not asked replica %s of %s", s.Addr(), got["name"], name)
+		}
+	}
 	return nil
+}
+
+func stringFields(list []resp.Value) map[string]string {
+	fields := make(map[string]string)
+	for i := 0; i+1 < len(list); i += 2 {
+		fields[list[i].String()] = list[i+1].String()
+	}
+	return fields
 }
 
 // Close ends the sentinel with SIGKILL. It may be called again.
