@@ -82,7 +82,7 @@ func (h *halfClosed) close() { _ = unix.Close(h.fd) }
 // outlive keeps a client whose connection has ended if it may still be answered, and reports whether it does.
 func (c *client) outlive(ended error) bool {
 	owed := c.stall != stallNone || !c.pipe.empty() || len(c.out) > 0
-	if !errors.Is(ended, io.EOF) || !owed || c.loop.stopping || c.waitsForOthers() || c.conn.OutboundBuffered() > 0 {
+	if !errors.Is(ended, io.EOF) || !owed || hungUp(c.conn.Fd()) || c.loop.stopping || c.waitsForOthers() || c.conn.OutboundBuffered() > 0 {
 		return false // Of bytes that gnet keeps nobody knows how many it can still write.
 	}
 	h, err := newHalfClosed(c.conn)
@@ -94,6 +94,14 @@ func (c *client) outlive(ended error) bool {
 	c.loop.server.rouse(paceSoon)
 	c.mark()
 	return true
+}
+
+// hungUp reports whether a socket is more than half closed: a reset shows at once, though gnet calls it an end, too, while
+// the client is not read.
+func hungUp(fd int) bool {
+	fds := []unix.PollFd{{Fd: int32(fd)}}
+	n, err := unix.Poll(fds, 0)
+	return err == nil && n > 0 && fds[0].Revents&(unix.POLLHUP|unix.POLLERR) != 0
 }
 
 // endHalfClosed ends a client that is half closed and has nothing to wait for. It is called when the client is flushed.

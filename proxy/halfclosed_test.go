@@ -122,3 +122,53 @@ func TestHalfClosedClientDoesNotWait(t *testing.T) {
 		p.awaitNoClients(t)
 	}
 }
+
+// A connection that is reset is not half closed, whether its bytes are read or not.
+func TestHungUp(t *testing.T) {
+	f := func(name string, end func(peer *net.TCPConn) error, read, want bool) {
+		t.Helper()
+		ln, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer ln.Close()
+		peer, err := net.Dial("tcp", ln.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer peer.Close()
+		conn, err := ln.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := peer.Write([]byte("x")); err != nil {
+			t.Fatal(err)
+		}
+		if err := end(peer.(*net.TCPConn)); err != nil {
+			t.Fatal(err)
+		}
+		if read { // The end has come then.
+			_, _ = io.ReadAll(conn)
+		}
+		raw, err := conn.(*net.TCPConn).SyscallConn()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := !want
+		testbed.Eventually(t, func() error {
+			if err := raw.Control(func(fd uintptr) { got = hungUp(int(fd)) }); err != nil {
+				return err
+			}
+			if got != want {
+				return fmt.Errorf("%s: hung up %v", name, got)
+			}
+			return nil
+		}, replyWait)
+	}
+	reset := func(peer *net.TCPConn) error { return errors.Join(peer.SetLinger(0), peer.Close()) }
+	f("half closed", (*net.TCPConn).CloseWrite, true, false)
+	f("half closed and unread", (*net.TCPConn).CloseWrite, false, false)
+	f("reset", reset, true, true)
+	f("reset and unread", reset, false, true)
+}
