@@ -65,6 +65,9 @@ func (l *loop) runLanes() {
 				free--
 			}
 		}
+		if len(n.conns) == 0 {
+			free = 1 // They were closed; whoever comes first makes one, and the others follow it.
+		}
 		for ; free > 0 && len(n.line) > 0; free-- {
 			d := n.line[0]
 			n.line = slices.Delete(n.line, 0, 1)

@@ -86,3 +86,41 @@ func TestLaneIsAskedForWhileLanesAreLookedAt(t *testing.T) {
 		x.Errorf("%d panics, asked for a lane: %v", n, asked)
 	}
 }
+
+// When all lanes are closed, because the source was away, those who stand in the line go on as soon as it is back.
+func TestLineGoesOnWhenItsLanesWereClosed(t *testing.T) {
+	x := startTransit(t, fakecodis.PikaFixed, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
+	keys := x.keys(3)
+	for _, key := range keys {
+		x.source.Do("SET", key, "old")
+	}
+	x.target.Faults.Freeze()
+	first := x.p.dial(x)
+	first.request("GETSET", keys[0], "new")
+	x.awaitCalls("SLOTSMGRTTAGONE", 1)
+	var others []*testClient
+	for _, key := range keys[1:] {
+		c := x.p.dial(x)
+		c.request("GETSET", key, "new")
+		others = append(others, c)
+	}
+	x.p.awaitHeld(x, 3)
+	if err := first.Close(); err != nil {
+		x.Fatal(err)
+	}
+	x.p.awaitHeld(x, 2)
+	node := x.p.pool.node(x.source.Addr())
+	x.p.onEachLoop(x.Context(), func(l *loop) {
+		for i := 0; node.Available() && i < 1000; i++ {
+			node.Report(errSourceAway)
+		}
+		l.tickLanes()
+		if n := l.lanes[node]; n == nil || len(n.conns) > 0 {
+			x.Errorf("lanes %+v", n)
+		}
+	})
+	x.target.Faults.Thaw()
+	for _, c := range others {
+		c.wantReply(bulkReply("old"))
+	}
+}
