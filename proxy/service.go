@@ -24,23 +24,27 @@ const maxErrorShown = 200
 // serviceErrors begin the error replies that say that a request was not served. All others, such as -WRONGTYPE, are answers.
 var serviceErrors = [][]byte{
 	// Sluice's own.
-	[]byte("-ERR backend "), []byte("-ERR timeout: "), []byte("-ERR outcome unknown: "),
-	[]byte("-ERR no replica "), []byte("-TRYAGAIN "), []byte("-CLUSTERDOWN "),
+	[]byte("ERR backend "), []byte("ERR timeout: "), []byte("ERR outcome unknown: "),
+	[]byte("ERR no replica "), []byte("TRYAGAIN "), []byte("CLUSTERDOWN "),
 	// Servers'.
-	[]byte("-READONLY "), []byte("-ERR READONLY "), []byte("-LOADING "), []byte("-MASTERDOWN "), []byte("-MOVED "), []byte("-ASK "),
-	[]byte("-OOM "), []byte("-MISCONF "), []byte("-NOREPLICAS "), []byte("-IOERR "), []byte("-BUSY "),
-	[]byte("-ERR max number of clients reached"), []byte("-ERR Cluster is not yet configured"),
-	[]byte("-ERR Cannot process command before new leader sync finished"),
+	[]byte("READONLY "), []byte("ERR READONLY "), []byte("LOADING "), []byte("MASTERDOWN "), []byte("MOVED "), []byte("ASK "),
+	[]byte("OOM "), []byte("MISCONF "), []byte("NOREPLICAS "), []byte("IOERR "), []byte("BUSY "),
+	[]byte("ERR max number of clients reached"), []byte("ERR Cluster is not yet configured"),
+	[]byte("ERR Cannot process command before new leader sync finished"),
 }
 
 // failure looks at an error reply.
 func (s *served) failure(reply []byte) {
-	begins := func(start []byte) bool { return bytes.HasPrefix(reply, start) }
-	if slices.ContainsFunc(serviceErrors, begins) || bytes.Contains(reply, toBackend) {
+	text := bytes.TrimPrefix(reply[1:], abortedBecause)
+	begins := func(start []byte) bool { return bytes.HasPrefix(text, start) }
+	if slices.ContainsFunc(serviceErrors, begins) || bytes.Contains(text, toBackend) {
 		s.failed++
 		s.last = append(s.last[:0], trimLine(reply[1:min(len(reply), maxErrorShown)])...)
 	}
 }
+
+// abortedBecause is in front of an error that a server had for EXEC.
+var abortedBecause = []byte("EXECABORT Transaction discarded because of: ")
 
 // toBackend is in what Sluice says of its connections.
 var toBackend = []byte(" to backend ")

@@ -25,6 +25,8 @@ func TestServiceKnowsItsOwnErrors(t *testing.T) {
 	f("-READONLY You can't write against a read only replica.", true)
 	f("-ERR 4 connections to backend 127.0.0.1:1 are taken by WATCH and blocking commands, see max_dedicated", true)
 	f("-TRYAGAIN slot 1 is locked (held 2.0s)", true)
+	f("-EXECABORT Transaction discarded because of: OOM command not allowed when used memory > 'maxmemory'.", true)
+	f("-EXECABORT Transaction discarded because of previous errors.", false)
 	f("-WRONGTYPE Operation against a key holding the wrong kind of value", false)
 	f("-ERR unknown command 'x'", false)
 	f("-NOSCRIPT No matching script. Please use EVAL.", false)
