@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"time"
 
 	"sluice/internal/statefile"
@@ -136,7 +137,13 @@ func (s *Source) writeStates(ctx context.Context) {
 	}
 }
 
+// writeState writes the file. One that can't be written is removed: it would say what is not true any more.
 func (s *Source) writeState() {
+	if s.cfg.StateFile == "" {
+		return
+	}
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	s.mu.Lock()
 	state := saved{Version: savedVersion, Product: s.cfg.Product, Token: s.model.Token, Seen: s.seen.UTC(), Sentinels: s.sentinels}
 	switch {
@@ -150,11 +157,17 @@ func (s *Source) writeState() {
 	s.savedAt = time.Now()
 	s.mu.Unlock()
 	err := statefile.Write(s.cfg.StateFile, state)
+	if err != nil {
+		err = fmt.Errorf("the state file %s can't be written: %w", s.cfg.StateFile, err)
+		if removed := os.Remove(s.cfg.StateFile); removed != nil && !errors.Is(removed, fs.ErrNotExist) {
+			err = fmt.Errorf("%w; nor removed, delete it before the next start: %w", err, removed)
+		}
+	}
 	s.mu.Lock()
 	failed := err != nil && s.saveErr == nil
 	s.saveErr = err
 	s.mu.Unlock()
 	if failed {
-		s.cfg.Log.Error("the state file can't be written", "file", s.cfg.StateFile, "err", err)
+		s.cfg.Log.Error("starting without the dashboard will not be possible", "err", err)
 	}
 }

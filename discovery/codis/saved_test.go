@@ -3,11 +3,14 @@ package codis
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/internal/statefile"
+	"sluice/internal/testbed/dashboard"
 )
 
 func TestStateFileIsRefused(t *testing.T) {
@@ -38,5 +41,41 @@ func TestStateFileIsRefused(t *testing.T) {
 	f(saved{Version: savedVersion, Product: "demo", Token: "t", Slots: []Slot{slots[0], {ID: 1, MigrateFrom: "10.0.0.2:1"}}}, "to nowhere")
 	if _, err := readSaved(filepath.Dir(path), "demo", 2); err == nil || errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a directory: %v", err)
+	}
+}
+
+// A fill is answered when the file has it. A file that can't be written is gone, and said to be.
+func TestStateFileIsWrittenBeforeTheAnswer(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "state.json")
+	s := startSource(t, "127.0.0.1:0", func(cfg *Config) { cfg.StateFile, cfg.MaxStateAge = path, time.Hour })
+	has := func(master string) {
+		t.Helper()
+		state, err := readSaved(path, "demo", 1024)
+		if err != nil || len(state.Slots) == 0 || state.Slots[5].BackendAddr != master {
+			t.Errorf("the file has %v, %v", state.Slots[:min(6, len(state.Slots))], err)
+		}
+	}
+	for _, master := range []string{"10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"} {
+		s.fillIn(dashboard.Slot{ID: 5, BackendAddr: master, BackendAddrGroupID: 1})
+		has(master)
+	}
+	if err := os.Remove(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	s.fillIn(dashboard.Slot{ID: 5, BackendAddr: "10.0.0.4:1", BackendAddrGroupID: 1})
+	if err := s.Err(); err == nil || !strings.Contains(err.Error(), path+" can't be written") {
+		t.Errorf("%v", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	s.fillIn(dashboard.Slot{ID: 5, BackendAddr: "10.0.0.5:1", BackendAddrGroupID: 1})
+	has("10.0.0.5:1")
+	if err := s.Err(); err != nil {
+		t.Error(err)
 	}
 }

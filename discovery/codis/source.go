@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -75,6 +76,7 @@ type Source struct {
 	publishing chan discovery.Snapshot // to Run
 	file       saved                   // what the state file had at the start
 	saves      chan struct{}           // to writeStates; capacity 1
+	writing    sync.Mutex              // held while the state file is written
 	fills      sync.Mutex              // held while routes change; guards owing
 	owing      []string                // servers that a fill was not able to wait for
 
@@ -104,7 +106,8 @@ func New(cfg Config, ln net.Listener) *Source {
 	if cfg.StateFile != "" {
 		file, err := readSaved(cfg.StateFile, cfg.Product, cfg.Slots)
 		if err != nil {
-			cfg.Log.Warn("starting without the state file", "err", err)
+			kept := cfg.StateFile + ".refused" // It may be the right one, and the configuration wrong.
+			cfg.Log.Warn("starting without the state file", "err", err, "kept_as", kept, "rename_err", os.Rename(cfg.StateFile, kept))
 		} else if file.Token != "" {
 			s.file, s.seen, s.model.Token = file, file.Seen, file.Token
 		}
@@ -153,7 +156,7 @@ func (s *Source) Refresh() {}
 func (s *Source) Err() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.err
+	return errors.Join(s.err, s.saveErr)
 }
 
 // Slots is what the dashboard has filled in, with the masters that count.
@@ -200,6 +203,7 @@ func (s *Source) fillNext(ctx context.Context, slots []Slot) error {
 	if err := s.putIntoForce(ctx, next); err != nil {
 		return err
 	}
+	s.writeState() // Before the answer: a process that ends now must not start with what was true before.
 	s.beginMoves(ctx, old, now)
 	if changed == 0 && len(s.owing) == 0 {
 		return nil

@@ -56,6 +56,13 @@ func Write(path string, state any) (err error) {
 
 // Read fills state from the file at path. That there is none is fs.ErrNotExist.
 func Read(path string, state any) error {
+	info, err := os.Stat(path) // Opening a pipe could wait for ever.
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("it is not a regular file")
+	}
 	data, err := os.ReadFile(path)
 	if err != nil {
 		return err
