@@ -4,29 +4,35 @@ import (
 	"context"
 	"slices"
 	"time"
+
+	"sluice/backend"
 )
 
 // passwordPause is the time between two looks at a password file.
 const passwordPause = time.Second
 
-// watchPassword reads the file with a pool's password again when something is wrong with one of its servers: that may be that the
-// password was changed, in the server and in the file, and nobody has said so. It runs until ctx ends.
+// watchPassword reads the file with a pool's password again when something is wrong with one of its servers, and while one does
+// not answer: that may be that the password was changed, in the server and in the file, and nobody has said so. It runs until
+// ctx ends.
 func (in *instance) watchPassword(ctx context.Context, pool int) {
-	pause := time.NewTimer(0)
-	defer pause.Stop()
+	s := in.sources[pool]
+	look := time.NewTicker(passwordPause)
+	defer look.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-pause.C:
+		case <-look.C:
 		}
+		amiss := slices.ContainsFunc(s.pool.Nodes(), func(n *backend.Node) bool { return n.Status().Err != "" })
 		select {
-		case <-ctx.Done():
-			return
-		case <-in.sources[pool].amiss:
+		case <-s.amiss:
+			amiss = true
+		default:
 		}
-		in.readPassword(pool)
-		pause.Reset(passwordPause)
+		if amiss {
+			in.readPassword(pool)
+		}
 	}
 }
 
