@@ -3,6 +3,7 @@ package discovery
 import (
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"sluice/router"
@@ -119,9 +120,12 @@ func TestOldMasterIsAdoptedAgain(t *testing.T) {
 		b.adopts("1", "a:1", 3, "a:1 a:2 a:3")
 		b.publish(trio)
 		b.has(3, "a:1 a:2 a:3")
-		// The newest word of a turn counts.
+		// The newest word of a turn counts. What comes right behind a turn waits for the next one.
+		turn := func() { b.src.snapshots <- snapshot(trio); synctest.Wait() }
+		turn()
 		b.Adopt("1", "a:2")
 		b.adopts("1", "a:1", 3, "a:1 a:2 a:3")
+		turn()
 		b.Adopt("1", "a:2")
 		b.adopts("1", "a:3", 4, "a:3 a:2 a:1")
 	})

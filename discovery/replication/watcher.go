@@ -351,6 +351,7 @@ func (w *Watcher) judge(g *group, now int64) {
 			From: g.stateName(t.Addr, t.From), To: g.stateName(t.Addr, t.To), Reason: t.Reason,
 		})
 	}
+	_, masterAnswers := g.Sample(g.spec.Master.Addr)
 	for _, r := range g.spec.Replicas {
 		n := w.cfg.Node(r.Addr)
 		if n == nil {
@@ -365,8 +366,10 @@ func (w *Watcher) judge(g *group, now int64) {
 		if w.rules.Enabled && v.Suspect {
 			w.signal()
 		}
+		// While the master is silent its replicas have no other evidence than what they had, and the look would drop it.
 		_, answers := g.Sample(r.Addr)
-		w.look(r.Addr, answers && !v.Suspect && (v.State == lag.Diverged || v.State == lag.Broken))
+		bad := masterAnswers && !v.Suspect && (v.State == lag.Diverged || v.State == lag.Broken)
+		w.look(r.Addr, answers && bad && now-v.Since >= lookGap)
 	}
 	master, answers := g.Sample(g.spec.Master.Addr)
 	w.look(g.spec.Master.Addr, answers && master.Role == lag.Replica)
