@@ -53,14 +53,18 @@ max_wait = "30s"
 	return x
 }
 
+// failover makes the Sentinel promote the stranger, as soon as it thinks that it can.
+func (x *sentinelTest) failover(t *testing.T) {
+	t.Helper()
+	testbed.Eventually(t, func() error { return x.sentinel.Do("SENTINEL", "FAILOVER", "main").Error() }, time.Minute)
+}
+
 func TestFollowsAPlannedFailoverToAStranger(t *testing.T) {
 	t.Parallel()
 	x := startSentinelTest(t, "follow = true")
 	h := startHammer(t, x.addr, 4)
 	h.awaitMore(t, true)
-	if v := x.sentinel.Do("SENTINEL", "FAILOVER", "main"); v.Error() != nil {
-		t.Fatal(v)
-	}
+	x.failover(t)
 	x.awaitNode(t, x.stranger.Addr(), "master", "serving")
 	h.awaitMore(t, true)
 	for _, f := range h.end(t) {
@@ -88,9 +92,7 @@ func TestFollowsAnUnplannedFailoverToAStranger(t *testing.T) {
 func TestStrangerIsNotFollowedUnasked(t *testing.T) {
 	t.Parallel()
 	x := startSentinelTest(t, "")
-	if v := x.sentinel.Do("SENTINEL", "FAILOVER", "main"); v.Error() != nil {
-		t.Fatal(v)
-	}
+	x.failover(t)
 	x.awaitNode(t, x.master.Addr(), "master", "broken")
 	testbed.Eventually(t, func() error {
 		_, body := get(t, x.admin+"/api/v1/groups")
