@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"fmt"
 	"slices"
 	"time"
 
@@ -287,117 +286,6 @@ func (d *detour) first(b *backend.Conn) (requests [][]byte) {
 	return requests
 }
 
-// wait holds the request for a moment; why is what is in the way. With free it waits also where nothing may
-// be held. It returns false when the client was answered instead.
-func (d *detour) wait(cause HoldCause, why string, free bool) bool {
-	if !d.enterHold(cause, why, free) {
-		return false
-	}
-	c := d.client
-	d.tries++
-	d.after = c.loop.now + c.loop.pause(d.tries)
-	if d.hold.active {
-		d.after = min(d.after, d.hold.deadline)
-	}
-	if x, ok := d.errand.(*blocking); ok && x.until > c.loop.now {
-		d.after = min(d.after, x.until)
-	}
-	return true
-}
-
-// enterHold begins a hold of the request, or notes what is in the way now. It returns false when the client was
-// answered instead.
-func (d *detour) enterHold(cause HoldCause, why string, free bool) bool {
-	c := d.client
-	d.why = why
-	if c.pool.Settings().Hold.MaxWait > 0 {
-		if !d.hold.active {
-			if limit := c.beginHold(&d.hold, d.slot, cause, len(d.raw)); limit != "" {
-				d.give(notHeld(d.slot, why, limit))
-				return false
-			}
-			if x, ok := d.errand.(*blocking); ok {
-				x.continueHold()
-			}
-		}
-		if d.hold.cause != cause {
-			c.pool.holds.change(&d.hold, d.hold.slot, cause)
-		}
-		d.renewDeadline()
-	} else if !free {
-		d.give(notHeld(d.slot, why, "hold.max_wait is 0"))
-		return false
-	}
-	return true
-}
-
-// renewDeadline moves the end of a hold: forward when max_wait has become shorter, back while the keys of its slot go.
-func (d *detour) renewDeadline() {
-	if !d.hold.active {
-		return
-	}
-	s := &d.client.pool.Settings().Hold
-	if in, ok := d.moveAt(); ok {
-		d.hold.deadline = d.client.pool.progress.deadline(in, d.hold.since, s)
-		return
-	}
-	d.hold.deadline = min(d.hold.deadline, d.hold.since+int64(s.MaxWait))
-}
-
-// overdue gives a detour up that waits for something else than a time, when its own is over.
-func (d *detour) overdue() bool {
-	c := d.client
-	if !d.hold.active {
-		patience := 2 * int64(c.pool.Settings().Backend.RequestTimeout)
-		if d.state == detourIdle || c.loop.now-c.pipe.at(d.seq).start < patience {
-			return false
-		}
-		d.giveUp(HoldTimedOut, notHeld(d.slot, d.why, "hold.max_wait is 0"))
-		return true
-	}
-	if x, ok := d.errand.(*blocking); ok && d.hold.cause == HoldNoMaster && x.timedOut() {
-		return true
-	}
-	in, moving := d.moveAt()
-	if moving {
-		d.renewDeadline()
-	}
-	if c.loop.now < d.hold.deadline {
-		return false
-	}
-	why, waited := d.why, time.Duration(c.loop.now-d.hold.since)
-	if moving {
-		why += c.pool.progress.describe(in, waited, &c.pool.Settings().Hold)
-	}
-	d.giveUp(HoldTimedOut, heldFor(d.slot, why, waited))
-	return true
-}
-
-// waitFor is wait for an obstacle; then the detour is run again.
-func (d *detour) waitFor(v *view, o obstacle) {
-	c := d.client
-	if o.fence != "" {
-		d.give(o.fence)
-		return
-	}
-	s := &c.pool.Settings().Hold
-	since := c.loop.now
-	if d.hold.active {
-		since = d.hold.since
-	}
-	deadline := o.deadline(since, s)
-	if deadline <= c.loop.now && !d.hold.active {
-		d.give(o.refusal(v))
-		return
-	}
-	if !d.wait(o.cause, o.String(), false) {
-		return
-	}
-	d.hold.deadline = deadline
-	d.after = min(d.after, deadline)
-	c.runDetours()
-}
-
 // give ends the detour with an error of our own: the request was not run.
 func (d *detour) give(text string) { d.giveUp(HoldReleased, text) }
 
@@ -581,21 +469,6 @@ func (d *detour) noteSlow() {
 		return
 	}
 	c.noteSlow(d.seq, o)
-}
-
-// retryLater sends a lost request once more, after a moment.
-func (d *detour) retryLater(f backend.Failure) {
-	c := d.client
-	c.loop.stats.Retries++
-	d.state = detourIdle
-	d.addr, d.ask = "", false
-	why := fmt.Sprintf("is not served: backend %s: %v", f.Conn.Node.Addr, f.Err)
-	if f.Conn.Node.Paused() {
-		why = "is not served: " + paused(f.Conn.Node)
-	}
-	if d.wait(HoldNoMaster, why, true) {
-		c.runDetours()
-	}
 }
 
 var _ backend.Owner = (*detour)(nil)
