@@ -74,8 +74,8 @@ var errLostDial = errors.New("the connection was lost while it was taken over")
 // UnderWay is the dial that the Conn waits for, nil when there is none.
 func (c *Conn) UnderWay() *Dial { return c.underway }
 
-// dial connects in a goroutine of its own. It does nothing while another dial is under way or the Conn has a socket, or has
-// to wait for the one whose place it takes.
+// dial connects in a goroutine of its own. It does nothing while another dial is under way or the Conn has a socket,
+// or has to wait for the one whose place it takes.
 func (c *Conn) dial() {
 	if c.underway != nil || c.gc != nil || c.held() {
 		return

@@ -38,8 +38,8 @@ type peer struct {
 	echoes  bool   // it answers ECHO
 }
 
-// connect dials the node, whose name it looks up each time, and greets it: HELLO 3 or AUTH, SELECT, READONLY, CLIENT SETNAME;
-// then it asks for what goes into to. It blocks up to Options.DialTimeout; never call it on a loop.
+// connect dials the node, whose name it looks up each time, and greets it: HELLO 3 or AUTH, SELECT, READONLY, CLIENT
+// SETNAME; then it asks for what goes into to. It blocks up to Options.DialTimeout; never call it on a loop.
 func (n *Node) connect(ctx context.Context, use purpose, to *peer) (net.Conn, error) {
 	opts := n.Options()
 	ctx, cancel := context.WithTimeout(ctx, opts.DialTimeout)
@@ -80,8 +80,8 @@ func (n *Node) connectionName() string {
 	return name + "#" + strconv.FormatUint(n.named.Add(1), 10)
 }
 
-// greet sends one command at a time, but for those at the end that can't fail, and returns what the server says of itself. Its
-// errors begin with the address.
+// greet sends one command at a time, but for those at the end that can't fail, and returns what the server says of
+// itself. Its errors begin with the address.
 func greet(ctx context.Context, c *control.Conn, opts *Options, name string, use purpose, to *peer) (info control.Value, err error) {
 	g := greeter{ctx: ctx, conn: c}
 	proto, db := use.proto, use.db

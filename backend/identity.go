@@ -17,9 +17,9 @@ import (
 //	Kvrocks                      process_id, tcp_port, uptime
 //	Dragonfly                    tcp_port, uptime
 //
-// (redis 7.2, src/server.c genRedisInfoString; Pika 4.0, pika_admin.cc InfoServer and pika_conf.cc; Kvrocks 2.x, server.cc
-// GetServerInfo; Dragonfly 1.36, server_family.cc.) Where run_id is not enough, the IP that the connection leads to counts too,
-// which is the server's own unless there is a balancer in between.
+// (redis 7.2, src/server.c genRedisInfoString; Pika 4.0, pika_admin.cc InfoServer and pika_conf.cc; Kvrocks 2.x,
+// server.cc GetServerInfo; Dragonfly 1.36, server_family.cc.) Where run_id is not enough, the IP that the connection
+// leads to counts too, which is the server's own unless there is a balancer in between.
 type identity struct {
 	runID   string // "" where there is none
 	unique  bool   // no other process has this runID
@@ -30,7 +30,8 @@ type identity struct {
 	host    string // where the connection leads to
 }
 
-// startNoise is by how much two answers about the start of a process may differ: whole seconds, and the way of the answers.
+// startNoise is by how much two answers about the start of a process may differ: whole seconds, and the way of the
+// answers.
 const startNoise = int64(3 * time.Second)
 
 // sameAs reports whether both are one process, as far as they tell.
@@ -45,8 +46,8 @@ func (a *identity) sameAs(b *identity) bool {
 	return a.host == b.host && a.runID == b.runID && a.pid == b.pid && a.port == b.port && apart <= startNoise && apart >= -startNoise
 }
 
-// identityOf reads the answer to INFO server that came on conn. It reports false when the server can't tell now. One that never
-// tells is known by where the connection leads to.
+// identityOf reads the answer to INFO server that came on conn. It reports false when the server can't tell now. One
+// that never tells is known by where the connection leads to.
 func identityOf(info control.Value, conn net.Conn) (identity, bool) {
 	var who identity
 	if tcp, ok := conn.RemoteAddr().(*net.TCPAddr); ok {

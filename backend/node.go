@@ -123,8 +123,8 @@ func (n *Node) OnFailure(f func(addr string)) { n.trouble = f }
 // Node is used.
 func (n *Node) OnProbe(f func(Observation)) { n.observe = f }
 
-// OnMove makes the Node call f when its address leads to another process than before, from the goroutine of the probe; f must
-// not block. It must be called before the Node is used.
+// OnMove makes the Node call f when its address leads to another process than before, from the goroutine of the
+// probe; f must not block. It must be called before the Node is used.
 func (n *Node) OnMove(f func()) { n.move = f }
 
 // SetHeartbeat makes probes write or read heartbeats; nil makes them stop.

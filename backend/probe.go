@@ -115,7 +115,8 @@ func (p *probe) once(ctx context.Context) Observation {
 	return o
 }
 
-// renew dials anew, because somebody asks for it, the server could not tell who it is or the connection is old. The one that there is goes on if that fails.
+// renew dials anew, because somebody asks for it, the server could not tell who it is or the connection is old. The
+// one that there is goes on if that fails.
 func (p *probe) renew(ctx context.Context) {
 	asked, age := p.node.lookAgain.Swap(false), p.node.Options().MaxConnectionAge
 	if p.control != nil && (asked || p.process == 0 || age > 0 && clock.Now()-p.opened > jittered(age, p.jitter)) {

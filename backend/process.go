@@ -9,14 +9,16 @@ import (
 )
 
 // An address is not a server: names are moved, and behind a balancer each connection may reach another one. So every
-// connection asks whom it has reached (INFO server, with the last round of the greeting), and the node gives each process a
-// number. What the probe has found out is about the process that it talks to, and counts for connections with that number.
+// connection asks whom it has reached (INFO server, with the last round of the greeting), and the node gives each
+// process a number. What the probe has found out is about the process that it talks to, and counts for connections
+// with that number.
 //
 //	probed   the process that answered the probe last
 //	stray    a connection that leads to another one, though probed has answered since it came up: it is replaced, and the
 //	         probe looks the name up again when that does not help
 
-// maxProcesses is how many processes of one address are told apart at a time. One that was forgotten gets another number.
+// maxProcesses is how many processes of one address are told apart at a time. One that was forgotten gets another
+// number.
 const maxProcesses = 16
 
 // processes numbers those that connections to a node have reached. Safe for concurrent use; no request comes here.
@@ -69,8 +71,8 @@ func (p *processes) number(who identity) uint64 {
 	return p.last
 }
 
-// Process is the number of the process that answers the probe and that all writes to the node go to; 0 while they may go to
-// others too.
+// Process is the number of the process that answers the probe and that all writes to the node go to; 0 while they may
+// go to others too.
 func (n *Node) Process() uint64 { return n.settled.Load() }
 
 // Probed is the number of the process that answered the probe last, 0 while there is none.
@@ -190,8 +192,8 @@ func jittered(age time.Duration, jitter float64) int64 {
 	return int64(float64(age) * (0.9 + 0.2*jitter))
 }
 
-// Succeed makes a Conn that was not used yet take the place of another one: what is sent on it waits until that one is closed,
-// so that the order of what is sent on both is kept.
+// Succeed makes a Conn that was not used yet take the place of another one: what is sent on it waits until that one
+// is closed, so that the order of what is sent on both is kept.
 func (c *Conn) Succeed(old *Conn) {
 	if !old.Closed() {
 		c.behind, c.state = old, stateDialing

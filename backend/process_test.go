@@ -58,8 +58,8 @@ func TestIdentities(t *testing.T) {
 	g("ERR unknown command 'INFO'", true)
 }
 
-// A connection that leads elsewhere than the probe is counted, told from one that is younger than the probe's answer, and makes
-// the probe look again when others follow it there.
+// A connection that leads elsewhere than the probe is counted, told from one that is younger than the probe's answer,
+// and makes the probe look again when others follow it there.
 func TestStrays(t *testing.T) {
 	opts := testOptions()
 	n := NewNode(0, "name:1", &opts)

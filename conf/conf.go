@@ -153,8 +153,8 @@ type Discovery struct {
 	// Refresh is the time between two looks at the topology when nothing forces one; cluster
 	// only. Default 10s. Reloadable.
 	Refresh Duration `toml:"refresh" reload:"live" with:"discovery.kind" min:"100ms" max:"1h"`
-	// Follow lets a server that the configuration does not name become the master of a group, on evidence; static only. Default
-	// false. Restart.
+	// Follow lets a server that the configuration does not name become the master of a group, on evidence; static only.
+	// Default false. Restart.
 	Follow bool `toml:"follow" reload:"restart"`
 	// AdminPort is the port on which each node is asked about migrations: "9999", or "+10" for
 	// the port of the node plus 10. Empty asks on the port of the node. Reloadable.
@@ -174,8 +174,8 @@ type Discovery struct {
 	// Service is the name under which the nodes are services of Consul, for groups whose nodes are not written down;
 	// consul only. Default redis. Restart.
 	Service string `toml:"service" reload:"restart"`
-	// StateFile names a file that keeps the last good topology for a start without Consul or codis-dashboard; consul and codis. Default
-	// none. Config.Beside finds it. Restart.
+	// StateFile names a file that keeps the last good topology for a start without Consul or codis-dashboard; consul and
+	// codis. Default none. Config.Beside finds it. Restart.
 	StateFile string `toml:"state_file,omitempty" reload:"restart"`
 	// MaxStateAge is how old what StateFile keeps may be to start from it; consul and codis. Default 24h. Restart.
 	MaxStateAge Duration `toml:"max_state_age" reload:"restart" min:"1s" max:"8760h"`

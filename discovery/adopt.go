@@ -26,9 +26,9 @@ func (k *Keeper) Adopt(group router.GroupID, addr string) {
 	k.signal()
 }
 
-// Invite gives a group a replica that the source does not name: evidence says that it may be the master by now. It is one until
-// the source says something else of the group than it says now. Safe for concurrent use; it never blocks on anything but a
-// short lock.
+// Invite gives a group a replica that the source does not name: evidence says that it may be the master by now. It is
+// one until the source says something else of the group than it says now. Safe for concurrent use; it never blocks on
+// anything but a short lock.
 func (k *Keeper) Invite(group router.GroupID, addr string) {
 	k.mu.Lock()
 	if k.invites == nil {

@@ -21,8 +21,8 @@ type endedMoves struct {
 	took     time.Duration // of the slowest
 }
 
-// note takes the next table. It returns the moves that are over, and whether nothing has changed but moves, and the owners of
-// slots that had one.
+// note takes the next table. It returns the moves that are over, and whether nothing has changed but moves, and the
+// owners of slots that had one.
 func (l *moveLog) note(t *router.Table, now time.Time) (ended []endedMoves, onlyMoves bool) {
 	last := l.last
 	l.last = t

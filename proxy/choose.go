@@ -92,8 +92,8 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 	return b
 }
 
-// counts reports whether a proof is about the process that a connection leads to. One that is younger may lead to a process that
-// has given no evidence yet, where servers don't tell who they are.
+// counts reports whether a proof is about the process that a connection leads to. One that is younger may lead to a
+// process that has given no evidence yet, where servers don't tell who they are.
 func counts(p *lag.Proof, b *backend.Conn) bool {
 	return b.Process() == p.Process && b.OpenedAt() <= p.Asked
 }
@@ -121,8 +121,8 @@ func (c *client) fitProof(s *reader, n need) *lag.Proof {
 }
 
 // readerOnItsWay reports whether a replica is fit for a read that no other node may serve, and only the connection to
-// it is not: it is being made, no evidence was asked for since, or it leads to another process and will be replaced. A first
-// read of a client may come so early.
+// it is not: it is being made, no evidence was asked for since, or it leads to another process and will be replaced.
+// A first read of a client may come so early.
 func (c *client) readerOnItsWay(v *view, g *router.Group, n need) bool {
 	if c.reads.Policy != ReadReplica {
 		return false

@@ -98,8 +98,8 @@ func (l Leaving) String() string {
 	return fmt.Sprintf("%s from %s to %s, and what transactions and scripts write meanwhile is lost", is, l.Source, l.Target)
 }
 
-// writesAtomically reports whether the request is a transaction or a script that may write, in a pool whose servers lose
-// that in a migration.
+// writesAtomically reports whether the request is a transaction or a script that may write, in a pool whose servers
+// lose that in a migration.
 func (d *detour) writesAtomically() bool {
 	if !d.client.pool.Family.LosesAtomics || len(d.keys) == 0 {
 		return false

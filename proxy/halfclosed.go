@@ -96,8 +96,8 @@ func (c *client) outlive(ended error) bool {
 	return true
 }
 
-// hungUp reports whether a socket is more than half closed: a reset shows at once, though gnet calls it an end, too, while
-// the client is not read.
+// hungUp reports whether a socket is more than half closed: a reset shows at once, though gnet calls it an end, too,
+// while the client is not read.
 func hungUp(fd int) bool {
 	fds := []unix.PollFd{{Fd: int32(fd)}}
 	n, err := unix.Poll(fds, 0)

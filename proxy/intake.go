@@ -1,16 +1,16 @@
 package proxy
 
 // A client that sends faster than its requests can be run is not read meanwhile: its bytes stay in its socket, the
-// kernel's window closes, and it waits, as it would with a slow server. So what Sluice keeps of it does not depend on how
-// much it has to send (`redis-cli --pipe` with a file of any size).
+// kernel's window closes, and it waits, as it would with a slow server. So what Sluice keeps of it does not depend on
+// how much it has to send (`redis-cli --pipe` with a file of any size).
 //
 //	read --more than maxIntake bytes of a client that is stalled--> left in the socket
 //	  ^                                                              |
 //	  +------fewer than half of them, no stall, or it is closing-----+
 //
-// Only what waits for its turn stops a client: one request may be larger than maxIntake, up to Limits.MaxBulk. A client that
-// waits for others (for data, for messages) is read all the same, since the end of its connection shows behind its bytes.
-// For these, and where there is no epoll, Limits.MaxUnparsed is the end.
+// Only what waits for its turn stops a client: one request may be larger than maxIntake, up to Limits.MaxBulk. A
+// client that waits for others (for data, for messages) is read all the same, since the end of its connection shows
+// behind its bytes. For these, and where there is no epoll, Limits.MaxUnparsed is the end.
 //
 // gnet waits for bytes again whenever it has written all replies. Then one more read is taken in, which stops it again.
 const maxIntake = 1 << 20

@@ -5,17 +5,18 @@ import (
 	"time"
 )
 
-// keyMoves says which keys SLOTSMGRTTAGONE is moving for this pool, and of which a move has failed. A Pika sends a key as
-// commands, such as DEL and RPUSH of 512 elements each, and gives up when the answer to one of them does not come in time;
-// the target goes on with what it has received. A second move meanwhile mixes with the first (a list of 1,000,642
-// elements arrived with 1,660,447), and what is left of a first one undoes what clients have written since. So:
+// keyMoves says which keys SLOTSMGRTTAGONE is moving for this pool, and of which a move has failed. A Pika sends a
+// key as commands, such as DEL and RPUSH of 512 elements each, and gives up when the answer to one of them does not
+// come in time; the target goes on with what it has received. A second move meanwhile mixes with the first (a list of
+// 1,000,642 elements arrived with 1,660,447), and what is left of a first one undoes what clients have written since.
+// So:
 //
 //   - the source waits long for its target (patientMove), and the pool asks for a key once at a time;
 //   - after a move that has failed the key is not moved again until the target has shown the same size of it quietLooks
 //     times, quietPause apart: then nothing of the first move is still being run.
 //
-// That the target is quiet can't be proven if it stands still for longer than that with the rest of a move in its memory.
-// Safe for concurrent use.
+// That the target is quiet can't be proven if it stands still for longer than that with the rest of a move in its
+// memory. Safe for concurrent use.
 type keyMoves struct {
 	mu    sync.Mutex
 	moves map[movedKey]*keyMove

@@ -211,8 +211,8 @@ func (d *detour) sendMove(b *backend.Conn, key []byte) bool {
 	return d.sendStep(b, tagMoveKey, l.scratch)
 }
 
-// moveLimit is how long the source may wait for an answer of the target, of which a Pika gets many for a key. A source that
-// does nothing else meanwhile must not keep the requests of others waiting until they time out.
+// moveLimit is how long the source may wait for an answer of the target, of which a Pika gets many for a key. A
+// source that does nothing else meanwhile must not keep the requests of others waiting until they time out.
 func (d *detour) moveLimit() time.Duration {
 	if !d.client.pool.Family.OneAtATime {
 		return patientMove

@@ -10,8 +10,8 @@ import (
 )
 
 // moveProgress says how far the moves are for which requests of the pool wait, so that these may wait for longer
-// (HoldSettings.MaxMoveWait) while keys go. The source is asked how many keys of the slot it has left, by whoever waits for
-// one of them. Safe for concurrent use.
+// (HoldSettings.MaxMoveWait) while keys go. The source is asked how many keys of the slot it has left, by whoever
+// waits for one of them. Safe for concurrent use.
 type moveProgress struct {
 	mu    sync.Mutex
 	moves map[arrivedIn]*movedKeys

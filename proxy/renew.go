@@ -7,9 +7,9 @@ import (
 	"sluice/backend"
 )
 
-// Connections that have to be replaced: they lead to another process than the one that is proven (backend.Conn.Stray), or are
-// old. One on which something is in flight is left alone until that is answered, and what is sent meanwhile waits on the
-// connection that takes its place. So no request is lost, run twice or overtaken.
+// Connections that have to be replaced: they lead to another process than the one that is proven
+// (backend.Conn.Stray), or are old. One on which something is in flight is left alone until that is answered, and
+// what is sent meanwhile waits on the connection that takes its place. So no request is lost, run twice or overtaken.
 //
 //	up --retire--> retiring, with a successor that is not dialled yet
 //	     |            | answered, or given up like any connection
@@ -42,8 +42,8 @@ func (l *loop) retire(b *backend.Conn) {
 	}
 }
 
-// leaveStrays replaces the connections to a node whose address leads to another process than they do: its name was moved, or
-// the server was restarted.
+// leaveStrays replaces the connections to a node whose address leads to another process than they do: its name was
+// moved, or the server was restarted.
 func (l *loop) leaveStrays(n *backend.Node) {
 	if n.ID < len(l.links) {
 		for _, b := range slices.Clone(l.links[n.ID]) {

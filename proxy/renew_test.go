@@ -8,8 +8,8 @@ import (
 	"sluice/internal/testbed"
 )
 
-// A connection that is to be replaced is left alone until what is in flight on it is answered. What is sent meanwhile is not
-// run before that.
+// A connection that is to be replaced is left alone until what is in flight on it is answered. What is sent meanwhile
+// is not run before that.
 func TestReplacedConnectionKeepsOrder(t *testing.T) {
 	gate := make(chan struct{})
 	f := startFake(t, func(c *scriptedConn, args []string) {

@@ -21,7 +21,8 @@ type served struct {
 // maxErrorShown is how much of an error reply is kept to be shown.
 const maxErrorShown = 200
 
-// serviceErrors begin the error replies that say that a request was not served. All others, such as -WRONGTYPE, are answers.
+// serviceErrors begin the error replies that say that a request was not served. All others, such as -WRONGTYPE, are
+// answers.
 var serviceErrors = [][]byte{
 	// Sluice's own.
 	[]byte("ERR backend "), []byte("ERR timeout: "), []byte("ERR outcome unknown: "),
@@ -89,8 +90,8 @@ func (s *service) add(now int64, requests, failed uint64, last []byte) {
 
 func (s servedSecond) bad() bool { return s.failed*tolerated > s.requests }
 
-// trouble says what is wrong, "" when nothing is: the last two seconds in which there were requests, of the last minute, had
-// more errors than is tolerated. The second of now is not over and does not count.
+// trouble says what is wrong, "" when nothing is: the last two seconds in which there were requests, of the last
+// minute, had more errors than is tolerated. The second of now is not over and does not count.
 func (s *service) trouble(now int64) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -115,8 +116,8 @@ func (s *service) trouble(now int64) string {
 	return fmt.Sprintf("%d of %d requests were not served in two seconds, such as: %s", sum.failed, sum.requests, strings.ToValidUTF8(s.last, "?"))
 }
 
-// Trouble says that requests of the pool get errors that have nothing to do with them, and with an example why; "" while at
-// least 99 % are served.
+// Trouble says that requests of the pool get errors that have nothing to do with them, and with an example why; ""
+// while at least 99 % are served.
 func (p *Pool) Trouble() string { return p.service.trouble(clock.Now()) }
 
 // sampleService tells the pools what became of their requests since the last call.

@@ -6,10 +6,10 @@ import (
 	"sluice/backend/dialect"
 )
 
-// BeginMove is told that slots are about to move between the servers at two addresses, while these slots are locked. A Pika
-// keeps keys that have moved away in its cache, and shows them again, as they were, when their slot comes back
-// (MOVES.md). So the cache of the target is cleared first, unless that was done already and no slot has left since. It
-// returns when ctx ends at the latest.
+// BeginMove is told that slots are about to move between the servers at two addresses, while these slots are locked.
+// A Pika keeps keys that have moved away in its cache, and shows them again, as they were, when their slot comes back
+// (MOVES.md). So the cache of the target is cleared first, unless that was done already and no slot has left since.
+// It returns when ctx ends at the latest.
 func (p *Pool) BeginMove(ctx context.Context, from, to string) {
 	if !p.Family.CachesMoved {
 		return

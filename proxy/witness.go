@@ -13,19 +13,19 @@ import (
 
 // A Dragonfly that has begun to migrate a slot never tells the target what transactions and scripts write to it: they
 // are answered, and their writes are gone with the hand-over (measured with 1.36; plain commands are not concerned). So
-// such a request is kept away from slots that are known to leave (detour.mayBeLost), and is not believed before the same
-// node has said, behind it in the same batch, that the slot was not on its way:
+// such a request is kept away from slots that are known to leave (detour.mayBeLost), and is not believed before the
+// same node has said, behind it in the same batch, that the slot was not on its way:
 //
 //	MULTI .. EXEC, or EVAL              the reply is kept back
 //	DFLYCLUSTER SLOT-MIGRATION-STATUS   a migration under way: it may have begun before
 //	EXISTS key                          MOVED: it may have ended since, and its entry may be gone again
 //
-// The order matters: whenever a migration covers the request, the first question still finds it under way, or the second
-// finds that it is over. What began behind the request has it in its snapshot; that can't be told apart, and is
-// `outcome unknown` too.
+// The order matters: whenever a migration covers the request, the first question still finds it under way, or the
+// second finds that it is over. What began behind the request has it in its snapshot; that can't be told apart, and
+// is `outcome unknown` too.
 //
-// Who owns a slot is looked at when a command is queued, and not at EXEC: a transaction that only reads may read what the old
-// owner has left. EXISTS behind it tells, and it is sent to the new one.
+// Who owns a slot is looked at when a command is queued, and not at EXEC: a transaction that only reads may read what
+// the old owner has left. EXISTS behind it tells, and it is sent to the new one.
 //
 // witness owns the batch and hands everything but the questions to next.
 type witness struct {

@@ -19,8 +19,8 @@ const (
 	statusDone = "*1\r\n*5\r\n$3\r\nout\r\n$2\r\nn2\r\n$8\r\nFINISHED\r\n:1\r\n$1\r\n0\r\n"
 )
 
-// startDragonfly is a server that knows what Sluice asks behind a transaction or a script: it answers status and owner. on may
-// answer a request in its place.
+// startDragonfly is a server that knows what Sluice asks behind a transaction or a script: it answers status and
+// owner. on may answer a request in its place.
 func startDragonfly(t testing.TB, status, owner string, on func(c *scriptedConn, args []string) bool) *txServer {
 	return startTx(t, func(c *scriptedConn, args []string) bool {
 		switch {

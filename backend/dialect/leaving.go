@@ -10,8 +10,8 @@ import (
 // MigrationQuestion asks a Dragonfly which slots migrate from it and to it, on the port of clients too. Immutable.
 var MigrationQuestion = []byte("*2\r\n$11\r\nDFLYCLUSTER\r\n$21\r\nSLOT-MIGRATION-STATUS\r\n")
 
-// Leaves reads the answer to MigrationQuestion: does a migration take slot away, or may it? It returns the node id of the
-// target, and the ranges that are known to leave, nil where the answer names none (before 1.40).
+// Leaves reads the answer to MigrationQuestion: does a migration take slot away, or may it? It returns the node id of
+// the target, and the ranges that are known to leave, nil where the answer names none (before 1.40).
 func Leaves(reply []byte, slot router.Slot) (target string, ranges []router.Range, leaves bool) {
 	for fields := range migrations(reply) {
 		if len(fields) < 3 || string(fields[0]) != "out" {

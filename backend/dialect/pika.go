@@ -28,8 +28,8 @@ func judgePika(reply []byte, _ string) Verdict {
 	return judge(reply, proven)
 }
 
-// ClearCache is the command that empties the cache of a Pika. It is answered at once, and from then on nothing is read from
-// what was in it (4.0.1 and 3.5.5, PikaServer::ClearCacheDbAsync: the cache is not used until it is empty).
+// ClearCache is the command that empties the cache of a Pika. It is answered at once, and from then on nothing is
+// read from what was in it (4.0.1 and 3.5.5, PikaServer::ClearCacheDbAsync: the cache is not used until it is empty).
 const ClearCache = "CLEARCACHE"
 
 // ReplicaFault is why replicas of a master with this version lack data whatever they say, in words, "" when nothing is

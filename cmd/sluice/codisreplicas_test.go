@@ -10,8 +10,8 @@ import (
 	"sluice/internal/testbed/dashboard"
 )
 
-// A replica that the dashboard does not name is read once it is proven, where the configuration says so, and stays when a
-// fill comes.
+// A replica that the dashboard does not name is read once it is proven, where the configuration says so, and stays
+// when a fill comes.
 func TestReplicaThatTheDashboardHasDropped(t *testing.T) {
 	t.Parallel()
 	master := testbed.Redis(t, "--repl-diskless-sync-delay", "0")

@@ -15,8 +15,8 @@ import (
 	"sluice/internal/testbed/dashboard"
 )
 
-// A proxy starts with what the dashboard has said last while that is away, under its old token whatever its addresses are,
-// and not when the dashboard has ended it.
+// A proxy starts with what the dashboard has said last while that is away, under its old token whatever its addresses
+// are, and not when the dashboard has ended it.
 func TestStartWithoutTheDashboard(t *testing.T) {
 	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)

@@ -11,9 +11,9 @@ import (
 // passwordPause is the time between two looks at a password file.
 const passwordPause = time.Second
 
-// watchPassword reads the file with a pool's password again when something is wrong with one of its servers, and while one does
-// not answer: that may be that the password was changed, in the server and in the file, and nobody has said so. It runs until
-// ctx ends.
+// watchPassword reads the file with a pool's password again when something is wrong with one of its servers, and
+// while one does not answer: that may be that the password was changed, in the server and in the file, and nobody has
+// said so. It runs until ctx ends.
 func (in *instance) watchPassword(ctx context.Context, pool int) {
 	s := in.sources[pool]
 	look := time.NewTicker(passwordPause)
@@ -36,7 +36,8 @@ func (in *instance) watchPassword(ctx context.Context, pool int) {
 	}
 }
 
-// readPassword puts the password in a pool's file into force if it is another one than before. CONFIG SET stays in force.
+// readPassword puts the password in a pool's file into force if it is another one than before. CONFIG SET stays in
+// force.
 func (in *instance) readPassword(pool int) {
 	in.mu.Lock()
 	defer in.mu.Unlock()

@@ -11,8 +11,8 @@ import (
 // dialectPause is the time between two looks for masters whose family is not known.
 const dialectPause = time.Second
 
-// watchDialects asks each master once what it is, and warns when the pool's dialect is another one: what its replies prove would
-// be read wrongly, and nothing else would say so. It runs until ctx ends.
+// watchDialects asks each master once what it is, and warns when the pool's dialect is another one: what its replies
+// prove would be read wrongly, and nothing else would say so. It runs until ctx ends.
 func (in *instance) watchDialects(ctx context.Context, pool int) {
 	s, want := in.sources[pool], in.started.Pools[pool].Dialect
 	asked := make(map[string]bool)

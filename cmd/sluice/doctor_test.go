@@ -123,8 +123,8 @@ func TestDoctorComparesTheDialect(t *testing.T) {
 	hasLines(t, out, "WARN  backend "+pika.Addr()+": pool main, group 1: Pika 4.0.0 replicates SET with EX or PX, and SETEX, as keys that have expired; do: let them ")
 }
 
-// The dialect and the port for questions about migrations are compared with what is there: by the doctor, by config check, and
-// at the start.
+// The dialect and the port for questions about migrations are compared with what is there: by the doctor, by config
+// check, and at the start.
 func TestDialectAndAdminPortAreChecked(t *testing.T) {
 	t.Parallel()
 	dragonfly := fakedragonfly.Start(t, fakedragonfly.Options{})

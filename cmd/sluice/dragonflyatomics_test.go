@@ -45,8 +45,8 @@ var atomically = map[string]func(d *dragonflies, t *testing.T, key, value string
 	"EXEC": (*dragonflies).transaction, "EVAL": (*dragonflies).script,
 }
 
-// What a transaction or a script writes to a slot that migrates is lost by the server: it waits until the slot has its new
-// owner, whatever version says which slots they are.
+// What a transaction or a script writes to a slot that migrates is lost by the server: it waits until the slot has
+// its new owner, whatever version says which slots they are.
 func TestTransactionsAndScriptsWaitForAMigration(t *testing.T) {
 	for _, form := range []fakedragonfly.StatusForm{fakedragonfly.Status39, fakedragonfly.Status40, fakedragonfly.Status22} {
 		for name, write := range atomically {

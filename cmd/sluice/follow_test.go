@@ -87,8 +87,8 @@ func TestFollowsAnUnplannedFailoverToAStranger(t *testing.T) {
 	}
 }
 
-// TestStrangerIsNotFollowedUnasked: without follow nothing is sent to a server that somebody names, and the state of the master
-// says what is missing.
+// TestStrangerIsNotFollowedUnasked: without follow nothing is sent to a server that somebody names, and the state of
+// the master says what is missing.
 func TestStrangerIsNotFollowedUnasked(t *testing.T) {
 	t.Parallel()
 	x := startSentinelTest(t, "")

@@ -37,8 +37,8 @@ func port(addr string) string {
 	return p
 }
 
-// TestReplicaNameWithTwoServers: connections to a replica's address lead in turn to a server that was detached long ago, and
-// to the replica that all evidence is about. What the detached one has is never read, and the other one is.
+// TestReplicaNameWithTwoServers: connections to a replica's address lead in turn to a server that was detached long
+// ago, and to the replica that all evidence is about. What the detached one has is never read, and the other one is.
 func TestReplicaNameWithTwoServers(t *testing.T) {
 	t.Parallel()
 	const databases = 8
@@ -185,8 +185,8 @@ func (c *counting) awaitMore(t *testing.T) {
 	}, 30*time.Second)
 }
 
-// end stops them and returns what went wrong: a reply that is not the next number tells of a write that was lost, or run
-// twice.
+// end stops them and returns what went wrong: a reply that is not the next number tells of a write that was lost, or
+// run twice.
 func (c *counting) end() []string {
 	close(c.stop)
 	c.work.Wait()
@@ -239,8 +239,8 @@ slots = "0-1023"
 	return in.sources[0].pool.Addrs()[0].String()
 }
 
-// TestMasterNameMoves: the name leads to the new master some time after the old one has become its replica, which lives on.
-// No write is lost or run twice, and none fails.
+// TestMasterNameMoves: the name leads to the new master some time after the old one has become its replica, which
+// lives on. No write is lost or run twice, and none fails.
 func TestMasterNameMoves(t *testing.T) {
 	t.Parallel()
 	m := serversBehindAName(t, "moves.sluice.test")
@@ -262,7 +262,8 @@ func TestMasterNameMoves(t *testing.T) {
 	}
 }
 
-// TestMasterNameMovesFromALivingMaster: nothing is wrong with the old one, so that only age makes a connection leave it.
+// TestMasterNameMovesFromALivingMaster: nothing is wrong with the old one, so that only age makes a connection leave
+// it.
 func TestMasterNameMovesFromALivingMaster(t *testing.T) {
 	t.Parallel()
 	m := serversBehindAName(t, "ages.sluice.test")

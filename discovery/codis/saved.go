@@ -13,8 +13,9 @@ import (
 
 // The state file lets a proxy start while the dashboard is away, and keeps its token whatever becomes of its addresses.
 //
-// The dashboard calls, and can't be asked. So the file is used when no fill has come within fileWait, if the dashboard was
-// there at most MaxStateAge before it was written last. The first fill replaces what it says of its slots.
+// The dashboard calls, and can't be asked. So the file is used when no fill has come within fileWait, if the
+// dashboard was there at most MaxStateAge before it was written last. The first fill replaces what it says of its
+// slots.
 
 const (
 	savedVersion = 1

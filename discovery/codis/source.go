@@ -44,8 +44,8 @@ type Config struct {
 	AwaitAnswered func(ctx context.Context, addrs []string) error
 	// AwaitBackground waits until the server at addr moves no slot in the background, or ctx ends, see proxy.Pool. May be nil.
 	AwaitBackground func(ctx context.Context, addr string)
-	// BeginMove is called when slots are locked that are about to move between the servers at two addresses, see proxy.Pool. May
-	// be nil.
+	// BeginMove is called when slots are locked that are about to move between the servers at two addresses, see
+	// proxy.Pool. May be nil.
 	BeginMove func(ctx context.Context, from, to string)
 	// Shutdown ends the proxy, because the dashboard asked for it. It must not block.
 	Shutdown func()

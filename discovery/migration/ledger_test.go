@@ -238,7 +238,8 @@ func TestLogWithOldEntries(t *testing.T) {
 	}
 }
 
-// Slots leave while their source says so, or says nothing; a target that still waits for its configuration does not count.
+// Slots leave while their source says so, or says nothing; a target that still waits for its configuration does not
+// count.
 func TestWhatLeaves(t *testing.T) {
 	s := newScript(t, "dragonfly")
 	f := func(want, n1, n2 string) {

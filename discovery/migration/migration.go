@@ -156,8 +156,8 @@ func (s *Side) failure() string {
 	return s.Error
 }
 
-// copying says who serves the slots while they are copied. A Dragonfly whose target hangs serves no key from then on, for
-// 30 s at a time, and says nothing of it; in the finalisation it answers nobody but on its admin port.
+// copying says who serves the slots while they are copied. A Dragonfly whose target hangs serves no key from then on,
+// for 30 s at a time, and says nothing of it; in the finalisation it answers nobody but on its admin port.
 func (m *Migration) copying(famName string) string {
 	switch {
 	case famName != "dragonfly":

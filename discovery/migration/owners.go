@@ -16,8 +16,8 @@ import (
 // target were handed over; a migration that had handed over, of which no slot did, was undone, and what the target took
 // meanwhile is deleted by the servers.
 
-// owners are the slots of each master, by its id, as one node's configuration has them; nil when it was not asked, or has
-// none.
+// owners are the slots of each master, by its id, as one node's configuration has them; nil when it was not asked, or
+// has none.
 type owners map[string][]router.Range
 
 // parseOwners reads CLUSTER SLOTS and returns where the masters are, too.
@@ -98,7 +98,8 @@ func (l *ledger) ending(e *entry, answers []answer) State {
 	return Gone
 }
 
-// undone reports whether a side has forgotten a migration that had handed over, and gives the slots to the source again.
+// undone reports whether a side has forgotten a migration that had handed over, and gives the slots to the source
+// again.
 func (l *ledger) undone(e *entry, answers []answer) bool {
 	if e.HandedOver.IsZero() {
 		return false

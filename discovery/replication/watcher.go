@@ -37,8 +37,8 @@ type Config struct {
 	Node func(addr string) *backend.Node
 	// Adopt, unless nil, is told the new master of a group, when the old one has given way to it. It must not block.
 	Adopt func(group router.GroupID, addr string)
-	// Invite, unless nil, is told of a server that the group does not have and that may be its master by now. The group has it as a
-	// replica then, which may follow; see lag.Group.Strangers. It must not block.
+	// Invite, unless nil, is told of a server that the group does not have and that may be its master by now. The group
+	// has it as a replica then, which may follow; see lag.Group.Strangers. It must not block.
 	Invite func(group router.GroupID, addr string)
 	// InviteReplicas makes Invite be told of the replicas that a master lists, to be read once they are proven, and of
 	// nobody else.

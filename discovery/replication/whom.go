@@ -11,8 +11,8 @@ import (
 
 // Evidence is about a process, and an address may lead to several, or to another one by now.
 
-// look has a node's name looked up again when what it leads to is not what the topology says: it may have been moved. The
-// caller holds mu.
+// look has a node's name looked up again when what it leads to is not what the topology says: it may have been moved.
+// The caller holds mu.
 func (w *Watcher) look(addr string, amiss bool) {
 	if n := w.cfg.Node(addr); amiss && n != nil {
 		n.LookAgain(lookGap)
@@ -34,8 +34,8 @@ func strays(n *backend.Node) string {
 	return fmt.Sprintf("%d of %d connections to it lead to another process, and are replaced", lost, all)
 }
 
-// reachTries is how often a node is dialled until the process answers that the evidence is about: the address may lead to
-// others too.
+// reachTries is how often a node is dialled until the process answers that the evidence is about: the address may
+// lead to others too.
 const reachTries = 4
 
 // reach connects to a process of a node.
@@ -53,10 +53,12 @@ func reach(ctx context.Context, n *backend.Node, replica bool, process uint64) (
 	return nil, fmt.Errorf("%s leads to another process than the one that gives the evidence", n.Addr)
 }
 
-// maxInvited is how many strangers a group is asked to take, so that servers which name ever others don't make it grow for ever.
+// maxInvited is how many strangers a group is asked to take, so that servers which name ever others don't make it
+// grow for ever.
 const maxInvited = 8
 
-// findStrangers proposes servers that may be the master, or replicas, and that the group does not have. The caller holds mu.
+// findStrangers proposes servers that may be the master, or replicas, and that the group does not have. The caller
+// holds mu.
 func (w *Watcher) findStrangers(g *group, now int64) {
 	if w.cfg.Invite == nil {
 		return

@@ -9,8 +9,8 @@ import (
 	"sluice/internal/testbed"
 )
 
-// TestComparisonIsOfTheServerThatIsSuspect: the address of a suspect leads to another replica whenever it is compared. That one
-// is all right, which says nothing.
+// TestComparisonIsOfTheServerThatIsSuspect: the address of a suspect leads to another replica whenever it is
+// compared. That one is all right, which says nothing.
 func TestComparisonIsOfTheServerThatIsSuspect(t *testing.T) {
 	t.Parallel()
 	master := testbed.Redis(t)

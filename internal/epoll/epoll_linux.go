@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Instance is an epoll instance of this process, level-triggered, in which the data of a descriptor is its number, as in
-// gnet. The zero value is none.
+// Instance is an epoll instance of this process, level-triggered, in which the data of a descriptor is its number, as
+// in gnet. The zero value is none.
 type Instance struct{ fd int }
 
 // Find returns the instance that waits for fd. It goes through the descriptors of the process, so it is for the start

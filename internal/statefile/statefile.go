@@ -1,5 +1,5 @@
-// Package statefile keeps what a process wants to find again after a crash in a file: a JSON document with a checksum, which
-// is replaced as a whole. Whoever reads it finds the old one or the new one.
+// Package statefile keeps what a process wants to find again after a crash in a file: a JSON document with a
+// checksum, which is replaced as a whole. Whoever reads it finds the old one or the new one.
 package statefile
 
 import (

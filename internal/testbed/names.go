@@ -19,8 +19,8 @@ type Names struct {
 	asked map[string]int
 }
 
-// InstallNames makes this process look names up in the Names that it returns. /etc/hosts still counts; other names don't
-// exist. It must be called before anything looks a name up, from an init.
+// InstallNames makes this process look names up in the Names that it returns. /etc/hosts still counts; other names
+// don't exist. It must be called before anything looks a name up, from an init.
 func InstallNames() *Names {
 	n := &Names{addrs: make(map[string][]netip.Addr), asked: make(map[string]int)}
 	net.DefaultResolver = &net.Resolver{PreferGo: true, Dial: n.dial}
@@ -45,7 +45,8 @@ func (n *Names) Asked(name string) int {
 	return n.asked[name]
 }
 
-// dial is a connection to a name server that speaks DNS as over TCP: each message has its length in front (RFC 1035, 4.2.2).
+// dial is a connection to a name server that speaks DNS as over TCP: each message has its length in front (RFC 1035,
+// 4.2.2).
 func (n *Names) dial(context.Context, string, string) (net.Conn, error) {
 	client, server := net.Pipe()
 	go func() {

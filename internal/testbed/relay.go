@@ -81,8 +81,8 @@ func StartRelayAt(t TB, addr, target string) *Relay {
 // Addr is the host:port that leads to the target.
 func (r *Relay) Addr() string { return r.listener.Addr().String() }
 
-// SetTargets makes new connections lead to these servers, host:port, in turn, as with a name that has several addresses or a
-// balancer. Those that are open stay where they are.
+// SetTargets makes new connections lead to these servers, host:port, in turn, as with a name that has several
+// addresses or a balancer. Those that are open stay where they are.
 func (r *Relay) SetTargets(targets ...string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

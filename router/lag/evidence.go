@@ -64,8 +64,8 @@ type Sample struct {
 	Replication
 	// Asked and Answered are when the questions left and when the last answer had come.
 	Asked, Answered int64
-	// Life numbers the connection that was asked, and what has replaced it at the same process without a gap. A process that
-	// is restarted can't keep it, so two samples of one life come from one process.
+	// Life numbers the connection that was asked, and what has replaced it at the same process without a gap. A process
+	// that is restarted can't keep it, so two samples of one life come from one process.
 	Life uint64
 	// Process is the number by which connections know whom they have reached; 0 when that is not known.
 	Process uint64
