@@ -116,7 +116,7 @@ func (c *client) judge(q *request, r load.Reply) verdict {
 			return c.misfit(q, err)
 		}
 		v := q.regs[0].observe(x)
-		q.regs[0].wroteAt(q.values[0], c.repliedAt, c.session)
+		c.find(q.regs[0].wroteAt(q.values[0], c.repliedAt, c.session), q.key)
 		return v
 	case opStrLen:
 		n, err := integer(r, ':')
@@ -129,7 +129,7 @@ func (c *client) judge(q *request, r load.Reply) verdict {
 			return c.misfit(q, err)
 		}
 		for i, reg := range q.regs {
-			reg.wroteAt(q.values[i], c.repliedAt, c.session)
+			c.find(reg.wroteAt(q.values[i], c.repliedAt, c.session), reg.key)
 		}
 		return verdict{}
 	case opSetNX, opHSet:
@@ -139,7 +139,7 @@ func (c *client) judge(q *request, r load.Reply) verdict {
 		}
 		v := q.regs[0].created(n == 1)
 		if n == 1 || q.op == opHSet {
-			q.regs[0].wroteAt(q.values[0], c.repliedAt, c.session)
+			c.find(q.regs[0].wroteAt(q.values[0], c.repliedAt, c.session), q.key)
 		}
 		return v
 	case opDel, opMDel:

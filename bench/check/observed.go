@@ -74,7 +74,7 @@ func (c *client) settleObserved(q *request, r load.Reply) {
 			c.find(c.misfit(q, err), q.key)
 			return
 		}
-		q.observed[0].wrote(q.values[0], c.repliedAt, c.session)
+		c.find(q.observed[0].wrote(q.values[0], c.repliedAt, c.session), q.key)
 	case opMGet:
 		values, err := elements(r)
 		if err == nil && len(values) != len(q.observed) {
@@ -97,10 +97,10 @@ func (c *client) settleObserved(q *request, r load.Reply) {
 	}
 }
 
-func (o *observed) wrote(v string, at time.Duration, session int) {
+func (o *observed) wrote(v string, at time.Duration, session int) verdict {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.reg.wroteAt(v, at, session)
+	return o.reg.wroteAt(v, at, session)
 }
 
 func (o *observed) maybe(v string) {
@@ -133,7 +133,7 @@ func (c *client) readObserved(q *request, o *observed, x string) verdict {
 	}
 	v = c.sighted(s)
 	reg.arrived(x, n)
-	return v
+	return reg.unlessOpen(n, v)
 }
 
 // fillObserved makes the observed keys, dealt to the clients in turn.

@@ -91,7 +91,7 @@ func (c *client) readValue(q *request, r *register, x string) verdict {
 	v = c.sightedOwn(s)
 	if c.cfg.Consistency != Linearizable {
 		r.arrived(x, n)
-		return v
+		return r.unlessOpen(n, v)
 	}
 	if exact := r.observe(x); exact.text != "" {
 		return exact

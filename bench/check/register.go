@@ -33,8 +33,9 @@ type register struct {
 	refused []string
 	vague   bool // too many late writes to tell them apart
 
-	track   *track // nil: ages of reads are not asked for
-	stamped bool   // pad is a time, another one in each value
+	track   *track            // nil: ages of reads are not asked for
+	doubts  map[int64]verdict // by version: what is wrong if its write is acknowledged
+	stamped bool              // pad is a time, another one in each value
 }
 
 // maxLate bounds the writes with an unknown outcome that are kept by value.
@@ -51,24 +52,46 @@ func (r *register) mine(x string) bool { return strings.HasPrefix(x, r.tag+":") 
 
 func (r *register) wrote(v string) { r.base, r.acked = v, v }
 
-// wroteAt notes when the write of v was acknowledged.
-func (r *register) wroteAt(v string, at time.Duration, session int) {
+// wroteAt notes when the write of v was acknowledged, and returns what was wrong
+// with the reads of v before that.
+func (r *register) wroteAt(v string, at time.Duration, session int) verdict {
 	r.wrote(v)
-	if r.track != nil {
-		n, _ := r.number(v)
-		r.track.settled = n
-		r.track.acked(n, at, session)
+	if r.track == nil {
+		return verdict{}
 	}
+	n, _ := r.number(v)
+	r.track.settled = n
+	r.track.acked(n, at, session)
+	wrong := r.doubts[n]
+	delete(r.doubts, n)
+	return wrong
+}
+
+// unlessOpen keeps what is wrong with a read of version n until the write of n is
+// over, if it is not yet: with an unknown outcome it may have come after later ones.
+func (r *register) unlessOpen(n int64, v verdict) verdict {
+	if v.text == "" || n <= r.track.settled {
+		return v
+	}
+	if r.doubts == nil {
+		r.doubts = make(map[int64]verdict)
+	}
+	if _, found := r.doubts[n]; !found {
+		r.doubts[n] = v
+	}
+	return verdict{}
 }
 
 func (r *register) maybe(v string) {
 	if r.track != nil {
 		n, _ := r.number(v)
 		r.track.settled = n
-		if r.track.has(n) && n == r.track.newest() { // A read has seen it already.
+		delete(r.doubts, n)
+		if r.track.has(n) && int64(r.version) == n { // A read has seen it already, and nothing can have come before it.
 			r.wrote(v)
 			return
 		}
+		r.track.forget(n) // Where it stands among what was sent behind it, nobody knows.
 	}
 	if len(r.late) == maxLate {
 		r.vague = true
@@ -81,6 +104,7 @@ func (r *register) refuse(v string) verdict {
 	if r.track != nil {
 		n, _ := r.number(v)
 		r.track.settled = n
+		delete(r.doubts, n)
 		if r.track.has(n) {
 			r.wrote(v)
 			return object(Ran, "refused %s, which a read had returned", show(v))

@@ -112,6 +112,13 @@ func (t *track) has(version int64) bool {
 	return found
 }
 
+// forget takes a version out of the order.
+func (t *track) forget(version int64) {
+	if i, found := slices.BinarySearchFunc(t.stamps, version, compareVersion); found {
+		t.stamps = slices.Delete(t.stamps, i, i+1)
+	}
+}
+
 // newest is the last version that was acknowledged or seen at all.
 func (t *track) newest() int64 {
 	if len(t.stamps) == 0 {

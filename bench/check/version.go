@@ -42,12 +42,17 @@ func (r *register) identify(x string) (int64, verdict) {
 	return n, verdict{}
 }
 
-// unordered reports whether version n may have taken effect after later ones.
+// unordered reports whether version n may have taken effect after later ones:
+// its outcome is unknown, and later ones are known or on their way.
 func (r *register) unordered(x string, n int64) bool {
-	return (r.vague || slices.Contains(r.late, x)) && n < r.track.newest() && !r.track.has(n)
+	if r.track.has(n) || !r.vague && !slices.Contains(r.late, x) {
+		return false
+	}
+	last := int64(r.version)
+	return n < r.track.newest() || n < last && r.track.settled < last
 }
 
-// arrived takes a version out of those that may come, if it is the newest one.
+// arrived takes a version out of those that may come, if it is known to be the newest one.
 func (r *register) arrived(x string, n int64) {
 	if i := slices.Index(r.late, x); i >= 0 && n == r.track.newest() {
 		r.late = slices.Delete(r.late, i, i+1)

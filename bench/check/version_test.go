@@ -1,8 +1,10 @@
 package check
 
 import (
+	"fmt"
 	"strings"
 	"testing"
+	"time"
 )
 
 // alone is a client without a connection, with one value and one counter, both of
@@ -113,6 +115,62 @@ func TestALateWriteIsNotOld(t *testing.T) {
 		}
 		accept(t, "final", r.final(late))
 	}
+}
+
+// TestAWriteInDoubtAmongOthersOnTheirWay: two writes are on their way when another
+// client reads the first. Its outcome turns out to be unknown, so it may have come
+// behind the second, in each order in which the replies can be taken.
+func TestAWriteInDoubtAmongOthersOnTheirWay(t *testing.T) {
+	for c := range consistencies {
+		for order := range 5 {
+			cfg := Defaults(Reads)
+			cfg.Consistency, cfg.ObservedPercent, cfg.ObservedKeys, cfg.Clients = c, 50, 2, 2
+			reader := unconnected(t, cfg).clients[1]
+			o := reader.run.space.observed[0]
+			first, second := o.next(), o.next()
+			at := time.Duration(1000)
+			read := func(x string) {
+				t.Helper()
+				at += 10
+				reader.repliedAt = at
+				accept(t, fmt.Sprintf("%s, order %d: read", c, order), reader.readObserved(&request{call: at - 5}, o, x))
+			}
+			steps := []func(){
+				func() { o.maybe(first) },
+				func() { at += 10; accept(t, "write", o.wrote(second, at, 0)) },
+			}
+			for i := range len(steps) + 1 { // The reads are taken before, between and behind them.
+				if order < 3 && i >= order || order == 3 && i != 1 {
+					read(first)
+				}
+				if order == 4 {
+					read(second)
+					read(first)
+				}
+				if i < len(steps) {
+					steps[i]()
+				}
+			}
+			read(first)
+			read(o.next())
+		}
+	}
+}
+
+// TestAReadBehindAnOpenWriteIsJudgedLater: the write was acknowledged, so it came
+// before the one that had been read.
+func TestAReadBehindAnOpenWriteIsJudgedLater(t *testing.T) {
+	cfg := Defaults(Reads)
+	cfg.Consistency, cfg.ObservedPercent, cfg.ObservedKeys, cfg.Clients = Linearizable, 50, 2, 2
+	reader := unconnected(t, cfg).clients[1]
+	o := reader.run.space.observed[0]
+	first, second := o.next(), o.next()
+	reader.repliedAt = 1000
+	accept(t, "second", reader.readObserved(&request{call: 900}, o, second))
+	reader.repliedAt = 1100
+	accept(t, "first", reader.readObserved(&request{call: 1050}, o, first))
+	expect(t, "first acknowledged", o.wrote(first, 1200, 0), Stale)
+	accept(t, "second acknowledged", o.wrote(second, 1300, 0))
 }
 
 func TestCountersOfOtherKeys(t *testing.T) {
