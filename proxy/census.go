@@ -114,6 +114,19 @@ func (s *census) names(kind topicKind) []string {
 	return names
 }
 
+// parting are the topics without a client that a loop is subscribed to: it is about to leave.
+func (s *census) parting(kind topicKind) map[string]bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	names := make(map[string]bool)
+	for name, t := range s.topics[kind] {
+		if t.clients == 0 && len(t.loops) > 0 {
+			names[name] = true
+		}
+	}
+	return names
+}
+
 // copies is at how many nodes beside the first each pattern is subscribed, added up.
 func (s *census) copies() int64 {
 	s.mu.Lock()

@@ -23,6 +23,11 @@ type survey struct {
 	parts  [][]byte // replies, as nodes
 	left   int
 	failed []byte // the first error
+
+	// What the loops were subscribed to when the servers were asked: a server may have answered before it was told that
+	// a loop leaves, and a loop may be counted out before the answer comes.
+	parting map[string]bool // surveyChannels: those that only loops were subscribed to
+	loops   [][]int64       // surveyCounts: by node and name
 }
 
 type surveyKind uint8
@@ -52,8 +57,27 @@ func surveyOf(kind surveyKind, topic topicKind) sessionFunc {
 				s.nodes = append(s.nodes, node)
 			}
 		}
+		s.noteLoops()
 		s.ask(q.raw)
 		return true
+	}
+}
+
+// noteLoops keeps what the loops are subscribed to.
+func (s *survey) noteLoops() {
+	census := &s.client.pool.census
+	switch s.kind {
+	case surveyChannels:
+		s.parting = census.parting(s.topic)
+	case surveyCounts:
+		s.loops = make([][]int64, len(s.nodes))
+		for at, node := range s.nodes {
+			for _, name := range s.names {
+				_, loops := census.of(s.topic, string(name), node)
+				s.loops[at] = append(s.loops[at], loops)
+			}
+		}
+	case surveyPatterns:
 	}
 }
 
@@ -142,7 +166,9 @@ func (s *survey) mergeNames() []byte {
 	found := make(map[string]bool)
 	for _, part := range s.parts {
 		for _, name := range bulks(part) {
-			found[string(name)] = true
+			if !s.parting[string(name)] {
+				found[string(name)] = true
+			}
 		}
 	}
 	for _, name := range s.client.pool.census.names(s.topic) {
@@ -173,7 +199,7 @@ func (s *survey) mergeCounts() []byte {
 		others := int64(0)
 		for at, node := range s.nodes {
 			_, loops := s.client.pool.census.of(s.topic, string(name), node)
-			foreign := max(counts[at][i]-loops, 0)
+			foreign := max(counts[at][i]-max(loops, s.loops[at][i]), 0)
 			if everywhere {
 				others = max(others, foreign)
 			} else {
