@@ -103,6 +103,9 @@ type Pool struct {
 	// ClusterEmulation answers clients that ask for the nodes of a cluster: one node, at the
 	// address the client used. Default false. Reloadable.
 	ClusterEmulation bool `toml:"cluster_emulation" reload:"live" with:"slot_model"`
+	// MultiKey says which keys a command, a script or a transaction may have together. Default MultiKeyGroup for codis;
+	// MultiKeySlot for cluster, whose nodes refuse keys of several slots. Reloadable.
+	MultiKey MultiKey `toml:"multi_key" reload:"live" with:"slot_model"`
 	// LearnCommands asks a backend for commands that Redis does not have. Default false.
 	// Reloadable.
 	LearnCommands bool `toml:"learn_commands" reload:"live"`
@@ -372,6 +375,15 @@ const (
 	ReadPreferReplica ReadPolicy = "prefer-replica" // a fit replica, else the master
 	ReadReplica       ReadPolicy = "replica"        // a fit replica, else an error
 	ReadNearest       ReadPolicy = "nearest"        // of fit replicas and the master: own zone first, then latency
+)
+
+// MultiKey says which keys may be in one request.
+type MultiKey string
+
+// Values of MultiKey.
+const (
+	MultiKeyGroup MultiKey = "group" // those of one group, whatever their slots are
+	MultiKeySlot  MultiKey = "slot"  // those of one slot
 )
 
 // ReplicaSource says who names the replicas of a group.

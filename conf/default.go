@@ -71,13 +71,14 @@ func Default() Config {
 }
 
 // DefaultPool returns what a [[pool]] has before the file fills it in. Name, Listen and SlotModel
-// are empty and have to be set. Slots and Databases are those of SlotCodis; with SlotCluster they
-// have to be 16384 and normally 1, which loading from a file does by itself.
+// are empty and have to be set. Slots, Databases and MultiKey are those of SlotCodis; with SlotCluster they
+// have to be 16384, normally 1, and MultiKeySlot, which loading from a file does by itself.
 func DefaultPool() Pool {
 	return Pool{
 		Slots:     codisSlots,
 		Databases: codisDatabases,
 		Dialect:   DialectRedis,
+		MultiKey:  MultiKeyGroup,
 		Discovery: Discovery{
 			Kind: DiscoverStatic,
 			// A move that matters shows itself earlier, through MOVED.

@@ -100,6 +100,7 @@ func TestReloadTakesAFileWholeOrLeavesWhatBelongsTogether(t *testing.T) {
 	}, "slots = 16", "slots = 17", `id = "2"`, `id = "3"`, "8-15", "8-15,16")
 	refused([]string{
 		"pool.main.databases: 16 -> 1: goes with pool.main.slot_model",
+		"pool.main.multi_key: group -> slot: goes with pool.main.slot_model",
 		"pool.main.group 2.slots: 8-15 -> 8-16383: goes with pool.main.slot_model",
 		"pool.main.slot_model: codis -> cluster: needs a restart", "pool.main.slots: 16 -> 16384: needs a restart",
 	}, `slot_model = "codis"`+"\nslots = 16", `slot_model = "cluster"`, "8-15", "8-16383")

@@ -110,6 +110,9 @@ func complete(r *report, file string) {
 			if !r.cfg.given(join(at, "databases")) {
 				p.Databases = clusterDatabases
 			}
+			if !r.cfg.given(join(at, "multi_key")) {
+				p.MultiKey = MultiKeySlot
+			}
 		}
 		auth := join(at, "auth")
 		resolveSecret(r, auth, "backend_password", &p.Auth.BackendPassword, p.Auth.BackendPasswordFile, file)

@@ -61,17 +61,20 @@ func TestByteOrderMarkIsSkipped(t *testing.T) {
 }
 
 func TestSlotModelDecidesSlotsAndDatabases(t *testing.T) {
-	f := func(lines string, slots, databases int) {
+	f := func(lines string, slots, databases int, keys ...MultiKey) {
 		t.Helper()
 		c := mustParse(t, "[[pool]]\nname = \"main\"\nlisten = [\"tcp://127.0.0.1:6380\"]\n"+lines)
 		if p := c.Pools[0]; p.Slots != slots || p.Databases != databases {
 			t.Errorf("%s: %d slots, %d databases; want %d, %d", lines, p.Slots, p.Databases, slots, databases)
+		} else if len(keys) > 0 && p.MultiKey != keys[0] {
+			t.Errorf("%s: multi_key %q, want %q", lines, p.MultiKey, keys[0])
 		}
 	}
 	const group = "\n[[pool.group]]\nid = \"1\"\nmaster = \"127.0.0.1:7001\"\nslots = "
-	f(`slot_model = "codis"`+group+`"0-1023"`, 1024, 16)
+	f(`slot_model = "codis"`+group+`"0-1023"`, 1024, 16, MultiKeyGroup)
+	f(`slot_model = "codis"`+"\nmulti_key = \"slot\""+group+`"0-1023"`, 1024, 16, MultiKeySlot)
 	f("slot_model = \"codis\"\nslots = 512\ndatabases = 4"+group+`"0-511"`, 512, 4)
-	f(`slot_model = "cluster"`+group+`"0-16383"`, 16384, 1)
+	f(`slot_model = "cluster"`+group+`"0-16383"`, 16384, 1, MultiKeySlot)
 	f("slot_model = \"cluster\"\nslots = 16384\ndatabases = 16"+group+`"0-16383"`, 16384, 16)
 	f("slot_model = \"cluster\"\ndiscovery = {kind = \"cluster\", seeds = [\"127.0.0.1:7001\"]}", 16384, 1)
 }

@@ -96,6 +96,10 @@ func checkSlotModel(r *report, path string, p *Pool) {
 		r.add(slots, fmt.Sprintf(`%d slots with slot_model "cluster", which has %d`, p.Slots, clusterSlots),
 			"leave slots out")
 	}
+	checkOneOf(r, join(path, "multi_key"), p.MultiKey, MultiKeyGroup, MultiKeySlot)
+	if at := join(path, "multi_key"); p.SlotModel == SlotCluster && p.MultiKey == MultiKeyGroup && r.cfg.given(at) {
+		r.add(at, `"group" with slot_model "cluster", whose nodes refuse keys of several slots`, "leave multi_key out")
+	}
 }
 
 // leastAge is the least age at which a connection may be replaced: each costs the server a greeting.

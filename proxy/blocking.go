@@ -63,18 +63,24 @@ const (
 )
 
 func cmdBlock(c *client, q request) bool {
-	slot, _, refusal := c.slotOf(q)
+	k, refusal := c.slotsOf(q)
 	if refusal != "" {
 		c.replyError(refusal)
 		return true
 	}
-	if slot == anySlot {
-		slot = c.someSlot(q.args[1])
+	if k.all != nil && q.v != nil {
+		if o, blocked := c.pool.obstacleTo(q.v, k.all); blocked && o.apart && o.move == nil {
+			c.replyError(c.crossSlot(q.v, argKeys(q.cmd, q.args)))
+			return true
+		}
+	}
+	if k.slot == anySlot {
+		k.slot = c.someSlot(q.args[1])
 	}
 	if !c.settled() {
 		return false
 	}
-	return c.runErrand(q.cmd, slot, q.raw, nil, func(d *detour) errand {
+	return c.runErrand(q.cmd, k, q.raw, nil, func(d *detour) errand {
 		x := &blocking{d: d, args: splitRequest(d.raw)}
 		x.timeout = blockTimeOf(q.cmd, x.args)
 		x.sliced = !c.pool.Family.Unblocks

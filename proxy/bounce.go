@@ -85,12 +85,8 @@ func (c *client) lost(to sink, tag, seq uint32, slot router.Slot, f backend.Fail
 	if c.loop.stopping || !c.maySendAgain(seq, f) || c.onlyOnce(f) && !to.again(tag) {
 		return false
 	}
-	if cmd := c.pipe.at(seq).cmd; len(requestKeys(cmd, f.Request)) > 0 {
-		owned, ok := c.oneOwner(cmd, f.Request)
-		if !ok {
-			return false
-		}
-		slot = owned
+	if keys := requestKeys(c.pipe.at(seq).cmd, f.Request); len(keys) > 0 {
+		slot = c.pool.Model.Slot(keys[0])
 	}
 	c.loop.stats.Retries++
 	c.strayed(seq)
@@ -145,39 +141,13 @@ func (c *client) onlyOnce(f backend.Failure) bool {
 	return f.Sent || c.pool.Settings().Hold.MaxWait == 0
 }
 
-// oneOwner finds a slot to route a request by from its bytes. It reports false when the keys belong to several
-// owners by now: parts of a split command have keys of several slots.
-func (c *client) oneOwner(cmd *command.Command, raw []byte) (router.Slot, bool) {
-	v := c.pool.view.Load()
-	keys := requestKeys(cmd, raw)
-	if v == nil || len(keys) == 0 {
-		return 0, false
-	}
-	first := c.pool.Model.Slot(keys[0])
-	for _, key := range keys[1:] {
-		slot := c.pool.Model.Slot(key)
-		if v.master(slot) != v.master(first) || slot != first && (v.table.Move(slot) != nil || v.table.Move(first) != nil) {
-			return 0, false
-		}
-	}
-	return first, true
-}
-
 // requestKeys finds the keys in the bytes of a request; they are views into raw.
 func requestKeys(cmd *command.Command, raw []byte) [][]byte {
 	args := splitRequest(raw)
 	if cmd == nil || len(args) == 0 {
 		return nil
 	}
-	at, err := cmd.AppendKeys(nil, args)
-	if err != nil {
-		return nil
-	}
-	keys := make([][]byte, len(at))
-	for i, k := range at {
-		keys[i] = args[k]
-	}
-	return keys
+	return argKeys(cmd, args)
 }
 
 // obey does what a verdict about the request says. It returns false when that was to answer the client.

@@ -66,8 +66,9 @@ What Sluice does with every command of Redis 7.2. Made from the command table an
 `
 
 const commandsPageMiddle = `
-All keys of a command that is passed on must be in one slot, as in a Redis Cluster: a hash tag, ` + "`{user1}:name`" + `, puts them there.
-If they are not, it is answered with CROSSSLOT, also where one server has them all. *Access* is what the command does with keys:
+All keys of a command that is passed on must be on one group, so that a pool of one group does what its server does
+([SESSIONS.md](SESSIONS.md)). With ` + "`multi_key = \"slot\"`" + `, and in a Redis Cluster, they must be in one slot. If they are not, it is
+answered with CROSSSLOT; a hash tag, ` + "`{user1}:name`" + `, keeps keys together in both. *Access* is what the command does with keys:
 reads may go to replicas if the pool says so. *Since* is the version of Redis that brought the command; a server that is older
 answers that it does not know it.
 `
@@ -180,7 +181,7 @@ func keysOf(cmd *command.Command) string {
 	case plans[cmd.ID].kind == planSplit:
 		return "any"
 	}
-	return "of one slot"
+	return "of one group"
 }
 
 // refusalReasons say more than the error does. A container's reason holds for its subcommands.

@@ -86,6 +86,8 @@ type PoolSettings struct {
 	Backend   backend.Options
 	Hold      HoldSettings
 	Reads     PoolReads
+	// MultiKey says which keys a request may have together.
+	MultiKey MultiKey
 	// MoveParallel is how many SLOTSMGRTTAGONE one source gets at once from this process.
 	MoveParallel int
 

@@ -31,7 +31,7 @@ type detour struct {
 	raw    []byte   // from the loop's pool
 	keys   [][]byte // views into raw
 	slot   router.Slot
-	wide   bool // has keys of several slots, which had one owner when they were put together
+	slots  []router.Slot // where it has keys when that are several: of one owner when it was made; slot is the one in the way
 	state  detourState
 	hold   hold
 
@@ -103,9 +103,25 @@ func (c *client) detour(to sink, tag, seq uint32, slot router.Slot, raw []byte) 
 	d := &detour{client: c, sink: to, tag: tag, seq: seq, cmd: p.cmd, slot: slot}
 	d.raw = c.loop.pool.Append(nil, raw)
 	d.keys = requestKeys(d.cmd, d.raw)
-	d.wide = p.slot == anySlot && !c.pool.Model.Cluster() && len(d.keys) > 0
+	if p.slot == anySlot && !c.pool.Model.Cluster() {
+		d.spread()
+	}
 	d.noteKeys(1)
 	return d
+}
+
+// spread finds the slots of the keys, when these are several.
+func (d *detour) spread() {
+	var slots []router.Slot
+	for _, key := range d.keys {
+		slots = addSlot(slots, d.client.pool.Model.Slot(key))
+	}
+	if len(slots) > 1 {
+		d.slots = slots
+	}
+	if len(slots) > 0 && d.slot == anySlot {
+		d.slot = slots[0]
+	}
 }
 
 // delay puts a client into the list of those whose detour waits for its time.
@@ -166,7 +182,7 @@ func (d *detour) run() {
 		d.give(dividedAnew(d.slot))
 		return
 	}
-	o, blocked := c.pool.obstacle(v, d.slot)
+	o, blocked := d.obstacle(v)
 	if !blocked && d.silent != nil && v.master(d.slot) == d.silent && d.silent.AnsweredAt() < d.silentAt {
 		o, blocked = obstacle{cause: HoldNoMaster, slot: d.slot, node: d.silent, since: d.silentAt}, true
 	}
@@ -178,17 +194,60 @@ func (d *detour) run() {
 		d.waitFor(v, o)
 		return
 	}
-	if d.wide {
-		if _, ok := c.oneOwner(d.cmd, d.raw); !ok {
-			d.give(notHeld(d.slot, "has another owner than the other slots of the command", "they had the same when it was divided"))
-			return
-		}
-	}
-	if m := v.table.Move(d.slot); m != nil {
+	if m := d.nextMove(v); m != nil {
 		d.reach(v, m)
 		return
 	}
 	d.sendTo(v.master(d.slot))
+}
+
+// obstacle finds what keeps the request from being sent to the owner of its slots.
+func (d *detour) obstacle(v *view) (o obstacle, blocked bool) {
+	c := d.client
+	if d.slots == nil {
+		return c.pool.obstacle(v, d.slot)
+	}
+	if o, blocked = c.pool.obstacleTo(v, d.slots); !blocked {
+		return o, false
+	}
+	d.slot = o.slot
+	if o.apart {
+		if o.move == nil {
+			o.fence = c.crossSlot(v, d.keys)
+		}
+		if _, part := d.sink.(*split); part {
+			o.fence = notHeld(d.slot, "has another owner than the other slots of the command", "they had the same when it was divided")
+		}
+	}
+	return o, true
+}
+
+// nextMove is the move of a slot whose keys have to be found before the request is sent, nil when there is none.
+func (d *detour) nextMove(v *view) *router.Move {
+	if d.slots == nil {
+		return v.table.Move(d.slot)
+	}
+	for _, slot := range d.slots {
+		if m := v.table.Move(slot); m != nil && len(d.client.loop.arrivals.missing(nil, m, d.client.db, d.keysIn(slot))) > 0 {
+			d.slot = slot
+			return m
+		}
+	}
+	return nil
+}
+
+// keysIn are the keys of a slot of the request.
+func (d *detour) keysIn(slot router.Slot) [][]byte {
+	if d.slots == nil {
+		return d.keys
+	}
+	var keys [][]byte
+	for _, key := range d.keys {
+		if d.client.pool.Model.Slot(key) == slot {
+			keys = append(keys, key)
+		}
+	}
+	return keys
 }
 
 // sendTo sends the request to a node.
@@ -211,7 +270,7 @@ func (d *detour) sendTo(node *backend.Node) {
 // reader is the connection to a replica that may serve the request while its master can't, nil when there is none.
 func (d *detour) reader(v *view) *backend.Conn {
 	c := d.client
-	if c.reads == nil || v == nil || d.wide || d.masterOnly || d.errand != nil || !c.mayReadReplica(d.cmd, len(d.keys) > 1) {
+	if c.reads == nil || v == nil || d.slots != nil || d.masterOnly || d.errand != nil || !c.mayReadReplica(d.cmd, len(d.keys) > 1) {
 		return nil
 	}
 	g := v.readableGroup(d.slot)
@@ -384,9 +443,9 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 	d.pass(r.Data, r.First, r.Last)
 }
 
-// slots is the slot that the request has keys of, or anySlot.
-func (d *detour) slots() router.Slot {
-	if d.wide {
+// only is the slot that the request has keys of, or anySlot.
+func (d *detour) only() router.Slot {
+	if d.slots != nil {
 		return anySlot
 	}
 	return d.slot
@@ -395,7 +454,7 @@ func (d *detour) slots() router.Slot {
 // pass gives a reply, or a part of it, to whoever asked.
 func (d *detour) pass(data []byte, first, last bool) {
 	c := d.client
-	if first && c.overtook(d.seq, d.slots(), d.cmd, d.raw, last) {
+	if first && c.overtook(d.seq, d.only(), d.cmd, d.raw, last) {
 		d.state = detourIdle
 		c.detours = slices.DeleteFunc(c.detours, func(o *detour) bool { return o == d })
 		c.addDetour(d) // Behind those that it has overtaken.
@@ -440,7 +499,7 @@ func (d *detour) Fail(tag uint32, f backend.Failure) {
 		d.retryLater(f)
 		return
 	}
-	c.mayHaveOvertaken(d.seq, d.slots(), d.cmd, f)
+	c.mayHaveOvertaken(d.seq, d.only(), d.cmd, f)
 	if c.closed {
 		return
 	}

@@ -7,7 +7,6 @@ import (
 
 	"sluice/proxy/command"
 	"sluice/proxy/resp"
-	"sluice/router"
 )
 
 // dispatch takes one request. It returns false when the request has to wait until the requests in flight
@@ -190,45 +189,54 @@ func (c *client) dispatchLocal(cmd *command.Command, run localFunc, args [][]byt
 	return done
 }
 
-// forwardKeys sends a command with any number of keys, all in one slot.
+// forwardKeys sends a command with any number of keys to the server that has them all.
 func (c *client) forwardKeys(q request) bool {
 	if (q.cmd.Name == "xread" || q.cmd.Name == "xreadgroup") && blockOption(q.cmd, q.args) > 0 {
 		return cmdBlock(c, q)
 	}
-	slot, many, refusal := c.slotOf(q)
+	k, refusal := c.slotsOf(q)
 	if refusal != "" {
 		c.replyError(refusal)
 		return true
 	}
 	if isScript(q.cmd) {
-		return c.forwardScript(q, slot, many)
+		return c.forwardScript(q, k)
 	}
-	if slot == anySlot {
-		slot = c.someSlot(q.args[min(1, len(q.args)-1)])
+	if k.slot == anySlot {
+		k.slot = c.someSlot(q.args[min(1, len(q.args)-1)])
 	}
-	return c.forward(q.v, q.cmd, slot, q.raw, many)
+	return c.forwardTo(q, k)
 }
 
-// slotOf finds the one slot of a request's keys, or says why there is none. anySlot stands for no key at all, or for arguments
-// in which the keys can't be found: any server will say what is wrong with them, in its own words. many says that
-// there are several keys.
-func (c *client) slotOf(q request) (slot router.Slot, many bool, refusal string) {
+// slotsOf finds the slots of a request's keys, or says why they can't be together. anySlot stands for no key at all, or
+// for arguments in which the keys can't be found: any server will say what is wrong with them, in its own words.
+func (c *client) slotsOf(q request) (k keySlots, refusal string) {
 	l := c.loop
 	keys, err := q.cmd.AppendKeys(l.keys[:0], q.args)
 	l.keys = keys[:0]
 	if errors.Is(err, command.ErrKeyArguments) && q.cmd.ID == command.Declared {
-		return 0, false, errDeclaredKeys // The server may read its arguments in another way, and find keys.
+		return keySlots{}, errDeclaredKeys // The server may read its arguments in another way, and find keys.
 	}
 	if err != nil || len(keys) == 0 {
-		return anySlot, false, ""
+		return keySlots{slot: anySlot}, ""
 	}
-	slot = c.pool.Model.Slot(q.args[keys[0]])
-	for _, k := range keys[1:] {
-		if c.pool.Model.Slot(q.args[k]) != slot {
-			return 0, false, errCrossSlot
+	k = keySlots{slot: c.pool.Model.Slot(q.args[keys[0]]), many: len(keys) > 1}
+	for _, at := range keys[1:] {
+		slot := c.pool.Model.Slot(q.args[at])
+		switch {
+		case k.all == nil && slot == k.slot:
+			continue
+		case k.all == nil && c.pool.keepsToSlot():
+			return keySlots{}, errCrossSlot
+		case k.all == nil:
+			k.all = append(l.slots[:0], k.slot)
 		}
+		k.all = addSlot(k.all, slot)
 	}
-	return slot, len(keys) > 1, ""
+	if k.all != nil {
+		l.slots = k.all[:0]
+	}
+	return k, ""
 }
 
 // isWord reports whether Redis takes arg for the option word: it compares C strings, so what follows a NUL

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"slices"
 
 	"sluice/backend"
 	"sluice/proxy/command"
@@ -25,12 +26,14 @@ type errand interface {
 
 // runErrand begins an errand. keys are those that do not stand in raw as a request's keys do, and must stay valid; bind
 // makes the errand. It returns false when the request has to wait.
-func (c *client) runErrand(cmd *command.Command, slot router.Slot, raw []byte, keys [][]byte, bind func(d *detour) errand) bool {
-	seq, ok := c.beginAlone(cmd, slot)
-	if !ok {
+func (c *client) runErrand(cmd *command.Command, k keySlots, raw []byte, keys [][]byte, bind func(d *detour) errand) bool {
+	if !c.pipe.empty() {
 		return false
 	}
-	d := c.detour(c, seq, seq, slot, raw)
+	c.alone = true
+	seq := c.beginSlots(cmd, k)
+	d := c.detour(c, seq, seq, k.slot, raw)
+	d.slots = slices.Clone(k.all)
 	if len(d.keys) == 0 {
 		d.keys = keys
 		d.noteKeys(1)

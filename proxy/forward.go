@@ -199,7 +199,11 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 	if last {
 		p.flags |= answered
 		if p.flags&(atReplica|countedWrite|countedRead) != 0 {
-			c.recent.answeredOne(p.slot%buckets, p.flags)
+			if p.flags&multiSlot != 0 {
+				c.recent.answeredMulti(seq, p.flags)
+			} else {
+				c.recent.answeredOne(p.slot%buckets, p.flags)
+			}
 			if p.flags&atReplica != 0 && c.reads != nil && c.reads.Hedge {
 				c.loop.hedging.observe(c.loop.now - p.start)
 			}

@@ -31,6 +31,7 @@ type obstacle struct {
 	move  *router.Move  // HoldLocked, HoldMoving
 	node  *backend.Node // HoldNoMaster
 	since int64         // loop clock at which it began, 0 when that is not known
+	apart bool          // the keys of the request have several owners; with a move that may change
 	fence string        // the answer, when it is not waited for at all
 	why   string        // what String says, when that is more than the cause
 }

@@ -17,6 +17,7 @@ import (
 	"sluice/internal/clock"
 	"sluice/internal/epoll"
 	"sluice/proxy/resp"
+	"sluice/router"
 )
 
 // loop is everything that one event loop owns: its clients, its own connection to every node, its buffers
@@ -77,9 +78,10 @@ type loop struct {
 	alarmAt   int64                     // loop clock, 0 when it is not set
 	flushTask gnet.Runnable
 
-	wants   atomic.Int32 // the pace that the last tick asked for; read by the ticker
-	keys    []int        // scratch: positions of keys
-	scratch []byte       // scratch: requests and replies being made
+	wants   atomic.Int32  // the pace that the last tick asked for; read by the ticker
+	keys    []int         // scratch: positions of keys
+	slots   []router.Slot // scratch: slots of keys
+	scratch []byte        // scratch: requests and replies being made
 	stats   Stats
 }
 

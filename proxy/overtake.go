@@ -28,13 +28,19 @@ func (c *client) awaited(d *detour) bool {
 		if p.cmd == nil || p.flags&answered != 0 {
 			continue
 		}
+		if p.flags&multiSlot != 0 {
+			if p.flags&detoured == 0 {
+				return true
+			}
+			continue
+		}
 		if p.slot == anySlot {
 			if c.splitAtServer(seq, d.slot) {
 				return true
 			}
 			continue
 		}
-		if (p.slot == d.slot || d.wide) && p.flags&detoured == 0 {
+		if (p.slot == d.slot || d.slots != nil) && p.flags&detoured == 0 {
 			return true
 		}
 	}
@@ -107,7 +113,7 @@ func (c *client) passed(seq uint32, slot router.Slot, cmd *command.Command, raw 
 	var list []*detour
 	for _, d := range c.detours {
 		older := int32(seq-d.seq) > 0 && (d.state == detourIdle || d.state == detourQueued)
-		if older && (d.slot == slot || d.wide || slot == anySlot) && (raw == nil || slices.ContainsFunc(d.keys, func(key []byte) bool { return shared[string(key)] })) {
+		if older && (d.slot == slot || d.slots != nil || slot == anySlot) && (raw == nil || slices.ContainsFunc(d.keys, func(key []byte) bool { return shared[string(key)] })) {
 			list = append(list, d)
 		}
 	}

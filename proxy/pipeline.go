@@ -47,6 +47,7 @@ const (
 	countedWrite                          // counted in client.recent
 	countedRead                           // a read, sent to the master; counted in client.recent
 	muted                                 // its reply is dropped: CLIENT REPLY
+	multiSlot                             // its keys are in several slots, at one owner
 	blocks                                // it may have waited for as long as its client likes
 )
 

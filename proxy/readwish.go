@@ -78,7 +78,7 @@ func (c *client) setReads() {
 			return // It has done nothing yet.
 		}
 		for seq := c.pipe.head; seq != c.pipe.tail; seq++ {
-			c.recent.adopt(c.pipe.at(seq))
+			c.recent.adopt(seq, c.pipe.at(seq))
 		}
 		for _, s := range c.splits {
 			s.countWrites()
@@ -88,8 +88,14 @@ func (c *client) setReads() {
 }
 
 // adopt counts a request that was sent before the client had a recent.
-func (r *recent) adopt(p *pending) {
-	if p.cmd == nil || p.flags&answered != 0 || p.cmd.Is(command.ReadOnly) || p.slot == anySlot {
+func (r *recent) adopt(seq uint32, p *pending) {
+	if p.cmd == nil || p.flags&answered != 0 || p.cmd.Is(command.ReadOnly) {
+		return
+	}
+	if p.flags&multiSlot != 0 {
+		r.countMulti(p, seq, allBuckets, countedWrite) // Which they are is not known any more.
+	}
+	if p.slot == anySlot {
 		return
 	}
 	p.flags |= countedWrite

@@ -21,6 +21,8 @@ type recent struct {
 	writes [buckets]uint32 // in flight
 	reads  [buckets]uint32 // in flight at replicas
 
+	multi map[uint32]uint64 // buckets of requests with keys in several slots that are counted in flight, by seq
+
 	acked [buckets]int64 // when the last write was acknowledged; ReadYourWrites
 
 	// Monotonic.

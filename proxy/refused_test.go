@@ -80,10 +80,11 @@ func TestRefusedTransactionRunsNothing(t *testing.T) {
 	top := codisTopology(t)
 	k := top.keysOnEveryNode("k", 1)
 	list := statements(t, fmt.Sprintf("MULTI; SET %s 1; INCR %s; MSET %s 1 %s 2; EXEC", k[0], k[1], k[0], k[1]))
-	crossSlot := "-" + errCrossSlot + "\r\n"
+	crossSlot := fmt.Sprintf("-CROSSSLOT keys of one request are on two groups: %q on 1, %q on 2; "+
+		"the same part in braces, as in {user1}:cart, keeps keys together\r\n", k[0], k[1])
 	want := []string{"+OK\r\n", "+QUEUED\r\n", crossSlot, crossSlot, "-" + errExecAborted + "\r\n"}
 	if got := runPipelined(t, top.addr, "2", list); !slices.Equal(got, want) {
-		t.Errorf("a transaction over two slots: %q", got)
+		t.Errorf("a transaction over two groups: %q", got)
 	}
 	c := top.dial(t)
 	c.want(":0\r\n", "EXISTS", k[0], k[1])

@@ -34,9 +34,9 @@ func isScript(cmd *command.Command) bool { return cmd != nil && scriptKinds[cmd.
 // mayWriteByScript reports whether a command runs a script that is not bound to read only.
 func mayWriteByScript(cmd *command.Command) bool { return isScript(cmd) && !cmd.Is(command.ReadOnly) }
 
-// forwardScript sends a command that runs a script. One with keys is routed by their slot; one without, for which slot is
+// forwardScript sends a command that runs a script. One with keys is routed by their slots; one without, for which slot is
 // anySlot, by its name, so that the same script always runs on the same node, by its body and by its SHA-1.
-func (c *client) forwardScript(q request, slot router.Slot, many bool) bool {
+func (c *client) forwardScript(q request, k keySlots) bool {
 	name := q.args[1]
 	var id scriptID
 	kept := true
@@ -52,14 +52,14 @@ func (c *client) forwardScript(q request, slot router.Slot, many bool) bool {
 		}
 	case scriptName, noScript:
 	}
-	if slot == anySlot {
-		slot = c.someSlot(name)
+	if k.slot == anySlot {
+		k.slot = c.someSlot(name)
 	}
-	if c.mustWaitAlone(q, slot) {
+	if k.all == nil && c.mustWaitAlone(q, k.slot) {
 		return false
 	}
 	seq := c.pipe.tail
-	done := c.forward(q.v, q.cmd, slot, q.raw, many)
+	done := c.forwardTo(q, k)
 	if !kept && c.pipe.tail != seq {
 		c.bringsScript(seq, id)
 	}

@@ -2,12 +2,15 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
 
 	"sluice/internal/clock"
+	"sluice/proxy/command"
 )
 
 // served counts, on one loop, what became of the requests of one pool. Owned by the loop.
@@ -16,6 +19,16 @@ type served struct {
 	failed   uint64 // answered with an error of a server, or of Sluice, that has nothing to do with the request
 	last     []byte // the last such error, cut
 	before   struct{ requests, failed uint64 }
+
+	multiSlot map[*command.Command]uint64 // requests with keys in several slots since the last sample
+}
+
+// noteMultiSlot counts a request with keys in several slots.
+func (s *served) noteMultiSlot(cmd *command.Command) {
+	if s.multiSlot == nil {
+		s.multiSlot = make(map[*command.Command]uint64)
+	}
+	s.multiSlot[cmd]++
 }
 
 // maxErrorShown is how much of an error reply is kept to be shown.
@@ -55,6 +68,8 @@ type service struct {
 	mu   sync.Mutex
 	ring [serviceSeconds]servedSecond
 	last string // the last error
+
+	multiSlot map[string]uint64 // see Pool.MultiSlot
 }
 
 // servedSecond is what became of the requests that were answered in a second of the loop clock.
@@ -86,6 +101,27 @@ func (s *service) add(now int64, requests, failed uint64, last []byte) {
 	if failed > 0 {
 		s.last = string(last)
 	}
+}
+
+// addMultiSlot takes what a loop has counted.
+func (s *service) addMultiSlot(counts map[*command.Command]uint64) {
+	if len(counts) == 0 {
+		return
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.multiSlot == nil {
+		s.multiSlot = make(map[string]uint64)
+	}
+	for cmd, n := range counts {
+		s.multiSlot[cmd.Name] += n
+	}
+}
+
+func (s *service) multiSlots() map[string]uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.multiSlot)
 }
 
 func (s servedSecond) bad() bool { return s.failed*tolerated > s.requests }
@@ -128,6 +164,14 @@ func (l *loop) sampleService() {
 	}
 }
 
+// sampleMultiSlot tells the pools which requests had keys in several slots since the last call.
+func (l *loop) sampleMultiSlot() {
+	for p, s := range l.served {
+		p.service.addMultiSlot(s.multiSlot)
+		clear(s.multiSlot)
+	}
+}
+
 // servedOf is the loop's count of a pool.
 func (l *loop) servedOf(p *Pool) *served {
 	s := l.served[p]
@@ -139,4 +183,14 @@ func (l *loop) servedOf(p *Pool) *served {
 		l.served[p] = s
 	}
 	return s
+}
+
+// MultiSlot counts the requests whose keys were in several slots, by the name of the command: those that would be refused
+// if the slots had several owners. A transaction counts as its EXEC.
+// Not to be called on a loop.
+func (p *Pool) MultiSlot() map[string]uint64 {
+	ctx, cancel := context.WithTimeout(context.Background(), loopWait)
+	defer cancel()
+	p.server.onEachLoop(ctx, (*loop).sampleMultiSlot)
+	return p.service.multiSlots()
 }

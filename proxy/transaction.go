@@ -15,20 +15,19 @@ import (
 // when a command is queued and not at EXEC, which is one more reason to be quick.
 //
 // What a server would say when it queues a command shows at EXEC only, but for what Sluice knows by itself: whether the
-// command exists, its number of arguments, the rights of the user, and that all keys have one slot.
+// command exists, its number of arguments, the rights of the user, and that all keys have one owner.
 //
 // Owned by the client's event loop.
 type transaction struct {
 	queue         []byte // the commands in wire form, from the loop's pool
 	sizes         []int  // of each command
 	keys          [][]byte
-	shas          [][]byte // of the scripts that are called by it
-	slot          router.Slot
-	keyed         bool   // some command has a key, and slot is its slot
-	writes        bool   // some command may write to a key
-	aborted       bool   // a command was refused: nothing is run
-	bringsScripts bool   // some command is an EVAL
-	why           string // EXEC says so, "" where the client knows
+	shas          [][]byte      // of the scripts that are called by it
+	slots         []router.Slot // of the keys, in order
+	writes        bool          // some command may write to a key
+	aborted       bool          // a command was refused: nothing is run
+	bringsScripts bool          // some command is an EVAL
+	why           string        // EXEC says so, "" where the client knows
 }
 
 // maxQueued is the number of commands that the tags of an execution have room for, and MULTI and EXEC.
@@ -89,7 +88,7 @@ func endsQueueing(cmd *command.Command) bool {
 
 // enqueue keeps a command for EXEC.
 func (c *client) enqueue(q request) {
-	slot, refusal := c.mayQueue(q)
+	k, refusal := c.mayQueue(q)
 	if refusal != "" {
 		c.reject(refusal)
 		return
@@ -103,10 +102,12 @@ func (c *client) enqueue(q request) {
 		c.reject(fmt.Sprintf("ERR the transaction is larger than max_unparsed, %d bytes", limit))
 		return
 	}
-	if slot != anySlot {
-		tx.slot, tx.keyed = slot, true
+	if k.slot != anySlot {
+		for _, slot := range k.list() {
+			tx.slots = addSlot(tx.slots, slot)
+		}
 	}
-	tx.writes = tx.writes || slot != anySlot && !q.cmd.Is(command.ReadOnly)
+	tx.writes = tx.writes || k.slot != anySlot && !q.cmd.Is(command.ReadOnly)
 	tx.queue = c.loop.pool.Append(tx.queue, q.raw)
 	tx.sizes = append(tx.sizes, len(q.raw))
 	keys, _ := q.cmd.AppendKeys(c.loop.keys[:0], q.args)
@@ -123,28 +124,50 @@ func (c *client) enqueue(q request) {
 	c.reply(queuedReply)
 }
 
-// mayQueue finds the slot of a command's keys, or says why it can't be part of the transaction.
-func (c *client) mayQueue(q request) (slot router.Slot, refusal string) {
+// mayQueue finds the slots of a command's keys, or says why it can't be part of the transaction.
+func (c *client) mayQueue(q request) (k keySlots, refusal string) {
 	p := &plans[q.cmd.ID]
 	switch {
 	case q.cmd.Is(command.NoMulti):
-		return 0, errNoMulti
+		return k, errNoMulti
 	case p.kind == planRefuse:
-		return 0, p.refusal
+		return k, p.refusal
 	case p.kind != planForward && p.kind != planSplit && !runsInTransaction[q.cmd.Name]:
-		return 0, fmt.Sprintf("ERR '%s' is not supported between MULTI and EXEC through Sluice", q.cmd.Name)
+		return k, fmt.Sprintf("ERR '%s' is not supported between MULTI and EXEC through Sluice", q.cmd.Name)
 	}
-	slot, _, refusal = c.slotOf(q)
+	k, refusal = c.slotsOf(q)
 	if q.cmd.Name == "spublish" {
-		slot = c.pool.Model.Slot(q.args[1]) // Nobody listens anywhere but at its owner.
+		k.slot = c.pool.Model.Slot(q.args[1]) // Nobody listens anywhere but at its owner.
 	}
-	if refusal != "" || slot == anySlot {
-		return slot, refusal
+	if refusal != "" || k.slot == anySlot {
+		return k, refusal
 	}
-	if c.tx.keyed && slot != c.tx.slot || c.watch != nil && slot != c.watch.slot {
-		return 0, errCrossSlot
+	return k, c.goesWith(q, k)
+}
+
+// goesWith says why the keys of a command can't be together with those that the client watches and those of its
+// transaction, "" when they can. While slots move that shows at EXEC.
+func (c *client) goesWith(q request, k keySlots) (refusal string) {
+	slots, others := k.all, [][]byte(nil)
+	switch {
+	case c.watch != nil:
+		slots, others = c.watch.slots, [][]byte{c.watch.key}
+	case len(c.tx.slots) > 0:
+		slots, others = c.tx.slots, c.tx.keys
+	case k.all == nil:
+		return ""
 	}
-	return slot, ""
+	first := slots[0]
+	for _, slot := range k.list() {
+		switch v := q.v; {
+		case slot == first:
+		case c.pool.keepsToSlot():
+			return errCrossSlot
+		case v != nil && v.table.Owner(slot) != v.table.Owner(first) && v.table.Move(slot) == nil && v.table.Move(first) == nil:
+			return c.crossSlot(v, slices.Concat(others, argKeys(q.cmd, q.args)))
+		}
+	}
+	return ""
 }
 
 // runsInTransaction are commands that a server runs inside a transaction as Sluice would outside of one; those that
@@ -177,17 +200,19 @@ func cmdExec(c *client, q request) bool {
 	case !c.pipe.empty() || c.watch != nil && !c.settled():
 		return false
 	}
-	slot := tx.slot
-	switch {
-	case c.watch != nil:
-		slot = c.watch.slot
-	case !tx.keyed:
-		slot = c.someSlot(nil)
+	slots := tx.slots
+	if c.watch != nil {
+		for _, slot := range c.watch.slots {
+			slots = addSlot(slots, slot)
+		}
+	}
+	if len(slots) == 0 {
+		slots = []router.Slot{c.someSlot(nil)}
 	}
 	batch, sizes := c.batch()
 	keys, shas, brings, writes := tx.keys, tx.shas, tx.bringsScripts, tx.writes
 	c.endQueueing()
-	c.runErrand(q.cmd, slot, batch, keys, func(d *detour) errand {
+	c.runErrand(q.cmd, keySlotsOf(slots), batch, keys, func(d *detour) errand {
 		return &execution{d: d, watch: c.watch, sizes: sizes, shas: shas, bringsScripts: brings, writes: writes}
 	})
 	c.loop.pool.Put(batch)

@@ -66,7 +66,7 @@ func (d *detour) reach(v *view, m *router.Move) {
 	if t.move != m {
 		*t = transit{move: m, attempt: t.attempt}
 	}
-	t.asked = c.loop.arrivals.missing(t.asked[:0], m, c.db, d.keys)
+	t.asked = c.loop.arrivals.missing(t.asked[:0], m, c.db, d.keysIn(m.Slot))
 	if len(t.asked) == 0 || t.notThere {
 		t.notThere = false
 		d.sendTo(v.master(d.slot))

@@ -30,6 +30,11 @@ func (l *loop) recallBlocked(p *Pool) {
 // belongs reports whether x waits where its slot is served: at the master, or where that has sent it.
 func (x *blocking) belongs(v *view) bool {
 	if x.d.addr != x.conn.Node.Addr {
+		for _, slot := range x.d.slots {
+			if v.straight(slot) != x.conn.Node {
+				return false
+			}
+		}
 		return v.straight(x.d.slot) == x.conn.Node
 	}
 	o, blocked := x.d.client.pool.obstacle(v, x.d.slot)

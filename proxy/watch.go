@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"slices"
+
 	"sluice/backend"
 	"sluice/router"
 )
@@ -11,9 +13,10 @@ import (
 //
 // Owned by the client's event loop.
 type watch struct {
-	conn *backend.Conn
-	slot router.Slot
-	lost bool
+	conn  *backend.Conn
+	slots []router.Slot // of the keys, in order
+	key   []byte        // one of them
+	lost  bool
 }
 
 // holds is the connection if it still watches, at the node that the slot belongs to.
@@ -29,9 +32,9 @@ func cmdWatch(c *client, q request) bool {
 		c.replyError("ERR WATCH inside MULTI is not allowed")
 		return true
 	}
-	slot, _, refusal := c.slotOf(q)
-	if refusal == "" && c.watch != nil && c.watch.slot != slot {
-		refusal = errCrossSlot
+	k, refusal := c.slotsOf(q)
+	if refusal == "" {
+		refusal = c.goesWith(q, k)
 	}
 	if refusal != "" {
 		c.replyError(refusal)
@@ -40,7 +43,7 @@ func cmdWatch(c *client, q request) bool {
 	if !c.settled() {
 		return false
 	}
-	return c.runErrand(q.cmd, slot, q.raw, nil, func(d *detour) errand { return &watching{d: d} })
+	return c.runErrand(q.cmd, k, q.raw, nil, func(d *detour) errand { return &watching{d: d} })
 }
 
 // cmdUnwatch needs no server where nothing is watched.
@@ -157,9 +160,12 @@ func (x *watching) Reply(tag uint32, r backend.Reply) {
 	r.Conn.Transacts = true
 	r.Conn.Until = 0
 	if x.newWatch {
-		c.watch = &watch{conn: x.conn, slot: x.d.slot}
+		c.watch = &watch{conn: x.conn, key: slices.Clone(x.d.keys[0])}
 		c.reads = nil
 		x.conn, x.newWatch = nil, false
+	}
+	for _, key := range x.d.keys {
+		c.watch.slots = addSlot(c.watch.slots, c.pool.Model.Slot(key))
 	}
 	x.d.Reply(tagDirect, r)
 }

@@ -141,7 +141,7 @@ func TestExecThatIsRefusedEndsTheWatch(t *testing.T) {
 
 func TestWatchIsOfOneSlot(t *testing.T) {
 	server := testbed.Redis(t)
-	p := startProxy(t, testModel, evenly(testModel, server.Addr()), faultOptions(nil))
+	p := startProxy(t, testModel, evenly(testModel, server.Addr()), faultOptions(nil), bySlot)
 	keys := keysApart(testModel, 2)
 	c := p.dial(t)
 	c.want("-"+errCrossSlot+"\r\n", "WATCH", keys[0], keys[1])

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -106,6 +109,9 @@ func poolLines(p *admin.PoolStatus, now time.Time) []string {
 		fmt.Sprintf("  slots      %d: %d uncovered, %d locked, %d moving; %d request(s) held",
 			p.Slots, p.SlotsUncovered, p.SlotsLocked, p.SlotsMoving, p.RequestsHeld),
 	}
+	if len(p.MultiSlot) > 0 {
+		lines = append(lines, "  multi_key  "+multiSlotLine(p.MultiSlot))
+	}
 	if p.Migrations > 0 {
 		lines = append(lines, fmt.Sprintf("  migrations %d under way; see sluice ctl migrations", p.Migrations))
 	}
@@ -113,6 +119,27 @@ func poolLines(p *admin.PoolStatus, now time.Time) []string {
 		lines = append(lines, "  consul     "+consulLine(p.Consul, now))
 	}
 	return lines
+}
+
+// multiSlotLine says how many requests could not stand that their slots get several owners, and which commands they
+// are most often.
+func multiSlotLine(counts map[string]uint64) string {
+	const shown = 3
+	sum := uint64(0)
+	commands := slices.SortedFunc(maps.Keys(counts), func(a, b string) int {
+		return cmp.Or(cmp.Compare(counts[b], counts[a]), strings.Compare(a, b))
+	})
+	var most []string
+	for i, command := range commands {
+		sum += counts[command]
+		if i < shown {
+			most = append(most, fmt.Sprintf("%s %d", cell(command), counts[command]))
+		}
+	}
+	if len(commands) > shown {
+		most = append(most, "...")
+	}
+	return fmt.Sprintf("%d request(s) needed several slots in one group: %s", sum, strings.Join(most, ", "))
 }
 
 func consulLine(st *admin.ConsulStatus, now time.Time) string {

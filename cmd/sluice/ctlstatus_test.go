@@ -35,7 +35,8 @@ func someStatus() *admin.Status {
 	return &admin.Status{Well: true, Problems: []string{}, Version: "1.2", UptimeSeconds: 7200, Clients: 3, Pools: []admin.PoolStatus{{
 		Name: "main", Source: "consul", Epoch: 1842, AgeSeconds: &age, Groups: 2, GroupsServing: 2, Replicas: 3, ReplicasGood: 3,
 		Slots: 1024, SlotsLocked: 2, SlotsMoving: 30, RequestsHeld: 1,
-		Consul: &admin.ConsulStatus{Up: true, LeaseSeconds: 12.5, LeaseSure: true, Register: true, Registered: true},
+		MultiSlot: map[string]uint64{"evalsha": 900, "brpop": 12, "exec": 12, "sunion": 1},
+		Consul:    &admin.ConsulStatus{Up: true, LeaseSeconds: 12.5, LeaseSure: true, Register: true, Registered: true},
 	}}}
 }
 
@@ -51,6 +52,7 @@ pool main
   topology   consul, epoch 1842, applied 1m01s ago
   groups     2 of 2 serving, 3 of 3 replicas in sync
   slots      1024: 0 uncovered, 2 locked, 30 moving; 1 request(s) held
+  multi_key  925 request(s) needed several slots in one group: evalsha 900, brpop 12, exec 12, ...
   consul     reachable, never seen, lease 12.5s, registered
 `
 	if out, notes, exit := sluice(t, "ctl", "status", "--admin", addr); exit != 0 || out != want || notes != "" {
@@ -90,7 +92,7 @@ func TestCtlStatusHasTwentyLinesAtMost(t *testing.T) {
 	f := func(pools, problems int, want ...string) {
 		t.Helper()
 		st := someStatus()
-		st.Pools[0].Name = "p1"
+		st.Pools[0].Name, st.Pools[0].MultiSlot = "p1", nil
 		for i := 2; i <= pools; i++ {
 			p := st.Pools[0]
 			p.Name = fmt.Sprintf("p%d", i)

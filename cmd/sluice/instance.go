@@ -352,8 +352,8 @@ func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings 
 		MoveParallel: b.MoveParallel,
 		Reads:        poolReads(p),
 
-		ClusterEmulation: p.ClusterEmulation,
-		Commands:         declaredCommands(p), LearnCommands: p.LearnCommands,
+		ClusterEmulation: p.ClusterEmulation, MultiKey: multiKeys[p.MultiKey],
+		Commands: declaredCommands(p), LearnCommands: p.LearnCommands,
 	}
 	for i := range p.Auth.Users {
 		s.Users = append(s.Users, proxyUser(p, &p.Auth.Users[i]))
@@ -386,3 +386,6 @@ func newID() string {
 	_, _ = rand.Read(b[:])
 	return hex.EncodeToString(b[:])
 }
+
+// multiKeys are the values of multi_key.
+var multiKeys = map[conf.MultiKey]proxy.MultiKey{conf.MultiKeyGroup: proxy.MultiKeyGroup, conf.MultiKeySlot: proxy.MultiKeySlot}

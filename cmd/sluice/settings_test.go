@@ -18,7 +18,7 @@ func TestSettingsReachTheEventLoops(t *testing.T) {
 	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	config := strings.NewReplacer(
-		"[[pool]]\n", "slowlog_slower_than = \"0s\"\nslowlog_max_len = 2\n[proxy.limits]\npubsub_output = \"64kb\"\n[[pool]]\ncluster_emulation = true\nlearn_commands = true\n",
+		"[[pool]]\n", "slowlog_slower_than = \"0s\"\nslowlog_max_len = 2\n[proxy.limits]\npubsub_output = \"64kb\"\n[[pool]]\nmulti_key = \"slot\"\ncluster_emulation = true\nlearn_commands = true\n",
 		"[pool.backend]\n", "[pool.backend]\nmax_dedicated = 1\n",
 	).Replace(configFor(a.Addr(), b.Addr(), 511))
 	s := serve(t, config)
@@ -56,6 +56,11 @@ func TestSettingsReachTheEventLoops(t *testing.T) {
 		_ = subscriber.SetDeadline(time.Now().Add(20 * time.Second))
 		if rest, err := io.ReadAll(r); os.IsTimeout(err) || len(rest) > len(message) {
 			t.Errorf("%d bytes and %v, want the end of the connection", len(rest), err)
+		}
+	})
+	t.Run("multi_key", func(t *testing.T) {
+		if got := do(t, connect(t, s.addr), "SUNION a b"); !strings.HasPrefix(got, "-CROSSSLOT ") {
+			t.Error(got)
 		}
 	})
 	t.Run("cluster_emulation", func(t *testing.T) {

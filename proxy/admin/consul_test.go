@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -139,7 +140,7 @@ func TestStatusSaysWhatIsWrongAndWhere(t *testing.T) {
 	if want := (PoolStatus{
 		Name: "main", Source: "consul", Epoch: 1842, Alarm: AlarmRegressed, Error: "connection refused",
 		Groups: 1, GroupsServing: 1, Replicas: 1, Slots: 1024, SlotsUncovered: 511,
-	}); p != want {
+	}); !reflect.DeepEqual(p, want) {
 		t.Errorf("%+v\nwant\n%+v", p, want)
 	}
 }

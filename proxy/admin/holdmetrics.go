@@ -1,6 +1,9 @@
 package admin
 
 import (
+	"maps"
+	"slices"
+
 	"sluice/proxy"
 	"sluice/router"
 )
@@ -39,6 +42,19 @@ func (e *exposition) holds(pools []*proxy.Pool) {
 		e.value("sluice_hold_seconds_total", counts[i].Waits.Seconds(), "pool", p.Name)
 	}
 	e.unsettled(pools)
+	e.multiSlot(pools)
+}
+
+// multiSlot writes how many requests need all of their slots in one group.
+func (e *exposition) multiSlot(pools []*proxy.Pool) {
+	const name = "sluice_pool_multi_slot_requests_total"
+	e.family(name, "counter", "Requests with keys in several slots of one group, which would be refused if these slots had several owners, by command.")
+	for _, p := range pools {
+		counts := p.MultiSlot()
+		for _, cmd := range slices.Sorted(maps.Keys(counts)) {
+			e.value(name, float64(counts[cmd]), "pool", p.Name, "command", cmd)
+		}
+	}
 }
 
 // unsettled writes how many slots are locked or moving.

@@ -44,6 +44,10 @@ type PoolStatus struct {
 	RequestsHeld   int `json:"requests_held"`
 	Migrations     int `json:"migrations"` // between servers, under way
 
+	// MultiSlot counts the requests since the start that had keys in several slots of one group, by command: they would
+	// be refused if these slots had several owners.
+	MultiSlot map[string]uint64 `json:"multi_slot_requests,omitempty"`
+
 	Consul *ConsulStatus `json:"consul,omitempty"`
 }
 
@@ -110,6 +114,7 @@ func (j *judge) topology(out *PoolStatus, p *proxy.Pool, source SourceStatus, re
 	for _, h := range p.HeldSlots() {
 		out.RequestsHeld += h.Requests
 	}
+	out.MultiSlot = p.MultiSlot()
 	t := p.Table()
 	if t == nil {
 		if source.LastError == "" {

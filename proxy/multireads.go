@@ -1,0 +1,104 @@
+package proxy
+
+import (
+	"sluice/backend"
+	"sluice/proxy/command"
+	"sluice/router"
+)
+
+// How requests with keys in several slots go by the policy for reads. They need what the strictest of their slots needs.
+
+// forwardMultiByPolicy is forwardByPolicy for keys in several slots.
+func (c *client) forwardMultiByPolicy(q request, slots []router.Slot) bool {
+	n := need{buckets: bucketsOf(slots)}
+	if !q.cmd.Is(command.ReadOnly) {
+		if c.recent.reading(n.buckets) {
+			return false
+		}
+		return c.forwardMulti(q, slots)
+	}
+	g := q.v.readableGroup(slots[0])
+	for _, slot := range slots {
+		n.since = max(n.since, q.v.settledAt(slot))
+		if q.v.readableGroup(slot) != g {
+			g = nil
+		}
+	}
+	if g == nil || !c.mayReadReplica(q.cmd, true) {
+		return c.readMultiAtMaster(q, slots)
+	}
+	if b := c.chooseReader(q.v, g, n); b != nil {
+		c.sendMulti(b, q, slots)
+		return true
+	}
+	if c.readerOnItsWay(q.v, g, n) {
+		return c.holdBack(q.v, obstacle{cause: HoldNoReplica, slot: slots[0]}, len(q.raw))
+	}
+	if c.reads.Policy == ReadReplica {
+		c.replyError(noReader(g))
+		return true
+	}
+	return c.readMultiAtMaster(q, slots)
+}
+
+// readMultiAtMaster sends such a read to the master.
+func (c *client) readMultiAtMaster(q request, slots []router.Slot) bool {
+	mask := bucketsOf(slots)
+	if c.reads.Consistency != Monotonic {
+		return c.forwardMulti(q, slots)
+	}
+	if master := q.v.master(slots[0]); master != nil && c.recent.readingElsewhere(mask, master) {
+		return false
+	}
+	seq := c.pipe.tail
+	if !c.forwardMulti(q, slots) {
+		return false
+	}
+	if c.closed || c.pipe.tail == seq {
+		return true
+	}
+	if p := c.pipe.at(seq); p.cmd == q.cmd && p.flags&(answered|countedRead) == 0 { // It is on a detour.
+		c.recent.sentSomewhere(mask)
+		c.recent.countMulti(p, seq, mask, countedRead)
+	}
+	return true
+}
+
+// countMultiRead counts such a read, which goes to a node.
+func (c *client) countMultiRead(b *backend.Conn, seq uint32, mask uint64) {
+	b.CountRead()
+	what := countedRead
+	if b.Replica {
+		what = atReplica
+	} else if c.reads.Consistency != Monotonic {
+		return
+	}
+	c.recent.sent(mask, b.Node, b.Replica)
+	c.recent.countMulti(c.pipe.at(seq), seq, mask, what)
+}
+
+// countMulti keeps the buckets of request seq, p, until it is answered, and how it is counted.
+func (r *recent) countMulti(p *pending, seq uint32, mask uint64, what pendingFlags) {
+	p.flags |= what
+	if what == countedWrite {
+		each(mask, func(b int) { r.writes[b]++ })
+	}
+	if r.multi == nil {
+		r.multi = make(map[uint32]uint64)
+	}
+	r.multi[seq] = mask
+}
+
+// answeredMulti notes the end of such a request.
+func (r *recent) answeredMulti(seq uint32, what pendingFlags) {
+	mask := r.multi[seq]
+	delete(r.multi, seq)
+	r.answered(mask, what)
+}
+
+func bucketsOf(slots []router.Slot) (mask uint64) {
+	for _, slot := range slots {
+		mask |= bucketOf(slot)
+	}
+	return mask
+}

@@ -1,0 +1,207 @@
+package proxy
+
+import (
+	"fmt"
+	"slices"
+
+	"sluice/backend"
+	"sluice/proxy/command"
+	"sluice/router"
+)
+
+// A request may have keys in several slots. Servers of a cluster refuse it. All others know nothing of slots, and there the
+// owner counts (MultiKeyGroup): the request runs at the server that has all of its slots, as it is.
+//
+//	one owner, no slot moves           sent, like a request on one slot
+//	one owner, some slots move to it   a detour: the keys are moved or awaited slot by slot, then it is sent
+//	several owners, some slots move    held until they have one, or none moves
+//	several owners, no slot moves      CROSSSLOT
+//
+// In the pipeline it has anySlot and the flag multiSlot. Commands whose parts stand alone, such as MGET, are split instead.
+
+// MultiKey says which keys a command, a script or a transaction may have together.
+type MultiKey uint8
+
+// Values of MultiKey.
+const (
+	MultiKeyGroup MultiKey = iota // those of one group; in a pool of the cluster model it is MultiKeySlot
+	MultiKeySlot                  // those of one slot
+)
+
+// keySlots are where the keys of a request are.
+type keySlots struct {
+	slot router.Slot   // of the first key; anySlot when there is none
+	many bool          // there are several keys
+	all  []router.Slot // several slots, each once and in order; nil when there is one. From slotsOf it is valid during the dispatch
+}
+
+// addSlot puts a slot into a list of slots, each once and in order.
+func addSlot(list []router.Slot, slot router.Slot) []router.Slot {
+	at, found := slices.BinarySearch(list, slot)
+	if found {
+		return list
+	}
+	return slices.Insert(list, at, slot)
+}
+
+// list are the slots, also when there is one.
+func (k *keySlots) list() []router.Slot {
+	if k.all == nil {
+		return []router.Slot{k.slot}
+	}
+	return k.all
+}
+
+// keySlotsOf is the opposite of list.
+func keySlotsOf(slots []router.Slot) keySlots {
+	k := keySlots{slot: slots[0], many: true}
+	if len(slots) > 1 {
+		k.all = slots
+	}
+	return k
+}
+
+// keepsToSlot reports whether all keys of a command have to be in one slot.
+func (p *Pool) keepsToSlot() bool { return p.Model.Cluster() || p.Settings().MultiKey == MultiKeySlot }
+
+// obstacleTo is obstacle for a request with keys in several slots.
+func (p *Pool) obstacleTo(v *view, slots []router.Slot) (o obstacle, blocked bool) {
+	for _, slot := range slots {
+		if o, blocked = p.obstacle(v, slot); blocked {
+			return o, true
+		}
+	}
+	apart, moving := false, anySlot
+	owner := v.table.Owner(slots[0])
+	for _, slot := range slots {
+		apart = apart || v.table.Owner(slot) != owner
+		if v.table.Move(slot) != nil {
+			moving = slot
+		}
+	}
+	switch {
+	case !apart:
+		return obstacle{}, false
+	case moving == anySlot:
+		return obstacle{slot: slots[0], apart: true}, true
+	}
+	m := v.table.Move(moving)
+	why := fmt.Sprintf("is %s, and other keys of the request have another owner", m)
+	return obstacle{cause: HoldMoving, slot: moving, move: m, apart: true, why: why}, true
+}
+
+// crossSlot is the answer to a request whose keys belong to several groups.
+func (c *client) crossSlot(v *view, keys [][]byte) string {
+	if len(keys) == 0 {
+		return errCrossSlot
+	}
+	first := v.table.Owner(c.pool.Model.Slot(keys[0]))
+	for _, key := range keys[1:] {
+		if g := v.table.Owner(c.pool.Model.Slot(key)); g != first && g != nil && first != nil {
+			return fmt.Sprintf("CROSSSLOT keys of one request are on two groups: %.60q on %s, %.60q on %s; "+
+				"the same part in braces, as in {user1}:cart, keeps keys together", keys[0], first.ID, key, g.ID)
+		}
+	}
+	return errCrossSlot
+}
+
+// keysAt are the keys at some positions of a request.
+func keysAt(args [][]byte, at []int) [][]byte {
+	keys := make([][]byte, len(at))
+	for i, k := range at {
+		keys[i] = args[k]
+	}
+	return keys
+}
+
+// argKeys are the keys of a request; they are views into it.
+func argKeys(cmd *command.Command, args [][]byte) [][]byte {
+	at, err := cmd.AppendKeys(nil, args)
+	if err != nil {
+		return nil
+	}
+	return keysAt(args, at)
+}
+
+// forwardTo is forward for the slots of a request.
+func (c *client) forwardTo(q request, k keySlots) bool {
+	if k.all == nil {
+		return c.forward(q.v, q.cmd, k.slot, q.raw, k.many)
+	}
+	for _, slot := range k.all {
+		if !c.mayRoute(q.v, slot) {
+			return false
+		}
+	}
+	if c.reads != nil && q.v != nil {
+		return c.forwardMultiByPolicy(q, k.all)
+	}
+	return c.forwardMulti(q, k.all)
+}
+
+// forwardMulti sends a request with keys in several slots to their master. It returns false when the request has to wait.
+func (c *client) forwardMulti(q request, slots []router.Slot) bool {
+	if o, blocked := c.pool.obstacleTo(q.v, slots); blocked {
+		if o.apart && o.move == nil {
+			o.fence = c.crossSlot(q.v, argKeys(q.cmd, q.args))
+		}
+		return c.holdBack(q.v, o, len(q.raw))
+	}
+	witnessed := c.pool.Family.LosesAtomics && mayWriteByScript(q.cmd)
+	switch {
+	case witnessed && !c.pipe.empty():
+		return false
+	case witnessed, c.keysAway(q.v, slots, q):
+		seq := c.beginMulti(q.cmd, slots)
+		c.addDetour(c.detour(c, seq, seq, slots[0], q.raw))
+		return true
+	}
+	c.sendMulti(c.loop.link(q.v.master(slots[0]), c.proto, c.db), q, slots)
+	return true
+}
+
+// sendMulti sends a request with keys in several slots as it is.
+func (c *client) sendMulti(b *backend.Conn, q request, slots []router.Slot) {
+	l := c.loop
+	seq := c.beginMulti(q.cmd, slots)
+	if c.reads != nil && q.cmd.Is(command.ReadOnly) {
+		c.countMultiRead(b, seq, bucketsOf(slots))
+	}
+	if err := b.Send(q.raw, c, seq, l.now); err != nil {
+		c.deliverError(seq, sendError(b.Node, err))
+		return
+	}
+	l.sent(b)
+}
+
+// keysAway reports whether keys of a request are in slots that move, and not known to have arrived.
+func (c *client) keysAway(v *view, slots []router.Slot, q request) bool {
+	return slices.ContainsFunc(slots, func(slot router.Slot) bool {
+		m := v.table.Move(slot)
+		if m == nil {
+			return false
+		}
+		keys := slices.DeleteFunc(argKeys(q.cmd, q.args), func(key []byte) bool { return c.pool.Model.Slot(key) != slot })
+		return len(c.loop.arrivals.missing(nil, m, c.db, keys)) > 0
+	})
+}
+
+// beginMulti is begin for a request with keys in several slots.
+func (c *client) beginMulti(cmd *command.Command, slots []router.Slot) uint32 {
+	seq := c.begin(cmd, anySlot)
+	p := c.pipe.at(seq)
+	p.flags |= multiSlot
+	c.served.noteMultiSlot(cmd)
+	if c.recent != nil && !cmd.Is(command.ReadOnly) {
+		c.recent.countMulti(p, seq, bucketsOf(slots), countedWrite)
+	}
+	return seq
+}
+
+// beginSlots is begin for a request on one slot or several.
+func (c *client) beginSlots(cmd *command.Command, k keySlots) uint32 {
+	if k.all == nil {
+		return c.begin(cmd, k.slot)
+	}
+	return c.beginMulti(cmd, k.all)
+}
