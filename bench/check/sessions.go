@@ -18,6 +18,9 @@ type Sessions struct {
 	// Pops is a number of queues, each with a producer and two consumers. Streams is a number of streams, each with a
 	// writer, a reader, and two consumers of a group.
 	Pops, Streams int
+	// Apart leaves the hash tags of their keys out: those of one step are in several slots, which one server behind the
+	// address has to have.
+	Apart bool
 	// Rate is the number of steps per second of each connection, other than of those that block; 0: as fast as
 	// replies come.
 	Rate float64
@@ -27,6 +30,14 @@ type Sessions struct {
 	BlockTime time.Duration
 	// Slack is how much longer than its block time a command may wait: for the longest hold and a request timeout.
 	Slack time.Duration
+}
+
+// together is the pattern of keys that are used together.
+func (s Sessions) together(pattern string) string {
+	if s.Apart {
+		return strings.NewReplacer("{", "", "}", "").Replace(pattern)
+	}
+	return pattern
 }
 
 func (s Sessions) any() bool { return s.Transactions+s.Scripts+s.Pops+s.Streams > 0 }
@@ -124,7 +135,7 @@ func (k *keyspace) fillSessions(r *Run) error {
 	}
 	shared := func(n int, c class, name string, keys *[]*sharedKey) error {
 		for range min(n, 1) * sessionKeys {
-			stem, watched, err := k.find(c, k.cfg.Prefix+":"+name+":{%s}:"+k.run)
+			stem, watched, err := k.find(c, cfg.together(k.cfg.Prefix+":"+name+":{%s}:"+k.run))
 			if err != nil {
 				return err
 			}
@@ -150,7 +161,7 @@ func (k *keyspace) fillSessions(r *Run) error {
 		add(script, true, nil)
 	}
 	for i := range cfg.Pops {
-		stem, watched, err := k.find(classList, k.cfg.Prefix+":queue:{%s}:"+k.run)
+		stem, watched, err := k.find(classList, cfg.together(k.cfg.Prefix+":queue:{%s}:"+k.run))
 		if err != nil {
 			return err
 		}

@@ -50,7 +50,8 @@ func (s *session) writePair() {
 	s.note(g, o, out)
 }
 
-// readPair reads both keys, in a transaction or with one command.
+// readPair reads both keys, in a transaction or with one command. A proxy may have to send the parts of that to two
+// servers when the keys have no hash tag.
 func (s *session) readPair() {
 	g := s.generation(s.run.sessions.pairs)
 	if g == nil {
@@ -58,7 +59,7 @@ func (s *session) readPair() {
 	}
 	a, b := pairOf(g)
 	commands := [][]string{{"MULTI"}, {"GET", a}, {"GET", b}, {"EXEC"}}
-	if s.rng.IntN(2) == 0 {
+	if !s.cfg.Sessions.Apart && s.rng.IntN(2) == 0 {
 		commands = [][]string{{"MGET", a, b}}
 	}
 	reply, out := s.do(stepTransaction, a, 0, commands...)
