@@ -91,6 +91,9 @@ type Config struct {
 	Window int
 	// TagGroup is how many values have the same hash tag; 1 uses no tags for values.
 	TagGroup int
+	// Undone lets a write with an unknown outcome be seen and then be lost, while nothing else was written to its key: a
+	// Dragonfly loses what a transaction or a script has written to a slot that migrates, when the slot is handed over.
+	Undone bool
 	// Tagged keeps every multi-key command within one hash tag; otherwise half of
 	// them go across.
 	Tagged bool

@@ -18,6 +18,9 @@ type counter struct {
 	late    int64
 	refused int64
 
+	undone bool  // see Config.Undone
+	shaky  int64 // increments with an unknown outcome that were seen, with none acknowledged since
+
 	sent, acked, unknown, denied int64 // increments of the whole run, by outcome
 
 	track *track // nil: ages of reads are not asked for
@@ -61,6 +64,14 @@ func (c *counter) observe(n, step int64) verdict {
 	switch {
 	case n >= low && n <= high:
 		c.late -= n - low
+		c.shaky += n - low
+		if step > 0 {
+			c.shaky = 0
+		}
+		c.base = n
+		return verdict{}
+	case c.undone && n < low && n >= low-c.shaky:
+		c.shaky -= low - n
 		c.base = n
 		return verdict{}
 	case n < c.start || n > c.start+c.sent+counterSpan/2:

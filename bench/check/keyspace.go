@@ -162,7 +162,7 @@ func (k *keyspace) give(c *client, class class) error {
 		if err != nil {
 			return err
 		}
-		counter := &counter{key: key, watched: watched, loaded: loaded}
+		counter := &counter{key: key, watched: watched, loaded: loaded, undone: k.cfg.Undone}
 		if loaded {
 			counter.start = k.id * counterSpan
 			counter.base = counter.start

@@ -21,6 +21,9 @@ import (
 //   - a write whose unique value nobody has seen changes no reply: of values that
 //     are overwritten it is left out, of lists if the content at the end is known.
 //
+// With Config.Undone each of them has a second operation behind it, which takes it
+// back if nothing else was written since.
+//
 // Requests of one connection on one key must take effect in their order, also
 // within a pipeline, where their times overlap; that is what linState.done is for.
 
@@ -31,15 +34,21 @@ const orderedClients = 64
 type linState struct {
 	value  string
 	number int64
-	late   int // increments with an unknown outcome so far
-	done   [orderedClients]uint16
+	late   int  // increments with an unknown outcome so far
+	shaky  bool // written last with an unknown outcome; before that it was:
+	before struct {
+		value  string
+		number int64
+	}
+	done [orderedClients]uint16
 }
 
 // linOp is a sharedOp with its place. Immutable.
 type linOp struct {
 	sharedOp
-	order int // among the operations of its client with a known outcome; -1: any
-	late  int // among the increments with an unknown outcome
+	order int  // among the operations of its client with a known outcome; -1: any
+	late  int  // among the increments with an unknown outcome
+	undo  bool // take back what was written with an unknown outcome
 }
 
 func linearModel() porcupine.Model {
@@ -52,6 +61,26 @@ func linearModel() porcupine.Model {
 }
 
 func step(s linState, o *linOp) (bool, linState) {
+	if o.undo {
+		if s.shaky {
+			s.value, s.number, s.shaky = s.before.value, s.before.number, false
+		}
+		return true, s
+	}
+	before := s
+	ok, s := take(s, o)
+	switch {
+	case !o.op.writes():
+	case !o.unknown:
+		s.shaky = false
+	case !s.shaky:
+		s.shaky, s.before.value, s.before.number = true, before.value, before.number
+	}
+	return ok, s
+}
+
+// take lets an operation take effect.
+func take(s linState, o *linOp) (bool, linState) {
 	if o.order >= 0 {
 		if int(s.done[o.client]) != o.order {
 			return false, s
@@ -92,8 +121,8 @@ func step(s linState, o *linOp) (bool, linState) {
 }
 
 // prepare turns a history into porcupine's form. complete says that the content at
-// the end was read.
-func prepare(history []sharedOp, complete bool) []porcupine.Operation {
+// the end was read, undone that what has an unknown outcome may be taken back.
+func prepare(history []sharedOp, complete, undone bool) []porcupine.Operation {
 	var seen strings.Builder
 	for _, o := range history {
 		seen.WriteString(o.text)
@@ -117,10 +146,14 @@ func prepare(history []sharedOp, complete bool) []porcupine.Operation {
 			order[o.client]++
 		}
 		out = append(out, porcupine.Operation{ClientId: o.client, Input: o, Call: o.call, Return: o.ret})
+		if o.unknown && undone {
+			undo := &linOp{sharedOp: o.sharedOp, order: -1, undo: true}
+			out = append(out, porcupine.Operation{ClientId: o.client, Input: undo, Call: o.call, Return: o.ret})
+		}
 	}
 	slices.SortStableFunc(out, func(a, b porcupine.Operation) int { return int(min(max(a.Call-b.Call, -1), 1)) })
 	for _, p := range out {
-		if o := p.Input.(*linOp); o.unknown && o.op == opIncr {
+		if o := p.Input.(*linOp); o.unknown && o.op == opIncr && !o.undo {
 			o.late = late
 			late++
 		}
@@ -138,7 +171,7 @@ type Linear struct {
 
 // linearize judges every generation, one after another, until deadline. bad is
 // called for those without a linearization.
-func linearize(gens []*generation, complete func(*generation) bool, deadline time.Time, bad func(*generation, int)) Linear {
+func linearize(gens []*generation, complete func(*generation) bool, undone bool, deadline time.Time, bad func(*generation, int)) Linear {
 	var l Linear
 	for _, g := range gens {
 		l.Keys++
@@ -148,7 +181,7 @@ func linearize(gens []*generation, complete func(*generation) bool, deadline tim
 			l.Unknown++
 			continue
 		}
-		ops := prepare(g.history, complete(g))
+		ops := prepare(g.history, complete(g), undone)
 		if len(ops) == 0 {
 			l.Good++
 			continue

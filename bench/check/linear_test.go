@@ -17,14 +17,14 @@ func history(c class, ops ...sharedOp) *generation {
 	return g
 }
 
-func judgeHistory(g *generation, complete bool) Linear {
-	return linearize([]*generation{g}, func(*generation) bool { return complete }, time.Now().Add(10*time.Second), func(*generation, int) {})
+func judgeHistory(g *generation, complete, undone bool) Linear {
+	return linearize([]*generation{g}, func(*generation) bool { return complete }, undone, time.Now().Add(10*time.Second), func(*generation, int) {})
 }
 
 func TestLinearize(t *testing.T) {
 	f := func(want bool, c class, ops ...sharedOp) {
 		t.Helper()
-		got := judgeHistory(history(c, ops...), true)
+		got := judgeHistory(history(c, ops...), true, false)
 		if (got.Good == 1) != want || got.Good+got.Bad != 1 {
 			t.Errorf("got %+v, want linearizable = %t", got, want)
 		}
@@ -76,9 +76,40 @@ func TestLinearize(t *testing.T) {
 	f(false, classList, push(1, 1), push(3, 3), lost(push(2, 0)), read(1, 2, 3))
 }
 
+// TestWhatIsInDoubtMayBeUndone: it was seen, and is lost then; but not what was acknowledged, or has another write behind it.
+func TestWhatIsInDoubtMayBeUndone(t *testing.T) {
+	f := func(want bool, c class, ops ...sharedOp) {
+		t.Helper()
+		if got := judgeHistory(history(c, ops...), true, true); (got.Good == 1) != want || got.Good+got.Bad != 1 {
+			t.Errorf("got %+v, want good = %t", got, want)
+		}
+	}
+	set := func(v string, unknown bool) sharedOp { return sharedOp{op: opSet, arg: v, unknown: unknown} }
+	get := func(v string) sharedOp { return sharedOp{client: 1, op: opGet, text: v} }
+	incr := func(n int64, unknown bool) sharedOp { return sharedOp{op: opIncr, number: n, unknown: unknown} }
+	count := func(n int64) sharedOp { return sharedOp{client: 1, op: opCount, number: n} }
+	f(true, classValue, set("a", false), set("b", true), get("b"), get("a"))
+	f(true, classValue, set("a", false), set("b", true), set("c", true), get("b"), get("c"), get("a"))
+	f(false, classValue, set("a", false), set("b", true), get("b"), get(""))
+	f(false, classValue, set("a", false), set("b", true), get("b"), set("c", false), get("c"), get("a"))
+	f(false, classValue, set("a", false), set("b", false), get("b"), get("a"))
+	f(true, classCounter, incr(1, false), incr(0, true), count(2), count(1), incr(2, false))
+	f(false, classCounter, incr(1, false), incr(0, true), incr(3, false), count(2))
+
+	c := &counter{start: 100, base: 100, sent: 9, undone: true}
+	c.maybe()
+	accept(t, "seen", c.observe(101, 0))
+	accept(t, "undone", c.observe(100, 0))
+	expect(t, "less", c.observe(99, 0), Wrong)
+	c = &counter{start: 100, base: 100, sent: 9, undone: true}
+	c.maybe()
+	accept(t, "acknowledged behind it", c.observe(102, 1))
+	expect(t, "undone", c.observe(101, 0), Stale)
+}
+
 func TestNoTimeIsReportedAsUndecided(t *testing.T) {
 	g := history(classCounter, sharedOp{op: opIncr, number: 7})
-	got := linearize([]*generation{g}, sharedCompleteOf, time.Now(), func(*generation, int) { t.Error("called bad") })
+	got := linearize([]*generation{g}, sharedCompleteOf, false, time.Now(), func(*generation, int) { t.Error("called bad") })
 	if want := (Linear{Keys: 1, Operations: 1, Unknown: 1}); got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}

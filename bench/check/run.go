@@ -191,7 +191,7 @@ func (r *Run) readAll(gens []*generation) {
 func (r *Run) linearize(gens []*generation) Linear {
 	at, phase := r.moment()
 	complete := func(g *generation) bool { return sharedComplete(g.history) }
-	return linearize(gens, complete, time.Now().Add(r.cfg.EndLimit), func(g *generation, n int) {
+	return linearize(gens, complete, r.cfg.Undone, time.Now().Add(r.cfg.EndLimit), func(g *generation, n int) {
 		r.journal.find(object(Unordered, "%s with %d operations", classNames[g.class], n), at, phase, g.key)
 	})
 }
