@@ -26,6 +26,11 @@ type process struct {
 func startProcess(path string, args []string, dir string, out io.Writer) (*process, error) {
 	cmd := exec.Command(path, args...)
 	cmd.Dir = dir
+	return startCommand(cmd, out)
+}
+
+// startCommand is startProcess for a command that has more set, such as an environment.
+func startCommand(cmd *exec.Cmd, out io.Writer) (*process, error) {
 	cmd.Stdout = out
 	cmd.Stderr = out
 	cmd.SysProcAttr = childAttr()
@@ -44,7 +49,7 @@ func startProcess(path string, args []string, dir string, out io.Writer) (*proce
 		close(p.done)
 	}()
 	if err := <-started; err != nil {
-		return nil, fmt.Errorf("start %s: %w", path, err)
+		return nil, fmt.Errorf("start %s: %w", cmd.Path, err)
 	}
 	return p, nil
 }

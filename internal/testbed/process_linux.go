@@ -13,6 +13,9 @@ func childAttr() *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 }
 
+// killGroup ends what a child has started itself and left behind.
+func killGroup(pid int) { _ = syscall.Kill(-pid, syscall.SIGKILL) } // Mostly nothing is left.
+
 // stopped reports whether SIGSTOP has taken effect on a process.
 func stopped(pid int) (bool, error) {
 	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
