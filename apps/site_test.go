@@ -16,7 +16,7 @@ import (
 )
 
 // startWait bounds whatever has to come up or to come round.
-const startWait = time.Minute
+const startWait = 30 * time.Second
 
 // site is where an application finds its server.
 type site struct {
