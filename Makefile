@@ -8,6 +8,10 @@ GOLANGCI_VERSION := v2.7.2
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IOREDIS := proxy/testdata/ioredis
+# The applications of ./apps: what the distribution has of them, and what npm has.
+APPS := python3-redis python3-celery python3-rq python3-django python3-django-redis ruby-sidekiq ruby-redis-namespace \
+  php-cli php-redis php-predis prometheus-redis-exporter
+APPS_NODE := apps/testdata/node
 CONSUL := $(TOOLS)/consul-1.9.17
 FUZZTIME ?= 20s
 CHAOSTIME ?= 9m
@@ -35,7 +39,7 @@ dev-consul: build redis consul ## Build and start a playground with Consul: two 
 	bin/sluice dev --consul
 
 .PHONY: test
-test: redis consul ioredis ## Install what the tests need and run all of them: unit, race, integration with real servers
+test: redis consul ioredis apps ## Install what the tests need and run all of them: unit, race, integration with real servers
 	go vet ./...
 	go test -race -shuffle=on -timeout 30m ./...
 	$(if $(filter linux/amd64,$(shell go env GOHOSTOS)/$(shell go env GOHOSTARCH)),GOARCH=386 CGO_ENABLED=0 go test -shuffle=on $(NARROW))
@@ -101,9 +105,13 @@ node:
 .PHONY: ioredis
 ioredis: node $(IOREDIS)/node_modules/.package-lock.json
 
+.PHONY: apps
+apps: node $(APPS_NODE)/node_modules/.package-lock.json
+	@dpkg -s $(APPS) >/dev/null 2>&1 || $(call install,$(APPS))
+
 # npm removes what is there before it installs, and writes this file last.
-$(IOREDIS)/node_modules/.package-lock.json: $(IOREDIS)/package-lock.json $(IOREDIS)/package.json
-	cd $(IOREDIS) && npm ci --ignore-scripts --no-audit --no-fund
+%/node_modules/.package-lock.json: %/package-lock.json %/package.json
+	cd $* && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 .PHONY: consul

@@ -65,7 +65,7 @@ func (a app) playAt(t *testing.T, to *site) {
 	}
 	scenario := start(a.scenario)
 	if to.failOver != nil {
-		scenario.AwaitOutput(t, "round 2\n", appWait)
+		scenario.AwaitOutput(t, "round 1\n", appWait)
 		to.failOver(t)
 		// The round that is being played now has begun before, the next one has not.
 		scenario.AwaitOutput(t, fmt.Sprintf("round %d\n", strings.Count(scenario.Output(), "round ")+2), appWait)
@@ -93,7 +93,7 @@ func environment(t *testing.T, to *site, until string) []string {
 		t.Fatal(err)
 	}
 	return []string{
-		"REDIS_URL=redis://" + to.addr, "REDIS_HOST=" + host, "REDIS_PORT=" + port,
+		"REDIS_URL=redis://" + to.addr, "RQ_REDIS_URL=redis://" + to.addr, "REDIS_HOST=" + host, "REDIS_PORT=" + port,
 		"KEY_PREFIX=" + to.prefix, "UNTIL=" + until,
 		"PYTHONPATH=" + filepath.Join(data, "python"), "PYTHONDONTWRITEBYTECODE=1",
 	}
