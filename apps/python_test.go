@@ -19,3 +19,21 @@ func TestCelery(t *testing.T) {
 		can:      rounds,
 	})
 }
+
+// RQ gives a job to a worker by a blocking pop of all its queues, and writes most of what it knows in transactions.
+func TestRQ(t *testing.T) {
+	t.Parallel()
+	play(t, app{
+		workers: []worker{{
+			command: python("/usr/bin/rq", "worker", "high", "low"),
+			ready:   "Listening on",
+		}},
+		scenario: python("testdata/python/rqclient.py"),
+		can:      rounds,
+	})
+}
+
+func TestDjango(t *testing.T) {
+	t.Parallel()
+	play(t, app{scenario: python("testdata/python/djangocache.py"), can: rounds | prefixes})
+}
