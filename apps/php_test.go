@@ -1,0 +1,15 @@
+package apps
+
+import "testing"
+
+// Predis is what many sites in PHP have their queue and their sessions in Redis with.
+func TestPredis(t *testing.T) {
+	t.Parallel()
+	play(t, app{scenario: php("testdata/php/predis.php"), can: rounds | prefixes})
+}
+
+// Sessions of PHP's Redis extension are locked by a key beside them, and released by a script.
+func TestPHPRedis(t *testing.T) {
+	t.Parallel()
+	play(t, app{scenario: php("testdata/php/phpredis.php"), can: rounds | prefixes})
+}
