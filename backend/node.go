@@ -34,6 +34,7 @@ type Node struct {
 	breaker atomic.Pointer[breaker]
 
 	halfOpens halfOpens
+	dedicated dedicatedCount
 	processes processes
 	probed    atomic.Uint64 // see Probed; written with processes.mu held, as is settled
 	settled   atomic.Uint64 // see Process

@@ -231,7 +231,7 @@ type Backend struct {
 	// Default 0s.
 	MaxConnectionAge Duration `toml:"max_connection_age" reload:"live" min:"0s" max:"168h"`
 	// MaxDedicated is the number of connections to one node that belong to one client for a while.
-	// Default 256.
+	// Default 1000.
 	MaxDedicated int `toml:"max_dedicated" reload:"live" min:"1" max:"100000"`
 	// MoveParallel is the number of SLOTSMGRTTAGONE that one source of a moving slot gets at once
 	// from this proxy; codis and pika only. Default 4.
@@ -245,15 +245,15 @@ type Hold struct {
 	// MaxMoveWait is how long a request may wait for a key of a slot that a codis-server or a Pika moves, while keys go.
 	// Default 30s.
 	MaxMoveWait Duration `toml:"max_move_wait" reload:"live" min:"0s" max:"1h"`
-	// MaxRequests is the number of requests that wait in the pool. Default 10000.
+	// MaxRequests is the number of requests that wait in the pool. Default 50000.
 	MaxRequests int `toml:"max_requests" reload:"live" min:"1" max:"10000000"`
 	// MaxBytes is their size with what their clients sent behind them. Default 256mb.
 	MaxBytes Bytes `toml:"max_bytes" reload:"live" min:"64kb" max:"64gb"`
-	// SlotRequests is the number of requests that wait for one slot. Default 5000.
+	// SlotRequests is the number of requests that wait for one slot. Default 20000.
 	SlotRequests int `toml:"slot_requests" reload:"live" min:"1" max:"10000000"`
 	// SlotBytes is their size. Default 128mb.
 	SlotBytes Bytes `toml:"slot_bytes" reload:"live" min:"64kb" max:"64gb"`
-	// ClientRequests is the number of requests of one client that wait. Default 1000.
+	// ClientRequests is the number of requests of one client that wait. Default 10000.
 	ClientRequests int `toml:"client_requests" reload:"live" min:"1" max:"1000000"`
 	// ClientBytes is their size. Default 64mb.
 	ClientBytes Bytes `toml:"client_bytes" reload:"live" min:"64kb" max:"64gb"`

@@ -105,7 +105,7 @@ func DefaultPool() Pool {
 			BreakerOpen:     Duration(time.Second),
 			ProbeInterval:   Duration(time.Second),
 			// A blocking reader each: far more than a sidecar's host runs, far fewer than a server takes.
-			MaxDedicated: 256,
+			MaxDedicated: 1000,
 			// A stock Pika has 12 threads; each of these can be stuck for as long as the target is.
 			MoveParallel: 4,
 		},
@@ -114,11 +114,11 @@ func DefaultPool() Pool {
 			// timeouts of most clients.
 			MaxWait:        Duration(2 * time.Second),
 			MaxMoveWait:    Duration(30 * time.Second),
-			MaxRequests:    10000,
+			MaxRequests:    50000,
 			MaxBytes:       256 << 20,
-			SlotRequests:   5000,
+			SlotRequests:   20000,
 			SlotBytes:      128 << 20,
-			ClientRequests: 1000,
+			ClientRequests: 10000, // As many as max_pipeline lets a client send at once.
 			ClientBytes:    64 << 20,
 		},
 		Reads: Reads{

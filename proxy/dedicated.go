@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -21,8 +22,12 @@ import (
 // When a dial has failed nobody gets a new connection before the pause is over, and then one dial shows whether the
 // server takes connections again: thousands of clients may wait for that.
 //
+// All loops of the process share backend.max_dedicated. Where the connections that are left are free on other loops,
+// those are asked to close them, and the client waits for a moment.
+//
 // Owned by the loop; no locking.
 type dedicated struct {
+	node  *backend.Node
 	conns []*backend.Conn // all
 	free  []freeConn      // of them those that no client has, the one that was used last at the end
 	dials backend.Dials
@@ -45,26 +50,34 @@ func (l *loop) lease(node *backend.Node, proto, db int) (b *backend.Conn, refusa
 		if l.dedicated == nil {
 			l.dedicated = make(map[*backend.Node]*dedicated)
 		}
-		d = new(dedicated)
+		d = &dedicated{node: node}
 		l.dedicated[node] = d
 	}
 	d.forgetClosed()
 	for i := len(d.free) - 1; i >= 0; i-- {
 		if b := d.free[i].conn; b.Proto == proto && b.DB == db && b.Unblocking == 0 {
 			d.free = slices.Delete(d.free, i, i+1)
+			node.NoteFreeDedicated(-1)
 			return b, "", nil
 		}
 	}
 	if err := d.dials.Err(); err != nil && (!d.dials.Due(node, l.now) || d.last.UnderWay() != nil) {
 		return nil, "", err
 	}
-	limit := max(1, node.Options().MaxDedicated/len(l.server.loops))
-	if len(d.conns) >= limit && len(d.free) > 0 {
+	room := node.TakeDedicated()
+	if !room && len(d.free) > 0 {
 		l.closeBackend(d.free[0].conn, errClosed)
 		d.forgetClosed()
+		room = node.TakeDedicated()
 	}
-	if len(d.conns) >= limit {
-		return nil, fmt.Sprintf("ERR %d connections to backend %s are taken by WATCH and blocking commands, see max_dedicated", limit, node.Addr), nil
+	switch {
+	case room:
+	case node.FreeDedicated() > 0:
+		l.askForRoom(node)
+		return nil, "", errNoRoom
+	default:
+		return nil, fmt.Sprintf("ERR %d connections to backend %s are taken by WATCH and blocking commands, see max_dedicated",
+			node.Options().MaxDedicated, node.Addr), nil
 	}
 	b = backend.NewConn(node, proto, db, l.el, l.pool, l)
 	b.Dedicate(&d.dials)
@@ -72,23 +85,47 @@ func (l *loop) lease(node *backend.Node, proto, db int) (b *backend.Conn, refusa
 	return b, "", nil
 }
 
+// errNoRoom says that connections of other loops have to be closed first.
+var errNoRoom = errors.New("connections for WATCH and blocking commands are given back by other event loops")
+
+// askForRoom has the other loops close a free connection to node.
+func (l *loop) askForRoom(node *backend.Node) {
+	for _, other := range l.server.loops {
+		if other == l {
+			continue
+		}
+		other.execute(func() {
+			if d := other.dedicated[node]; d != nil && len(d.free) > 0 {
+				other.closeBackend(d.free[0].conn, errClosed)
+				d.forgetClosed()
+			}
+		})
+	}
+}
+
 // giveBack ends the use of a connection by a client. One that is not clean is closed.
 func (l *loop) giveBack(b *backend.Conn, clean bool) {
-	if b.Closed() {
-		return
-	}
 	d := l.dedicated[b.Node]
-	if !clean || d == nil || b.Stray() {
+	if !b.Closed() && (!clean || d == nil || b.Stray()) {
 		l.closeBackend(b, errClosed)
+	}
+	if b.Closed() {
+		if d != nil {
+			d.forgetClosed() // Others may wait for the room.
+		}
 		return
 	}
 	b.Until = l.now + int64(b.Node.Options().RequestTimeout) // For what may still be under way, such as UNWATCH.
 	d.free = append(d.free, freeConn{b, l.now})
+	d.node.NoteFreeDedicated(1)
 }
 
 func (d *dedicated) forgetClosed() {
+	all, free := len(d.conns), len(d.free)
 	d.conns = slices.DeleteFunc(d.conns, (*backend.Conn).Closed)
 	d.free = slices.DeleteFunc(d.free, func(f freeConn) bool { return f.conn.Closed() })
+	d.node.EndDedicated(all - len(d.conns))
+	d.node.NoteFreeDedicated(len(d.free) - free)
 }
 
 // tickDedicated looks at dedicated connections as tick does at the others. It returns the pace that they need: one that

@@ -102,6 +102,39 @@ func TestDedicatedConnectionsAreBounded(t *testing.T) {
 	p.wantNothingBound(t)
 }
 
+// The loops share the bound: each may have all of it, and what is free on one makes room for another.
+func TestLoopsShareDedicatedConnections(t *testing.T) {
+	server := testbed.Redis(t)
+	const bound, loops = 4, 3
+	p := startProxy(t, testModel, evenly(testModel, server.Addr()), holding(never), faultOptions(func(o *backend.Options) { o.MaxDedicated = bound }),
+		func(cfg *Config, _ *PoolConfig) { cfg.Loops = loops })
+	for db := range 3 { // Connections of another database are of no use.
+		for range loops { // Clients are dealt to the loops in turn.
+			var clients []*testClient
+			for i := range bound * loops {
+				c := p.dial(t)
+				c.want("+OK\r\n", "SELECT", fmt.Sprint(db))
+				if i%loops == 0 { // All on one loop.
+					c.request("BLPOP", "l", "0")
+					clients = append(clients, c)
+				}
+			}
+			p.awaitBlocked(t, server, bound)
+			p.dial(t).want(fmt.Sprintf("-ERR %d connections to backend %s are taken by WATCH and blocking commands, see max_dedicated\r\n",
+				bound, server.Addr()), "WATCH", "k")
+			push := p.dial(t)
+			push.want("+OK\r\n", "SELECT", fmt.Sprint(db))
+			for range clients {
+				push.do("RPUSH", "l", "v")
+			}
+			for _, c := range clients {
+				c.wantReply("*2\r\n$1\r\nl\r\n$1\r\nv\r\n")
+			}
+		}
+	}
+	p.wantNothingBound(t)
+}
+
 // A connection that nobody needs for a while is closed, and so is one to a server that is not used any more.
 func TestFreeDedicatedConnectionsAreClosed(t *testing.T) {
 	a, b := testbed.Redis(t), testbed.Redis(t)

@@ -1,0 +1,32 @@
+package backend
+
+import "sync/atomic"
+
+// dedicatedCount counts the connections to a node that belong to one client each, over all loops, which share
+// Options.MaxDedicated. The zero value is none. Safe for concurrent use.
+type dedicatedCount struct {
+	all  atomic.Int32
+	free atomic.Int32 // of them those that no client has
+}
+
+// TakeDedicated counts one more, if there may be one more.
+func (n *Node) TakeDedicated() bool {
+	for limit := int32(n.Options().MaxDedicated); ; {
+		now := n.dedicated.all.Load()
+		if now >= limit {
+			return false
+		}
+		if n.dedicated.all.CompareAndSwap(now, now+1) {
+			return true
+		}
+	}
+}
+
+// EndDedicated counts connections that are closed out.
+func (n *Node) EndDedicated(count int) { n.dedicated.all.Add(-int32(count)) }
+
+// FreeDedicated is how many no client has.
+func (n *Node) FreeDedicated() int { return int(n.dedicated.free.Load()) }
+
+// NoteFreeDedicated counts connections that no client has any more, or less than before.
+func (n *Node) NoteFreeDedicated(more int) { n.dedicated.free.Add(int32(more)) }
