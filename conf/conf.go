@@ -109,6 +109,8 @@ type Pool struct {
 	// LearnCommands asks a backend for commands that Redis does not have. Default false.
 	// Reloadable.
 	LearnCommands bool `toml:"learn_commands" reload:"live"`
+	// ServerConfig is what CONFIG does with parameters of the backends. Default set. Reloadable.
+	ServerConfig ServerConfig `toml:"server_config" reload:"live"`
 	// Discovery is where the topology comes from.
 	Discovery Discovery `toml:"discovery"`
 	// Groups are the masters with their replicas and slots, for static discovery. Reloadable.
@@ -364,6 +366,16 @@ const (
 	DialectPika      Dialect = "pika"
 	DialectDragonfly Dialect = "dragonfly"
 	DialectKvrocks   Dialect = "kvrocks"
+)
+
+// ServerConfig names what CONFIG does with parameters that belong to the backends.
+type ServerConfig string
+
+// Values of ServerConfig.
+const (
+	ServerConfigSet ServerConfig = "set" // they are shown and set
+	ServerConfigGet ServerConfig = "get" // they are shown
+	ServerConfigOff ServerConfig = "off" // no backend is asked
 )
 
 // ReadPolicy names which nodes answer reads.

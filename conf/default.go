@@ -79,6 +79,8 @@ func DefaultPool() Pool {
 		Databases: codisDatabases,
 		Dialect:   DialectRedis,
 		MultiKey:  MultiKeyGroup,
+		// What an application does at its start at one server it does here, too; who must not can be denied the command.
+		ServerConfig: ServerConfigSet,
 		Discovery: Discovery{
 			Kind: DiscoverStatic,
 			// A move that matters shows itself earlier, through MOVED.

@@ -97,6 +97,8 @@ type PoolSettings struct {
 	Commands command.Declarations
 	// LearnCommands asks the masters for more of them.
 	LearnCommands bool
+	// ServerConfig says what CONFIG does with parameters of the servers.
+	ServerConfig ServerConfig
 }
 
 // Listen is an address to accept clients on.

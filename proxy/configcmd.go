@@ -2,12 +2,8 @@ package proxy
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
-
-	"sluice/proxy/command"
-	"sluice/proxy/resp"
 )
 
 // configuration is what is in force for the client.
@@ -20,36 +16,6 @@ func (c *client) configuration() *configuration {
 	return f
 }
 
-// cmdConfigGet shows the parameters whose name is asked for or matches a pattern, each once.
-func cmdConfigGet(c *client, args [][]byte) bool {
-	f := c.configuration()
-	found := make(map[string]string) // by the name to answer: that of an exact question is as it was asked
-	shown := make(map[string]bool)   // by the name of the parameter
-	for _, arg := range args[2:] {
-		if p := paramNamed(string(arg)); p != nil {
-			if !shown[p.name] {
-				found[string(arg)] = p.get(f)
-			}
-			shown[p.name] = true
-			continue
-		}
-		for i := range configParams {
-			if p := &configParams[i]; !shown[p.name] && command.MatchName(arg, p.name) {
-				found[p.name] = p.get(f)
-				shown[p.name] = true
-			}
-		}
-	}
-	c.answer(func(dst []byte) []byte {
-		dst = resp.AppendMap(dst, len(found), c.resp3())
-		for _, name := range slices.Sorted(maps.Keys(found)) {
-			dst = resp.AppendBulk(resp.AppendBulk(dst, name), found[name])
-		}
-		return dst
-	})
-	return true
-}
-
 func paramNamed(name string) *configParam {
 	i := slices.IndexFunc(configParams, func(p configParam) bool { return strings.EqualFold(p.name, name) })
 	if i < 0 {
@@ -58,24 +24,15 @@ func paramNamed(name string) *configParam {
 	return &configParams[i]
 }
 
-// cmdConfigSet changes settings as a reload does, all of those given or none. They last until the next reload, which reads
-// the file: that is the operator's, and is not written.
-func cmdConfigSet(c *client, args [][]byte) bool {
-	if len(args)%2 != 0 {
-		c.replyError(errSyntax)
-		return true
-	}
+// setOwn changes settings as a reload does, all of those given or none, and says what is wrong. They last until the next
+// reload, which reads the file: that is the operator's, and is not written.
+func (c *client) setOwn(params []*configParam, pairs [][]byte) (refusal string) {
 	s := c.loop.server
 	s.configMu.Lock()
 	defer s.configMu.Unlock()
 	f := c.configuration()
-	params, refusal := paramsToSet(args[2:])
-	if refusal == "" {
-		refusal = f.setAll(params, args[2:])
-	}
-	if refusal != "" {
-		c.replyError(refusal)
-		return true
+	if refusal = f.setAll(params, pairs); refusal != "" {
+		return refusal
 	}
 	s.SetSettings(f.Settings)
 	if slices.ContainsFunc(params, func(p *configParam) bool { return p.ofPool }) {
@@ -92,9 +49,8 @@ func cmdConfigSet(c *client, args [][]byte) bool {
 	}
 	c.loop.slowFrom = f.slowFrom() // For what stands behind it in the same pipeline.
 	s.log.Warn("CONFIG SET: in force until the next reload", "pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user,
-		"set", setting(args[2:]))
-	c.replyOK()
-	return true
+		"set", setting(pairs))
+	return ""
 }
 
 // paramsToSet finds the parameters of the pairs.
@@ -104,7 +60,7 @@ func paramsToSet(pairs [][]byte) (params []*configParam, refusal string) {
 		p := paramNamed(name)
 		switch {
 		case p == nil:
-			return nil, fmt.Sprintf("ERR Unknown option or number of arguments for CONFIG SET - '%s'", name)
+			return nil, unknownParameter(name)
 		case p.set == nil:
 			return nil, setFailed(name, "can't set immutable config")
 		case slices.Contains(params, p):

@@ -28,16 +28,13 @@ type configParam struct {
 	ofPool bool // set changes settings of the pool
 }
 
-// configParams are Redis' parameters where the meaning is the same, and those keys of Sluice's configuration that a reload
-// can change and that are single values: of [proxy] with its name in front, of the pool without. Immutable.
+// configParams are those that are Sluice's own: Redis' parameters about clients and about what Sluice answers itself, and those
+// keys of Sluice's configuration that a reload can change and that are single values: of [proxy] with its name in front, of the
+// pool without. All others belong to the servers. Immutable.
 var configParams = slices.Concat(redisParams, processParams, poolParams)
 
 var redisParams = []configParam{
-	fixed("appendonly", "no"),
 	fixed("latency-monitor-threshold", "0"),
-	fixed("maxmemory", "0"),
-	fixed("maxmemory-policy", "noeviction"),
-	fixed("save", ""),
 	fixed("timeout", "0"),
 	shown("client-output-buffer-limit", func(f *configuration) string {
 		return fmt.Sprintf("normal %d 0 0 slave 0 0 0 pubsub %d 0 0", f.Limits.ClientOutput, f.Limits.pubSubOutput())

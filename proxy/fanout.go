@@ -27,6 +27,7 @@ type fan struct {
 	writes bool
 	script string        // of SCRIPT LOAD
 	place  int           // fanScan
+	config *fanConfig    // fanConfigGet, fanConfigSet
 	agreed *router.Table // the last that divides the slots as view does
 }
 
@@ -34,17 +35,19 @@ type fan struct {
 type fanKind uint8
 
 const (
-	fanAll    fanKind = iota // the first reply, if all succeed
-	fanSum                   // numbers, added up
-	fanMin                   // the least number
-	fanAnd                   // arrays of numbers, each 1 if it is 1 everywhere
-	fanKeys                  // arrays of keys, joined
-	fanKey                   // a key or null: one of the keys at random
-	fanStats                 // that of a server which runs a function, else the first
-	fanOne                   // the first that succeeds; sent at once, apart and once
-	fanAny                   // asked of one master: all have the same
-	fanSingle                // about one server: only where there is one
-	fanScan                  // asked of one group after the other, see scan.go
+	fanAll       fanKind = iota // the first reply, if all succeed
+	fanSum                      // numbers, added up
+	fanMin                      // the least number
+	fanAnd                      // arrays of numbers, each 1 if it is 1 everywhere
+	fanKeys                     // arrays of keys, joined
+	fanKey                      // a key or null: one of the keys at random
+	fanStats                    // that of a server which runs a function, else the first
+	fanOne                      // the first that succeeds; sent at once, apart and once
+	fanAny                      // asked of one master: all have the same
+	fanSingle                   // about one server: only where there is one
+	fanScan                     // asked of one group after the other, see scan.go
+	fanConfigGet                // names and values, see fanconfig.go
+	fanConfigSet                // set at all of them
 )
 
 // fanCommands go to every master, by full name. Immutable after construction. LASTSAVE is the least because all that was
@@ -58,6 +61,7 @@ var fanCommands = map[string]fanKind{
 	"memory|doctor": fanSingle, "memory|stats": fanSingle, "memory|malloc-stats": fanSingle,
 	"function|help": fanAny, "memory|help": fanAny, "object|help": fanAny, "script|help": fanAny,
 	"xgroup|help": fanAny, "xinfo|help": fanAny,
+	"config|get": fanConfigGet, "config|set": fanConfigSet,
 }
 
 // share is a group that owns slots. Immutable.
@@ -103,6 +107,10 @@ func (c *client) dispatchFanOut(q request, kind fanKind) bool {
 	switch {
 	case kind == fanScan:
 		return c.dispatchScan(q, shares)
+	case kind == fanConfigGet:
+		return c.dispatchConfigGet(q, shares)
+	case kind == fanConfigSet:
+		return c.dispatchConfigSet(q, shares)
 	case kind == fanAny && len(shares) > 1:
 		at := max(0, slices.IndexFunc(shares, func(s share) bool { return q.v.straight(s.slot) != nil }))
 		shares = shares[at : at+1]

@@ -25,8 +25,7 @@ var localCommands = map[string]localFunc{
 	"pubsub|help": cmdPubSubHelp,
 
 	"info": cmdInfo, "role": cmdRole, "lolwut": cmdLolwut,
-	"config|get": cmdConfigGet, "config|set": cmdConfigSet, "config|rewrite": cmdConfigRewrite,
-	"config|resetstat": cmdConfigResetStat, "config|help": cmdHelp("config"),
+	"config|rewrite": cmdConfigRewrite, "config|resetstat": cmdConfigResetStat, "config|help": cmdHelp("config"),
 
 	"monitor":     cmdMonitor,
 	"slowlog|get": cmdSlowlogGet, "slowlog|len": cmdSlowlogLen, "slowlog|reset": cmdSlowlogReset, "slowlog|help": cmdHelp("slowlog"),

@@ -12,6 +12,9 @@ func (s *split) mergeFan() []byte {
 	if s.fan.kind == fanOne {
 		return s.mergeOne()
 	}
+	if s.fan.kind == fanConfigSet {
+		return s.mergeConfigSet()
+	}
 	if failure := s.failure(); failure != nil {
 		return failure
 	}
@@ -32,7 +35,9 @@ func (s *split) mergeFan() []byte {
 		return s.mergeStats()
 	case fanScan:
 		return s.mergeScan()
-	case fanOne:
+	case fanConfigGet:
+		return s.mergeConfigGet()
+	case fanOne, fanConfigSet:
 	}
 	panic("BUG: unknown kind of fan-out")
 }

@@ -41,6 +41,8 @@ type Pool struct {
 	monitors monitorBook
 	census   census
 
+	parameters parameters
+
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
 	commands declared
 	asked    atomic.Int64         // loop clock of the last askAround

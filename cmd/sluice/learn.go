@@ -17,6 +17,18 @@ func (in *instance) newLearner(p *conf.Pool, pool *proxy.Pool) *learn.Learner {
 	return l
 }
 
+// serverConfig is what CONFIG does with parameters of the servers of a pool.
+func serverConfig(p *conf.Pool) proxy.ServerConfig {
+	switch p.ServerConfig {
+	case conf.ServerConfigGet:
+		return proxy.ServerConfigGet
+	case conf.ServerConfigOff:
+		return proxy.ServerConfigOff
+	case conf.ServerConfigSet:
+	}
+	return proxy.ServerConfigSet
+}
+
 // mastersOf lists the masters of a pool that has a topology.
 func mastersOf(pool *proxy.Pool) []learn.Server {
 	table := pool.Table()

@@ -18,7 +18,7 @@ func TestSettingsReachTheEventLoops(t *testing.T) {
 	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	config := strings.NewReplacer(
-		"[[pool]]\n", "slowlog_slower_than = \"0s\"\nslowlog_max_len = 2\n[proxy.limits]\npubsub_output = \"64kb\"\n[[pool]]\nmulti_key = \"slot\"\ncluster_emulation = true\nlearn_commands = true\n",
+		"[[pool]]\n", "slowlog_slower_than = \"0s\"\nslowlog_max_len = 2\n[proxy.limits]\npubsub_output = \"64kb\"\n[[pool]]\nmulti_key = \"slot\"\ncluster_emulation = true\nlearn_commands = true\nserver_config = \"get\"\n",
 		"[pool.backend]\n", "[pool.backend]\nmax_dedicated = 1\n",
 	).Replace(configFor(a.Addr(), b.Addr(), 511))
 	s := serve(t, config)
@@ -65,6 +65,11 @@ func TestSettingsReachTheEventLoops(t *testing.T) {
 	})
 	t.Run("cluster_emulation", func(t *testing.T) {
 		if got := do(t, connect(t, s.addr), "CLUSTER INFO"); got != "cluster_state:ok" {
+			t.Error(got)
+		}
+	})
+	t.Run("server_config", func(t *testing.T) {
+		if got := do(t, connect(t, s.addr), "CONFIG SET hz 20"); !strings.Contains(got, `server_config is "get"`) {
 			t.Error(got)
 		}
 	})

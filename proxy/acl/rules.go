@@ -135,10 +135,10 @@ func runsScripts(cmd *command.Command) bool {
 // namesScripts reports whether a rule means commands that run scripts, if it is about one.
 func (r *commandRule) namesScripts() bool { return r.name != "" || r.category == command.ACLScripting }
 
-// writesUnseen reports whether the command can write although it is not marked so.
+// writesUnseen reports whether the command can write, or change the servers, although it is not marked so.
 // The _RO forms are held to reading by the server.
 func writesUnseen(cmd *command.Command) bool {
-	return runsScripts(cmd) && !cmd.Is(command.ReadOnly)
+	return runsScripts(cmd) && !cmd.Is(command.ReadOnly) || cmd.Name == "config|set"
 }
 
 // MayRun reports whether the user may run a command on anything at all. cmd is the

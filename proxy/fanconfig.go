@@ -1,0 +1,272 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+)
+
+// CONFIG GET and CONFIG SET of a pool. What is in configParams is Sluice's and answered here. Everything else is the
+// servers': all masters are asked, and one reply is made of theirs. A name that both know is Sluice's.
+
+// fanConfig is what a CONFIG that goes to the servers has to remember. Its slices are copies.
+type fanConfig struct {
+	own    map[string]string // GET: values of Sluice's own parameters
+	params []*configParam    // SET: Sluice's own parameters among those to set
+	pairs  [][]byte          // SET: names and values of those
+	theirs [][]byte          // SET: names and values of the servers' parameters
+}
+
+// dispatchConfigGet answers what is Sluice's, and asks the masters where it may be theirs.
+func (c *client) dispatchConfigGet(q request, shares []share) bool {
+	own := c.ownParameters(q.args[2:])
+	var asked [][]byte
+	if c.pool.Settings().ServerConfig != ServerConfigOff {
+		for _, name := range q.args[2:] {
+			if !isOwn(name) {
+				asked = append(asked, name)
+			}
+		}
+	}
+	if len(asked) == 0 {
+		c.answer(func(dst []byte) []byte { return appendParameters(dst, own, c.resp3()) })
+		c.loop.stats.Commands[q.cmd.ID].Calls++
+		return true
+	}
+	return c.fanOut(q, &fan{kind: fanConfigGet, config: &fanConfig{own: own}, raw: configRequest(q.args, asked)}, shares)
+}
+
+// configRequest makes a CONFIG with the first two arguments of args and others behind them.
+func configRequest(args, behind [][]byte) []byte {
+	raw := resp.AppendArray(nil, 2+len(behind))
+	for _, arg := range slices.Concat(args[:2], behind) {
+		raw = resp.AppendBulk(raw, arg)
+	}
+	return raw
+}
+
+// appendParameters writes names and values in the order of the names.
+func appendParameters(dst []byte, found map[string]string, resp3 bool) []byte {
+	dst = resp.AppendMap(dst, len(found), resp3)
+	for _, name := range slices.Sorted(maps.Keys(found)) {
+		dst = resp.AppendBulk(resp.AppendBulk(dst, name), found[name])
+	}
+	return dst
+}
+
+// mergeConfigGet joins what the masters show. Where they do not agree the name has the value of the first master that shows
+// it, and a pair "name@address" for each of them follows: a client that looks for the name finds a value, and whoever
+// reads the reply sees that there are several.
+func (s *split) mergeConfigGet() []byte {
+	all := make(map[string][]string) // by name: the values, by part
+	for i := range s.parts {
+		shown, ok := parametersIn(s.parts[i].reply)
+		if !ok {
+			return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered CONFIG GET with something else than names and values", s.parts[i].node.Addr))
+		}
+		for name, value := range shown {
+			if isOwn([]byte(name)) || isSecret(strings.ToLower(name)) {
+				continue
+			}
+			values := all[name]
+			if values == nil {
+				values = make([]string, len(s.parts))
+				for j := range values {
+					values[j] = absent
+				}
+				all[name] = values
+			}
+			values[i] = value
+		}
+	}
+	found := maps.Clone(s.fan.config.own)
+	for name, values := range all {
+		found[name] = oneOf(name, values)
+		if slices.IndexFunc(values, func(v string) bool { return v != values[0] }) < 0 {
+			continue
+		}
+		for i, value := range values {
+			if value != absent {
+				found[name+"@"+s.parts[i].node.Addr] = value
+			}
+		}
+	}
+	return appendParameters(nil, found, s.client.resp3())
+}
+
+// absent stands for the value of a parameter that a server does not have; no parameter has it.
+const absent = "\x00absent"
+
+// oneOf is the value to show for several masters. Of the events that they notify about it is what all have: a client looks
+// whether those that it needs are among them, and else sets them, at all masters.
+func oneOf(name string, values []string) string {
+	if strings.EqualFold(name, "notify-keyspace-events") && !slices.Contains(values, absent) {
+		return commonEvents(values)
+	}
+	return values[slices.IndexFunc(values, func(v string) bool { return v != absent })]
+}
+
+// eventsOfA are the flags of notify-keyspace-events that "A" stands for (redis 7.0, src/notify.c).
+const eventsOfA = "g$lshzxetd"
+
+// commonEvents are the flags that all values have.
+func commonEvents(values []string) string {
+	common := values[0]
+	if slices.IndexFunc(values, func(v string) bool { return v != common }) < 0 {
+		return common
+	}
+	common = strings.ReplaceAll(common, "A", eventsOfA)
+	for _, v := range values {
+		v = strings.ReplaceAll(v, "A", eventsOfA)
+		common = strings.Map(func(r rune) rune {
+			if !strings.ContainsRune(v, r) {
+				return -1
+			}
+			return r
+		}, common)
+	}
+	return common
+}
+
+// parametersIn reads a reply of CONFIG GET.
+func parametersIn(reply []byte) (map[string]string, bool) {
+	n, rest, ok := cutHeader(reply, '%')
+	if !ok {
+		n, rest, ok = cutHeader(reply, '*')
+		ok = ok && n%2 == 0
+		n /= 2
+	}
+	if !ok {
+		return nil, false
+	}
+	shown := make(map[string]string)
+	for range n {
+		var name, value []byte
+		if name, rest, ok = cutBulk(rest); ok {
+			value, rest, ok = cutBulk(rest)
+		}
+		if !ok {
+			return nil, false
+		}
+		shown[string(name)] = string(value)
+	}
+	return shown, true
+}
+
+// dispatchConfigSet sets what is Sluice's, or sends what is the servers' to all masters. Both in one request: Sluice's are
+// looked at first, and set when all masters have taken theirs.
+func (c *client) dispatchConfigSet(q request, shares []share) bool {
+	f, refusal := c.toConfigure(q.args)
+	if refusal == "" && len(f.theirs) > 0 {
+		raw := configRequest(q.args, f.theirs)
+		f.pairs, f.theirs = copies(f.pairs), copies(f.theirs)
+		return c.fanOut(q, &fan{kind: fanConfigSet, config: f, raw: raw}, shares)
+	}
+	c.loop.stats.Commands[q.cmd.ID].Calls++
+	if refusal == "" {
+		refusal = c.setOwn(f.params, f.pairs)
+	}
+	if refusal != "" {
+		c.replyError(refusal)
+		return true
+	}
+	c.replyOK()
+	return true
+}
+
+// toConfigure divides what a CONFIG SET is about, or says what is wrong with it as far as Sluice can tell.
+func (c *client) toConfigure(args [][]byte) (f *fanConfig, refusal string) {
+	if len(args)%2 != 0 {
+		return nil, errSyntax
+	}
+	f = new(fanConfig)
+	for i := 2; i < len(args); i += 2 {
+		if paramNamed(string(args[i])) != nil {
+			f.pairs = append(f.pairs, args[i], args[i+1])
+			continue
+		}
+		if refusal := c.pool.Settings().mayNotSet(string(args[i]), args[i+1]); refusal != "" {
+			return nil, refusal
+		}
+		f.theirs = append(f.theirs, args[i], args[i+1])
+	}
+	if f.params, refusal = paramsToSet(f.pairs); refusal == "" && len(f.theirs) > 0 { // Else setOwn looks at them.
+		refusal = c.configuration().setAll(f.params, f.pairs)
+	}
+	return f, refusal
+}
+
+func copies(list [][]byte) [][]byte {
+	out := make([][]byte, len(list))
+	for i := range list {
+		out[i] = bytes.Clone(list[i])
+	}
+	return out
+}
+
+// mergeConfigSet is called when all masters have answered.
+func (s *split) mergeConfigSet() []byte {
+	c, f := s.client, s.fan.config
+	if failure := s.configFailure(); failure != nil {
+		c.pool.parameters.doubt()
+		return failure
+	}
+	c.pool.parameters.set(f.theirs)
+	c.loop.server.log.Warn("CONFIG SET: all masters have it, and those that come will get it", "pool", c.pool.Name, "client", c.id,
+		"addr", c.addr, "user", c.user, "set", setting(f.theirs))
+	if len(f.params) > 0 {
+		if refusal := c.setOwn(f.params, f.pairs); refusal != "" { // A reload came in between.
+			return appendErrorLine(nil, fmt.Sprintf("%s; the servers have taken %s", refusal, setting(f.theirs)))
+		}
+	}
+	return okReply
+}
+
+// configFailure is the error when a master has not taken what was to be set: in its own words when none has, else with the
+// masters that have and those that have not.
+func (s *split) configFailure() []byte {
+	var took, failed []string
+	for i := range s.parts {
+		part := &s.parts[i]
+		if part.reply[0] != '-' {
+			took = append(took, part.node.Addr)
+			continue
+		}
+		failed = append(failed, fmt.Sprintf("%s: %s", part.node.Addr, trimLine(part.reply[1:])))
+	}
+	switch {
+	case len(failed) == 0:
+		return nil
+	case len(took) == 0:
+		return s.failure()
+	}
+	return appendErrorLine(nil, fmt.Sprintf("ERR CONFIG SET was done at %s and failed at %s", strings.Join(took, ", "), strings.Join(failed, "; ")))
+}
+
+// ownParameters are Sluice's own that names or patterns ask for.
+func (c *client) ownParameters(names [][]byte) map[string]string {
+	f := c.configuration()
+	found := make(map[string]string) // by the name to answer: that of an exact question is as it was asked
+	shown := make(map[string]bool)   // by the name of the parameter
+	for _, arg := range names {
+		if p := paramNamed(string(arg)); p != nil {
+			if !shown[p.name] {
+				found[string(arg)] = p.get(f)
+			}
+			shown[p.name] = true
+			continue
+		}
+		for i := range configParams {
+			if p := &configParams[i]; !shown[p.name] && command.MatchName(arg, p.name) {
+				found[p.name] = p.get(f)
+				shown[p.name] = true
+			}
+		}
+	}
+	return found
+}
