@@ -21,14 +21,15 @@ import (
 // "All nodes" in the command table is taken for all masters. Replicas have functions and flushes from their masters, and a
 // script that a server lacks is loaded when it is asked for (reload.go).
 type fan struct {
-	kind   fanKind
-	view   *view  // under which it was sent
-	raw    []byte // the request, during the dispatch
-	writes bool
-	script string        // of SCRIPT LOAD
-	place  int           // fanScan
-	config *fanConfig    // fanConfigGet, fanConfigSet
-	agreed *router.Table // the last that divides the slots as view does
+	kind      fanKind
+	view      *view  // under which it was sent
+	raw       []byte // the request, during the dispatch
+	writes    bool
+	script    string        // of SCRIPT LOAD
+	place     int           // fanScan
+	functions bool          // it changes those of the servers
+	config    *fanConfig    // fanConfigGet, fanConfigSet
+	agreed    *router.Table // the last that divides the slots as view does
 }
 
 // fanKind says how the replies of all masters become one.
@@ -142,6 +143,9 @@ func (c *client) fanOut(q request, f *fan, shares []share) bool {
 	}
 	c.mayRoute(q.v, anySlot)
 	f.agreed = q.v.table
+	if f.functions = f.writes && q.cmd.Parent != nil && q.cmd.Parent.Name == "function"; f.functions {
+		c.pool.functionChanges.Add(1)
+	}
 	c.noteFlush(q)
 	if q.cmd.Name == "script|load" {
 		f.script = string(q.args[2])

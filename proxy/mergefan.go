@@ -9,6 +9,9 @@ import (
 
 // mergeFan makes one reply of those of the masters.
 func (s *split) mergeFan() []byte {
+	if s.fan.functions {
+		s.client.pool.functionChanges.Add(1)
+	}
 	if s.fan.kind == fanOne {
 		return s.mergeOne()
 	}

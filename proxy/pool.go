@@ -41,7 +41,8 @@ type Pool struct {
 	monitors monitorBook
 	census   census
 
-	parameters parameters
+	parameters      parameters
+	functionChanges atomic.Uint64 // see FunctionChanges
 
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
 	commands declared

@@ -74,6 +74,9 @@ func (p *Pool) AdoptParameter(name, value string, version uint64) {
 	p.parameters.list[i].Value = value
 }
 
+// FunctionChanges grows when a client begins to change the functions of all masters, and when that is done.
+func (p *Pool) FunctionChanges() uint64 { return p.functionChanges.Load() }
+
 // guarded are parameters that a client must not set, because the pool behind Sluice would not be what it was. docs/OPERATIONS.md
 // has the list. A name that ends with "*" stands for all that begin so.
 var guarded = []struct {

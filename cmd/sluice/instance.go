@@ -22,6 +22,7 @@ import (
 	moves "sluice/discovery/migration"
 	"sluice/discovery/replication"
 	"sluice/discovery/static"
+	"sluice/discovery/upkeep"
 	"sluice/proxy"
 	"sluice/proxy/admin"
 	"sluice/router"
@@ -60,6 +61,7 @@ type source struct {
 	watcher  *moves.Watcher
 	replicas *replication.Watcher
 	learner  *learn.Learner
+	upkeep   *upkeep.Upkeep
 	amiss    chan struct{} // something is wrong with a server; capacity 1
 }
 
@@ -109,6 +111,7 @@ func (in *instance) start() error {
 		in.work.Go(func() { s.watcher.Run(ctx) })
 		in.work.Go(func() { s.replicas.Run(ctx) })
 		in.work.Go(func() { s.learner.Run(ctx) })
+		in.work.Go(func() { s.upkeep.Run(ctx) })
 		in.work.Go(func() { in.watchPassword(ctx, i) })
 		in.work.Go(func() { in.watchDialects(ctx, i) })
 	}
@@ -206,12 +209,14 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 	s.watcher = in.newWatcher(p, s)
 	s.replicas = in.newReplicaWatcher(p, s, id)
 	s.learner = in.newLearner(p, s.pool)
+	s.upkeep = in.newUpkeep(s.pool)
 	s.keeper = discovery.NewKeeper(discovery.Config{
 		Model: model, Source: src, Name: string(p.Discovery.Kind), Log: in.log.With("pool", p.Name), Reachable: reachable(p.Dialect, s.pool),
 		Apply: func(t *router.Table) {
 			s.pool.SetTable(t)
 			s.replicas.SetTable(t)
 			s.watcher.Look()
+			s.upkeep.Kick()
 		},
 	})
 	in.sources = append(in.sources, s)
@@ -237,7 +242,7 @@ func (in *instance) openAdmin(addr string) error {
 	in.admin = admin.New(admin.Config{
 		Server: in.server, Version: version, Log: in.log, Reload: in.reload, Hosts: adminHosts(in.started), Sources: in.statuses, Migrations: in.migrations,
 		Groups: in.groupStatuses, Events: in.journal.Since, Reads: in.nodeReads,
-		Consul: in.consulStatuses, Proxies: in.consulProxies, Accept: in.acceptTopology,
+		Consul: in.consulStatuses, Proxies: in.consulProxies, Accept: in.acceptTopology, Upkeep: in.upkeepProblems,
 	}, ln)
 	return nil
 }

@@ -42,6 +42,8 @@ type Config struct {
 	Proxies func(ctx context.Context) map[string]PoolProxies
 	// Accept lets the topology that Consul has for a pool replace a newer one, once. Optional; needs Consul.
 	Accept func(pool string)
+	// Upkeep says what servers do not have as it was set, by pool. Optional.
+	Upkeep func() map[string][]string
 }
 
 // Server answers HTTP. Safe for concurrent use.

@@ -71,6 +71,10 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 	sources, consul := s.cfg.Sources(), s.consulStatuses()
 	replicas, _ := s.replicas()
 	migrations := s.cfg.Migrations()
+	var upkeep map[string][]string
+	if s.cfg.Upkeep != nil {
+		upkeep = s.cfg.Upkeep()
+	}
 	for _, p := range srv.Pools() {
 		pool := PoolStatus{Name: p.Name, Slots: p.Model.Slots()}
 		j.where = "pool " + p.Name + ": "
@@ -80,6 +84,9 @@ func (s *Server) status(w http.ResponseWriter, _ *http.Request) {
 			j.consul(&pool, st)
 		}
 		j.migrations(&pool, p, migrations[p.Name])
+		for _, problem := range upkeep[p.Name] {
+			j.problem("%s", problem)
+		}
 		out.Pools = append(out.Pools, pool)
 	}
 	out.Problems = append(out.Problems, j.problems...)
