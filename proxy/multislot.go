@@ -205,3 +205,66 @@ func (c *client) beginSlots(cmd *command.Command, k keySlots) uint32 {
 	}
 	return c.beginMulti(cmd, k.all)
 }
+
+// spread finds the slots of the keys, when these are several.
+func (d *detour) spread() {
+	var slots []router.Slot
+	for _, key := range d.keys {
+		slots = addSlot(slots, d.client.pool.Model.Slot(key))
+	}
+	if len(slots) > 1 {
+		d.slots = slots
+	}
+	if len(slots) > 0 && d.slot == anySlot {
+		d.slot = slots[0]
+	}
+}
+
+// obstacle finds what keeps the request from being sent to the owner of its slots.
+func (d *detour) obstacle(v *view) (o obstacle, blocked bool) {
+	c := d.client
+	if d.slots == nil {
+		return c.pool.obstacle(v, d.slot)
+	}
+	if o, blocked = c.pool.obstacleTo(v, d.slots); !blocked {
+		return o, false
+	}
+	d.slot = o.slot
+	if o.apart {
+		if o.move == nil {
+			o.fence = c.crossSlot(v, d.keys)
+		}
+		if _, part := d.sink.(*split); part {
+			o.fence = notHeld(d.slot, "has another owner than the other slots of the command", "they had the same when it was divided")
+		}
+	}
+	return o, true
+}
+
+// nextMove is the move of a slot whose keys have to be found before the request is sent, nil when there is none.
+func (d *detour) nextMove(v *view) *router.Move {
+	if d.slots == nil {
+		return v.table.Move(d.slot)
+	}
+	for _, slot := range d.slots {
+		if m := v.table.Move(slot); m != nil && len(d.client.loop.arrivals.missing(nil, m, d.client.db, d.keysIn(slot))) > 0 {
+			d.slot = slot
+			return m
+		}
+	}
+	return nil
+}
+
+// keysIn are the keys of a slot of the request.
+func (d *detour) keysIn(slot router.Slot) [][]byte {
+	if d.slots == nil {
+		return d.keys
+	}
+	var keys [][]byte
+	for _, key := range d.keys {
+		if d.client.pool.Model.Slot(key) == slot {
+			keys = append(keys, key)
+		}
+	}
+	return keys
+}
