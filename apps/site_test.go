@@ -87,10 +87,11 @@ consistency = "read-your-writes"
 	return &site{addr: s.addr}
 }
 
-// openFailover has a group whose replica takes over while the application works.
+// openFailover has a group whose replica takes over while the application works. FAILOVER holds writes until the replica
+// has caught up, which is more than the second after which a request is given up by default.
 func openFailover(t *testing.T) *site {
 	master, replica := pair(t)
-	s := serve(t, pool+group("1", "0-1023", master, replica))
+	s := serve(t, pool+group("1", "0-1023", master, replica)+"[pool.backend]\nrequest_timeout = \"10s\"\n")
 	s.awaitNode(t, replica, "replica", "in sync")
 	return &site{addr: s.addr, failOver: func(t *testing.T) {
 		if v := master.Do("FAILOVER", "TO", "127.0.0.1", fmt.Sprint(replica.Port())); v.Error() != nil {
