@@ -37,3 +37,10 @@ func TestDjango(t *testing.T) {
 	t.Parallel()
 	play(t, app{scenario: python("testdata/python/djangocache.py"), can: rounds | prefixes})
 }
+
+// Spring Session and others have the server publish what becomes of keys. The parameter is the server's: off until
+// CONFIG SET reaches it. Events are told once: those of a failover may be lost, as with the server alone.
+func TestKeyEvents(t *testing.T) {
+	t.Parallel()
+	play(t, app{scenario: python("testdata/python/keyevents.py"), can: prefixes, off: true})
+}
