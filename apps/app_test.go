@@ -21,7 +21,6 @@ type app struct {
 	scenario []string
 	workers  []worker
 	can      trait
-	off      bool // not through Sluice yet; its control is played
 }
 
 // worker runs for as long as the scenario does.
@@ -40,7 +39,7 @@ func node(args ...string) []string   { return append([]string{"node"}, args...) 
 // play runs an application at every site that it has the traits for.
 func play(t *testing.T, a app) {
 	for _, s := range sites {
-		if s.needs&a.can != s.needs || a.off && s.name != sites[0].name {
+		if s.needs&a.can != s.needs {
 			continue
 		}
 		t.Run(s.name, func(t *testing.T) { a.playAt(t, s.open(t)) })

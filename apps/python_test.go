@@ -38,9 +38,9 @@ func TestDjango(t *testing.T) {
 	play(t, app{scenario: python("testdata/python/djangocache.py"), can: rounds | prefixes})
 }
 
-// Spring Session and others have the server publish what becomes of keys. The parameter is the server's: off until
-// CONFIG SET reaches it. Events are told once: those of a failover may be lost, as with the server alone.
+// Spring Session and others have the server publish what becomes of keys. Events are told once: those of a failover may
+// be lost, as with the server alone.
 func TestKeyEvents(t *testing.T) {
 	t.Parallel()
-	play(t, app{scenario: python("testdata/python/keyevents.py"), can: prefixes, off: true})
+	play(t, app{scenario: python("testdata/python/keyevents.py"), can: prefixes})
 }
