@@ -92,7 +92,12 @@ func environment(t *testing.T, to *site, until string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	lossy := ""
+	if to.failOver != nil {
+		lossy = "yes" // What is published meanwhile may be lost, as with the servers alone.
+	}
 	return []string{
+		"LOSSY=" + lossy,
 		"REDIS_URL=redis://" + to.addr, "RQ_REDIS_URL=redis://" + to.addr, "REDIS_HOST=" + host, "REDIS_PORT=" + port,
 		"KEY_PREFIX=" + to.prefix, "UNTIL=" + until,
 		"PYTHONPATH=" + filepath.Join(data, "python"), "PYTHONDONTWRITEBYTECODE=1",

@@ -58,6 +58,7 @@ seeds = ["127.0.0.1:4"]
 // otherValues are valid values of keys for which a value that is a little more, or the opposite, would not do.
 var otherValues = map[string]any{
 	"pool.multi_key":                    "slot",
+	"pool.server_config":                "get",
 	"proxy.admin_hosts":                 []string{"sluice.example.com"},
 	"proxy.log_level":                   conf.LogDebug,
 	"pool.group.id":                     "9",
