@@ -47,6 +47,7 @@ const (
 	fanAny                      // asked of one master: all have the same
 	fanSingle                   // about one server: only where there is one
 	fanScan                     // asked of one group after the other, see scan.go
+	fanCommon                   // arrays, the elements that all have
 	fanConfigGet                // names and values, see fanconfig.go
 	fanConfigSet                // set at all of them
 )
@@ -62,7 +63,7 @@ var fanCommands = map[string]fanKind{
 	"memory|doctor": fanSingle, "memory|stats": fanSingle, "memory|malloc-stats": fanSingle,
 	"function|help": fanAny, "memory|help": fanAny, "object|help": fanAny, "script|help": fanAny,
 	"xgroup|help": fanAny, "xinfo|help": fanAny,
-	"config|get": fanConfigGet, "config|set": fanConfigSet,
+	"module|list": fanCommon, "config|get": fanConfigGet, "config|set": fanConfigSet,
 }
 
 // share is a group that owns slots. Immutable.

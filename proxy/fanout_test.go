@@ -134,6 +134,21 @@ func TestScriptsAndFlushesReachEveryMaster(t *testing.T) {
 	})
 }
 
+// MODULE LIST shows what can be used whatever the key is: the modules that all masters have.
+func TestModuleListShowsWhatAllHave(t *testing.T) {
+	onEachTopology(t, func(t *testing.T, top *topology) { top.dial(t).want("*0\r\n", "MODULE", "LIST") })
+	module := func(name, version string) string {
+		return "*4\r\n$4\r\nname\r\n$2\r\n" + name + "\r\n$3\r\nver\r\n:" + version + "\r\n"
+	}
+	lists := []string{"*3\r\n" + module("ja", "1") + module("jb", "2") + module("jc", "3"), "*3\r\n" + module("jc", "3") + module("jb", "1") + module("ja", "1")}
+	var addrs []string
+	for _, list := range lists {
+		addrs = append(addrs, startFake(t, func(c *scriptedConn, _ []string) { c.reply(list) }).addr())
+	}
+	p := startProxy(t, codisModel, evenly(codisModel, addrs...), patient)
+	p.dial(t).want("*2\r\n"+module("ja", "1")+module("jc", "3"), "MODULE", "LIST")
+}
+
 // A FLUSHALL must not miss a key that is between two groups.
 func TestFlushWaitsForEverySlot(t *testing.T) {
 	for _, phase := range []router.Phase{router.Locked, router.Moving} {

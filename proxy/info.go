@@ -12,45 +12,84 @@ import (
 	"sluice/proxy/resp"
 )
 
-// infoSection writes one section of INFO. stats is nil unless the section asked for it.
+// infoSection writes one section of INFO.
 type infoSection struct {
 	name    string
 	special bool // shown only when it is named, or with "all"
-	write   func(b *strings.Builder, c *client, stats *Stats)
+	servers infoShare
+	write   func(b *strings.Builder, c *client, stats *Stats) // nil: Sluice has nothing to say
 }
 
-// infoSections are Redis' sections in Redis' order as far as they mean something here, then our own.
+// infoShare says what of a section comes from the masters.
+type infoShare uint8
+
+const (
+	infoOwn    infoShare = iota // nothing
+	infoBehind                  // fields that Sluice does not have itself
+	infoAll                     // everything; what Sluice has itself stands in only if no master has answered
+)
+
+// infoSections are Redis' sections in Redis' order, then our own.
 var infoSections = []infoSection{
-	{name: "Server", write: infoServer},
-	{name: "Clients", write: infoClients},
-	{name: "Memory", write: infoMemory},
-	{name: "Persistence", write: infoPersistence},
-	{name: "Stats", write: infoStats},
+	{name: "Server", servers: infoBehind, write: infoServer},
+	{name: "Clients", servers: infoBehind, write: infoClients},
+	{name: "Memory", servers: infoAll, write: infoMemory},
+	{name: "Persistence", servers: infoAll, write: infoPersistence},
+	{name: "Stats", servers: infoBehind, write: infoStats},
 	{name: "Replication", write: infoReplication},
-	{name: "CPU", write: infoCPU},
+	{name: "CPU", servers: infoAll, write: infoCPU},
+	{name: "Modules", servers: infoAll},
 	{name: "Commandstats", special: true, write: infoCommandStats},
+	{name: "Errorstats", servers: infoAll},
+	{name: "Latencystats", special: true, servers: infoAll},
 	{name: "Cluster", write: infoCluster},
+	{name: "Keyspace", servers: infoAll},
 	{name: "Proxy", write: infoProxy},
 	{name: "Backends", write: infoBackends},
 }
 
-// cmdInfo answers INFO about Sluice itself. It asks every loop for its counters.
+// notForPools are fields of servers that say nothing about a pool.
+var notForPools = []string{"executable", "config_file", "listener", "availability_zone"}
+
+// cmdInfo answers INFO about Sluice and about the masters of the pool together. It asks every loop for its counters, and
+// the masters if a section wants that.
 func cmdInfo(c *client, args [][]byte) bool {
 	wanted := wantedSections(args[1:])
 	sum := new(Stats)
-	c.gather(func(l *loop) { sum.merge(l.snapshot()) }, func(dst []byte) []byte {
+	var ask func()
+	var servers infoMerged
+	if slices.ContainsFunc(wanted, func(s infoSection) bool { return s.servers != infoOwn }) {
+		ask = func() { servers = c.pool.serverInfo(c.loop.server.ctx) }
+	}
+	c.gatherBehind(ask, func(l *loop) { sum.merge(l.snapshot()) }, func(dst []byte) []byte {
 		sum.since(c.loop.server.statBase.Load())
-		var b strings.Builder
-		for _, s := range wanted {
-			if b.Len() > 0 {
-				b.WriteString("\r\n")
-			}
-			fmt.Fprintf(&b, "# %s\r\n", s.name)
-			s.write(&b, c, sum)
-		}
-		return resp.AppendVerbatim(dst, b.String(), c.resp3())
+		return resp.AppendVerbatim(dst, infoText(c, wanted, sum, servers), c.resp3())
 	})
 	return true
+}
+
+// infoText writes sections.
+func infoText(c *client, sections []infoSection, stats *Stats, servers infoMerged) string {
+	var b strings.Builder
+	for _, s := range sections {
+		if b.Len() > 0 {
+			b.WriteString("\r\n")
+		}
+		fmt.Fprintf(&b, "# %s\r\n", s.name)
+		theirs := servers[strings.ToLower(s.name)]
+		if s.servers == infoOwn {
+			theirs = nil
+		}
+		start := b.Len()
+		if s.write != nil && (s.servers != infoAll || theirs == nil) {
+			s.write(&b, c, stats)
+		}
+		own := "\n" + b.String()[start:]
+		theirs.write(&b, func(name string) bool {
+			return strings.Contains(own, "\n"+name+":") || slices.ContainsFunc(notForPools, func(p string) bool { return strings.HasPrefix(name, p) })
+		})
+	}
+	return b.String()
 }
 
 func wantedSections(names [][]byte) []infoSection {
@@ -72,6 +111,7 @@ func infoServer(b *strings.Builder, c *client, _ *Stats) {
 	s := c.loop.server
 	fmt.Fprintf(b, "redis_version:%s\r\nredis_mode:%s\r\nos:%s %s\r\narch_bits:%d\r\n",
 		c.pool.serverVersion(), c.serverMode(), runtime.GOOS, runtime.GOARCH, 32<<(^uint(0)>>63))
+	fmt.Fprintf(b, "multiplexing_api:epoll\r\nprocess_supervised:no\r\nserver_time_usec:%d\r\n", time.Now().UnixMicro())
 	fmt.Fprintf(b, "process_id:%d\r\nrun_id:%s\r\ntcp_port:%d\r\nuptime_in_seconds:%d\r\nuptime_in_days:%d\r\n",
 		os.Getpid(), s.id, c.pool.tcpPort(), int(s.Uptime().Seconds()), int(s.Uptime().Hours()/24))
 }
@@ -81,11 +121,9 @@ func infoClients(b *strings.Builder, c *client, stats *Stats) {
 	fmt.Fprintf(b, "connected_clients:%d\r\nmaxclients:%d\r\nblocked_clients:%d\r\n", s.Clients(), s.settings.Load().MaxClients, stats.Blocked)
 }
 
-func infoMemory(b *strings.Builder, _ *client, stats *Stats) {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	fmt.Fprintf(b, "used_memory:%d\r\nused_memory_rss:%d\r\nmem_free_buffers:%d\r\nmem_held_replies:%d\r\nmaxmemory:0\r\n",
-		m.HeapAlloc, m.Sys-m.HeapReleased, stats.FreeBuffers, stats.HeldReplies)
+// infoMemory stands in for servers that do not answer: nothing is known of what they use.
+func infoMemory(b *strings.Builder, _ *client, _ *Stats) {
+	b.WriteString("used_memory:0\r\nused_memory_rss:0\r\nmaxmemory:0\r\n")
 }
 
 func infoStats(b *strings.Builder, c *client, stats *Stats) {
@@ -96,19 +134,19 @@ func infoStats(b *strings.Builder, c *client, stats *Stats) {
 	fmt.Fprintf(b, "rejected_connections:%d\r\ntotal_error_replies:%d\r\n", c.loop.server.Rejected()-c.loop.server.rejectedBase.Load(), stats.Errors)
 }
 
-// infoPersistence is for clients that wait until a server has loaded its data.
+// infoPersistence stands in for servers that do not answer.
 func infoPersistence(b *strings.Builder, c *client, _ *Stats) {
 	fmt.Fprintf(b, "loading:0\r\nasync_loading:0\r\nrdb_changes_since_last_save:0\r\nrdb_bgsave_in_progress:0\r\nrdb_last_save_time:%d\r\n"+
 		"rdb_last_bgsave_status:ok\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\n", c.loop.server.started.Unix())
 }
 
 func infoReplication(b *strings.Builder, _ *client, _ *Stats) {
-	b.WriteString("role:master\r\nconnected_slaves:0\r\n")
+	b.WriteString("role:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\n")
 }
 
+// infoCPU stands in for servers that do not answer.
 func infoCPU(b *strings.Builder, _ *client, _ *Stats) {
-	sys, user := cpuTime()
-	fmt.Fprintf(b, "used_cpu_sys:%.6f\r\nused_cpu_user:%.6f\r\n", sys.Seconds(), user.Seconds())
+	b.WriteString("used_cpu_sys:0.000000\r\nused_cpu_user:0.000000\r\n")
 }
 
 func infoCommandStats(b *strings.Builder, _ *client, stats *Stats) {
@@ -143,6 +181,12 @@ func infoProxy(b *strings.Builder, c *client, stats *Stats) {
 		}
 		fmt.Fprintf(b, "topology_epoch:%d\r\ngroups:%d\r\nmasters_up:%d\r\nslots_uncovered:%d\r\n", t.Epoch, all, up, uncovered)
 	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	sys, user := cpuTime()
+	fmt.Fprintf(b, "proxy_used_memory:%d\r\nproxy_used_memory_rss:%d\r\nproxy_free_buffers:%d\r\nproxy_held_replies:%d\r\n",
+		m.HeapAlloc, m.Sys-m.HeapReleased, stats.FreeBuffers, stats.HeldReplies)
+	fmt.Fprintf(b, "proxy_used_cpu_sys:%.6f\r\nproxy_used_cpu_user:%.6f\r\n", sys.Seconds(), user.Seconds())
 	fmt.Fprintf(b, "requests_in_flight:%d\r\nmoved_followed:%d\r\nask_followed:%d\r\nretries:%d\r\n",
 		stats.InFlight, stats.Redirects[RedirectMoved], stats.Redirects[RedirectAsk], stats.Retries)
 }

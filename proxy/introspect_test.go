@@ -109,15 +109,16 @@ func TestInfoGivesTheSectionsAskedFor(t *testing.T) {
 			t.Errorf("INFO %s: %q, want %q", names, got, want)
 		}
 	}
-	const all = "Backends CPU Clients Cluster Commandstats Memory Persistence Proxy Replication Server Stats"
+	const all = "Backends CPU Clients Cluster Commandstats Errorstats Keyspace Latencystats Memory Modules Persistence Proxy Replication Server Stats"
+	byDefault := strings.NewReplacer("Commandstats ", "", "Latencystats ", "").Replace(all)
 	for _, proto := range []string{"2", "3"} {
 		c.do("HELLO", proto)
 		f("Server", "server")
 		f("Server", "SERVER")
 		f("CPU Server", "cpu", "server", "nosuch")
 		f("", "nosuch")
-		f(strings.Replace(all, "Commandstats ", "", 1))
-		f(strings.Replace(all, "Commandstats ", "", 1), "default")
+		f(byDefault)
+		f(byDefault, "default")
 		f(all, "all")
 		f(all, "everything")
 		f("Backends Proxy", "Proxy", "Backends")

@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"fmt"
+	"slices"
 
 	"sluice/proxy/resp"
 )
@@ -32,6 +33,8 @@ func (s *split) mergeFan() []byte {
 		return s.mergeAnd()
 	case fanKeys:
 		return s.mergeKeys()
+	case fanCommon:
+		return s.mergeCommon()
 	case fanKey:
 		return s.mergeKey()
 	case fanStats:
@@ -147,6 +150,38 @@ func (s *split) owns(part *splitPart, key []byte) bool {
 	}
 	m := v.table.Move(slot)
 	return m != nil && m.From != nil && v.nodes[m.From.Index] == part.node
+}
+
+// mergeCommon keeps the elements of the first array that are in all others, byte for byte.
+func (s *split) mergeCommon() []byte {
+	var common [][]byte
+	for i := range s.parts {
+		list, ok := elementsOf(s.parts[i].reply)
+		if !ok {
+			return s.unexpected(i)
+		}
+		if i == 0 {
+			common = list
+		}
+		common = slices.DeleteFunc(common, func(e []byte) bool {
+			return !slices.ContainsFunc(list, func(o []byte) bool { return bytes.Equal(e, o) })
+		})
+	}
+	return append(resp.AppendArray(nil, len(common)), bytes.Join(common, nil)...)
+}
+
+// elementsOf are the elements of an array in wire form, slices of reply.
+func elementsOf(reply []byte) (list [][]byte, ok bool) {
+	n, rest, ok := cutHeader(reply, '*')
+	for range n {
+		var f resp.Framer
+		size, done, err := f.Next(rest)
+		if !done || err != nil {
+			return nil, false
+		}
+		list, rest = append(list, rest[:size]), rest[size:]
+	}
+	return list, ok
 }
 
 // mergeKey chooses one of the keys that servers have chosen, each with the same chance.

@@ -41,6 +41,7 @@ type Pool struct {
 	monitors monitorBook
 	census   census
 
+	infos           serverInfos
 	parameters      parameters
 	functionChanges atomic.Uint64 // see FunctionChanges
 

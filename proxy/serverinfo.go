@@ -1,0 +1,87 @@
+package proxy
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"sluice/backend"
+	"sluice/internal/control"
+)
+
+// What the masters of a pool tell of themselves, for INFO. They are asked when a client wants to know, once a second at most,
+// however many clients ask; a master that does not answer at once is left out. Nothing of it runs on a loop.
+
+// serverInfos keeps what was told last.
+type serverInfos struct {
+	mu     sync.Mutex // guards the fields below it; held while the masters are asked
+	at     time.Time
+	merged infoMerged // of the masters that have answered
+}
+
+const (
+	infoEvery = time.Second
+	infoWait  = time.Second // for a master
+)
+
+// infoLimits are for INFO with latencies of every command, and one line for each of sixteen thousand databases.
+var infoLimits = control.Limits{Bytes: 4 << 20, Elements: 1 << 10}
+
+// serverInfo returns what the masters answer to INFO, put together. It may block, and belongs on no loop. The result must not
+// be changed.
+func (p *Pool) serverInfo(ctx context.Context) infoMerged {
+	s := &p.infos
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.at.IsZero() || time.Since(s.at) >= infoEvery {
+		s.merged = mergeInfo(p.askInfo(ctx))
+		s.at = time.Now()
+	}
+	return s.merged
+}
+
+// askInfo asks all masters that answer probes, and returns the texts in the order of the groups.
+func (p *Pool) askInfo(ctx context.Context) (texts []string) {
+	v := p.view.Load()
+	if v == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, infoWait)
+	defer cancel()
+	found := make([]string, len(v.table.Groups))
+	var work sync.WaitGroup
+	for i, g := range v.table.Groups {
+		if n := v.nodes[g.Master.Index]; n.Answers() {
+			work.Go(func() { found[i] = infoOf(ctx, n) })
+		}
+	}
+	work.Wait()
+	for _, text := range found {
+		if text != "" {
+			texts = append(texts, text)
+		}
+	}
+	return texts
+}
+
+// infoOf asks one server, "" when it does not tell.
+func infoOf(ctx context.Context, n *backend.Node) string {
+	c, err := n.OpenControl(ctx, false, infoLimits)
+	if err != nil {
+		return ""
+	}
+	defer c.Close()
+	replies, err := c.Do(ctx, []string{"INFO"}, []string{"INFO", "everything"})
+	if err != nil {
+		return ""
+	}
+	// Servers that know "everything" say more then; others answer nothing to it.
+	if replies[1].Err() == nil && len(replies[1].Text) > len(replies[0].Text) && strings.HasPrefix(replies[1].Text, "#") {
+		return replies[1].Text
+	}
+	if replies[0].Err() != nil {
+		return ""
+	}
+	return replies[0].Text
+}

@@ -1,0 +1,164 @@
+package proxy
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"sluice/internal/testbed"
+)
+
+// askAgain lets the next INFO ask the masters, or no INFO for as long as the test takes.
+func (p *testProxy) askAgain(again bool) {
+	p.pool.infos.mu.Lock()
+	defer p.pool.infos.mu.Unlock()
+	if p.pool.infos.at = time.Now().Add(time.Hour); again {
+		p.pool.infos.at = time.Time{}
+	}
+}
+
+// INFO has what the masters have together.
+func TestInfoSumsUpTheServers(t *testing.T) {
+	top := codisTopology(t)
+	for i, n := range top.nodes {
+		n.Do("CONFIG", "SET", "maxmemory", fmt.Sprint((i+1)*100<<20), "maxmemory-policy", []string{"noeviction", "allkeys-lru"}[i])
+	}
+	c := top.dial(t)
+	for _, key := range top.keysOnEveryNode("k", 2) {
+		c.want("+OK\r\n", "SET", key, "v", "EX", "1000")
+		c.want("$1\r\nv\r\n", "GET", key)
+		c.want("$-1\r\n", "GET", key+"{"+key+"}none")
+		c.do("LPUSH", key, "wrong")
+	}
+	top.awaitAnswers(t)
+	top.askAgain(true)
+	info := infoSectionsOf(t, c.do("INFO", "everything"))
+	for _, want := range []struct{ section, field, value string }{
+		{"Memory", "maxmemory", fmt.Sprint(300 << 20)}, {"Memory", "maxmemory_human", "300.00M"}, {"Memory", "maxmemory_policy", "noeviction|allkeys-lru"},
+		{"Stats", "keyspace_hits", "4"}, {"Stats", "keyspace_misses", "4"}, {"Stats", "evicted_keys", "0"}, {"Errorstats", "errorstat_WRONGTYPE", "count=4"},
+		{"Persistence", "rdb_changes_since_last_save", "4"}, {"Persistence", "loading", "0"}, {"Persistence", "rdb_last_bgsave_status", "ok"},
+		{"Server", "redis_mode", "standalone"}, {"Replication", "role", "master"}, {"Clients", "connected_clients", "1"},
+	} {
+		if got := info[want.section][want.field]; got != want.value {
+			t.Errorf("%s %s:%s, want %s", want.section, want.field, got, want.value)
+		}
+	}
+	if got := info["Keyspace"]["db0"]; !strings.HasPrefix(got, "keys=4,expires=4,avg_ttl=") {
+		t.Errorf("db0:%s", got)
+	}
+	if got := info["Latencystats"]["latency_percentiles_usec_get"]; !strings.HasPrefix(got, "p50=") {
+		t.Errorf("latencies of GET: %s", got)
+	}
+	checkFields(t, info["Memory"], "used_memory used_memory_rss used_memory_peak total_system_memory mem_fragmentation_ratio", "used_memory_human mem_allocator")
+	checkFields(t, info["Stats"], "instantaneous_ops_per_sec expired_keys total_forks total_reads_processed", "")
+	checkFields(t, info["CPU"], "used_cpu_sys used_cpu_user used_cpu_sys_children", "")
+	checkFields(t, info["Proxy"], "proxy_used_memory proxy_used_memory_rss proxy_used_cpu_sys", "")
+	fields := 0
+	for _, section := range info {
+		fields += len(section)
+	}
+	if fields < 190 {
+		t.Errorf("%d fields", fields)
+	}
+}
+
+// awaitAnswers waits until the probes of all masters are answered.
+func (top *topology) awaitAnswers(t *testing.T) {
+	t.Helper()
+	testbed.Eventually(t, func() error {
+		if up, all := top.pool.masters(); up < all {
+			return fmt.Errorf("%d of %d masters answer", up, all)
+		}
+		return nil
+	}, replyWait)
+}
+
+// The masters are asked once in a while, and not where nobody wants to know.
+func TestInfoAsksSeldom(t *testing.T) {
+	top := codisTopology(t)
+	top.awaitAnswers(t)
+	c := top.dial(t)
+	keys := func() int {
+		n, _ := strconv.Atoi(pairOf(infoSectionsOf(t, c.do("INFO", "keyspace"))["Keyspace"]["db0"], "keys"))
+		return n
+	}
+	c.do("INFO", "server", "stats")
+	top.askAgain(false)
+	c.want("+OK\r\n", "SET", "k", "v")
+	if n := keys(); n != 0 {
+		t.Errorf("%d keys: the servers were asked again at once", n)
+	}
+	top.askAgain(true)
+	if n := keys(); n != 1 {
+		t.Errorf("%d keys", n)
+	}
+	top.askAgain(true)
+	c.do("INFO", "commandstats", "proxy", "backends", "replication", "cluster")
+	top.pool.infos.mu.Lock()
+	defer top.pool.infos.mu.Unlock()
+	if !top.pool.infos.at.IsZero() {
+		t.Error("asked for what Sluice knows itself")
+	}
+}
+
+// A master that is away is left out, and holds nobody up.
+func TestInfoWithoutAMaster(t *testing.T) {
+	top := codisTopology(t)
+	c := top.dial(t)
+	for _, key := range top.keysOnEveryNode("k", 1) {
+		c.want("+OK\r\n", "SET", key, "v")
+	}
+	for i, want := range []string{"keys=1,expires=0,avg_ttl=0", ""} {
+		if err := top.nodes[i].Kill(); err != nil {
+			t.Fatal(err)
+		}
+		testbed.Eventually(t, func() error {
+			top.askAgain(true)
+			info := infoSectionsOf(t, c.do("INFO"))
+			if got := info["Keyspace"]["db0"]; got != want || info["Memory"]["maxmemory"] != "0" || info["Persistence"]["loading"] != "0" {
+				return fmt.Errorf("db0:%s, want %s", got, want)
+			}
+			return nil
+		}, replyWait)
+	}
+}
+
+func TestMergeOfInfo(t *testing.T) {
+	f := func(name, want string, values ...string) {
+		t.Helper()
+		s := &infoFields{title: "X", values: map[string][]string{name: values, "m": {"1000", "1000000"}}}
+		if strings.HasPrefix(name, "db") {
+			s.title = "Keyspace"
+		}
+		if got := s.value(name); got != want {
+			t.Errorf("%s of %q: %s, want %s", name, values, got, want)
+		}
+	}
+	f("evicted_keys", "7", "3", "4")
+	f("used_cpu_sys", "1.500000", "0.250000", "1.250000")
+	f("mem_fragmentation_ratio", "12.50", "1.50", "12.50")
+	f("used_memory_peak_perc", "99.50%", "50.01%", "99.50%")
+	f("allocator_active", "30", "10", "20")
+	f("maxmemory", "0", "0", "100", "5")
+	f("maxmemory", "105", "100", "5")
+	f("rdb_last_save_time", "5", "9", "5", "7")
+	f("rdb_last_bgsave_time_sec", "3", "-1", "3")
+	f("rdb_last_bgsave_status", "ok|err", "ok", "err", "ok")
+	f("redis_git_sha1", "00000000", "00000000", "00000000")
+	f("loading", "1", "0", "1")
+	f("hz", "10", "10", "10")
+	f("m_human", "977.54K", "x", "y")
+	f("errorstat_ERR", "count=5", "count=2", "count=3")
+	f("latency_percentiles_usec_get", "p50=2.007,p99=9.023", "p50=1.003,p99=9.023", "p50=2.007,p99=3.007")
+	f("db0", "keys=30,expires=4,avg_ttl=250", "keys=10,expires=1,avg_ttl=1000", "keys=20,expires=3,avg_ttl=0")
+	f("db1", "keys=1,expires=0,avg_ttl=0", "keys=1,expires=0,avg_ttl=0")
+	merged := mergeInfo([]string{"# Server\r\nredis_version:7\r\n\r\n# Modules\r\nmodule:name=a,ver=1\r\nmodule:name=b,ver=1\r\n",
+		"# Modules\nmodule:name=a,ver=1\n# Time:2026-01-01 00:00:00\nx:1\nnothing\n"})
+	var b strings.Builder
+	merged["modules"].write(&b, func(string) bool { return false })
+	if want := "module:name=a,ver=1\r\nmodule:name=b,ver=1\r\nx:1\r\n"; b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+}
