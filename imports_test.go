@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"internal/testbed/fakecodis":     {"internal/testbed/fake"},
 	"internal/testbed/fakedragonfly": {"internal/testbed/fake"},
 	"internal/testbed/fakekvrocks":   {"internal/testbed/fake"},
-	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "internal/epoll", "proxy/acl", "proxy/command", "proxy/resp", "router", "router/lag"},
+	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "internal/control", "internal/epoll", "proxy/acl", "proxy/command", "proxy/resp", "router", "router/lag"},
 	"proxy/acl":                      {"proxy/command"},
 	"proxy/admin":                    {"backend", "discovery/migration", "discovery/replication", "proxy", "proxy/command", "router"},
 }

@@ -51,8 +51,12 @@ type detour struct {
 	behind uint32 // how many requests behind this one need no more waiting, see awaited
 
 	transit transit
-	errand  errand  // nil for a request that takes no more than to be sent
-	script  *reload // not nil: the server lacked the script
+	found   map[foundKey]bool // keys that it knows to have arrived
+	bySlot  map[router.Slot][][]byte
+	through int           // how many of slots need no more moving
+	under   *router.Table // by which that is so
+	errand  errand        // nil for a request that takes no more than to be sent
+	script  *reload       // not nil: the server lacked the script
 
 	confirming *confirmation // not nil: the server was asked whether it stands by what a script said, see confirm
 }
@@ -168,6 +172,10 @@ func (d *detour) run() {
 		d.give(dividedAnew(d.slot))
 		return
 	}
+	if x, ok := d.errand.(*execution); ok && x.parted(v) {
+		x.lostWatch()
+		return
+	}
 	o, blocked := d.obstacle(v)
 	if !blocked && d.silent != nil && v.master(d.slot) == d.silent && d.silent.AnsweredAt() < d.silentAt {
 		o, blocked = obstacle{cause: HoldNoMaster, slot: d.slot, node: d.silent, since: d.silentAt}, true
@@ -181,6 +189,10 @@ func (d *detour) run() {
 		return
 	}
 	if m := d.nextMove(v); m != nil {
+		if text := d.tooSlow(m); text != "" {
+			d.giveUp(HoldTimedOut, text)
+			return
+		}
 		d.reach(v, m)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 
 	"sluice/backend"
 	"sluice/backend/dialect"
+	"sluice/router"
 )
 
 // execution is the errand of EXEC: it sends the transaction as one batch and makes one answer of the replies.
@@ -209,6 +210,16 @@ func (x *execution) Fail(tag uint32, f backend.Failure) {
 	}
 	x.unwatch(false)
 	x.d.failed(f)
+}
+
+// parted reports whether the watched keys are in several slots, and not all of these belong to the server that watches them.
+func (x *execution) parted(v *view) bool {
+	if x.watch == nil || len(x.watch.slots) < 2 || v == nil {
+		return false
+	}
+	return slices.ContainsFunc(x.watch.slots, func(slot router.Slot) bool {
+		return x.watch.conn == nil || v.master(slot) != x.watch.conn.Node
+	})
 }
 
 // lostWatch answers that a watched key may have changed.

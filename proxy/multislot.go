@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"sluice/backend"
 	"sluice/proxy/command"
@@ -176,13 +177,12 @@ func (c *client) sendMulti(b *backend.Conn, q request, slots []router.Slot) {
 
 // keysAway reports whether keys of a request are in slots that move, and not known to have arrived.
 func (c *client) keysAway(v *view, slots []router.Slot, q request) bool {
-	return slices.ContainsFunc(slots, func(slot router.Slot) bool {
-		m := v.table.Move(slot)
-		if m == nil {
-			return false
-		}
-		keys := slices.DeleteFunc(argKeys(q.cmd, q.args), func(key []byte) bool { return c.pool.Model.Slot(key) != slot })
-		return len(c.loop.arrivals.missing(nil, m, c.db, keys)) > 0
+	if !slices.ContainsFunc(slots, func(slot router.Slot) bool { return v.table.Move(slot) != nil }) {
+		return false
+	}
+	return slices.ContainsFunc(argKeys(q.cmd, q.args), func(key []byte) bool {
+		m := v.table.Move(c.pool.Model.Slot(key))
+		return m != nil && len(c.loop.arrivals.missing(nil, m, c.db, [][]byte{key})) > 0
 	})
 }
 
@@ -231,8 +231,9 @@ func (d *detour) obstacle(v *view) (o obstacle, blocked bool) {
 	}
 	d.slot = o.slot
 	if o.apart {
+		d.transit = transit{attempt: d.transit.attempt} // A move that it has waited for has nothing to do with this.
 		if o.move == nil {
-			o.fence = c.crossSlot(v, d.keys)
+			o.fence = c.crossSlot(v, d.allKeys())
 		}
 		if _, part := d.sink.(*split); part {
 			o.fence = notHeld(d.slot, "has another owner than the other slots of the command", "they had the same when it was divided")
@@ -246,8 +247,12 @@ func (d *detour) nextMove(v *view) *router.Move {
 	if d.slots == nil {
 		return v.table.Move(d.slot)
 	}
-	for _, slot := range d.slots {
-		if m := v.table.Move(slot); m != nil && len(d.client.loop.arrivals.missing(nil, m, d.client.db, d.keysIn(slot))) > 0 {
+	if d.under != v.table {
+		d.under, d.through = v.table, 0
+	}
+	for ; d.through < len(d.slots); d.through++ {
+		slot := d.slots[d.through]
+		if m := v.table.Move(slot); m != nil && len(d.missing(nil, m)) > 0 {
 			d.slot = slot
 			return m
 		}
@@ -255,16 +260,49 @@ func (d *detour) nextMove(v *view) *router.Move {
 	return nil
 }
 
+// missing appends the keys in the slot of a move to dst that are not known to have arrived: to the loop, which forgets
+// them when they are many, or to the request itself.
+func (d *detour) missing(dst [][]byte, m *router.Move) [][]byte {
+	dst = d.client.loop.arrivals.missing(dst, m, d.client.db, d.keysIn(m.Slot))
+	return slices.DeleteFunc(dst, func(key []byte) bool { return d.found[foundKey{m, string(key)}] })
+}
+
+// foundKey is a key that has arrived by a move.
+type foundKey struct {
+	move *router.Move
+	key  string
+}
+
 // keysIn are the keys of a slot of the request.
 func (d *detour) keysIn(slot router.Slot) [][]byte {
 	if d.slots == nil {
 		return d.keys
 	}
-	var keys [][]byte
-	for _, key := range d.keys {
-		if d.client.pool.Model.Slot(key) == slot {
-			keys = append(keys, key)
+	if d.bySlot == nil {
+		d.bySlot = make(map[router.Slot][][]byte)
+		for _, key := range d.keys {
+			in := d.client.pool.Model.Slot(key)
+			d.bySlot[in] = append(d.bySlot[in], key)
 		}
 	}
-	return keys
+	return d.bySlot[slot]
+}
+
+// allKeys are the keys of the request, and one of those that its client watches.
+func (d *detour) allKeys() [][]byte {
+	if x, ok := d.errand.(*execution); ok && x.watch != nil {
+		return append([][]byte{x.watch.key}, d.keys...)
+	}
+	return d.keys
+}
+
+// tooSlow is the answer to a request that has been on its way through slots that move for longer than it may, "" before.
+func (d *detour) tooSlow(m *router.Move) string {
+	c := d.client
+	s, since := &c.pool.Settings().Hold, c.pipe.at(d.seq).start
+	waited := c.loop.now - since
+	if d.slots == nil || waited < int64(max(s.MaxWait, s.MaxMoveWait)) {
+		return ""
+	}
+	return heldFor(d.slot, fmt.Sprintf("is %s, and so are other slots of the request, see hold.max_move_wait", m), time.Duration(waited))
 }

@@ -198,3 +198,83 @@ func TestRequestOverSlotsIsSentAgain(t *testing.T) {
 	c.wantReply(":1\r\n")
 	c.wantReply("*3\r\n" + bulkReply("1") + bulkReply("1") + bulkReply("before"))
 }
+
+// What the loop has no room to remember of keys that have arrived, the request remembers.
+func TestKeysThatALoopForgets(t *testing.T) {
+	x := startTransit(t, fakecodis.CodisServer, router.SemiAsync, never)
+	x.together()
+	c := x.p.dial(x)
+	long := strings.Repeat("x", maxArrivals+1)
+	c.want(":1\r\n", "MSETNX", "{t}"+long, "v", "settled", "v")
+	c.want(":1\r\n", "MSETNX", "{t}2"+long, "v", "{t}b", "v")
+	c.want("$1\r\nv\r\n", "GET", "{t}"+long)
+	if moves := x.p.Stats().Moves; moves.KeyMoves > 4 {
+		t.Errorf("the source was asked %d times to move a key", moves.KeyMoves)
+	}
+}
+
+// A transaction over all slots, all of which move, gets to its end.
+func TestTransactionOverSlotsThatAllMove(t *testing.T) {
+	x := startTransit(t, fakecodis.CodisServer, router.SemiAsync, never)
+	x.together()
+	m := x.move(router.Moving)
+	m.Slots = x.specs[1].Slots
+	x.p.setTable(x, x.specs, m)
+	c := x.p.dial(x)
+	const n = 5000
+	c.want("+OK\r\n", "MULTI")
+	for i := range n {
+		c.request("SET", fmt.Sprint("key", i), "v")
+	}
+	for range n {
+		c.wantReply("+QUEUED\r\n")
+	}
+	c.want(fmt.Sprintf("*%d\r\n", n)+strings.Repeat("+OK\r\n", n), "EXEC")
+}
+
+// The slots get several owners between WATCH, the queue and EXEC: a watched key may have changed unseen. Without WATCH
+// the keys are too far apart.
+func TestKeysPartBehindTheQueue(t *testing.T) {
+	a, b := testbed.Redis(t), testbed.Redis(t)
+	one := append(evenly(codisModel, a.Addr()), router.GroupSpec{ID: "2", Master: b.Addr()})
+	two := evenly(codisModel, a.Addr(), b.Addr())
+	p := startProxy(t, codisModel, one, holding(never), faultOptions(nil))
+	k := []string{"k0", "k10", "k1", "k11"} // Of the first half of the slots and of the second, in turn.
+	c := p.dial(t)
+	for _, watched := range [][]string{k[:2], nil} {
+		if watched != nil {
+			c.want("+OK\r\n", append([]string{"WATCH"}, watched...)...)
+		}
+		c.want("+OK\r\n", "MULTI")
+		for _, key := range k {
+			c.want("+QUEUED\r\n", "SET", key, "x")
+		}
+		p.setTable(t, two)
+		got := c.do("EXEC")
+		if watched != nil && got != "*-1\r\n" || watched == nil && !strings.HasPrefix(got, "-CROSSSLOT keys of one request are on two groups: ") {
+			t.Errorf("watching %v: %q", watched, got)
+		}
+		p.setTable(t, one)
+		c.want(":0\r\n", append([]string{"EXISTS"}, k...)...)
+	}
+	p.wantNothingBound(t)
+}
+
+// What can't be run any more is not kept.
+func TestAbortedTransactionKeepsNothing(t *testing.T) {
+	top := codisTopology(t)
+	k := top.keysOnEveryNode("k", 1)
+	c := top.dial(t)
+	c.want("+OK\r\n", "MULTI")
+	c.want("+QUEUED\r\n", "GET", k[0])
+	if got := c.do("GET", k[1]); !strings.HasPrefix(got, "-CROSSSLOT ") {
+		t.Error(got)
+	}
+	for range 100 {
+		c.want("+QUEUED\r\n", "GET", k[0])
+	}
+	if !top.onlyClient(func(c *client) bool { return len(c.tx.sizes) == 1 }, func(*client) {}) {
+		t.Error("commands are kept")
+	}
+	c.want("-"+errExecAborted+"\r\n", "EXEC")
+}

@@ -94,6 +94,10 @@ func (c *client) enqueue(q request) {
 		return
 	}
 	tx := &c.tx
+	if tx.aborted {
+		c.reply(queuedReply) // It will not be run.
+		return
+	}
 	if len(tx.sizes) == maxQueued {
 		c.reject(fmt.Sprintf("ERR a transaction has at most %d commands", maxQueued))
 		return
@@ -153,7 +157,7 @@ func (c *client) goesWith(q request, k keySlots) (refusal string) {
 	case c.watch != nil:
 		slots, others = c.watch.slots, [][]byte{c.watch.key}
 	case len(c.tx.slots) > 0:
-		slots, others = c.tx.slots, c.tx.keys
+		slots, others = c.tx.slots, c.tx.keys[:min(1, len(c.tx.keys))] // They are all together.
 	case k.all == nil:
 		return ""
 	}

@@ -66,7 +66,7 @@ func (d *detour) reach(v *view, m *router.Move) {
 	if t.move != m {
 		*t = transit{move: m, attempt: t.attempt}
 	}
-	t.asked = c.loop.arrivals.missing(t.asked[:0], m, c.db, d.keysIn(m.Slot))
+	t.asked = d.missing(t.asked[:0], m)
 	if len(t.asked) == 0 || t.notThere {
 		t.notThere = false
 		d.sendTo(v.master(d.slot))
@@ -284,6 +284,12 @@ func (d *detour) arrived() {
 	c, t := d.client, &d.transit
 	d.state = detourIdle
 	c.loop.arrivals.add(c.pool, t.move, c.db, t.asked)
+	if d.found == nil {
+		d.found = make(map[foundKey]bool)
+	}
+	for _, key := range t.asked {
+		d.found[foundKey{t.move, string(key)}] = true
+	}
 	c.runDetours()
 }
 
