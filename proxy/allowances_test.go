@@ -22,7 +22,7 @@ var allowances = map[string]allowance{
 	"random": {"a random choice among the members", sameKind},
 	"own": {"a report on the one who answers: Sluice has other memory, settings and counters than a server, " +
 		"or sums up those of several", sameKind},
-	"not-offered": {"Sluice says that it does not do this: client-side caching; pausing the clients of one proxy of several; " +
+	"not-offered": {"Sluice says that it does not do this: client-side caching; " +
 		"histograms of commands; and between MULTI and EXEC what the server of the transaction can't answer", isNotOffered},
 	"receivers": {"in a Redis Cluster PUBLISH counts the receivers at one node, and a script or a transaction need not run at " +
 		"that where Sluice has subscribed", sameButNumbers},

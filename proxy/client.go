@@ -77,6 +77,7 @@ const (
 	stallHold         // the next request is held
 	stallTurn         // others have their turn first
 	stallOutput       // too many bytes wait to be read by the client
+	stallPaused       // the clients of its pool are paused
 	stallAlone        // a request that runs alone is in flight
 )
 
@@ -211,7 +212,7 @@ func (c *client) process(buf []byte) int {
 // wake makes a stalled client go on when what it waits for has come.
 func (c *client) wake() {
 	switch c.stall {
-	case stallNone, stallHold, stallTurn, stallOutput: // These end in another way.
+	case stallNone, stallHold, stallTurn, stallOutput, stallPaused: // These end in another way.
 		return
 	case stallDepth, stallDrain, stallDetour, stallAlone:
 	}

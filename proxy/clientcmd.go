@@ -122,16 +122,6 @@ func cmdClientGetRedir(c *client, _ [][]byte) bool {
 	return true
 }
 
-func cmdClientPause(c *client, _ [][]byte) bool {
-	c.replyError("ERR CLIENT PAUSE is not supported through Sluice, which is one proxy of several: send it to every server, or lock the slots in the topology")
-	return true
-}
-
-func cmdClientUnpause(c *client, _ [][]byte) bool {
-	c.replyError("ERR CLIENT UNPAUSE is not supported through Sluice: send it to the servers that were paused")
-	return true
-}
-
 // cmdClientCaching refuses. A client that sends it in one go with what it wants to keep (rueidis: CACHING YES, MULTI, PTTL,
 // GET, EXEC) looks at the last answer alone, so that has to fail as well: see cmdMulti.
 func cmdClientCaching(c *client, _ [][]byte) bool {

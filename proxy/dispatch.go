@@ -129,6 +129,9 @@ func (c *client) check(q request) bool {
 		c.rejectCommand(q.cmd, errMonitors)
 		return true
 	}
+	if c.is(modePaused) && c.postponed(q.cmd) {
+		return false
+	}
 	if c.is(modeObserved) {
 		return c.runObserved(q)
 	}

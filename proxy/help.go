@@ -30,8 +30,8 @@ NO-EVICT (ON|OFF)
     Accepted, without effect.
 NO-TOUCH (ON|OFF)
     Accepted, without effect.
-PAUSE, UNPAUSE
-    Refused: send them to the servers.
+PAUSE <timeout> [WRITE|ALL]
+    Let the clients of this pool in this process wait with their next request, for <timeout> milliseconds.
 REPLY (ON|OFF|SKIP)
     Switch the replies to this connection.
 SETINFO <attribute> <value>
@@ -42,12 +42,14 @@ TRACKING (ON OPTIN|OFF)
     Accepted, without effect; anything else is refused.
 TRACKINGINFO
     Return what was accepted.
+UNPAUSE
+    End the pause of the clients of this pool.
 `,
 	"config": `
 GET <pattern> [<pattern> ...]
-    Return the parameters with these names and their values.
+    Return the parameters with these names and their values: Sluice's own, and those that the masters have.
 SET <parameter> <value> [<parameter> <value> ...]
-    Change parameters until the next reload: all of them, or none.
+    Change Sluice's own until the next reload, those of the servers at all masters.
 RESETSTAT
     Set the counters that INFO shows to 0.
 REWRITE

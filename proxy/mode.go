@@ -11,6 +11,7 @@ const (
 	modeRestricted                   // its user may not do everything
 	modeMuted                        // CLIENT REPLY OFF or SKIP
 	modeObserved                     // somebody runs MONITOR
+	modePaused                       // somebody has paused the clients of its pool
 	modeUncached                     // the last command was a CLIENT CACHING that was refused
 )
 

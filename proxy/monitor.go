@@ -92,7 +92,7 @@ func (c *client) endMonitor() {
 	c.pool.onLoops((*loop).observe)
 }
 
-// observe makes the clients of a pool show their commands while there is a monitor.
+// observe makes the clients of a pool show their commands while there is a monitor, and wait while they are paused.
 func (l *loop) observe(p *Pool) {
 	for _, c := range l.clients {
 		if c.pool == p {
@@ -101,7 +101,10 @@ func (l *loop) observe(p *Pool) {
 	}
 }
 
-func (c *client) observe() { c.setMode(modeObserved, len(c.pool.monitors.all()) > 0) }
+func (c *client) observe() {
+	c.setMode(modeObserved, len(c.pool.monitors.all()) > 0)
+	c.unpause()
+}
 
 // refusedToMonitors reports whether a client that monitors may not run a command, as in Redis: to it a monitor is a kind
 // of replica.

@@ -41,6 +41,7 @@ type Pool struct {
 	monitors monitorBook
 	census   census
 
+	pause           pause
 	infos           serverInfos
 	parameters      parameters
 	functionChanges atomic.Uint64 // see FunctionChanges

@@ -115,6 +115,13 @@ func (j *judge) topology(out *PoolStatus, p *proxy.Pool, source SourceStatus, re
 	if source.LastError != "" && !inConsul {
 		j.problem("source of topology: %s", source.LastError)
 	}
+	if left, writesOnly := p.Paused(); left > 0 {
+		who := "clients"
+		if writesOnly {
+			who = "clients that write"
+		}
+		j.problem("CLIENT PAUSE lets %s wait for another %s", who, left.Round(time.Millisecond))
+	}
 	if trouble := p.Trouble(); trouble != "" {
 		j.problem("%s", trouble)
 	}

@@ -1,0 +1,144 @@
+package proxy
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+)
+
+// CLIENT PAUSE stops the clients of a pool at their next request, all of them or those that would write, until the time is over
+// or CLIENT UNPAUSE comes. A client that is paused is not parsed (stallPaused); what it sends waits as it does when it sends too
+// fast. Servers are told nothing: a paused server would leave requests of other proxies without an answer, and look dead.
+//
+// The clients of a pool in this process are paused. Those of other proxies of the pool are not, and what was sent before
+// goes on. Since modePaused is a mode, it costs nothing while nobody is paused.
+
+// pause is that of a pool.
+type pause struct {
+	state atomic.Pointer[pauseState] // nil while nobody is paused
+
+	mu    sync.Mutex // guards changes of state, and the field below it
+	timer *time.Timer
+}
+
+// pauseState is a pause. Immutable.
+type pauseState struct {
+	until time.Time
+	all   bool // also what does not write
+}
+
+// begin pauses, or adds to the pause that there is: it never becomes shorter or less, as in Redis. ended is called, on a
+// goroutine of its own, when the time is over.
+func (p *pause) begin(next pauseState, ended func()) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if now := p.state.Load(); now != nil {
+		next.all = next.all || now.all
+		if now.until.After(next.until) {
+			next.until = now.until
+		}
+	}
+	p.state.Store(&next)
+	wait := time.Until(next.until)
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+	p.timer = time.AfterFunc(wait, func() {
+		if p.state.CompareAndSwap(&next, nil) { // Else there is another one, or none.
+			ended()
+		}
+	})
+}
+
+func (p *pause) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.state.Store(nil)
+	if p.timer != nil {
+		p.timer.Stop()
+	}
+}
+
+// Paused is how long the clients of the pool stay paused, 0 when they are not, and whether only those that write are.
+func (p *Pool) Paused() (left time.Duration, writesOnly bool) {
+	s := p.pause.state.Load()
+	if s == nil {
+		return 0, false
+	}
+	return max(time.Until(s.until), time.Millisecond), !s.all
+}
+
+// longestPause keeps times from becoming too large to be added.
+const longestPause = math.MaxInt64 / 4 / int64(time.Millisecond)
+
+func cmdClientPause(c *client, args [][]byte) bool {
+	all := true
+	switch {
+	case len(args) > 4:
+		c.replyError(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%.128s'. Try CLIENT HELP.", args[1]))
+		return true
+	case len(args) == 4 && bytes.EqualFold(args[3], []byte("write")):
+		all = false
+	case len(args) == 4 && !bytes.EqualFold(args[3], []byte("all")):
+		c.replyError("ERR CLIENT PAUSE mode must be WRITE or ALL")
+		return true
+	}
+	millis, ok := parseInteger(args[2])
+	switch {
+	case !ok:
+		c.replyError("ERR timeout is not an integer or out of range")
+		return true
+	case millis < 0:
+		c.replyError("ERR timeout is negative")
+		return true
+	}
+	wait := time.Duration(min(millis, longestPause)) * time.Millisecond
+	c.loop.server.log.Warn("CLIENT PAUSE: clients of the pool wait", "pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user,
+		"for", wait, "writes_only", !all)
+	pool := c.pool
+	pool.pause.begin(pauseState{until: time.Now().Add(wait), all: all}, func() { pool.onLoops((*loop).observe) })
+	c.whenAllKnow()
+	return true
+}
+
+func cmdClientUnpause(c *client, _ [][]byte) bool {
+	c.pool.pause.end()
+	c.whenAllKnow()
+	return true
+}
+
+// whenAllKnow answers OK when every loop has looked at what is asked of the clients of the pool.
+func (c *client) whenAllKnow() {
+	pool := c.pool
+	c.gather(func(l *loop) { l.observe(pool) }, func(dst []byte) []byte { return resp.AppendStatus(dst, "OK") })
+}
+
+// postponed reports whether a request has to wait for the end of a pause. What begins or ends one has not.
+func (c *client) postponed(cmd *command.Command) bool {
+	s := c.pool.pause.state.Load()
+	if s == nil || cmd.Name == "client|pause" || cmd.Name == "client|unpause" {
+		return false
+	}
+	writes := cmd.Flags&(command.Write|command.MayReplicate) != 0 || cmd.Name == "exec" && (c.tx.writes || c.tx.bringsScripts || len(c.tx.shas) > 0)
+	if !s.all && !writes {
+		return false
+	}
+	c.stall = stallPaused
+	return true
+}
+
+// unpause lets a client look at its next request again. It looks for itself whether that may run.
+func (c *client) unpause() {
+	c.setMode(modePaused, c.pool.pause.state.Load() != nil)
+	if c.stall != stallPaused || c.queued || c.closed {
+		return
+	}
+	c.queued = true
+	c.loop.ready = append(c.loop.ready, c)
+}
