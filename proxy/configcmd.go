@@ -24,8 +24,8 @@ func paramNamed(name string) *configParam {
 	return &configParams[i]
 }
 
-// setOwn changes settings as a reload does, all of those given or none, and says what is wrong. They last until the next
-// reload, which reads the file: that is the operator's, and is not written.
+// setOwn changes settings as a reload does, all of those given or none, and says what is wrong. They last until the
+// next reload, which reads the file: that is the operator's, and is not written.
 func (c *client) setOwn(params []*configParam, pairs [][]byte) (refusal string) {
 	s := c.loop.server
 	s.configMu.Lock()
@@ -103,8 +103,8 @@ func cmdConfigRewrite(c *client, _ [][]byte) bool {
 	return true
 }
 
-// cmdConfigResetStat sets what INFO shows to 0. The counters go on for others: a collector of metrics must see them only
-// grow.
+// cmdConfigResetStat sets what INFO shows to 0. The counters go on for others: a collector of metrics must see them
+// only grow.
 func cmdConfigResetStat(c *client, _ [][]byte) bool {
 	s := c.loop.server
 	sum := new(Stats)

@@ -23,14 +23,15 @@ type configuration struct {
 type configParam struct {
 	name string
 	get  func(f *configuration) string
-	// set puts a value in, or says what is wrong with it in Redis' words. nil: it can't be changed while the process runs.
+	// set puts a value in, or says what is wrong with it in Redis' words. nil: it can't be changed while the process
+	// runs.
 	set    func(f *configuration, value string) string
 	ofPool bool // set changes settings of the pool
 }
 
-// configParams are those that are Sluice's own: Redis' parameters about clients and about what Sluice answers itself, and those
-// keys of Sluice's configuration that a reload can change and that are single values: of [proxy] with its name in front, of the
-// pool without. All others belong to the servers. Immutable.
+// configParams are those that are Sluice's own: Redis' parameters about clients and about what Sluice answers itself,
+// and those keys of Sluice's configuration that a reload can change and that are single values: of [proxy] with its
+// name in front, of the pool without. All others belong to the servers. Immutable.
 var configParams = slices.Concat(redisParams, processParams, poolParams)
 
 var redisParams = []configParam{

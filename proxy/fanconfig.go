@@ -59,15 +59,16 @@ func appendParameters(dst []byte, found map[string]string, resp3 bool) []byte {
 	return dst
 }
 
-// mergeConfigGet joins what the masters show. Where they do not agree the name has the value of the first master that shows
-// it, and a pair "name@address" for each of them follows: a client that looks for the name finds a value, and whoever
-// reads the reply sees that there are several.
+// mergeConfigGet joins what the masters show. Where they do not agree the name has the value of the first master that
+// shows it, and a pair "name@address" for each of them follows: a client that looks for the name finds a value, and
+// whoever reads the reply sees that there are several.
 func (s *split) mergeConfigGet() []byte {
 	all := make(map[string][]string) // by name: the values, by part
 	for i := range s.parts {
 		shown, ok := parametersIn(s.parts[i].reply)
 		if !ok {
-			return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered CONFIG GET with something else than names and values", s.parts[i].node.Addr))
+			return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered CONFIG GET with something else than names and values",
+				s.parts[i].node.Addr))
 		}
 		for name, value := range shown {
 			if isOwn([]byte(name)) || isSecret(strings.ToLower(name)) {
@@ -102,8 +103,8 @@ func (s *split) mergeConfigGet() []byte {
 // absent stands for the value of a parameter that a server does not have; no parameter has it.
 const absent = "\x00absent"
 
-// oneOf is the value to show for several masters. Of the events that they notify about it is what all have: a client looks
-// whether those that it needs are among them, and else sets them, at all masters.
+// oneOf is the value to show for several masters. Of the events that they notify about it is what all have: a client
+// looks whether those that it needs are among them, and else sets them, at all masters.
 func oneOf(name string, values []string) string {
 	if strings.EqualFold(name, "notify-keyspace-events") && !slices.Contains(values, absent) {
 		return commonEvents(values)
@@ -158,8 +159,8 @@ func parametersIn(reply []byte) (map[string]string, bool) {
 	return shown, true
 }
 
-// dispatchConfigSet sets what is Sluice's, or sends what is the servers' to all masters. Both in one request: Sluice's are
-// looked at first, and set when all masters have taken theirs.
+// dispatchConfigSet sets what is Sluice's, or sends what is the servers' to all masters. Both in one request:
+// Sluice's are looked at first, and set when all masters have taken theirs.
 func (c *client) dispatchConfigSet(q request, shares []share) bool {
 	f, refusal := c.toConfigure(q.args)
 	if refusal == "" && len(f.theirs) > 0 {
@@ -217,8 +218,8 @@ func (s *split) mergeConfigSet() []byte {
 		return failure
 	}
 	c.pool.parameters.set(f.theirs)
-	c.loop.server.log.Warn("CONFIG SET: all masters have it, and those that come will get it", "pool", c.pool.Name, "client", c.id,
-		"addr", c.addr, "user", c.user, "set", setting(f.theirs))
+	c.loop.server.log.Warn("CONFIG SET: all masters have it, and those that come will get it",
+		"pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user, "set", setting(f.theirs))
 	if len(f.params) > 0 {
 		if refusal := c.setOwn(f.params, f.pairs); refusal != "" { // A reload came in between.
 			return appendErrorLine(nil, fmt.Sprintf("%s; the servers have taken %s", refusal, setting(f.theirs)))
@@ -227,8 +228,8 @@ func (s *split) mergeConfigSet() []byte {
 	return okReply
 }
 
-// configFailure is the error when a master has not taken what was to be set: in its own words when none has, else with the
-// masters that have and those that have not.
+// configFailure is the error when a master has not taken what was to be set: in its own words when none has, else
+// with the masters that have and those that have not.
 func (s *split) configFailure() []byte {
 	var took, failed []string
 	for i := range s.parts {
@@ -245,7 +246,8 @@ func (s *split) configFailure() []byte {
 	case len(took) == 0:
 		return s.failure()
 	}
-	return appendErrorLine(nil, fmt.Sprintf("ERR CONFIG SET was done at %s and failed at %s", strings.Join(took, ", "), strings.Join(failed, "; ")))
+	return appendErrorLine(nil, fmt.Sprintf("ERR CONFIG SET was done at %s and failed at %s",
+		strings.Join(took, ", "), strings.Join(failed, "; ")))
 }
 
 // ownParameters are Sluice's own that names or patterns ask for.

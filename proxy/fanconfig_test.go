@@ -84,7 +84,8 @@ func TestConfigGetOfEverything(t *testing.T) {
 	c.want(pairs("slowlog-max-len", "128"), "CONFIG", "GET", "slowlog-max-le?")
 }
 
-// Where masters do not agree the reply says who has what. Of the events it has under the name itself what all notify about.
+// Where masters do not agree the reply says who has what. Of the events it has under the name itself what all notify
+// about.
 func TestConfigGetShowsDifferences(t *testing.T) {
 	top := codisTopology(t)
 	a, b := top.nodes[0], top.nodes[1]
@@ -161,7 +162,8 @@ func TestConfigSetOfGuardedParameters(t *testing.T) {
 	}
 }
 
-// A user needs the right to CONFIG SET, which one that only reads never has; and an operator can leave the servers alone.
+// A user needs the right to CONFIG SET, which one that only reads never has; and an operator can leave the servers
+// alone.
 func TestConfigSetCanBeForbidden(t *testing.T) {
 	top := codisTopology(t, func(_ *Config, pool *PoolConfig) {
 		for name, spec := range map[string]acl.Spec{"reads": {ReadOnly: true}, "without": {Commands: []string{"+@all", "-config|set"}}, "with": {Keys: []string{"a:*"}}} {
@@ -185,6 +187,9 @@ func TestConfigSetCanBeForbidden(t *testing.T) {
 	c.want("-ERR CONFIG SET failed (possibly related to argument 'hz') - parameters of the servers are not set through Sluice here, server_config is \"get\"\r\n",
 		"CONFIG", "SET", "hz", "13")
 	c.want(pairs("hz", "12"), "CONFIG", "GET", "hz")
+	if list, _ := top.pool.Parameters(); len(list) != 0 {
+		t.Errorf("masters to come would get %v", list)
+	}
 	settings.ServerConfig = ServerConfigOff
 	top.pool.SetSettings(settings)
 	c.want("-ERR Unknown option or number of arguments for CONFIG SET - 'hz'\r\n", "CONFIG", "SET", "hz", "13")

@@ -51,8 +51,8 @@ var infoSections = []infoSection{
 // notForPools are fields of servers that say nothing about a pool.
 var notForPools = []string{"executable", "config_file", "listener", "availability_zone"}
 
-// cmdInfo answers INFO about Sluice and about the masters of the pool together. It asks every loop for its counters, and
-// the masters if a section wants that.
+// cmdInfo answers INFO about Sluice and about the masters of the pool together. It asks every loop for its counters,
+// and the masters if a section wants that.
 func cmdInfo(c *client, args [][]byte) bool {
 	wanted := wantedSections(args[1:])
 	sum := new(Stats)
@@ -86,7 +86,8 @@ func infoText(c *client, sections []infoSection, stats *Stats, servers infoMerge
 		}
 		own := "\n" + b.String()[start:]
 		theirs.write(&b, func(name string) bool {
-			return strings.Contains(own, "\n"+name+":") || slices.ContainsFunc(notForPools, func(p string) bool { return strings.HasPrefix(name, p) })
+			return strings.Contains(own, "\n"+name+":") ||
+				slices.ContainsFunc(notForPools, func(p string) bool { return strings.HasPrefix(name, p) })
 		})
 	}
 	return b.String()

@@ -8,9 +8,10 @@ import (
 	"strings"
 )
 
-// Of the texts that masters answer to INFO one is made, field by field. Numbers are added up: what a pool uses, holds and does.
-// Where a sum means nothing it is the largest (a time, a ratio, a setting, whether something is going on), or the least where
-// the worst is the least. Words are shown once if all say the same, and else one after the other, "noeviction|allkeys-lru".
+// Of the texts that masters answer to INFO one is made, field by field. Numbers are added up: what a pool uses, holds
+// and does. Where a sum means nothing it is the largest (a time, a ratio, a setting, whether something is going on),
+// or the least where the worst is the least. Words are shown once if all say the same, and else one after the other,
+// "noeviction|allkeys-lru".
 
 // infoMerged are the sections of several servers, by name in lower case. Immutable after mergeInfo.
 type infoMerged map[string]*infoFields
@@ -134,13 +135,16 @@ func mergeNumbers(name string, values []string) string {
 
 // levels are parts of names of fields that tell how things are, and are no amounts.
 var levels = []string{
-	"_ratio", "_perc", "_in_progress", "_enabled", "_scheduled", "_time_sec", "_time_usec", "_max_", "_cow_size_age", "_usec_per_", "uptime_", "loading",
-	"_git_dirty", "arch_bits", "threads_active", "lru_clock", "number_of_functions", "number_of_libraries", "active_defrag_running", "process_id", "_failures", "latest_fork_usec",
+	"_ratio", "_perc", "_in_progress", "_enabled", "_scheduled", "_time_sec", "_time_usec", "_max_", "_cow_size_age",
+	"_usec_per_", "uptime_", "loading",
+	"_git_dirty", "arch_bits", "threads_active", "lru_clock", "number_of_functions", "number_of_libraries",
+	"active_defrag_running", "process_id", "_failures", "latest_fork_usec",
 }
 
 // isLevel reports whether the largest value of a field says more than the sum.
 func isLevel(name string) bool {
-	return name == "hz" || name == "configured_hz" || slices.ContainsFunc(levels, func(part string) bool { return strings.Contains(name, part) })
+	return name == "hz" || name == "configured_hz" ||
+		slices.ContainsFunc(levels, func(part string) bool { return strings.Contains(name, part) })
 }
 
 // mergeWords shows each once.
@@ -154,7 +158,8 @@ func mergeWords(values []string) string {
 	return strings.Join(each, "|")
 }
 
-// mergePairs merges "count=3" and "p50=1.003,p99=2.007", name by name. Times of a percentile can't be added up: the worst counts.
+// mergePairs merges "count=3" and "p50=1.003,p99=2.007", name by name. Times of a percentile can't be added up: the
+// worst counts.
 func mergePairs(name string, values []string) string {
 	var order []string
 	all := make(map[string][]string)

@@ -12,12 +12,13 @@ import (
 	"sluice/proxy/resp"
 )
 
-// CLIENT PAUSE stops the clients of a pool at their next request, all of them or those that would write, until the time is over
-// or CLIENT UNPAUSE comes. A client that is paused is not parsed (stallPaused); what it sends waits as it does when it sends too
-// fast. Servers are told nothing: a paused server would leave requests of other proxies without an answer, and look dead.
+// CLIENT PAUSE stops the clients of a pool at their next request, all of them or those that would write, until the
+// time is over or CLIENT UNPAUSE comes. A client that is paused is not parsed (stallPaused); what it sends waits as
+// it does when it sends too fast. Servers are told nothing: a paused server would leave requests of other proxies
+// without an answer, and look dead.
 //
-// The clients of a pool in this process are paused. Those of other proxies of the pool are not, and what was sent before
-// goes on. Since modePaused is a mode, it costs nothing while nobody is paused.
+// The clients of a pool in this process are paused. Those of other proxies of the pool are not, and what was sent
+// before goes on. Since modePaused is a mode, it costs nothing while nobody is paused.
 
 // pause is that of a pool.
 type pause struct {
@@ -33,8 +34,8 @@ type pauseState struct {
 	all   bool // also what does not write
 }
 
-// begin pauses, or adds to the pause that there is: it never becomes shorter or less, as in Redis. ended is called, on a
-// goroutine of its own, when the time is over.
+// begin pauses, or adds to the pause that there is: it never becomes shorter or less, as in Redis. ended is called,
+// on a goroutine of its own, when the time is over.
 func (p *pause) begin(next pauseState, ended func()) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -81,7 +82,8 @@ func cmdClientPause(c *client, args [][]byte) bool {
 	all := true
 	switch {
 	case len(args) > 4:
-		c.replyError(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%.128s'. Try CLIENT HELP.", args[1]))
+		c.replyError(fmt.Sprintf(
+			"ERR unknown subcommand or wrong number of arguments for '%.128s'. Try CLIENT HELP.", args[1]))
 		return true
 	case len(args) == 4 && bytes.EqualFold(args[3], []byte("write")):
 		all = false
@@ -99,8 +101,8 @@ func cmdClientPause(c *client, args [][]byte) bool {
 		return true
 	}
 	wait := time.Duration(min(millis, longestPause)) * time.Millisecond
-	c.loop.server.log.Warn("CLIENT PAUSE: clients of the pool wait", "pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user,
-		"for", wait, "writes_only", !all)
+	c.loop.server.log.Warn("CLIENT PAUSE: clients of the pool wait",
+		"pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user, "for", wait, "writes_only", !all)
 	pool := c.pool
 	pool.pause.begin(pauseState{until: time.Now().Add(wait), all: all}, func() { pool.onLoops((*loop).observe) })
 	c.whenAllKnow()
@@ -125,7 +127,8 @@ func (c *client) postponed(cmd *command.Command) bool {
 	if s == nil || cmd.Name == "client|pause" || cmd.Name == "client|unpause" {
 		return false
 	}
-	writes := cmd.Flags&(command.Write|command.MayReplicate) != 0 || cmd.Name == "exec" && (c.tx.writes || c.tx.bringsScripts || len(c.tx.shas) > 0)
+	writes := cmd.Flags&(command.Write|command.MayReplicate) != 0 ||
+		cmd.Name == "exec" && (c.tx.writes || c.tx.bringsScripts || len(c.tx.shas) > 0)
 	if !s.all && !writes {
 		return false
 	}

@@ -31,7 +31,8 @@ func (p *testProxy) awaitPaused(t *testing.T, want int) {
 	}, replyWait)
 }
 
-// A pause of writes holds those of every client of the pool, on all loops and of clients that come later, and nothing else.
+// A pause of writes holds those of every client of the pool, on all loops and of clients that come later, and nothing
+// else.
 func TestClientPauseOfWrites(t *testing.T) {
 	top := codisTopology(t, func(cfg *Config, _ *PoolConfig) { cfg.Loops = 3 })
 	admin := top.dial(t)

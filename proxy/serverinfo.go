@@ -10,8 +10,8 @@ import (
 	"sluice/internal/control"
 )
 
-// What the masters of a pool tell of themselves, for INFO. They are asked when a client wants to know, once a second at most,
-// however many clients ask; a master that does not answer at once is left out. Nothing of it runs on a loop.
+// What the masters of a pool tell of themselves, for INFO. They are asked when a client wants to know, once a second
+// at most, however many clients ask; a master that does not answer at once is left out. Nothing of it runs on a loop.
 
 // serverInfos keeps what was told last.
 type serverInfos struct {
@@ -28,8 +28,8 @@ const (
 // infoLimits are for INFO with latencies of every command, and one line for each of sixteen thousand databases.
 var infoLimits = control.Limits{Bytes: 4 << 20, Elements: 1 << 10}
 
-// serverInfo returns what the masters answer to INFO, put together. It may block, and belongs on no loop. The result must not
-// be changed.
+// serverInfo returns what the masters answer to INFO, put together. It may block, and belongs on no loop. The result
+// must not be changed.
 func (p *Pool) serverInfo(ctx context.Context) infoMerged {
 	s := &p.infos
 	s.mu.Lock()

@@ -7,8 +7,8 @@ import (
 	"sync"
 )
 
-// Which parameters of the servers a client may set through Sluice, and what it has set: those are given to masters that come
-// later, too (discovery/upkeep).
+// Which parameters of the servers a client may set through Sluice, and what it has set: those are given to masters
+// that come later, too (discovery/upkeep).
 
 // ServerConfig says what CONFIG does with parameters that belong to the servers.
 type ServerConfig uint8
@@ -23,8 +23,8 @@ const (
 // Parameter is a parameter of the servers, as a client has set it.
 type Parameter struct{ Name, Value string }
 
-// parameters are those that clients have set at all masters, the one that was set last at the end. A loop comes here for
-// each CONFIG SET.
+// parameters are those that clients have set at all masters, the one that was set last at the end. A loop comes here
+// for each CONFIG SET.
 type parameters struct {
 	mu      sync.Mutex // guards the fields below it
 	list    []Parameter
@@ -53,16 +53,20 @@ func (p *parameters) doubt() {
 	p.mu.Unlock()
 }
 
-// Parameters are those that clients have set at all masters of the pool. The version is another one whenever they have to be
-// compared with the servers. The list must not be changed.
+// Parameters are those that clients have set at all masters of the pool. The version is another one whenever they
+// have to be compared with the servers. There are none while the pool does not set parameters. The list must not be
+// changed.
 func (p *Pool) Parameters() (list []Parameter, version uint64) {
 	p.parameters.mu.Lock()
 	defer p.parameters.mu.Unlock()
+	if p.Settings().ServerConfig != ServerConfigSet {
+		return nil, p.parameters.version
+	}
 	return p.parameters.list, p.parameters.version
 }
 
-// AdoptParameter takes over what somebody else has set at the masters. It does nothing when clients have set something since
-// version.
+// AdoptParameter takes over what somebody else has set at the masters. It does nothing when clients have set
+// something since version.
 func (p *Pool) AdoptParameter(name, value string, version uint64) {
 	p.parameters.mu.Lock()
 	defer p.parameters.mu.Unlock()
@@ -77,22 +81,22 @@ func (p *Pool) AdoptParameter(name, value string, version uint64) {
 // FunctionChanges grows when a client begins to change the functions of all masters, and when that is done.
 func (p *Pool) FunctionChanges() uint64 { return p.functionChanges.Load() }
 
-// guarded are parameters that a client must not set, because the pool behind Sluice would not be what it was. docs/OPERATIONS.md
-// has the list. A name that ends with "*" stands for all that begin so.
+// guarded are parameters that a client must not set, because the pool behind Sluice would not be what it was.
+// docs/OPERATIONS.md has the list. A name that ends with "*" stands for all that begin so.
 var guarded = []struct {
 	why   string
 	names []string
 }{
 	{"it says who may connect to the servers, and Sluice has to", []string{
-		"requirepass", "masterauth", "masteruser", "primary*", "aclfile", "acl-*", "protected-mode", "bind*", "port", "unixsocket*", "tls*",
-		"admin-*", "userpass", "userblacklist", "namespace*", "enable-*", "rename-command",
+		"requirepass", "masterauth", "masteruser", "primary*", "aclfile", "acl-*", "protected-mode", "bind*", "port",
+		"unixsocket*", "tls*", "admin-*", "userpass", "userblacklist", "namespace*", "enable-*", "rename-command",
 	}},
 	{"it is about replication and roles, by which Sluice finds masters and proves replicas", []string{
 		"replicaof", "slaveof", "replica-*", "slave-*", "repl-*", "cluster*", "slotmigrate*", "write-binlog",
 	}},
 	{"it says where each server keeps its files, or what it loads", []string{
-		"dir", "dbfilename", "appendfilename", "appenddirname", "logfile", "pidfile", "syslog-*", "loadmodule", "include", "backup-dir",
-		"db-path", "dump-path", "log-path", "db-sync-path",
+		"dir", "dbfilename", "appendfilename", "appenddirname", "logfile", "pidfile", "syslog-*", "loadmodule", "include",
+		"backup-dir", "db-path", "dump-path", "log-path", "db-sync-path",
 	}},
 	{"servers would end connections that clients of Sluice share", []string{"client-query-buffer-limit", "maxmemory-clients"}},
 }

@@ -72,8 +72,8 @@ func TestNotificationsAfterAFailover(t *testing.T) {
 	}
 }
 
-// A group that joins has what clients have given the others, also one that was restarted, and what somebody else has changed at one
-// master shows in the status.
+// A group that joins has what clients have given the others, also one that was restarted, and what somebody else has
+// changed at one master shows in the status.
 func TestMastersGetWhatTheOthersHave(t *testing.T) {
 	t.Parallel()
 	a, b, c := testbed.Redis(t), testbed.Redis(t), testbed.Redis(t)

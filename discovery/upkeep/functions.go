@@ -7,11 +7,11 @@ import (
 	"sluice/internal/control"
 )
 
-// Functions are loaded at all masters that own slots. A group that joins has none, and FCALL of a key that moves there would
-// fail; so it is given those of another master. The replicas of a group have them by replication.
+// Functions are loaded at all masters that own slots. A group that joins has none, and FCALL of a key that moves
+// there would fail; so it is given those of another master. The replicas of a group have them by replication.
 //
-// A master that owns slots is given functions only if it has none at all: what of several it should have nobody here knows.
-// One that owns no slots yet is given exactly those of another, each time that a client has changed them.
+// A master that owns slots is given functions only if it has none at all: what of several it should have nobody here
+// knows. One that owns no slots yet is given exactly those of another, each time that a client has changed them.
 
 // lookAtFunctions looks at masters that are new, and at all after a change.
 func (u *Upkeep) lookAtFunctions(ctx context.Context, servers []Server) {

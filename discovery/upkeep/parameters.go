@@ -73,9 +73,11 @@ func (u *Upkeep) askAll(ctx context.Context, servers []Server, list []Parameter,
 	return asked
 }
 
-// tend asks one master, and sets all parameters at it, in their order, if it is another process than before, or has been asked
-// for others, and shows a difference.
-func (u *Upkeep) tend(ctx context.Context, s Server, before *master, list []Parameter, version uint64) (*master, error) {
+// tend asks one master, and sets all parameters at it, in their order, if it is another process than before, or has
+// been asked for others, and shows a difference.
+func (u *Upkeep) tend(
+	ctx context.Context, s Server, before *master, list []Parameter, version uint64,
+) (*master, error) {
 	var get, set [][]string
 	for _, p := range list {
 		get = append(get, []string{"CONFIG", "GET", p.Name})
@@ -110,7 +112,8 @@ func (u *Upkeep) tend(ctx context.Context, s Server, before *master, list []Para
 	m.shown = m.now
 	for _, p := range list {
 		if before.now[p.Name] != m.now[p.Name] {
-			u.cfg.Log.Info("a master was given what CONFIG SET has set", "backend", s.Addr, "parameter", p.Name, "was", before.now[p.Name], "is", m.now[p.Name])
+			u.cfg.Log.Info("a master was given what CONFIG SET has set",
+				"backend", s.Addr, "parameter", p.Name, "was", before.now[p.Name], "is", m.now[p.Name])
 		}
 	}
 	return m, nil
@@ -151,13 +154,15 @@ func (u *Upkeep) compare(asked []string, list []Parameter, version uint64) (diff
 		case len(changed) == 0:
 		case agreed:
 			value := u.known[asked[0]].now[p.Name]
-			u.cfg.Log.Warn("somebody else has set a parameter at all masters, and masters that come will get that", "parameter", p.Name, "was", p.Value, "is", value)
+			u.cfg.Log.Warn("somebody else has set a parameter at all masters, and masters that come will get that",
+				"parameter", p.Name, "was", p.Value, "is", value)
 			u.cfg.Adopt(p.Name, value, version)
 			for _, addr := range asked {
 				u.known[addr].shown[p.Name] = value
 			}
 		default:
-			differences = append(differences, fmt.Sprintf("the parameter %s was set to %q at all masters, and somebody has changed it: it is %s; set it again",
+			differences = append(differences, fmt.Sprintf(
+				"the parameter %s was set to %q at all masters, and somebody has changed it: it is %s; set it again",
 				p.Name, p.Value, strings.Join(changed, ", ")))
 		}
 	}

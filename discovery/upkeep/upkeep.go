@@ -28,9 +28,11 @@ type Parameter struct{ Name, Value string }
 type Config struct {
 	// Servers lists the masters of the moment.
 	Servers func() []Server
-	// Parameters are those to give to masters, in this order. The version changes when they have to be compared with the masters.
+	// Parameters are those to give to masters, in this order. The version changes when they have to be compared with
+	// the masters.
 	Parameters func() (list []Parameter, version uint64)
-	// Adopt takes over the value of a parameter that somebody else has set at all masters, unless the version is another one.
+	// Adopt takes over the value of a parameter that somebody else has set at all masters, unless the version is
+	// another one.
 	Adopt func(name, value string, version uint64)
 	// Functions changes when a client begins to change the functions of all masters, and when that is done.
 	Functions func() uint64
@@ -68,7 +70,9 @@ const (
 
 // New returns an Upkeep.
 func New(cfg Config) *Upkeep {
-	return &Upkeep{cfg: cfg, kicked: make(chan struct{}, 1), known: make(map[string]*master), equipped: make(map[string]uint64)}
+	return &Upkeep{
+		cfg: cfg, kicked: make(chan struct{}, 1), known: make(map[string]*master), equipped: make(map[string]uint64),
+	}
 }
 
 // Run looks after the masters until ctx ends.

@@ -99,7 +99,8 @@ func (b *bed) wantProblems(parts ...string) {
 	}
 }
 
-// A master that comes later gets what was set before, in the order in which that was done, and nobody is asked while nothing is set.
+// A master that comes later gets what was set before, in the order in which that was done, and nobody is asked while
+// nothing is set.
 func TestNewMastersGetTheParameters(t *testing.T) {
 	b := newBed(t)
 	first, second := testbed.Redis(t), testbed.Redis(t)
