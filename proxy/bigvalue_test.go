@@ -42,8 +42,8 @@ func TestKeyIsNotMovedTwiceAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []fakecodis.Kind{fakecodis.Pika35, fakecodis.Pika40} {
 		t.Run(kind.String(), func(t *testing.T) {
-			x := startTransit(t, kind, router.Sync, 300*time.Millisecond, func(_ *Config, pool *PoolConfig) {
-				pool.Backend.RequestTimeout = 100 * time.Millisecond
+			x := startTransit(t, kind, router.Sync, time.Second, func(_ *Config, pool *PoolConfig) {
+				pool.Backend.RequestTimeout = 500 * time.Millisecond
 			})
 			const n = 2000
 			x.fillList("{t}list", n)
