@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/internal/testbed"
 	"sluice/internal/testbed/fakecodis"
@@ -277,4 +278,20 @@ func TestAbortedTransactionKeepsNothing(t *testing.T) {
 		t.Error("commands are kept")
 	}
 	c.want("-"+errExecAborted+"\r\n", "EXEC")
+}
+
+// A request that is too long on its way through slots that move ends, and none of it is run.
+func TestSlotsThatMoveTakeTooLong(t *testing.T) {
+	x := startTransit(t, fakecodis.CodisServer, router.SemiAsync, time.Nanosecond)
+	x.together()
+	m := x.move(router.Moving)
+	m.Slots = x.specs[1].Slots
+	x.p.setTable(x, x.specs, m)
+	c := x.p.dial(x)
+	if got := c.do("MSETNX", "a", "v", "b", "v", "c", "v"); !strings.HasPrefix(got, "-TRYAGAIN slot ") || !strings.Contains(got, "see hold.max_move_wait") {
+		t.Errorf("%q", got)
+	}
+	if keys := x.target.Keys(); len(keys) != 0 {
+		t.Errorf("keys at the target: %v", keys)
+	}
 }
