@@ -106,8 +106,7 @@ type Pool struct {
 	// MultiKey says which keys a command, a script or a transaction may have together. Default MultiKeyGroup for codis;
 	// MultiKeySlot for cluster, whose nodes refuse keys of several slots. Reloadable.
 	MultiKey MultiKey `toml:"multi_key" reload:"live" with:"slot_model"`
-	// LearnCommands asks a backend for commands that Redis does not have. Default false.
-	// Reloadable.
+	// LearnCommands asks the masters for commands that Redis does not have. Default true. Reloadable.
 	LearnCommands bool `toml:"learn_commands" reload:"live"`
 	// ServerConfig is what CONFIG does with parameters of the backends. Default set. Reloadable.
 	ServerConfig ServerConfig `toml:"server_config" reload:"live"`
@@ -147,6 +146,9 @@ type Command struct {
 	// KeyNumAt is the position of the argument that says how many keys follow it, instead of the
 	// three above; 0 for none. Default 0. Reloadable.
 	KeyNumAt int `toml:"keynum_at" reload:"live" min:"0" max:"1000"`
+	// Masters says where a command without keys goes: to any of the masters, always the same, or to all, which have to answer the
+	// same. Default any. Reloadable.
+	Masters Masters `toml:"masters" reload:"live"`
 }
 
 // Discovery is the table [pool.discovery]. Immutable after construction.

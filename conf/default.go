@@ -79,6 +79,8 @@ func DefaultPool() Pool {
 		Databases: codisDatabases,
 		Dialect:   DialectRedis,
 		MultiKey:  MultiKeyGroup,
+		// An application that uses a module works as it does at one server.
+		LearnCommands: true,
 		// What an application does at its start at one server it does here, too; who must not can be denied the command.
 		ServerConfig: ServerConfigSet,
 		Discovery: Discovery{
@@ -145,5 +147,5 @@ func defaultUser() User {
 // defaultCommand returns what a [[pool.command]] has before the file fills it in: one key, right
 // behind the name, as most commands of modules have it.
 func defaultCommand() Command {
-	return Command{Arity: -1, FirstKey: 1, LastKey: 1, KeyStep: 1}
+	return Command{Arity: -1, FirstKey: 1, LastKey: 1, KeyStep: 1, Masters: MastersAny}
 }

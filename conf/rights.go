@@ -14,6 +14,15 @@ import (
 // CommandRules are the command rules of a user. Unlike in other lists their order counts.
 type CommandRules []string
 
+// Masters names where a declared command without keys goes.
+type Masters string
+
+// The places of a declared command without keys.
+const (
+	MastersAny Masters = "any"
+	MastersAll Masters = "all"
+)
+
 // Access names what a declared command does to its keys.
 type Access string
 
@@ -127,6 +136,7 @@ func checkCommands(r *report, path string, p *Pool) {
 		} else {
 			checkOneOf(r, access, p.Commands[i].Access, AccessRead, AccessWrite)
 		}
+		checkCommandMasters(r, join(at, "masters"), &p.Commands[i])
 		name := join(at, "name")
 		if j, taken := first[p.Commands[i].Name]; taken && !r.isBad(name) {
 			r.add(name, "is declared twice"+r.line(join(element(join(path, "command"), j), "name")), "keep one of the two")
@@ -179,6 +189,13 @@ func checkCommandKeys(r *report, path string, c *Command) {
 	}
 }
 
+func checkCommandMasters(r *report, at string, c *Command) {
+	checkOneOf(r, at, c.Masters, MastersAny, MastersAll)
+	if c.Masters == MastersAll && (c.FirstKey > 0 || c.KeyNumAt > 0) {
+		r.add(at, "is for a command without keys", "set first_key = 0, or leave it out")
+	}
+}
+
 // checkNoRange refuses positions of keys beside a count of keys.
 func checkNoRange(r *report, path string, c *Command) {
 	def := defaultCommand()
@@ -194,9 +211,14 @@ func checkNoRange(r *report, path string, c *Command) {
 
 // Declaration returns a declared command in the form of package command.
 func (c *Command) Declaration() command.Declaration {
-	d := command.Declaration{Name: c.Name, Arity: c.Arity, Write: c.Access == AccessWrite, KeyNumAt: c.KeyNumAt}
-	if c.KeyNumAt == 0 {
-		d.FirstKey, d.LastKey, d.KeyStep = c.FirstKey, c.LastKey, c.KeyStep
+	d := command.Declaration{Name: c.Name, Arity: c.Arity, Write: c.Access == AccessWrite}
+	switch {
+	case c.KeyNumAt > 0:
+		d.Keys = command.KeysCounted(c.KeyNumAt)
+	case c.FirstKey > 0:
+		d.Keys = command.KeysAt(c.FirstKey, c.LastKey, c.KeyStep)
+	case c.Masters == MastersAll:
+		d.Masters = command.AllMasters
 	}
 	return d
 }

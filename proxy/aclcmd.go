@@ -30,7 +30,7 @@ func cmdACLCat(c *client, args [][]byte) bool {
 			c.replyError(fmt.Sprintf("ERR Unknown category '%s'", args[2]))
 			return true
 		}
-		names = commandsOf(category, c.pool.declared())
+		names = commandsOf(category, c.pool.commands().Declared)
 	}
 	c.answer(func(dst []byte) []byte {
 		dst = resp.AppendArray(dst, len(names))

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"sluice/proxy/acl"
 	"sluice/proxy/command"
@@ -13,10 +14,10 @@ import (
 func moduleCommands() command.Declarations {
 	all := make(command.Declarations)
 	for _, d := range []command.Declaration{
-		{Name: "bf.add", Arity: 3, FirstKey: 1, LastKey: 1, KeyStep: 1, Write: true},
-		{Name: "bf.exists", Arity: 3, FirstKey: 1, LastKey: 1, KeyStep: 1},
-		{Name: "json.mget", Arity: -3, FirstKey: 1, LastKey: -2, KeyStep: 1},
-		{Name: "m.counted", Arity: -3, KeyNumAt: 2},
+		{Name: "bf.add", Arity: 3, Keys: command.KeysAt(1, 1, 1), Write: true},
+		{Name: "bf.exists", Arity: 3, Keys: command.KeysAt(1, 1, 1)},
+		{Name: "json.mget", Arity: -3, Keys: command.KeysAt(1, -2, 1)},
+		{Name: "m.counted", Arity: -3, Keys: command.KeysCounted(2)},
 		{Name: "ft._list", Arity: 1},
 	} {
 		all[d.Name] = command.Declare(d)
@@ -146,8 +147,8 @@ func TestDeclaredCommandsChangeWithAReload(t *testing.T) {
 	p := startEchoes(t, 2)
 	c := p.dial(t)
 	learned := command.Declarations{
-		"bf.add":  command.Declare(command.Declaration{Name: "bf.add", Arity: -1, FirstKey: 2, LastKey: 2, KeyStep: 1}),
-		"bf.madd": command.Declare(command.Declaration{Name: "bf.madd", Arity: -3, FirstKey: 1, LastKey: 1, KeyStep: 1, Write: true}),
+		"bf.add":  command.Declare(command.Declaration{Name: "bf.add", Arity: -1, Keys: command.KeysAt(2, 2, 1)}),
+		"bf.madd": command.Declare(command.Declaration{Name: "bf.madd", Arity: -3, Keys: command.KeysAt(1, 1, 1), Write: true}),
 	}
 	key, other := "k", ""
 	for _, k := range keysApart(codisModel, 20) {
@@ -155,13 +156,133 @@ func TestDeclaredCommandsChangeWithAReload(t *testing.T) {
 			other = k
 		}
 	}
-	p.pool.SetLearned(learned)
+	p.pool.SetLearned(learned, nil)
 	c.want("+"+p.owner(key)+" bf.add k "+other+"\r\n", "bf.add", key, other)
 	c.want("+"+p.owner(key)+" bf.madd k x\r\n", "bf.madd", key, "x")
 	s := *p.pool.Settings()
 	s.Commands = nil
 	p.pool.SetSettings(s)
 	c.want("+"+p.owner(other)+" bf.add k "+other+"\r\n", "bf.add", key, other)
-	p.pool.SetLearned(nil)
+	p.pool.SetLearned(nil, nil)
 	c.want("-ERR unknown command 'bf.add', with args beginning with: 'k' 'x' \r\n", "bf.add", "k", "x")
+}
+
+// A command without keys goes where its declaration says; what was learned of it does not say where in a pool of several masters.
+func TestCommandsWithoutKeysGoWhereTheyAreDeclared(t *testing.T) {
+	declare := func(_ *Config, pool *PoolConfig) {
+		pool.Commands = make(command.Declarations)
+		for _, d := range []command.Declaration{
+			{Name: "m.any", Arity: 1},
+			{Name: "m.create", Arity: 1, Write: true, Masters: command.AllMasters},
+			{Name: "m.same", Arity: 1, Masters: command.AllMasters},
+			{Name: "m.apart", Arity: 1, Masters: command.AllMasters},
+		} {
+			pool.Commands[d.Name] = command.Declare(d)
+		}
+	}
+	for _, masters := range []int{1, 3} {
+		var servers []*fakeBackend
+		var addrs []string
+		for i := range masters {
+			s := startFake(t, func(c *scriptedConn, args []string) {
+				if args[0] == "m.apart" || args[0] == "m.create" {
+					c.reply("+" + string(rune('a'+i)) + "\r\n")
+					return
+				}
+				c.reply("*1\r\n:7\r\n")
+			})
+			servers, addrs = append(servers, s), append(addrs, s.addr())
+		}
+		p := startProxy(t, codisModel, evenly(codisModel, addrs...), declare)
+		p.pool.SetLearned(command.Declarations{"m.only": command.Declare(command.Declaration{Name: "m.only", Arity: 1, Masters: command.OnlyMaster})}, nil)
+		c := p.dial(t)
+		c.want("*1\r\n:7\r\n", "m.any")
+		c.want("*1\r\n:7\r\n", "m.same")
+		c.want("+a\r\n", "m.create")
+		got := map[string]int{}
+		for _, s := range servers {
+			for _, r := range s.seen() {
+				got[r.args[0]]++
+			}
+		}
+		if got["m.any"] != 1 || got["m.same"] != masters || got["m.create"] != masters {
+			t.Errorf("%d masters were asked: %v", masters, got)
+		}
+		apart, only := c.do("m.apart"), c.do("m.only")
+		if masters == 1 {
+			if apart != "+a\r\n" || only != "*1\r\n:7\r\n" {
+				t.Errorf("one master: %q, %q", apart, only)
+			}
+			continue
+		}
+		if !strings.HasPrefix(apart, "-ERR the masters answered m.apart differently: ") || !strings.HasPrefix(only, "-ERR 'm.only' has no keys and this pool has 3 masters") {
+			t.Errorf("%d masters: %q, %q", masters, apart, only)
+		}
+		c.want("+OK\r\n", "MULTI")
+		for _, name := range []string{"m.same", "m.only"} {
+			if got := c.do(name); got[0] != '-' {
+				t.Errorf("%s in a transaction over %d masters: %q", name, masters, got)
+			}
+		}
+	}
+}
+
+// COMMAND tells of what works: not of what is refused, and not of what a master lacks, unless Sluice answers it.
+func TestCommandTellsOfWhatWorks(t *testing.T) {
+	p := startEchoes(t, 1)
+	c := p.dial(t)
+	told := func(name string) bool { return c.do("COMMAND", "INFO", name) != "*1\r\n$-1\r\n" }
+	count := c.do("COMMAND", "COUNT")
+	for name, want := range map[string]bool{"get": true, "bf.add": true, "debug": false, "shutdown": false, "config|set": true, "acl|setuser": false, "acl|whoami": true} {
+		if told(name) != want {
+			t.Errorf("COMMAND INFO %s: told %v", name, !want)
+		}
+	}
+	p.pool.SetLearned(nil, map[string]bool{"getex": true, "hello": true, "client": true, "object": true, "nothing": true})
+	for name, want := range map[string]bool{"get": true, "getex": false, "hello": true, "client|id": true, "object|encoding": false} {
+		if told(name) != want {
+			t.Errorf("COMMAND INFO %s with a server that lacks it: told %v", name, !want)
+		}
+	}
+	if now := c.do("COMMAND", "COUNT"); now == count {
+		t.Errorf("COMMAND COUNT is %q with and without", now)
+	}
+	if docs := c.do("COMMAND", "DOCS"); strings.Contains(docs, "getex\r\n") || !strings.Contains(docs, "hello\r\n") {
+		t.Error("COMMAND DOCS tells of something else")
+	}
+	if list := c.do("COMMAND", "LIST"); strings.Contains(list, "\r\ngetex\r\n") || strings.Contains(list, "object|encoding") {
+		t.Error("COMMAND LIST tells of something else")
+	}
+}
+
+// Just after the start a command that is not known may be one of a server's. It is answered when the servers have told, or when it
+// has waited for as long as a hold lasts.
+func TestUnknownCommandsWaitForTheServersToTell(t *testing.T) {
+	p := startEchoes(t, 1, holding(never))
+	c := p.dial(t)
+	p.pool.AwaitLearned()
+	c.request("m.new", "k")
+	p.awaitHeld(t, 1)
+	p.pool.SetLearned(command.Declarations{"m.new": command.Declare(command.Declaration{Name: "m.new", Arity: -2, Keys: command.KeysAt(1, 1, 1)})}, nil)
+	c.wantReply("+a m.new k\r\n")
+	c.want("-ERR unknown command 'm.other', with args beginning with: 'k' \r\n", "m.other", "k")
+
+	p.pool.AwaitLearned()
+	c.request("m.other", "k")
+	p.awaitHeld(t, 1)
+	p.pool.SetLearned(nil, nil)
+	c.wantReply("-ERR unknown command 'm.other', with args beginning with: 'k' \r\n")
+	if counts := p.pool.Holds(); counts.Ended[HoldReleased] != 2 {
+		t.Errorf("%+v", counts)
+	}
+}
+
+// A server that never tells its commands keeps nobody for longer than a hold may last.
+func TestUnknownCommandsDoNotWaitForLong(t *testing.T) {
+	p := startEchoes(t, 1, holding(50*time.Millisecond))
+	c := p.dial(t)
+	p.pool.AwaitLearned()
+	for range 3 {
+		c.want("-ERR unknown command 'm.new', with args beginning with: 'k' \r\n", "m.new", "k")
+	}
 }

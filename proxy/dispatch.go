@@ -14,10 +14,8 @@ import (
 func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
 	cmd := command.Lookup(args[0])
 	if cmd == nil {
-		if cmd = c.pool.declared().Find(args[0]); cmd == nil {
-			c.dispatchUnknown(args)
-			c.endSkip()
-			return true
+		if cmd = c.pool.commands().Declared.Find(args[0]); cmd == nil {
+			return c.dispatchUnknown(v, args, len(raw))
 		}
 	}
 	if cmd.KeyAt > 0 && cmd.ArityOK(len(args)) && c.mode == 0 && plans[cmd.ID].kind == planForward {
@@ -26,8 +24,18 @@ func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
 	return c.dispatchOther(request{v, cmd, args, raw})
 }
 
-// dispatchUnknown takes a request with a name that is no command.
-func (c *client) dispatchUnknown(args [][]byte) {
+// dispatchUnknown takes a request of size bytes with a name that is no command. It returns false when the servers may still say
+// that it is one.
+func (c *client) dispatchUnknown(v *view, args [][]byte, size int) bool {
+	if o, blocked := c.awaitsCommands(); blocked && !c.is(modeStranger) {
+		return c.holdBack(v, o, size)
+	}
+	c.rejectUnknown(args)
+	c.endSkip()
+	return true
+}
+
+func (c *client) rejectUnknown(args [][]byte) {
 	l := c.loop
 	l.stats.Unknown++
 	if isHTTP(args[0]) {
@@ -204,6 +212,9 @@ func (c *client) forwardKeys(q request) bool {
 	}
 	if isScript(q.cmd) {
 		return c.forwardScript(q, k)
+	}
+	if len(q.cmd.Keys) == 0 {
+		return c.forwardKeyless(q)
 	}
 	if k.slot == anySlot {
 		k.slot = c.someSlot(q.args[min(1, len(q.args)-1)])

@@ -48,6 +48,7 @@ const (
 	fanSingle                   // about one server: only where there is one
 	fanScan                     // asked of one group after the other, see scan.go
 	fanCommon                   // arrays, the elements that all have
+	fanSame                     // the reply that all have given
 	fanConfigGet                // names and values, see fanconfig.go
 	fanConfigSet                // set at all of them
 )

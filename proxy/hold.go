@@ -76,7 +76,7 @@ func (o obstacle) String() string {
 		return fmt.Sprintf("is not served: %s", unavailable(o.node)[len("ERR "):])
 	case HoldNoReplica:
 		return "has no connection yet to a replica that may be read"
-	case HoldNoTopology, HoldCauses:
+	case HoldNoTopology, HoldNoCommands, HoldCauses:
 	}
 	return "has no known owner"
 }
@@ -217,7 +217,7 @@ const holdStep = int64(10 * time.Millisecond)
 // watchHold makes the loop look at its held clients when there may be something to do for h.
 func (l *loop) watchHold(h *hold) {
 	at := h.deadline
-	if h.cause == HoldNoMaster || h.cause == HoldNoReplica {
+	if h.cause == HoldNoMaster || h.cause == HoldNoReplica || h.cause == HoldNoCommands {
 		at = min(at, l.now+holdStep)
 	}
 	l.wakeAt((at + holdStep - 1) / holdStep * holdStep)

@@ -34,12 +34,13 @@ const (
 	HoldNoMaster                    // the master of its slot does not serve
 	HoldNoTopology                  // nobody is known to own its slot
 	HoldNoReplica                   // only a replica may serve it, and the connection to one is not ready
+	HoldNoCommands                  // its name is not known, and the servers have not told their commands yet
 	HoldCauses
 )
 
 // String names the cause as the metrics do.
 func (c HoldCause) String() string {
-	return [HoldCauses]string{"locked", "moving", "no_master", "no_topology", "no_replica"}[c]
+	return [HoldCauses]string{"locked", "moving", "no_master", "no_topology", "no_replica", "no_commands"}[c]
 }
 
 // HoldEnd says how a hold ended.

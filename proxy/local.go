@@ -1,7 +1,5 @@
 package proxy
 
-import "sluice/proxy/command"
-
 // localCommands are answered by Sluice itself, by full name. Immutable after construction.
 var localCommands = map[string]localFunc{
 	"ping": cmdPing, "echo": cmdEcho, "quit": cmdQuit, "reset": cmdReset, "select": cmdSelect, "time": cmdTime,
@@ -42,38 +40,38 @@ var localCommands = map[string]localFunc{
 }
 
 func cmdCommand(c *client, _ [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendAll(dst, c.pool.declared(), c.resp3()) })
+	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendAll(dst, c.resp3()) })
 	return true
 }
 
 func cmdCommandInfo(c *client, args [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendInfo(dst, args[2:], c.pool.declared(), c.resp3()) })
+	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendInfo(dst, args[2:], c.resp3()) })
 	return true
 }
 
 func cmdCommandCount(c *client, _ [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendCount(dst, c.pool.declared()) })
+	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendCount(dst) })
 	return true
 }
 
 func cmdCommandDocs(c *client, args [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendDocs(dst, args[2:], c.pool.declared(), c.resp3()) })
+	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendDocs(dst, args[2:], c.resp3()) })
 	return true
 }
 
 func cmdCommandList(c *client, args [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendList(dst, args[2:], c.pool.declared()) })
+	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendList(dst, args[2:]) })
 	return true
 }
 
 func cmdCommandGetKeys(c *client, args [][]byte) bool {
-	c.answer(func(dst []byte) []byte { return command.AppendGetKeys(dst, args[2:], c.pool.declared()) })
+	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendGetKeys(dst, args[2:]) })
 	return true
 }
 
 func cmdCommandGetKeysAndFlags(c *client, args [][]byte) bool {
 	c.answer(func(dst []byte) []byte {
-		return command.AppendGetKeysAndFlags(dst, args[2:], c.pool.declared(), c.resp3())
+		return c.pool.commands().AppendGetKeysAndFlags(dst, args[2:], c.resp3())
 	})
 	return true
 }

@@ -41,6 +41,8 @@ func (s *split) mergeFan() []byte {
 		return s.mergeStats()
 	case fanScan:
 		return s.mergeScan()
+	case fanSame:
+		return s.mergeSame()
 	case fanConfigGet:
 		return s.mergeConfigGet()
 	case fanOne, fanConfigSet:
@@ -168,6 +170,17 @@ func (s *split) mergeCommon() []byte {
 		})
 	}
 	return append(resp.AppendArray(nil, len(common)), bytes.Join(common, nil)...)
+}
+
+// mergeSame is the reply of the masters if it is one and the same.
+func (s *split) mergeSame() []byte {
+	for i := range s.parts {
+		if !bytes.Equal(s.parts[i].reply, s.parts[0].reply) {
+			return appendErrorLine(nil, fmt.Sprintf("ERR the masters answered %s differently: %s with %.40q, %s with %.40q",
+				s.cmd.Name, s.parts[0].node.Addr, s.parts[0].reply, s.parts[i].node.Addr, s.parts[i].reply))
+		}
+	}
+	return s.parts[0].reply
 }
 
 // elementsOf are the elements of an array in wire form, slices of reply.

@@ -47,7 +47,7 @@ type Pool struct {
 	functionChanges atomic.Uint64 // see FunctionChanges
 
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
-	commands declared
+	declared declared
 	asked    atomic.Int64         // loop clock of the last askAround
 	viewMu   sync.Mutex           // held while view is replaced; guards fence and places
 	fence    string               // of views to come
@@ -151,7 +151,7 @@ func newPool(s *Server, cfg PoolConfig) *Pool {
 	}
 	settings := cfg.PoolSettings
 	p.settings.Store(&settings)
-	p.commands.set(settings.Commands)
+	p.declared.set(settings.Commands)
 	return p
 }
 
@@ -194,7 +194,7 @@ func (p *Pool) SetTable(t *router.Table) {
 // next dial.
 func (p *Pool) SetSettings(s PoolSettings) {
 	p.settings.Store(&s)
-	p.commands.set(s.Commands)
+	p.declared.set(s.Commands)
 	p.mu.Lock()
 	for _, n := range p.nodes {
 		n.SetOptions(&s.Backend)

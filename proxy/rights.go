@@ -85,5 +85,5 @@ func (c *client) resolve(args [][]byte) *command.Command {
 	if cmd := command.Resolve(args); cmd != nil || len(args) == 0 {
 		return cmd
 	}
-	return c.pool.declared().Find(args[0])
+	return c.pool.commands().Declared.Find(args[0])
 }

@@ -139,6 +139,14 @@ func (c *client) mayQueue(q request) (k keySlots, refusal string) {
 	case p.kind != planForward && p.kind != planSplit && !runsInTransaction[q.cmd.Name]:
 		return k, fmt.Sprintf("ERR '%s' is not supported between MULTI and EXEC through Sluice", q.cmd.Name)
 	}
+	if len(q.cmd.Keys) == 0 && q.cmd.Masters == command.AllMasters && q.v != nil && len(q.v.shares) > 1 {
+		return k, fmt.Sprintf("ERR '%s' goes to all masters and can't be part of a transaction", q.cmd.Name)
+	}
+	if q.cmd.Masters == command.OnlyMaster {
+		if refusal = c.notOnly(q); refusal != "" {
+			return k, refusal
+		}
+	}
 	k, refusal = c.slotsOf(q)
 	if q.cmd.Name == "spublish" {
 		k.slot = c.pool.Model.Slot(q.args[1]) // Nobody listens anywhere but at its owner.

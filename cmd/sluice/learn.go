@@ -14,6 +14,9 @@ func (in *instance) newLearner(p *conf.Pool, pool *proxy.Pool) *learn.Learner {
 		Log:     in.log.With("pool", pool.Name),
 	})
 	l.Enable(p.LearnCommands)
+	if p.LearnCommands {
+		pool.AwaitLearned()
+	}
 	return l
 }
 
@@ -42,7 +45,7 @@ func mastersOf(pool *proxy.Pool) []learn.Server {
 			continue
 		}
 		st := n.Status()
-		list = append(list, learn.Server{Addr: n.Addr, Up: st.Err == "" && st.Role != "", Ask: n.Ask})
+		list = append(list, learn.Server{Addr: n.Addr, Up: st.Err == "" && st.Role != "", Process: n.Probed(), Ask: n.Ask})
 	}
 	return list
 }

@@ -70,6 +70,7 @@ var otherValues = map[string]any{
 	"pool.command.arity":                2,
 	"pool.command.first_key":            0,
 	"pool.command.keynum_at":            1,
+	"pool.command.masters":              conf.MastersAll,
 	"pool.discovery.seeds":              []string{"127.0.0.1:5"},
 	"pool.discovery.admin_port":         "+10",
 	"pool.reads.max_lag_bytes":          conf.Bytes(3 << 20),
@@ -148,6 +149,9 @@ func TestReloadAppliesOrNamesEveryKey(t *testing.T) {
 		})
 		if key == "pool.group.slots" { // Each slot needs an owner.
 			next.Pools[0].Groups[1].Slots = conf.Slots{{From: 6, To: 15}}
+		}
+		if key == "pool.command.masters" { // Where there are keys they say where it goes.
+			next.Pools[0].Commands[0].FirstKey = 0
 		}
 		applied, restart, err := in.reload()
 		named := func(list []string) bool {

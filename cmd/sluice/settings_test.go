@@ -74,6 +74,6 @@ func TestSettingsReachTheEventLoops(t *testing.T) {
 		}
 	})
 	t.Run("learn_commands", func(t *testing.T) {
-		s.waitFor(t, "commands learned from servers")
+		s.waitFor(t, "servers have told their commands")
 	})
 }

@@ -82,7 +82,8 @@ func TestUsersChangeByReload(t *testing.T) {
 func TestCommandsAreLearnedAndDeclared(t *testing.T) {
 	t.Parallel()
 	a, b := testbed.Redis(t, "--rename-command", "SETNX", "bf.add"), testbed.Redis(t)
-	s := serve(t, strings.Replace(configFor(a.Addr(), b.Addr(), 511), "[[pool.group]]", "[[pool.command]]\nname = \"bf.add\"\naccess = \"write\"\narity = 3\n[[pool.group]]", 1))
+	off := strings.Replace(configFor(a.Addr(), b.Addr(), 511), `slot_model = "codis"`, "slot_model = \"codis\"\nlearn_commands = false", 1)
+	s := serve(t, strings.Replace(off, "[[pool.group]]", "[[pool.command]]\nname = \"bf.add\"\naccess = \"write\"\narity = 3\n[[pool.group]]", 1))
 	conn := connect(t, s.addr)
 	if got := do(t, conn, "BF.ADD foo x"); got != ":1" || a.Do("GET", "foo").String() != "x" {
 		t.Errorf("what the server of group 1 has: %q", got)
@@ -99,11 +100,11 @@ func TestCommandsAreLearnedAndDeclared(t *testing.T) {
 	if asked(a) || asked(b) {
 		t.Error("servers are asked for their commands although learn_commands is off")
 	}
-	write(t, s.file, strings.Replace(configFor(a.Addr(), b.Addr(), 511), `slot_model = "codis"`, "slot_model = \"codis\"\nlearn_commands = true", 1))
+	write(t, s.file, configFor(a.Addr(), b.Addr(), 511))
 	if code, body := ask(t, http.MethodPost, s.admin+"/-/reload"); code != http.StatusOK || !strings.Contains(body, "pool.main.learn_commands") {
 		t.Fatalf("reload: %d %s", code, body)
 	}
-	s.waitFor(t, "commands learned from servers")
+	s.waitFor(t, "servers have told their commands")
 	testbed.Eventually(t, func() error {
 		if !asked(a) || !asked(b) {
 			return fmt.Errorf("asked: %v and %v", asked(a), asked(b))

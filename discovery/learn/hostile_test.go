@@ -20,13 +20,13 @@ func TestNothingIsLearnedFromHostileServers(t *testing.T) {
 		defer n.Retire()
 		var log bytes.Buffer
 		l := New(Config{
-			Log: slog.New(slog.NewTextHandler(&log, nil)), Publish: func(command.Declarations) { t.Error("published") },
+			Log: slog.New(slog.NewTextHandler(&log, nil)), Publish: func(command.Declarations, map[string]bool) { t.Error("published") },
 			Servers: func() []Server { return []Server{{Addr: addr, Up: true, Ask: n.Ask}} },
 		})
 		l.Enable(true)
-		known := map[string]command.Declaration{"m.x": {Name: "m.x"}}
-		l.known[addr] = &told{commands: known}
-		if l.look(ctx, time.Unix(1000, 0)); len(l.known[addr].commands) != 1 {
+		found := map[string]command.Declaration{"m.x": {Name: "m.x"}}
+		l.known[addr], l.published = &told{commands: commands{names: map[string]bool{"m.x": true}, found: found}}, true
+		if l.look(ctx, time.Unix(1000, 0)); len(l.known[addr].found) != 1 {
 			t.Errorf("known %v", l.known[addr])
 		}
 		if ctx.Err() != nil { // Nothing is logged at the end of the process.

@@ -14,8 +14,9 @@ import (
 
 // Server is a master that can be asked.
 type Server struct {
-	Addr string
-	Up   bool
+	Addr    string
+	Up      bool
+	Process uint64 // a number that changes when another process is at Addr
 	// Ask runs one command and returns the reply. It may block.
 	Ask func(ctx context.Context, args ...string) (control.Value, error)
 }
@@ -24,8 +25,9 @@ type Server struct {
 type Config struct {
 	// Servers lists the masters of the moment.
 	Servers func() []Server
-	// Publish is told what is known whenever that changes.
-	Publish func(command.Declarations)
+	// Publish is told what is known: once when all masters have been asked, and then whenever that changes. lacking are the
+	// commands of the table, by name, that not every master has.
+	Publish func(learned command.Declarations, lacking map[string]bool)
 	Log     *slog.Logger
 }
 
@@ -34,13 +36,15 @@ type Learner struct {
 	cfg Config
 	on  atomic.Bool
 
-	known map[string]*told // by address
+	known     map[string]*told // by address
+	published bool
 }
 
 // told is what a server has said.
 type told struct {
-	commands map[string]command.Declaration
-	at       time.Time // zero when it is to be asked again
+	commands
+	process uint64
+	at      time.Time // zero when it is to be asked again
 }
 
 const (
@@ -75,25 +79,30 @@ func (l *Learner) Run(ctx context.Context) {
 // look asks those who have not told yet.
 func (l *Learner) look(ctx context.Context, now time.Time) {
 	if !l.on.Load() {
-		if len(l.known) > 0 {
+		if l.published {
 			clear(l.known)
-			l.cfg.Publish(nil)
+			l.published = false
+			l.cfg.Publish(nil, nil)
 		}
 		return
 	}
 	servers := l.cfg.Servers()
-	changed := l.forget(servers)
+	changed, all := l.forget(servers), len(servers) > 0
 	for _, s := range servers {
 		t := l.known[s.Addr]
 		switch {
 		case !s.Up && t != nil:
 			t.at = time.Time{}
-		case s.Up && (t == nil || now.Sub(t.at) >= askEvery):
+		case s.Up && (t == nil || t.process != s.Process || now.Sub(t.at) >= askEvery):
 			changed = l.ask(ctx, s, now) || changed
 		}
+		all = all && l.known[s.Addr] != nil
 	}
-	if changed {
-		l.cfg.Publish(l.merge())
+	if changed || all && !l.published {
+		l.published = l.published || all
+		learned, lacking := l.merge(), l.lacking()
+		l.cfg.Log.Info("servers have told their commands", "learned", slices.Sorted(maps.Keys(learned)), "lacking", len(lacking))
+		l.cfg.Publish(learned, lacking)
 	}
 }
 
@@ -113,8 +122,9 @@ func (l *Learner) ask(ctx context.Context, s Server, now time.Time) bool {
 		t = new(told)
 		l.known[s.Addr] = t
 	}
+	t.process = s.Process
 	reply, err := s.Ask(ctx, "COMMAND")
-	var found map[string]command.Declaration
+	var found commands
 	if err == nil {
 		found, err = parse(reply)
 	}
@@ -125,7 +135,8 @@ func (l *Learner) ask(ctx context.Context, s Server, now time.Time) bool {
 		t.at = now.Add(againAfter - askEvery) // What it has told before stays known.
 		return false
 	}
-	changed := t.commands == nil || !maps.Equal(t.commands, found)
+	same := maps.Equal(t.names, found.names) && maps.EqualFunc(t.found, found.found, equal)
+	changed := t.names == nil || !same
 	t.commands, t.at = found, now
 	return changed
 }
@@ -135,8 +146,8 @@ func (l *Learner) ask(ctx context.Context, s Server, now time.Time) bool {
 func (l *Learner) merge() command.Declarations {
 	all, unclear := make(map[string]command.Declaration), make(map[string]bool)
 	for _, addr := range slices.Sorted(maps.Keys(l.known)) {
-		for name, d := range l.known[addr].commands {
-			if other, ok := all[name]; ok && other != d && !unclear[name] {
+		for name, d := range l.known[addr].found {
+			if other, ok := all[name]; ok && !equal(other, d) && !unclear[name] {
 				unclear[name] = true
 				l.cfg.Log.Warn("servers describe a command differently, it is not learned; declare it in [[pool.command]]", "cmd", name, "backend", addr)
 			}
@@ -149,6 +160,24 @@ func (l *Learner) merge() command.Declarations {
 			out[name] = command.Declare(d)
 		}
 	}
-	l.cfg.Log.Info("commands learned from servers", "commands", slices.Sorted(maps.Keys(out)))
 	return out
 }
+
+// lacking are the commands of the table that not every server has.
+func (l *Learner) lacking() map[string]bool {
+	out := make(map[string]bool)
+	for id := range command.Count {
+		cmd := command.At(id)
+		if cmd.Parent != nil {
+			continue
+		}
+		for _, t := range l.known {
+			if t.names != nil && !t.names[cmd.Name] {
+				out[cmd.Name] = true
+			}
+		}
+	}
+	return out
+}
+
+func equal(a, b command.Declaration) bool { return a.Equal(&b) }

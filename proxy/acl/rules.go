@@ -3,6 +3,7 @@ package acl
 import (
 	"bytes"
 	"slices"
+	"strings"
 
 	"sluice/proxy/command"
 )
@@ -88,10 +89,10 @@ func (r *Rules) addKey(rule keyRule) {
 }
 
 // CheckCommand returns what is wrong with a command rule, or nil. declared are the
-// commands that are known beside those of the table; others lets names pass that
-// nobody knows yet.
-func CheckCommand(text string, declared []string, others bool) *RuleError {
-	_, bad := parseCommandRule(text, declared, others)
+// commands that are known beside those of the table; modules lets names pass that a
+// module may have, which have a dot. Any other name that is not known is a mistake.
+func CheckCommand(text string, declared []string, modules bool) *RuleError {
+	_, bad := parseCommandRule(text, declared, modules && strings.Contains(text, "."))
 	return bad
 }
 
@@ -112,7 +113,7 @@ func (r *Rules) decide(cmd *command.Command) bool {
 	allowed := false
 	for i := range r.commands {
 		rule := &r.commands[i]
-		if !rule.about(cmd) || rule.allow && runsScripts(cmd) && !rule.namesScripts() {
+		if !rule.about(cmd) || rule.allow && isOpaque(cmd) && !rule.namesOpaque() {
 			continue
 		}
 		allowed = rule.allow
@@ -132,8 +133,14 @@ func runsScripts(cmd *command.Command) bool {
 	return false
 }
 
-// namesScripts reports whether a rule means commands that run scripts, if it is about one.
-func (r *commandRule) namesScripts() bool { return r.name != "" || r.category == command.ACLScripting }
+// isOpaque reports whether the request does not show what a command is used on: that of a script, and that of a module which was
+// learned from a server and names no key. The server would check the user's rights there, and sees the proxy's.
+func isOpaque(cmd *command.Command) bool {
+	return runsScripts(cmd) || cmd.Masters == command.OnlyMaster
+}
+
+// namesOpaque reports whether a rule means commands that are opaque, if it is about one.
+func (r *commandRule) namesOpaque() bool { return r.name != "" || r.category == command.ACLScripting }
 
 // writesUnseen reports whether the command can write, or change the servers, although it is not marked so.
 // The _RO forms are held to reading by the server.

@@ -74,9 +74,25 @@ func TestScriptsHaveToBeNamed(t *testing.T) {
 	}
 }
 
+// What a module does is not in the request when it names no key, as with a script.
+func TestLearnedCommandsWithoutKeysAreAllowedByName(t *testing.T) {
+	search := command.Declare(command.Declaration{Name: "ft.search", Arity: -2, Masters: command.OnlyMaster})
+	f := func(s Spec, want bool) {
+		t.Helper()
+		if got := mustNew(t, s).MayRun(search); got != want {
+			t.Errorf("%+v: %v", s, got)
+		}
+	}
+	f(Spec{Keys: []string{"a"}}, false)
+	f(Spec{Commands: []string{"+@all"}}, false)
+	f(Spec{Commands: []string{"+@all", "+ft.search"}}, true)
+	f(Spec{Commands: []string{"+ft.search", "-@all"}}, false)
+	f(Spec{}, true)
+}
+
 func TestDeclaredCommandsFollowTheRules(t *testing.T) {
-	add := command.Declare(command.Declaration{Name: "bf.add", Arity: 3, FirstKey: 1, LastKey: 1, KeyStep: 1, Write: true})
-	exists := command.Declare(command.Declaration{Name: "bf.exists", Arity: 3, FirstKey: 1, LastKey: 1, KeyStep: 1})
+	add := command.Declare(command.Declaration{Name: "bf.add", Arity: 3, Keys: command.KeysAt(1, 1, 1), Write: true})
+	exists := command.Declare(command.Declaration{Name: "bf.exists", Arity: 3, Keys: command.KeysAt(1, 1, 1)})
 	f := func(s Spec, mayAdd, mayAsk bool) {
 		t.Helper()
 		r := mustNew(t, s)

@@ -28,6 +28,9 @@ type Command struct {
 	// arrays of per-command counters. It may change between releases.
 	ID int
 
+	// Masters is where a declared command without keys goes.
+	Masters Masters
+
 	// Parent is the container of a subcommand, Subcommands the content of a
 	// container, ordered by name.
 	Parent      *Command

@@ -8,19 +8,43 @@ import (
 // Declaration states a command that is not in the table: one of a module, or of
 // a server of another family.
 type Declaration struct {
-	Name  string // in lower case
-	Arity int    // as in Command; raised if it does not reach the first key
+	Name  string    // in lower case
+	Arity int       // as in Command; raised if it does not reach the first key
+	Keys  []KeySpec // at most MaxKeySpecs, see KeysAt and KeysCounted; Flags of 0 follow from Write
+	Write bool      // it may change what it is used on
+	ACL   Categories
+	// Masters says where a command without keys goes.
+	Masters Masters
+}
 
-	// FirstKey, LastKey and KeyStep are as COMMAND reports them; without a first
-	// key the command has none, unless KeyNumAt is set.
-	FirstKey int
-	LastKey  int
-	KeyStep  int
-	// KeyNumAt, when it is not 0, is the position of an argument that says how
-	// many keys follow it.
-	KeyNumAt int
+// Masters says to which masters of a pool a command without keys goes.
+type Masters uint8
 
-	Write bool // it may change what it is used on
+// The places of commands without keys.
+const (
+	AnyMaster  Masters = iota // one of them, always the same
+	AllMasters                // each, and all have to answer the same
+	OnlyMaster                // the one of a pool that has no other
+)
+
+// KeysAt is the key spec of what COMMAND reports as first key, last key and step.
+func KeysAt(first, last, step int) []KeySpec {
+	if last >= 0 {
+		last -= first // a spec counts from the first key
+	}
+	return []KeySpec{{Begin: Begin{Kind: BeginIndex, Pos: first}, Find: Find{Kind: FindRange, Last: last, Step: max(step, 1)}}}
+}
+
+// KeysCounted is the key spec of a command that has the number of its keys at a
+// position, and the keys behind it.
+func KeysCounted(at int) []KeySpec {
+	return []KeySpec{{Begin: Begin{Kind: BeginIndex, Pos: at}, Find: Find{Kind: FindKeyNum, First: 1, Step: 1}}}
+}
+
+// Equal reports whether both state the same.
+func (d *Declaration) Equal(other *Declaration) bool {
+	return d.Name == other.Name && d.Arity == other.Arity && slices.Equal(d.Keys, other.Keys) &&
+		d.Write == other.Write && d.ACL == other.ACL && d.Masters == other.Masters
 }
 
 // Declared is the ID of every declared command. It is one past those of the
@@ -56,51 +80,28 @@ func (d Declarations) Find(name []byte) *Command {
 	return d[string(buf[:len(name)])]
 }
 
-// sorted returns them in the order of their names.
-func (d Declarations) sorted() []*Command {
-	list := make([]*Command, 0, len(d))
-	for _, c := range d {
-		list = append(list, c)
-	}
-	slices.SortFunc(list, func(a, b *Command) int { return strings.Compare(a.Name, b.Name) })
-	return list
-}
-
-// lookupFull is LookupFull with them.
-func (d Declarations) lookupFull(name []byte) *Command {
-	if c := LookupFull(name); c != nil {
-		return c
-	}
-	return d.Find(name)
-}
-
 // Declare makes a command of a declaration. It is not in the table: the caller
 // keeps it and asks for it where Lookup finds nothing.
 func Declare(d Declaration) *Command {
-	c := &Command{Name: d.Name, Group: "module", Arity: d.Arity, ID: Declared, Flags: ReadOnly}
+	c := &Command{Name: d.Name, Group: "module", Arity: d.Arity, ID: Declared, Flags: ReadOnly, ACL: d.ACL, Masters: d.Masters}
 	use := KeyRO | KeyAccess
 	if d.Write {
 		// Less than everything can't be ruled out, so OOM is the server's to say.
 		c.Flags, use = Write, KeyRW|KeyAccess|KeyUpdate|KeyInsert|KeyDelete
 	}
-	switch {
-	case d.KeyNumAt > 0:
-		c.Keys = []KeySpec{{
-			Flags: use, Begin: Begin{Kind: BeginIndex, Pos: d.KeyNumAt},
-			Find: Find{Kind: FindKeyNum, First: 1, Step: 1},
-		}}
-	case d.FirstKey > 0:
-		last := d.LastKey
-		if last >= 0 {
-			last -= d.FirstKey // a spec counts from the first key
-		}
-		c.Keys = []KeySpec{{
-			Flags: use, Begin: Begin{Kind: BeginIndex, Pos: d.FirstKey},
-			Find: Find{Kind: FindRange, Last: last, Step: max(d.KeyStep, 1)},
-		}}
+	if d.ACL&ACLFast != 0 {
+		c.Flags |= Fast
 	}
-	if first := max(d.FirstKey, d.KeyNumAt); !c.reaches(first) {
-		c.Arity = -(first + 1) // with fewer arguments it could not be routed
+	c.Keys = slices.Clone(d.Keys)
+	for i := range c.Keys {
+		spec := &c.Keys[i]
+		if spec.Flags == 0 {
+			spec.Flags = use
+		}
+		// With fewer arguments the command could not be routed.
+		if first := spec.Begin.Pos; spec.Begin.Kind == BeginIndex && !c.reaches(first) {
+			c.Arity = -(first + 1)
+		}
 	}
 	c.derive()
 	return c

@@ -1,29 +1,26 @@
 package command
 
-import (
-	"math/bits"
-	"slices"
-)
+import "math/bits"
 
 // AppendDocs appends the reply of COMMAND DOCS with these full names; unknown
 // ones are left out, and without a name it is every command. The map of a
 // command has the fields the table knows. Summary, complexity, history and
 // arguments are not among them: clients that read them must do without.
-func AppendDocs(dst []byte, names [][]byte, more Declarations, resp3 bool) []byte {
-	list := append(slices.Clone(topLevel), more.sorted()...)
+func (c *Catalogue) AppendDocs(dst []byte, names [][]byte, resp3 bool) []byte {
+	list := c.listed()
 	if len(names) > 0 {
 		list = nil
 		for _, name := range names {
-			if c := more.lookupFull(name); c != nil {
-				list = append(list, c)
+			if cmd := c.find(name); cmd != nil {
+				list = append(list, cmd)
 			}
 		}
 	}
-	e := encoder{out: dst, resp3: resp3}
+	e := encoder{out: dst, resp3: resp3, of: c}
 	e.mapping(len(list))
-	for _, c := range list {
-		e.bulk(c.Name)
-		e.docs(c)
+	for _, cmd := range list {
+		e.bulk(cmd.Name)
+		e.docs(cmd)
 	}
 	return e.out
 }
@@ -43,7 +40,8 @@ func (e *encoder) docs(c *Command) {
 			n++
 		}
 	}
-	if len(c.Subcommands) > 0 {
+	subs := e.of.visible(c.Subcommands)
+	if len(subs) > 0 {
 		n++
 	}
 	e.mapping(n)
@@ -63,12 +61,12 @@ func (e *encoder) docs(c *Command) {
 			e.bulk(texts[i].value)
 		}
 	}
-	if len(c.Subcommands) == 0 {
+	if len(subs) == 0 {
 		return
 	}
 	e.bulk("subcommands")
-	e.mapping(len(c.Subcommands))
-	for _, sub := range c.Subcommands {
+	e.mapping(len(subs))
+	for _, sub := range subs {
 		e.bulk(sub.Name)
 		e.docs(sub)
 	}

@@ -38,7 +38,7 @@ func TestDocsLive(t *testing.T) {
 				continue
 			}
 			theirs := s.ask(t, "COMMAND", "DOCS", c.Name)
-			ours := decode(t, AppendDocs(nil, [][]byte{[]byte(c.Name)}, nil, resp3))
+			ours := decode(t, redis.AppendDocs(nil, [][]byte{[]byte(c.Name)}, resp3))
 			if theirs.kind != ours.kind || len(theirs.items) != 2 || len(ours.items) != 2 {
 				t.Fatalf("%s: theirs is %s, ours %s", c.Name, theirs, ours)
 			}
@@ -101,7 +101,7 @@ func TestListLive(t *testing.T) {
 		for i := range args {
 			raw[i] = []byte(args[i])
 		}
-		ours := decode(t, AppendList(nil, raw, nil))
+		ours := decode(t, redis.AppendList(nil, raw))
 		for _, list := range []*node{&theirs, &ours} {
 			list.items = slices.DeleteFunc(list.items, func(n node) bool {
 				return old && slices.Contains(newIn72, n.text)

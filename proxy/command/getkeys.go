@@ -2,24 +2,24 @@ package command
 
 // AppendGetKeys appends the reply of COMMAND GETKEYS. args is the invocation
 // asked about, command name first.
-func AppendGetKeys(dst []byte, args [][]byte, more Declarations) []byte {
-	e := encoder{out: dst}
-	e.getKeys(args, more, false)
+func (c *Catalogue) AppendGetKeys(dst []byte, args [][]byte) []byte {
+	e := encoder{out: dst, of: c}
+	e.getKeys(args, false)
 	return e.out
 }
 
 // AppendGetKeysAndFlags appends the reply of COMMAND GETKEYSANDFLAGS. args is
 // the invocation asked about, command name first.
-func AppendGetKeysAndFlags(dst []byte, args [][]byte, more Declarations, resp3 bool) []byte {
-	e := encoder{out: dst, resp3: resp3}
-	e.getKeys(args, more, true)
+func (c *Catalogue) AppendGetKeysAndFlags(dst []byte, args [][]byte, resp3 bool) []byte {
+	e := encoder{out: dst, resp3: resp3, of: c}
+	e.getKeys(args, true)
 	return e.out
 }
 
-func (e *encoder) getKeys(args [][]byte, more Declarations, withFlags bool) {
+func (e *encoder) getKeys(args [][]byte, withFlags bool) {
 	c := Resolve(args)
 	if c == nil && len(args) > 0 {
-		c = more.Find(args[0])
+		c = e.of.Declared.Find(args[0])
 	}
 	if c == nil {
 		e.fail("Invalid command specified")

@@ -87,7 +87,7 @@ func TestGetKeysLive(t *testing.T) {
 		if got := answerOf(theirs); got != inv.answer {
 			t.Errorf("%s: the server says %q, recorded is %q", call, got, inv.answer)
 		}
-		ours := decode(t, AppendGetKeys(nil, inv.args, nil))
+		ours := decode(t, redis.AppendGetKeys(nil, inv.args))
 		if ours.String() != theirs.String() {
 			t.Errorf("%s:\n theirs %s\n ours   %s", call, theirs, ours)
 		}
@@ -110,7 +110,7 @@ func TestGetKeysAndFlagsLive(t *testing.T) {
 		for _, inv := range list {
 			theirs := s.askBytes(t, slices.Concat(
 				[][]byte{[]byte("COMMAND"), []byte("GETKEYSANDFLAGS")}, inv.args))
-			ours := decode(t, AppendGetKeysAndFlags(nil, inv.args, nil, resp3))
+			ours := decode(t, redis.AppendGetKeysAndFlags(nil, inv.args, resp3))
 			if ours.String() != theirs.String() {
 				t.Errorf("%s:\n theirs %s\n ours   %s", bytesJoin(inv.args), theirs, ours)
 			}

@@ -2,43 +2,40 @@ package command
 
 import "math/bits"
 
-// AppendAll appends the reply of COMMAND. more are commands beside those of the
-// table, here and below.
-func AppendAll(dst []byte, more Declarations, resp3 bool) []byte {
-	e := encoder{out: dst, resp3: resp3}
-	e.array(len(topLevel) + len(more))
-	for _, c := range topLevel {
-		e.info(c)
-	}
-	for _, c := range more.sorted() {
-		e.info(c)
+// AppendAll appends the reply of COMMAND.
+func (c *Catalogue) AppendAll(dst []byte, resp3 bool) []byte {
+	e := encoder{out: dst, resp3: resp3, of: c}
+	list := c.listed()
+	e.array(len(list))
+	for _, cmd := range list {
+		e.info(cmd)
 	}
 	return e.out
 }
 
 // AppendInfo appends the reply of COMMAND INFO with these full names, null for
 // one that is unknown. Without a name it is the reply of COMMAND.
-func AppendInfo(dst []byte, names [][]byte, more Declarations, resp3 bool) []byte {
+func (c *Catalogue) AppendInfo(dst []byte, names [][]byte, resp3 bool) []byte {
 	if len(names) == 0 {
-		return AppendAll(dst, more, resp3)
+		return c.AppendAll(dst, resp3)
 	}
-	e := encoder{out: dst, resp3: resp3}
+	e := encoder{out: dst, resp3: resp3, of: c}
 	e.array(len(names))
 	for _, name := range names {
-		c := more.lookupFull(name)
-		if c == nil {
+		cmd := c.find(name)
+		if cmd == nil {
 			e.null()
 			continue
 		}
-		e.info(c)
+		e.info(cmd)
 	}
 	return e.out
 }
 
 // AppendCount appends the reply of COMMAND COUNT, which counts no subcommands.
-func AppendCount(dst []byte, more Declarations) []byte {
+func (c *Catalogue) AppendCount(dst []byte) []byte {
 	e := encoder{out: dst}
-	e.integer(len(topLevel) + len(more))
+	e.integer(len(c.visible(topLevel)) + len(c.Declared))
 	return e.out
 }
 
@@ -60,12 +57,13 @@ func (e *encoder) info(c *Command) {
 	for i := range c.Keys {
 		e.keySpec(&c.Keys[i])
 	}
-	if len(c.Subcommands) == 0 {
+	subs := e.of.visible(c.Subcommands)
+	if len(subs) == 0 {
 		e.set(0)
 		return
 	}
-	e.array(len(c.Subcommands))
-	for _, sub := range c.Subcommands {
+	e.array(len(subs))
+	for _, sub := range subs {
 		e.info(sub)
 	}
 }

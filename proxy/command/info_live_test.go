@@ -73,7 +73,7 @@ func TestInfoLive(t *testing.T) {
 		}
 		for _, c := range commands {
 			theirs := s.ask(t, "COMMAND", "INFO", c.Name).items[0]
-			ours := decode(t, AppendInfo(nil, [][]byte{[]byte(c.Name)}, nil, resp3)).items[0]
+			ours := decode(t, redis.AppendInfo(nil, [][]byte{[]byte(c.Name)}, resp3)).items[0]
 			isNew := old && slices.Contains(newIn72, c.Name)
 			if absent := theirs.kind == '_'; absent || isNew {
 				if absent != isNew {
@@ -165,7 +165,7 @@ func TestInfoShapesLive(t *testing.T) {
 		for i := range names {
 			raw[i] = []byte(names[i])
 		}
-		ours := decode(t, AppendInfo(nil, raw, nil, resp3))
+		ours := decode(t, redis.AppendInfo(nil, raw, resp3))
 		if theirs.String() != ours.String() {
 			t.Errorf("INFO %q:\n theirs %s\n ours   %s", names, theirs, ours)
 		}
@@ -186,7 +186,7 @@ func TestInfoShapesLive(t *testing.T) {
 		f(resp3, "Config|Get", "OBJECT|freq")
 
 		theirs := namesOf(s.ask(t, "COMMAND"))
-		ours := namesOf(decode(t, AppendAll(nil, nil, resp3)))
+		ours := namesOf(decode(t, redis.AppendAll(nil, resp3)))
 		if got := missing(theirs, ours); len(got) > 0 {
 			t.Errorf("COMMAND lacks %q", got)
 		}

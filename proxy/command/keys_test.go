@@ -115,15 +115,19 @@ func TestDeclaredCommandsFindTheirKeys(t *testing.T) {
 			t.Errorf("%+v, %s: %v, %v; want %v", d, call, got, err, want)
 		}
 	}
-	f(Declaration{Arity: 3, FirstKey: 1, LastKey: 1, KeyStep: 1}, 3, 1, "m.x k v", 1)
-	f(Declaration{Arity: -1, FirstKey: 2, LastKey: 2, KeyStep: 1, Write: true}, -3, 2, "m.x a k", 2)
-	f(Declaration{Arity: 1, FirstKey: 1, LastKey: 1, KeyStep: 1}, -2, 1, "m.x k", 1)
-	f(Declaration{Arity: -2, FirstKey: 1, LastKey: -2, KeyStep: 1}, -2, 0, "m.x a b c path", 1, 2, 3)
-	f(Declaration{Arity: -2, FirstKey: 1, LastKey: -1, KeyStep: 2}, -2, 0, "m.x a 1 b 2", 1, 3)
-	f(Declaration{Arity: -3, FirstKey: 1, LastKey: 2, KeyStep: 1}, -3, 0, "m.x a b c", 1, 2)
-	f(Declaration{Arity: -1, KeyNumAt: 2}, -3, 0, "m.x o 2 a b c", 3, 4)
-	f(Declaration{Arity: -1, KeyNumAt: 2}, -3, 0, "m.x o 3 a b")
+	f(Declaration{Arity: 3, Keys: KeysAt(1, 1, 1)}, 3, 1, "m.x k v", 1)
+	f(Declaration{Arity: -1, Keys: KeysAt(2, 2, 1), Write: true}, -3, 2, "m.x a k", 2)
+	f(Declaration{Arity: 1, Keys: KeysAt(1, 1, 1)}, -2, 1, "m.x k", 1)
+	f(Declaration{Arity: -2, Keys: KeysAt(1, -2, 1)}, -2, 0, "m.x a b c path", 1, 2, 3)
+	f(Declaration{Arity: -2, Keys: KeysAt(1, -1, 2)}, -2, 0, "m.x a 1 b 2", 1, 3)
+	f(Declaration{Arity: -3, Keys: KeysAt(1, 2, 1)}, -3, 0, "m.x a b c", 1, 2)
+	f(Declaration{Arity: -1, Keys: KeysCounted(2)}, -3, 0, "m.x o 2 a b c", 3, 4)
+	f(Declaration{Arity: -1, Keys: KeysCounted(2)}, -3, 0, "m.x o 3 a b")
 	f(Declaration{Arity: -1}, -1, 0, "m.x")
+	keyword := KeySpec{Begin: Begin{Kind: BeginKeyword, Keyword: "KEYS", Pos: 1}, Find: Find{Kind: FindRange, Last: -1, Step: 1}}
+	f(Declaration{Arity: -2, Keys: []KeySpec{keyword}}, -2, 0, "m.x o keys a b", 3, 4)
+	f(Declaration{Arity: -2, Keys: append(KeysAt(1, 1, 1), keyword)}, -2, 0, "m.x k keys a", 1, 3)
+	f(Declaration{Arity: -2, Keys: []KeySpec{keyword}}, -2, 0, "m.x o p")
 }
 
 func TestKeysDoNotAllocate(t *testing.T) {
@@ -170,10 +174,10 @@ func FuzzAppendKeys(f *testing.F) {
 				checkAnyKeys(t, c, args[1:])
 			}
 		}
-		if reply := AppendGetKeys(nil, args, nil); len(reply) == 0 {
+		if reply := redis.AppendGetKeys(nil, args); len(reply) == 0 {
 			t.Error("no reply")
 		}
-		decode(t, AppendGetKeysAndFlags(nil, args, nil, true))
+		decode(t, redis.AppendGetKeysAndFlags(nil, args, true))
 	})
 }
 

@@ -8,7 +8,8 @@ package command
 //	find keys        a range: every Step-th argument up to Last, where Last
 //	                 counts from the beginning or, negative, from the end
 //	                 (a Limit of 2 takes the first half of what is left)
-//	                 or a count: an argument says how many keys follow
+//	                 or a count: an argument says how many keys follow,
+//	                 Step apart
 //
 // What a spec finds is always an arithmetic run of positions, so a command of
 // n specs yields at most n runs and never a list: runs is a value, and
@@ -96,9 +97,12 @@ type run struct {
 	flags KeyFlags
 }
 
-// maxRuns is the most a command yields: SORT and GEORADIUS have three specs.
-// The table panics at start when a command has more.
-const maxRuns = 3
+// MaxKeySpecs is the most that a command has: SORT and GEORADIUS have three. Declare
+// and the table panic when a command has more.
+const MaxKeySpecs = 3
+
+// maxRuns is the most a command yields.
+const maxRuns = MaxKeySpecs
 
 // runs is what one invocation yields. It is filled through a pointer, down to
 // the last helper: copying it costs more than finding the keys.
@@ -176,11 +180,13 @@ func (f *Find) locate(pos int, args [][]byte) (run, bool) {
 			return run{}, false
 		}
 		n, ok := parseCount(args[pos+f.NumAt])
-		if !ok || n < 0 {
+		if !ok || n < 0 || f.Step > 1 && n > int64(len(args)) {
 			return run{}, false
 		}
 		pos += f.First
-		last = pos + int(int32(n)) - 1 // Redis keeps the count in a C int
+		// Redis 7.2 keeps the count in a C int. It has no step but 1 here; with
+		// another one the count is within the arguments, so nothing overflows.
+		last = pos + (int(int32(n))-1)*f.Step
 	case FindUnknown:
 		return run{}, false
 	}

@@ -1,14 +1,12 @@
 package command
 
-import "slices"
-
 // listFilter decides whether COMMAND LIST names a command.
 type listFilter func(*Command) bool
 
 // AppendList appends the reply of COMMAND LIST. args is what follows LIST:
 // nothing, or FILTERBY with ACLCAT, MODULE or PATTERN and a value; anything
 // else is answered with a syntax error. The list has subcommands too.
-func AppendList(dst []byte, args [][]byte, more Declarations) []byte {
+func (c *Catalogue) AppendList(dst []byte, args [][]byte) []byte {
 	e := encoder{out: dst}
 	keep, ok := parseFilter(args)
 	if !ok {
@@ -16,9 +14,9 @@ func AppendList(dst []byte, args [][]byte, more Declarations) []byte {
 		return e.out
 	}
 	var names []string
-	for _, c := range append(slices.Clone(commands), more.sorted()...) {
-		if keep(c) {
-			names = append(names, c.Name)
+	for _, cmd := range append(c.visible(commands), c.declared()...) {
+		if keep(cmd) {
+			names = append(names, cmd.Name)
 		}
 	}
 	e.array(len(names))

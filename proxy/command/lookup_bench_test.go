@@ -84,7 +84,7 @@ func BenchmarkAppendAll(b *testing.B) {
 	b.ReportAllocs()
 	var out []byte
 	for b.Loop() {
-		out = AppendAll(out[:0], nil, true)
+		out = redis.AppendAll(out[:0], true)
 	}
 	b.SetBytes(int64(len(out)))
 }

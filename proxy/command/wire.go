@@ -7,6 +7,7 @@ import "strconv"
 type encoder struct {
 	out   []byte
 	resp3 bool
+	of    *Catalogue // of the commands that are told about
 }
 
 func (e *encoder) head(kind byte, n int) {
