@@ -271,7 +271,7 @@ func (c *client) sameReader(v *view, g *router.Group, slot router.Slot) *backend
 	switch c.reads.Consistency {
 	case Eventual:
 	case ReadYourWrites:
-		since = max(since, c.recent.acked[b])
+		since = max(since, c.recent.acked[b], c.recent.taken)
 	case Monotonic:
 		return nil
 	}

@@ -19,7 +19,7 @@ func (c *client) begin(cmd *command.Command, slot router.Slot) uint32 {
 		c.pipe.at(seq).flags |= muted
 	}
 	if c.recent != nil && slot != anySlot && !cmd.Is(command.ReadOnly) {
-		c.pipe.at(seq).flags |= countedWrite
+		c.pipe.at(seq).flags |= countedWrite | takeOvers[cmd.ID]
 		c.recent.writes[slot%buckets]++
 	}
 	return seq

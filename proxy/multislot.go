@@ -194,6 +194,7 @@ func (c *client) beginMulti(cmd *command.Command, slots []router.Slot) uint32 {
 	c.served.noteMultiSlot(cmd)
 	if c.recent != nil && !cmd.Is(command.ReadOnly) {
 		c.recent.countMulti(p, seq, bucketsOf(slots), countedWrite)
+		p.flags |= takeOvers[cmd.ID]
 	}
 	return seq
 }

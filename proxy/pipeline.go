@@ -49,6 +49,7 @@ const (
 	muted                                 // its reply is dropped: CLIENT REPLY
 	multiSlot                             // its keys are in several slots, at one owner
 	blocks                                // it may have waited for as long as its client likes
+	takesOver                             // a write that shows what others wrote; see takeover.go
 )
 
 const minPipeline = 4

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"sluice/backend"
@@ -44,6 +45,46 @@ func TestReadYourWrites(t *testing.T) {
 	x.prove(r)
 	c.want("*2\r\n"+r.at(b)+r1.at(other), "MGET", b, other)
 	x.wantNothingCounted()
+}
+
+// Who takes work over sees what was written for it, whatever bucket that is in.
+func TestReadsBehindWhatTakesOver(t *testing.T) {
+	f := func(everything bool, requests ...string) {
+		t.Helper()
+		x := startReads(t, testModel, 1, 1, reading(ReadPreferReplica, ReadYourWrites))
+		m, r := x.m[0], x.r[0][0]
+		x.ready(r)
+		queue, job := x.inBucket(0, 1), x.inBucket(0, 2)
+		c := x.p.dial(t)
+		c.want(r.at(job), "GET", job)
+		for _, request := range requests {
+			c.do(strings.Fields(strings.ReplaceAll(request, "QUEUE", queue))...)
+		}
+		node := map[bool]*readNode{true: m, false: r}[everything]
+		c.want(node.at(job), "GET", job)
+		c.want(node.all(job, job), "MGET", job, job)
+		x.p.dial(t).want(r.at(job), "GET", job)
+		x.prove(r)
+		c.want(r.at(job), "GET", job)
+		x.wantNothingCounted()
+	}
+	f(true, "LPOP QUEUE")
+	f(true, "BLPOP QUEUE 0")
+	f(true, "XREADGROUP GROUP g c STREAMS QUEUE >")
+	f(true, "SET QUEUE v NX")
+	f(true, "SET QUEUE v nx ex 10")
+	f(true, "SET QUEUE v EX 10 Get")
+	f(true, "SETNX QUEUE v")
+	f(true, "INCR QUEUE")
+	f(true, "EVAL s 1 QUEUE")
+	f(true, "MULTI", "SET QUEUE v", "EXEC")
+	f(true, "LMOVE QUEUE QUEUE LEFT RIGHT")
+	f(false, "SET QUEUE v")
+	f(false, "SET QUEUE nx")
+	f(false, "SET QUEUE v EX 10")
+	f(false, "LPUSH QUEUE v")
+	f(false, "LLEN QUEUE")
+	f(false, "MULTI", "SET QUEUE v", "DISCARD")
 }
 
 // With any weaker consistency a replica may lack what the client has just written.

@@ -17,7 +17,12 @@ func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot
 		if c.recent.reading(bucketOf(slot)) {
 			return false
 		}
-		return c.forwardToMaster(v, cmd, slot, raw)
+		seq := c.pipe.tail
+		done := c.forwardToMaster(v, cmd, slot, raw)
+		if done && !c.closed && c.pipe.tail != seq && isLock(cmd, raw) {
+			c.pipe.at(seq).flags |= takesOver
+		}
+		return done
 	}
 	g := v.readableGroup(slot)
 	if g == nil || !c.mayReadReplica(cmd, many) {

@@ -23,7 +23,9 @@ type recent struct {
 
 	multi map[uint32]uint64 // buckets of requests with keys in several slots that are counted in flight, by seq
 
-	acked [buckets]int64 // when the last write was acknowledged; ReadYourWrites
+	// ReadYourWrites.
+	acked [buckets]int64 // when the last write was acknowledged
+	taken int64          // when the last one that takes over was, in any bucket
 
 	// Monotonic.
 	others [buckets]uint32 // reads in flight at the master
@@ -66,9 +68,9 @@ func (r *recent) reading(mask uint64) bool {
 	return anyOf(mask, func(b int) bool { return r.reads[b] > 0 })
 }
 
-// ackedIn is when the last write was acknowledged.
+// ackedIn is when the last write was acknowledged that reads of these buckets have to see.
 func (r *recent) ackedIn(mask uint64) int64 {
-	last := int64(0)
+	last := r.taken
 	each(mask, func(b int) { last = max(last, r.acked[b]) })
 	return last
 }
@@ -147,6 +149,9 @@ func (r *recent) answeredOne(b router.Slot, what pendingFlags) {
 		r.writes[b]--
 		if r.kept == ReadYourWrites {
 			r.acked[b] = clock.Now()
+			if what&takesOver != 0 {
+				r.taken = r.acked[b]
+			}
 		}
 		return
 	case what&atReplica != 0:
@@ -162,6 +167,7 @@ func (r *recent) answeredOne(b router.Slot, what pendingFlags) {
 // renew makes everything that was done before count as done just now: another consistency has to start somewhere.
 func (r *recent) renew() {
 	now := clock.Now()
+	r.taken = now
 	for b := range buckets {
 		r.acked[b], r.readAt[b], r.from[b] = now, now, 0
 	}
