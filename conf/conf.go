@@ -108,6 +108,8 @@ type Pool struct {
 	MultiKey MultiKey `toml:"multi_key" reload:"live" with:"slot_model"`
 	// LearnCommands asks the masters for commands that Redis does not have. Default true. Reloadable.
 	LearnCommands bool `toml:"learn_commands" reload:"live"`
+	// Ping is what PING and ROLE answer while no master serves. Default servers. Reloadable.
+	Ping Ping `toml:"ping" reload:"live"`
 	// ServerConfig is what CONFIG does with parameters of the backends. Default set. Reloadable.
 	ServerConfig ServerConfig `toml:"server_config" reload:"live"`
 	// Discovery is where the topology comes from.
@@ -368,6 +370,15 @@ const (
 	DialectPika      Dialect = "pika"
 	DialectDragonfly Dialect = "dragonfly"
 	DialectKvrocks   Dialect = "kvrocks"
+)
+
+// Ping names what PING and ROLE answer while no master serves.
+type Ping string
+
+// Values of Ping.
+const (
+	PingServers Ping = "servers" // MASTERDOWN
+	PingProxy   Ping = "proxy"   // as ever
 )
 
 // ServerConfig names what CONFIG does with parameters that belong to the backends.

@@ -81,6 +81,8 @@ func DefaultPool() Pool {
 		MultiKey:  MultiKeyGroup,
 		// An application that uses a module works as it does at one server.
 		LearnCommands: true,
+		// A health check that pings asks whether the application can work.
+		Ping: PingServers,
 		// What an application does at its start at one server it does here, too; who must not can be denied the command.
 		ServerConfig: ServerConfigSet,
 		Discovery: Discovery{

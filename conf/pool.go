@@ -27,6 +27,7 @@ func checkPool(r *report, path string, p *Pool) {
 	checkListen(r, path, p)
 	checkSlotModel(r, path, p)
 	checkDialect(r, join(path, "dialect"), p.Dialect)
+	checkOneOf(r, join(path, "ping"), p.Ping, PingServers, PingProxy)
 	checkOneOf(r, join(path, "server_config"), p.ServerConfig, ServerConfigSet, ServerConfigGet, ServerConfigOff)
 	checkDiscovery(r, path, p)
 	checkAdminPort(r, path+".discovery.admin_port", p.Discovery.AdminPort)

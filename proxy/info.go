@@ -141,7 +141,11 @@ func infoPersistence(b *strings.Builder, c *client, _ *Stats) {
 		"rdb_last_bgsave_status:ok\r\naof_enabled:0\r\naof_rewrite_in_progress:0\r\n", c.loop.server.started.Unix())
 }
 
-func infoReplication(b *strings.Builder, _ *client, _ *Stats) {
+func infoReplication(b *strings.Builder, c *client, _ *Stats) {
+	if o, out := c.pool.outage(); out {
+		infoOutage(b, o)
+		return
+	}
 	b.WriteString("role:master\r\nconnected_slaves:0\r\nmaster_failover_state:no-failover\r\n")
 }
 

@@ -48,6 +48,7 @@ type Pool struct {
 
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
 	declared declared
+	started  int64                // clock.Now at which the pool was made
 	asked    atomic.Int64         // loop clock of the last askAround
 	viewMu   sync.Mutex           // held while view is replaced; guards fence and places
 	fence    string               // of views to come
@@ -135,7 +136,8 @@ func (v *view) names(addr string) bool { return v != nil && v.named[addr] != nil
 func newPool(s *Server, cfg PoolConfig) *Pool {
 	p := &Pool{
 		Name: cfg.Name, Model: cfg.Model, server: s, listen: cfg.Listen, moved: cfg.Moved, observe: cfg.Observe,
-		nodes: make(map[string]*backend.Node),
+		started: clock.Now(),
+		nodes:   make(map[string]*backend.Node),
 	}
 	if p.Family = cfg.Family; p.Family == nil {
 		p.Family = dialect.Redis

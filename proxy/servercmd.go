@@ -10,6 +10,9 @@ import (
 // everything when it started.
 
 func cmdRole(c *client, _ [][]byte) bool {
+	if c.refuseInOutage() {
+		return true
+	}
 	c.answer(func(dst []byte) []byte {
 		dst = resp.AppendBulk(resp.AppendArray(dst, 3), "master")
 		return resp.AppendArray(resp.AppendInt(dst, 0), 0)

@@ -232,13 +232,14 @@ func cmdPing(c *client, args [][]byte) bool {
 		})
 		return true
 	}
-	switch len(args) {
-	case 1:
-		c.reply([]byte("+PONG\r\n"))
-	case 2:
-		c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, args[1]) })
-	default:
+	switch {
+	case len(args) > 2:
 		c.replyError(command.ErrArity(command.Lookup(args[0])))
+	case c.refuseInOutage():
+	case len(args) == 1:
+		c.reply([]byte("+PONG\r\n"))
+	default:
+		c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, args[1]) })
 	}
 	return true
 }

@@ -20,6 +20,14 @@ func (in *instance) newLearner(p *conf.Pool, pool *proxy.Pool) *learn.Learner {
 	return l
 }
 
+// pingAnswer is what PING answers while no master serves.
+func pingAnswer(p *conf.Pool) proxy.PingAnswer {
+	if p.Ping == conf.PingProxy {
+		return proxy.PingProxy
+	}
+	return proxy.PingServers
+}
+
 // serverConfig is what CONFIG does with parameters of the servers of a pool.
 func serverConfig(p *conf.Pool) proxy.ServerConfig {
 	switch p.ServerConfig {

@@ -59,6 +59,7 @@ seeds = ["127.0.0.1:4"]
 var otherValues = map[string]any{
 	"pool.multi_key":                    "slot",
 	"pool.server_config":                "get",
+	"pool.ping":                         "proxy",
 	"proxy.admin_hosts":                 []string{"sluice.example.com"},
 	"proxy.log_level":                   conf.LogDebug,
 	"pool.group.id":                     "9",
