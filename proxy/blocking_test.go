@@ -128,7 +128,7 @@ func TestBlockingAtAServerThatIsNotThere(t *testing.T) {
 	for _, r := range [][]string{{"BLPOP", "k", "0"}, {"WATCH", "k"}, {"XREAD", "BLOCK", "0", "STREAMS", "s", "$"}, {"WAIT", "0", "0"}} {
 		c.request(r...)
 		c.wantPrefix("-ERR ")
-		c.want("+PONG\r\n", "PING")
+		c.want("$1\r\nx\r\n", "ECHO", "x")
 	}
 	c.request("MULTI")
 	c.request("GET", "k")

@@ -394,6 +394,10 @@ func (c *client) onClose(ended error) {
 
 // reply answers the request at hand, in its turn. data is copied.
 func (c *client) reply(data []byte) {
+	if into := c.loop.capture; into != nil {
+		*into = append(*into, data...)
+		return
+	}
 	if c.is(modeMuted) {
 		c.dropReply(data)
 		return

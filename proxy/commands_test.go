@@ -14,7 +14,7 @@ import (
 // A command with one key has no reason to be refused, but for those that act behind Sluice's back, those
 // that wait and those of transactions.
 func TestOnlyTheseKeyCommandsAreRefused(t *testing.T) {
-	want := "migrate move pfdebug restore-asking"
+	want := "migrate pfdebug restore-asking"
 	var got []string
 	for id := range command.Count {
 		if cmd := command.At(id); plans[id].kind == planRefuse && len(cmd.Keys) > 0 {

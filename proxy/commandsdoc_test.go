@@ -193,7 +193,6 @@ var refusalReasons = map[string]string{
 	"failover":       "changes roles behind the back of whoever manages the servers",
 	"migrate":        "moves a key to where its slot is not",
 	"module":         "acts on one server, and changes what it understands",
-	"move":           "would have to be atomic over two databases, which are different connections",
 	"pfdebug":        "for those who work on Redis",
 	"pfselftest":     "for those who work on Redis",
 	"psync":          "for replicas",

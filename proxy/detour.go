@@ -201,7 +201,11 @@ func (d *detour) run() {
 
 // sendTo sends the request to a node.
 func (d *detour) sendTo(node *backend.Node) {
-	if o, blocked := d.mayBeLost(node); blocked {
+	o, blocked := d.mayBeLost(node)
+	if x, ok := d.errand.(*execution); ok && !blocked {
+		o, blocked = x.waitsFor(d.client.pool.view.Load())
+	}
+	if blocked {
 		d.addr, d.ask = "", false
 		d.waitFor(d.client.pool.view.Load(), o)
 		return

@@ -213,6 +213,13 @@ func (c *client) forwardKeys(q request) bool {
 	if isScript(q.cmd) {
 		return c.forwardScript(q, k)
 	}
+	if q.v != nil && k.slot != anySlot && usesOtherDB(q) {
+		for _, slot := range k.list() {
+			if m := q.v.table.Move(slot); m != nil {
+				return c.holdBack(q.v, inOtherDBs(m), len(q.raw))
+			}
+		}
+	}
 	if len(q.cmd.Keys) == 0 {
 		return c.forwardKeyless(q)
 	}

@@ -25,6 +25,7 @@ type execution struct {
 	shas          [][]byte // of the scripts that it calls
 	bringsScripts bool     // it has EVALs
 	writes        bool     // some command of it may write to a key
+	apart         *apart   // what the server does not run as it is
 	attempt       uint32   // answers to older attempts mean nothing
 	refused       []byte   // the first error at queueing, or at the question for MULTI
 	loose         bool     // a command was run outside of the transaction
@@ -47,6 +48,10 @@ func (x *execution) send(node *backend.Node, ask bool) (refusal string) {
 	c := x.d.client
 	x.nextAttempt()
 	x.refused = nil
+	x.apart.release(c)
+	if refusal = x.apart.refusal(c.pool.view.Load()); refusal != "" {
+		return refusal
+	}
 	b := c.loop.link(node, c.proto, c.db)
 	if x.watch != nil {
 		if b = x.watch.holds(node); b == nil {
@@ -74,6 +79,11 @@ func (x *execution) sendBatch(b *backend.Conn, ask bool) (refusal string) {
 		return x.queued(b, w.send(b, first, x.d.raw, x.sizes, x.d.keys[0]))
 	}
 	return x.queued(b, b.SendAll(first, x.d.raw, x.sizes, x, tag, c.loop.now))
+}
+
+// waitsFor is what a transaction waits for beside its keys, if there is anything.
+func (x *execution) waitsFor(v *view) (o obstacle, blocked bool) {
+	return x.apart.waitsFor(v, append(slices.Clone(x.d.slots), x.d.slot))
 }
 
 // nextAttempt makes answers to the last one mean nothing.
@@ -131,7 +141,26 @@ func (x *execution) Reply(tag uint32, r backend.Reply) {
 	if r.Last {
 		x.unwatch(true)
 	}
+	if x.apart != nil {
+		x.takeApart(r)
+		return
+	}
 	x.d.Reply(tagDirect, r)
+}
+
+// takeApart takes a reply of EXEC of which Sluice makes another one. It is kept until it is whole.
+func (x *execution) takeApart(r backend.Reply) {
+	c := x.d.client
+	if limit := c.loop.server.limits().ClientOutput; len(x.apart.reply)+len(r.Data) > limit {
+		x.nextAttempt()
+		x.apart.release(c)
+		x.d.give(fmt.Sprintf("ERR the transaction was run, and its replies are larger than client_output, %d bytes", limit))
+		return
+	}
+	if whole := x.apart.take(c, r); whole != nil {
+		r.Data, r.First = whole, true
+		x.d.Reply(tagDirect, r)
+	}
 }
 
 // atQueueing takes the answers to MULTI and to the commands. A server that has taken MULTI up to now may
@@ -242,6 +271,7 @@ func (x *execution) unwatch(clean bool) {
 // abandon ends the WATCH, too, as any EXEC does, whatever it answers.
 func (x *execution) abandon() {
 	x.nextAttempt()
+	x.apart.release(x.d.client)
 	if c := x.d.client; x.watch != nil && c.watch == x.watch {
 		c.unwatch()
 	}

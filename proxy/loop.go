@@ -82,6 +82,7 @@ type loop struct {
 	keys    []int         // scratch: positions of keys
 	slots   []router.Slot // scratch: slots of keys
 	scratch []byte        // scratch: requests and replies being made
+	capture *[]byte       // where the answer of a command of a transaction goes, nil otherwise
 	stats   Stats
 }
 

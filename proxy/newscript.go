@@ -63,8 +63,17 @@ func (c *client) keepScripts(raw []byte, sizes []int, reply backend.Reply) {
 		if len(args) < 2 {
 			continue
 		}
-		if cmd := command.Lookup(args[0]); cmd != nil && scriptKinds[cmd.ID] == scriptBody && len(args[1]) <= maxScript {
-			c.loop.keepScript(c.pool, scriptIDOf(args[1]), args[1])
+		cmd, body := command.Resolve(args), args[len(args)-1]
+		switch {
+		case cmd == nil:
+			continue
+		case scriptKinds[cmd.ID] == scriptBody:
+			body = args[1]
+		case cmd.Name != "script|load":
+			continue
+		}
+		if len(body) <= maxScript {
+			c.loop.keepScript(c.pool, scriptIDOf(body), body)
 		}
 	}
 }

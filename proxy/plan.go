@@ -66,7 +66,7 @@ var sessionCommands = map[string]sessionFunc{
 
 // forbidden are commands that would act on a server behind Sluice's back.
 var forbidden = []string{
-	"bgrewriteaof", "bgsave", "debug", "failover", "migrate", "module", "move", "pfdebug", "pfselftest",
+	"bgrewriteaof", "bgsave", "debug", "failover", "migrate", "module", "pfdebug", "pfselftest",
 	"psync", "replconf", "replicaof", "restore-asking", "save", "shutdown", "slaveof", "sync",
 }
 

@@ -28,6 +28,7 @@ type transaction struct {
 	aborted       bool          // a command was refused: nothing is run
 	bringsScripts bool          // some command is an EVAL
 	why           string        // EXEC says so, "" where the client knows
+	apart         *apart        // nil when the server runs all of it as it is
 }
 
 // maxQueued is the number of commands that the tags of an execution have room for, and MULTI and EXEC.
@@ -112,8 +113,9 @@ func (c *client) enqueue(q request) {
 		}
 	}
 	tx.writes = tx.writes || k.slot != anySlot && !q.cmd.Is(command.ReadOnly)
-	tx.queue = c.loop.pool.Append(tx.queue, q.raw)
-	tx.sizes = append(tx.sizes, len(q.raw))
+	raw := c.queueApart(q)
+	tx.queue = c.loop.pool.Append(tx.queue, raw)
+	tx.sizes = append(tx.sizes, len(raw))
 	keys, _ := q.cmd.AppendKeys(c.loop.keys[:0], q.args)
 	for _, k := range keys {
 		tx.keys = append(tx.keys, slices.Clone(q.args[k]))
@@ -131,7 +133,10 @@ func (c *client) enqueue(q request) {
 // mayQueue finds the slots of a command's keys, or says why it can't be part of the transaction.
 func (c *client) mayQueue(q request) (k keySlots, refusal string) {
 	p := &plans[q.cmd.ID]
+	refusal, isApart := c.mayQueueApart(q)
 	switch {
+	case isApart && !q.cmd.Is(command.NoMulti):
+		return keySlots{slot: anySlot}, refusal
 	case q.cmd.Is(command.NoMulti):
 		return k, errNoMulti
 	case p.kind == planRefuse:
@@ -222,10 +227,10 @@ func cmdExec(c *client, q request) bool {
 		slots = []router.Slot{c.someSlot(nil)}
 	}
 	batch, sizes := c.batch()
-	keys, shas, brings, writes := tx.keys, tx.shas, tx.bringsScripts, tx.writes
+	keys, shas, brings, writes, apart := tx.keys, tx.shas, tx.bringsScripts, tx.writes, tx.apart
 	c.endQueueing()
 	c.runErrand(q.cmd, keySlotsOf(slots), batch, keys, func(d *detour) errand {
-		return &execution{d: d, watch: c.watch, sizes: sizes, shas: shas, bringsScripts: brings, writes: writes}
+		return &execution{d: d, watch: c.watch, sizes: sizes, shas: shas, bringsScripts: brings, writes: writes, apart: apart}
 	})
 	c.loop.pool.Put(batch)
 	return true
@@ -241,6 +246,9 @@ func (c *client) batch() (batch []byte, sizes []int) {
 	add(multiRequest)
 	batch = pool.Append(batch, tx.queue)
 	sizes = append(sizes, tx.sizes...)
+	if last := tx.apart.last(c.db); last != nil {
+		add(last)
+	}
 	add(execRequest)
 	return batch, sizes
 }

@@ -1,9 +1,12 @@
 package proxy
 
 import (
+	"strings"
 	"testing"
 
 	"sluice/internal/testbed"
+	"sluice/proxy/command"
+	"sluice/router"
 )
 
 // A transaction answers what it answers on a server, byte for byte: one by one and in one pipeline.
@@ -22,6 +25,64 @@ WATCH {t}n; SET {t}n 1; MULTI; GET {t}n; EXEC; WATCH {t}n; DEL {t}n; MULTI; EXEC
 	compareWith(t, direct, list)
 }
 
+// What Sluice answers itself, SELECT, MOVE and what is about all keys can be part of a transaction, where one server has all keys.
+func TestTransactionsWithWhatIsNotOfOneKey(t *testing.T) {
+	direct := testbed.Redis(t)
+	list := statements(t, `
+MULTI; CLIENT SETNAME me; SET {t}a 1; CLIENT GETNAME; GET {t}a; EXEC; CLIENT GETNAME; MULTI; CLIENT SETNAME "a b"; COMMAND GETKEYS GET k; ACL WHOAMI; SLOWLOG LEN; SLOWLOG RESET; ROLE; EXEC
+MULTI; SELECT 1; SET {t}a 2; GET {t}a; EXEC; GET {t}a; SELECT 0; GET {t}a; MULTI; SELECT 1; SELECT 2; EXEC; SET {t}a 3; SELECT 0; GET {t}a; SELECT 2; GET {t}a; SELECT 0
+MULTI; SELECT 1; DISCARD; GET {t}a; MULTI; SELECT x; EXEC; MULTI; SELECT 99; EXEC; GET {t}a; WATCH {t}a; SET {t}a 4; MULTI; SELECT 1; CLIENT SETNAME no; EXEC; CLIENT GETNAME; GET {t}a
+MULTI; SELECT 3; CLIENT SETNAME x; SET {t}a 9; EXEC; MULTI; GET {t}a; EXEC; SELECT 0
+SET {t}m 1; MOVE {t}m 5; MOVE {t}m 5; EXISTS {t}m; SELECT 5; GET {t}m; MULTI; MOVE {t}m 0; EXEC; SELECT 0; GET {t}m; MOVE {t}m 0; MOVE {t}m 99; MOVE {t}m x
+MULTI; DBSIZE; KEYS {t}m; EXISTS {t}m; FLUSHDB; DBSIZE; RANDOMKEY; EXEC; DBSIZE; SET {t}m 1; MULTI; FLUSHALL; SET {t}k 1; EXEC; GET {t}m; GET {t}k
+MULTI; SCRIPT LOAD "return 1"; SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db; EXEC; EVALSHA e0e1f9fabfc9d4800c877a703b823ac0578ff8db 0; MULTI; SCRIPT FLUSH; EXEC; SCRIPT EXISTS e0e1f9fabfc9d4800c877a703b823ac0578ff8db
+MULTI; SWAPDB 0 1; EXEC; SWAPDB 0 1; GET {t}k; MULTI; CLIENT SETNAME y; EXEC; MULTI; SELECT 0; EXEC; ~HELLO 3; MULTI; SELECT 1; HGETALL {t}h; CLIENT TRACKINGINFO; EXEC; SELECT 0; MULTI; CLIENT NO-EVICT on; LATENCY RESET; EXEC
+`)
+	top := startProxy(t, codisModel, evenly(codisModel, testbed.Redis(t).Addr()))
+	for _, proto := range []string{"2", "3"} {
+		compare(t, "RESP"+proto, list, runOneByOne(t, top.addr, proto, list), runOneByOne(t, direct.Addr(), proto, list))
+		compare(t, "RESP"+proto, list, runPipelined(t, top.addr, proto, list), runPipelined(t, direct.Addr(), proto, list))
+	}
+}
+
+// Another client of the same connection never sees the database that a transaction has selected.
+func TestTransactionLeavesTheDatabaseOfTheConnection(t *testing.T) {
+	top := codisTopology(t)
+	a, b := top.dial(t), top.dial(t)
+	b.want("+OK\r\n", "SET", "k", "0")
+	got := a.pipeline("MULTI\r\nSELECT 1\r\nSET k 1\r\nEXEC\r\nGET k\r\n", 5)
+	if got[3] != "*2\r\n+OK\r\n+OK\r\n" || got[4] != "$1\r\n1\r\n" {
+		t.Errorf("%q", got)
+	}
+	b.want("$1\r\n0\r\n", "GET", "k")
+	// Neither when it is not run.
+	got = a.pipeline("SELECT 0\r\nMULTI\r\nSELECT 2\r\nSET k\r\nEXEC\r\nGET k\r\n", 6)
+	if got[5] != "$1\r\n0\r\n" {
+		t.Errorf("%q", got)
+	}
+	b.want("$1\r\n0\r\n", "GET", "k")
+}
+
+// Every command that Sluice answers in a transaction does so at once.
+func TestWhatIsAnsweredInTransactions(t *testing.T) {
+	c := codisTopology(t).dial(t)
+	for id := range command.Count {
+		cmd := command.At(id)
+		if len(cmd.Subcommands) > 0 || !answersInside(cmd) {
+			continue
+		}
+		args := strings.Split(cmd.Name, "|")
+		for !cmd.ArityOK(len(args)) {
+			args = append(args, "x")
+		}
+		c.want("+OK\r\n", "MULTI")
+		c.want("+QUEUED\r\n", args...)
+		if got := c.do("EXEC"); !strings.HasPrefix(got, "*1\r\n") || got == "*1\r\n+PONG\r\n" {
+			t.Errorf("%v: %q", args, got)
+		}
+	}
+}
+
 // rueidis sends CLIENT CACHING YES in one go with a transaction, and keeps what that answers until it hears that it has
 // changed. As nobody will tell it, the transaction fails with the CACHING; the next one does not.
 func TestTransactionBehindRefusedCachingFails(t *testing.T) {
@@ -35,4 +96,43 @@ func TestTransactionBehindRefusedCachingFails(t *testing.T) {
 	if got[0] != refused || got[4] != "*1\r\n$-1\r\n" || got[6] != "*0\r\n" {
 		t.Errorf("%q", got)
 	}
+}
+
+// What is about all keys can't be part of a transaction of several servers, or while keys are on their way; nor can a database be
+// selected then, since keys of moving slots are looked for in that of the client. What Sluice answers itself always can.
+func TestTransactionsOverAllKeysNeedOneServer(t *testing.T) {
+	a, b := testbed.Redis(t), testbed.Redis(t)
+	p := startProxy(t, codisModel, evenly(codisModel, a.Addr(), b.Addr()), holding(never))
+	c := p.dial(t)
+	c.want("+OK\r\n", "SET", "k", "0")
+	c.want("+OK\r\n", "MULTI")
+	c.want("-ERR 'flushall' is about all 2 masters, and a transaction through Sluice runs at one\r\n", "FLUSHALL")
+	c.want("-EXECABORT Transaction discarded because of previous errors.\r\n", "EXEC")
+	got := c.pipeline("MULTI\r\nCLIENT SETNAME me\r\nSELECT 1\r\nSET k 1\r\nEXEC\r\nGET k\r\n", 6)
+	if got[4] != "*3\r\n+OK\r\n+OK\r\n+OK\r\n" || got[5] != "$1\r\n1\r\n" {
+		t.Errorf("%q", got)
+	}
+
+	slot := codisModel.Slot([]byte("k"))
+	specs := []router.GroupSpec{{ID: "1", Master: a.Addr(), Slots: []router.Range{{From: 0, To: 1023}}}, {ID: "2", Master: b.Addr()}}
+	p.setTable(t, specs)
+	c.want("+OK\r\n", "MULTI")
+	c.want("+QUEUED\r\n", "DBSIZE")
+	p.setTable(t, specs, router.MoveSpec{Slots: []router.Range{{From: slot, To: slot}}, Phase: router.Locked})
+	c.request("EXEC")
+	p.awaitHeld(t, 1)
+	p.setTable(t, specs)
+	c.wantReply("*1\r\n:0\r\n") // In database 1 k is at the other server.
+	c.want("+OK\r\n", "MULTI")
+	c.want("+QUEUED\r\n", "SELECT", "2")
+	c.want("+QUEUED\r\n", "GET", "k")
+	p.setTable(t, specs, router.MoveSpec{Slots: []router.Range{{From: slot, To: slot}}, Phase: router.Locked})
+	c.request("EXEC")
+	p.awaitHeld(t, 1)
+	p.setTable(t, specs)
+	c.wantReply("*2\r\n+OK\r\n$-1\r\n")
+	c.want("+OK\r\n", "MULTI")
+	c.want("+QUEUED\r\n", "DBSIZE")
+	p.setTable(t, evenly(codisModel, a.Addr(), b.Addr()))
+	c.want("-EXECABORT Transaction discarded because of: it is about all keys, and these belong to 2 masters now\r\n", "EXEC")
 }
