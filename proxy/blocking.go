@@ -128,7 +128,7 @@ func blockOption(cmd *command.Command, args [][]byte) int {
 			return at
 		case isWord(args[i], "group") && cmd.Name == "xreadgroup":
 			i += 2
-		case isWord(args[i], "count"):
+		case isWord(args[i], "count"), isWord(args[i], "claim"), isWord(args[i], "maxcount"), isWord(args[i], "maxsize"):
 			i++
 		}
 	}

@@ -184,3 +184,22 @@ func TestLastBlockOptionCounts(t *testing.T) {
 		t.Errorf("block time %v at %d, want none at 6", got.time, got.at)
 	}
 }
+
+// Where the block time is depends on the command, and options may come before it.
+func TestWhereTheBlockTimeIs(t *testing.T) {
+	f := func(request string, at int, want time.Duration) {
+		t.Helper()
+		var args [][]byte
+		for _, word := range strings.Fields(request) {
+			args = append(args, []byte(word))
+		}
+		if got := blockTimeOf(command.Lookup(args[0]), args); got.at != at || got.time != want {
+			t.Errorf("%s: at %d, %s", request, got.at, got.time)
+		}
+	}
+	f("BLPOP a b 2", 3, 2*time.Second)
+	f("BLMOVE a b LEFT LEFT 0.5", 5, time.Second/2)
+	f("BZMPOP 2 1 a MIN", 1, 2*time.Second)
+	f("XREADGROUP GROUP g c CLAIM 9 BLOCK 7 STREAMS a >", 7, 7*time.Millisecond)
+	f("XREAD MAXCOUNT 9 BLOCK 7 MAXSIZE 9 STREAMS a 0", 4, 7*time.Millisecond)
+}

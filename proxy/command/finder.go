@@ -35,7 +35,7 @@ const (
 	findGeoRadius        // key at 1, the last STORE or STOREDIST
 	findStreams          // STREAMS key... id...
 	findMigrate          // key at 3, or KEYS key...
-	findSet              // key at 1, flags by GET
+	findSet              // key at 1, flags by GET and the conditions
 	findBitField         // key at 1, flags by the operations
 )
 
@@ -169,7 +169,7 @@ func (r *runs) addStreams(args [][]byte) {
 func streamsAt(args [][]byte) int {
 	for i := 1; i < len(args); i++ {
 		switch {
-		case equalFoldText(args[i], "block"), equalFoldText(args[i], "count"):
+		case isStreamOption(args[i]):
 			i++
 		case equalFoldText(args[i], "group"):
 			i += 2
@@ -181,6 +181,17 @@ func streamsAt(args [][]byte) int {
 		}
 	}
 	return 0
+}
+
+// isStreamOption reports whether an option of XREAD or XREADGROUP has one value. CLAIM
+// is of Redis 8.4, MAXCOUNT and MAXSIZE of 8.10.
+func isStreamOption(arg []byte) bool {
+	for _, word := range [...]string{"count", "block", "claim", "maxcount", "maxsize"} {
+		if equalFoldText(arg, word) {
+			return true
+		}
+	}
+	return false
 }
 
 // addMigrated adds the keys after KEYS when the single key is the empty string,
@@ -203,14 +214,26 @@ func (r *runs) addMigrated(args [][]byte) {
 	r.addOne(3, flags)
 }
 
-// setFlags: SET reads the value only with GET.
+// setFlags: SET reads the value only with GET or a condition on it.
 func setFlags(args [][]byte) KeyFlags {
 	for i := 3; i < len(args); i++ {
-		if equalFoldText(args[i], "get") {
+		if equalFoldText(args[i], "get") || isCondition(args[i]) {
 			return KeyRW | KeyAccess | KeyUpdate
 		}
 	}
 	return KeyOW | KeyUpdate
+}
+
+// isCondition reports whether an option compares the value, or its digest, with one
+// that the client gives: the reply tells whether they are the same. Valkey 8.1 has
+// the first, Redis 8.4 all.
+func isCondition(arg []byte) bool {
+	for _, word := range [...]string{"ifeq", "ifne", "ifdeq", "ifdne"} {
+		if equalFoldText(arg, word) {
+			return true
+		}
+	}
+	return false
 }
 
 // bitFieldFlags: BITFIELD only reads when it has no operation but GET. What

@@ -59,6 +59,10 @@ func TestFirstKeyIndex(t *testing.T) {
 	f("sort k store d", 1)
 	f("migrate h 1 k 0 9", 3)
 	f("migrate h 1 k 0 9 keys a", 0)
+	f("xreadgroup group g claim claim 5 streams a >", 7)
+	f("xreadgroup group g c claim 5 block 0 streams a >", 9)
+	f("xreadgroup claim 5 group g streams streams a >", 7)
+	f("xread maxcount 5 maxsize 6 streams a 0", 6)
 }
 
 func TestKeyAt(t *testing.T) {
@@ -95,6 +99,8 @@ func TestAppendKeyRefsSaysWhatIsDone(t *testing.T) {
 	f("get k", KeyRef{1, KeyRO | KeyAccess})
 	f("set k v", KeyRef{1, KeyOW | KeyUpdate})
 	f("set k v get", KeyRef{1, KeyRW | KeyAccess | KeyUpdate})
+	f("set k v ifeq old", KeyRef{1, KeyRW | KeyAccess | KeyUpdate})
+	f("set k v px 9 IFDNE 0", KeyRef{1, KeyRW | KeyAccess | KeyUpdate})
 	f("copy a b", KeyRef{1, KeyRO | KeyAccess}, KeyRef{2, KeyOW | KeyUpdate})
 	f("eval s 1 k", KeyRef{3, KeyRW | KeyAccess | KeyUpdate})
 	f("eval s 01 k", KeyRef{3, unknownUse}) // The spec does not read such a number, EVAL does.
@@ -136,6 +142,7 @@ func TestKeysDoNotAllocate(t *testing.T) {
 		"get k", "set k v", "mget a b c d", "mset a 1 b 2", "zunionstore d 2 a b", "eval s 2 a b",
 		"eval s 2x a b", "sort k by w store d", "xreadgroup group g c streams a b > >",
 		"georadius k 1 2 3 m store d", "migrate h 1 k 0 9 keys a", "ping", "get",
+		"xreadgroup group g c claim 5 streams a >", "set k v ifeq w",
 	} {
 		calls = append(calls, bytes.Fields([]byte(call)))
 	}
