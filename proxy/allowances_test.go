@@ -17,7 +17,7 @@ var allowances = map[string]allowance{
 	"id":   {"an id, an address or a port of the one who answers", sameButNumbers},
 	"hello": {"as id, and the mode: over a Redis Cluster Sluice offers one database, and says so by calling itself a cluster",
 		sameHello},
-	"version": {"Sluice answers from the command table of Redis 7.2, the server is 7.0; 7.2 has more commands, more flags and " +
+	"version": {"Sluice answers from its command table, the server is 7.0; later versions have more commands, more flags and " +
 		"more lines of help", sameKind},
 	"random": {"a random choice among the members", sameKind},
 	"own": {"a report on the one who answers: Sluice has other memory, settings and counters than a server, " +

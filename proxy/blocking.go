@@ -101,6 +101,10 @@ func blockTimeOf(cmd *command.Command, args [][]byte) blockTime {
 	switch cmd.Name {
 	case "blmpop", "bzmpop":
 		t.at = 1
+	case "bzmove": // Here options follow.
+		t.at = 4
+	case "blmovem":
+		t.at = 5
 	case "xread", "xreadgroup":
 		t.at, t.unit = blockOption(cmd, args)+1, time.Millisecond
 	}

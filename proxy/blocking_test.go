@@ -185,7 +185,7 @@ func TestLastBlockOptionCounts(t *testing.T) {
 	}
 }
 
-// Where the block time is depends on the command, and options may come before it.
+// Where the block time is depends on the command, and options may follow it or come before.
 func TestWhereTheBlockTimeIs(t *testing.T) {
 	f := func(request string, at int, want time.Duration) {
 		t.Helper()
@@ -199,7 +199,21 @@ func TestWhereTheBlockTimeIs(t *testing.T) {
 	}
 	f("BLPOP a b 2", 3, 2*time.Second)
 	f("BLMOVE a b LEFT LEFT 0.5", 5, time.Second/2)
+	f("BLMOVEM a b LEFT LEFT 0.5", 5, time.Second/2)
+	f("BLMOVEM a b LEFT LEFT 0.5 COUNT 9 OBO", 5, time.Second/2)
+	f("BZMOVE a b MIN 2", 4, 2*time.Second)
+	f("BZMOVE a b MIN 2 COUNT 9", 4, 2*time.Second)
 	f("BZMPOP 2 1 a MIN", 1, 2*time.Second)
 	f("XREADGROUP GROUP g c CLAIM 9 BLOCK 7 STREAMS a >", 7, 7*time.Millisecond)
 	f("XREAD MAXCOUNT 9 BLOCK 7 MAXSIZE 9 STREAMS a 0", 4, 7*time.Millisecond)
+}
+
+// What may wait has a connection of its own: on one that is shared others would wait behind it.
+func TestNothingThatWaitsIsPassedOn(t *testing.T) {
+	for id := range command.Count {
+		cmd := command.At(id)
+		if cmd.Is(command.Blocking) && plans[id].kind == planForward && !blockByOption[cmd.Name] {
+			t.Errorf("%s may wait, and is sent on a shared connection", cmd.Name)
+		}
+	}
 }

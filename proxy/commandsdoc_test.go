@@ -58,7 +58,8 @@ func refusedWithin(cmd *command.Command) []*command.Command {
 
 const commandsPageHead = `# Commands
 
-What Sluice does with every command of Redis 7.2. Made from the command table and the plans of ` + "`proxy/plan.go`" + ` by
+What Sluice does with every command of Redis up to 8.12 and of Valkey up to 9.1. Commands of modules are declared, or learned
+from servers ([USERS.md](USERS.md)). Made from the command table and the plans of ` + "`proxy/plan.go`" + ` by
 ` + "`go test ./proxy -run TestCommandsPageIsCurrent -update`" + `; do not edit it.
 
 | What happens | Means |
@@ -69,14 +70,15 @@ const commandsPageMiddle = `
 All keys of a command that is passed on must be on one group, so that a pool of one group does what its server does
 ([SESSIONS.md](SESSIONS.md)). With ` + "`multi_key = \"slot\"`" + `, and in a Redis Cluster, they must be in one slot. If they are not, it is
 answered with CROSSSLOT; a hash tag, ` + "`{user1}:name`" + `, keeps keys together in both. *Access* is what the command does with keys:
-reads may go to replicas if the pool says so. *Since* is the version of Redis that brought the command; a server that is older
-answers that it does not know it.
+reads may go to replicas if the pool says so. *Since* is the version of Redis that brought the command, and that of Valkey where
+it is named; what Redis 7.2 has all versions of Valkey have. A server that is older answers that it does not know it.
 `
 
 // commandGroups are the groups of the table in the order of the page, with their titles.
 var commandGroups = [][2]string{
 	{"string", "Strings"}, {"bitmap", "Bitmaps"}, {"hyperloglog", "HyperLogLog"}, {"list", "Lists"}, {"set", "Sets"},
-	{"sorted-set", "Sorted sets"}, {"hash", "Hashes"}, {"stream", "Streams"}, {"geo", "Geo"}, {"generic", "Generic"},
+	{"sorted-set", "Sorted sets"}, {"hash", "Hashes"}, {"stream", "Streams"}, {"geo", "Geo"}, {"array", "Arrays"},
+	{"vector-set", "Vector sets"}, {"generic", "Generic"},
 	{"scripting", "Scripts and functions"}, {"transactions", "Transactions"}, {"pubsub", "Pub/sub"},
 	{"connection", "Connection"}, {"server", "Server"}, {"cluster", "Cluster"},
 }
@@ -131,9 +133,19 @@ func appendCommandGroup(dst []byte, title string, list []*command.Command) []byt
 			what += ": " + refusalReason(cmd, p)
 		}
 		name := strings.ToUpper(strings.ReplaceAll(cmd.Name, "|", " "))
-		dst = fmt.Appendf(dst, "| `%s` | %s | %s | %s | %s |\n", name, what, accessOf(cmd), keysOf(cmd), cmd.Since)
+		dst = fmt.Appendf(dst, "| `%s` | %s | %s | %s | %s |\n", name, what, accessOf(cmd), keysOf(cmd), sinceOf(cmd))
 	}
 	return dst
+}
+
+func sinceOf(cmd *command.Command) string {
+	switch {
+	case cmd.OnlyValkey:
+		return "Valkey " + cmd.Valkey
+	case cmd.Valkey != "":
+		return cmd.Since + ", Valkey " + cmd.Valkey
+	}
+	return cmd.Since
 }
 
 // describe is the entry of the legend.
@@ -172,7 +184,7 @@ func accessOf(cmd *command.Command) string {
 func keysOf(cmd *command.Command) string {
 	isChannel := func(s command.KeySpec) bool { return s.Flags&command.KeyNotKey != 0 }
 	switch {
-	case len(cmd.Keys) == 0:
+	case len(cmd.Keys) == 0 || cmd.Name == "clusterscan": // It has a cursor.
 		return ""
 	case !slices.ContainsFunc(cmd.Keys, func(s command.KeySpec) bool { return !isChannel(s) }):
 		return "channels"
@@ -187,10 +199,14 @@ func keysOf(cmd *command.Command) string {
 // refusalReasons say more than the error does. A container's reason holds for its subcommands.
 var refusalReasons = map[string]string{
 	"acl":            "shows or changes the users of one server; who may use Sluice is in its configuration",
+	"backup":         "acts on one server",
 	"bgrewriteaof":   "acts on one server",
 	"bgsave":         "acts on one server",
+	"clusterscan":    "its cursors name a node; SCAN goes through the keys of all servers",
 	"debug":          "acts on one server, and may stop it",
 	"failover":       "changes roles behind the back of whoever manages the servers",
+	"himport":        "sets what its connection has prepared, and connections to servers are shared",
+	"hotkeys":        "acts on one server",
 	"migrate":        "moves a key to where its slot is not",
 	"module":         "acts on one server, and changes what it understands",
 	"pfdebug":        "for those who work on Redis",
@@ -200,9 +216,11 @@ var refusalReasons = map[string]string{
 	"replicaof":      "changes roles behind the back of whoever manages the servers",
 	"restore-asking": "for servers that move slots",
 	"save":           "acts on one server, and stops it meanwhile",
+	"sflush":         "empties slots behind the back of whoever moves them",
 	"shutdown":       "ends one server",
 	"slaveof":        "changes roles behind the back of whoever manages the servers",
 	"sync":           "for replicas",
+	"trimslots":      "for servers that move slots",
 }
 
 func refusalReason(cmd *command.Command, p plan) string {

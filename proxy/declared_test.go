@@ -247,7 +247,7 @@ func TestCommandTellsOfWhatWorks(t *testing.T) {
 	if now := c.do("COMMAND", "COUNT"); now == count {
 		t.Errorf("COMMAND COUNT is %q with and without", now)
 	}
-	if docs := c.do("COMMAND", "DOCS"); strings.Contains(docs, "getex\r\n") || !strings.Contains(docs, "hello\r\n") {
+	if docs := c.do("COMMAND", "DOCS"); strings.Contains(docs, "\r\ngetex\r\n") || !strings.Contains(docs, "hello\r\n") {
 		t.Error("COMMAND DOCS tells of something else")
 	}
 	if list := c.do("COMMAND", "LIST"); strings.Contains(list, "\r\ngetex\r\n") || strings.Contains(list, "object|encoding") {

@@ -1,6 +1,10 @@
 package proxy
 
-import "sluice/proxy/command"
+import (
+	"slices"
+
+	"sluice/proxy/command"
+)
 
 // plan says what happens to a command. There is one per command of the table; docs and COMMAND are made
 // from the same table, so what is not planned here does not exist.
@@ -55,6 +59,7 @@ var sessionCommands = map[string]sessionFunc{
 
 	"blpop": cmdBlock, "brpop": cmdBlock, "brpoplpush": cmdBlock, "blmove": cmdBlock, "blmpop": cmdBlock,
 	"bzpopmin": cmdBlock, "bzpopmax": cmdBlock, "bzmpop": cmdBlock, "wait": cmdWait, "waitaof": cmdWait,
+	"blmovem": cmdBlock, "bzmove": cmdBlock,
 	"cluster|countkeysinslot": cmdClusterSlotKeys, "cluster|getkeysinslot": cmdClusterSlotKeys,
 	"subscribe": subscribeTo(topicChannel), "unsubscribe": unsubscribeFrom(topicChannel),
 	"psubscribe": subscribeTo(topicPattern), "punsubscribe": unsubscribeFrom(topicPattern),
@@ -66,9 +71,12 @@ var sessionCommands = map[string]sessionFunc{
 
 // forbidden are commands that would act on a server behind Sluice's back.
 var forbidden = []string{
-	"bgrewriteaof", "bgsave", "debug", "failover", "migrate", "module", "pfdebug", "pfselftest",
-	"psync", "replconf", "replicaof", "restore-asking", "save", "shutdown", "slaveof", "sync",
+	"backup", "bgrewriteaof", "bgsave", "debug", "failover", "hotkeys", "migrate", "module", "pfdebug", "pfselftest",
+	"psync", "replconf", "replicaof", "restore-asking", "save", "sflush", "shutdown", "slaveof", "sync", "trimslots",
 }
+
+// blockByOption wait only with BLOCK; forwardKeys looks for it.
+var blockByOption = map[string]bool{"xread": true, "xreadgroup": true}
 
 func makePlans() []plan {
 	refusals := make(map[string]string)
@@ -76,6 +84,7 @@ func makePlans() []plan {
 		refusals[name] = notAllowed(name)
 	}
 	refusals["acl"] = errACL
+	refusals["himport|set"] = unsupported("himport|set") // Of what its connection has prepared.
 	table := make([]plan, command.Declared+1)
 	for id := range command.Count {
 		table[id] = planOf(command.At(id), refusals)
@@ -104,14 +113,22 @@ func planOf(cmd *command.Command, refusals map[string]string) plan {
 	if kind, ok := fanCommands[cmd.Name]; ok {
 		return plan{kind: planFanOut, fan: kind}
 	}
-	if text := refusals[top.Name]; text != "" && (top == cmd || len(cmd.Keys) == 0) { // MEMORY USAGE has a key.
+	if text := refusals[cmd.Name]; text != "" {
+		return plan{refusal: text}
+	}
+	if text := refusals[top.Name]; text != "" && len(cmd.Keys) == 0 { // MEMORY USAGE has a key.
 		return plan{refusal: text}
 	}
 	if kind, ok := splitCommands[cmd.Name]; ok {
 		return plan{kind: planSplit, split: kind}
 	}
-	if len(cmd.Keys) > 0 {
+	if waits := cmd.Is(command.Blocking) && !blockByOption[cmd.Name]; hasKeys(cmd) && !waits {
 		return plan{kind: planForward}
 	}
 	return plan{refusal: unsupported(cmd.Name)}
+}
+
+// hasKeys reports whether a command has keys to be routed by. A channel is none, and neither is a cursor.
+func hasKeys(cmd *command.Command) bool {
+	return slices.ContainsFunc(cmd.Keys, func(s command.KeySpec) bool { return s.Flags&command.KeyNotKey == 0 })
 }

@@ -114,7 +114,7 @@ func makeFromReplicas() (table [command.Count]bool) {
 			top = cmd.Parent
 		}
 		switch {
-		case len(cmd.Keys) == 0: // It asks all masters.
+		case !hasKeys(cmd): // It asks all masters.
 		case !cmd.Is(command.ReadOnly) || cmd.Is(command.MayReplicate) || isScript(cmd):
 		case cmd.Name == "touch" || top.Name == "object" || top.Name == "memory":
 		default:

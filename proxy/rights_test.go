@@ -72,7 +72,7 @@ func TestRightsAreThoseOfRedis(t *testing.T) {
 	f(`AUTH bob b; GET other; AUTH root wrong; GET other; PUBLISH x m; SUBSCRIBE x; PSUBSCRIBE news.1; SPUBLISH x m; WATCH other; BLPOP other 0; XREAD BLOCK 0 STREAMS other 0`)
 	f(`~HELLO 3 AUTH bob b; GET other; KEYS *; MGET app:1 other; SET read:1 x; GET app:1`)
 	f(`AUTH bob b; ACL WHOAMI; ACL DRYRUN bob get x; ACL nosuch; ACL; AUTH root r; ACL WHOAMI; ACL DRYRUN bob GET x; ACL DRYRUN bob get app:1; ACL DRYRUN bob SUBSCRIBE x`)
-	f(`AUTH root r; ACL DRYRUN bob keys *; ACL DRYRUN bob client list; ACL DRYRUN nobody get x; ACL DRYRUN bob nosuch; ACL DRYRUN bob get; ACL DRYRUN root flushall; ACL CAT nosuch; ACL CAT; ACL CAT a b; ACL DRYRUN bob; ACL WHOAMI x`)
+	f(`AUTH root r; ACL DRYRUN bob keys *; ACL DRYRUN bob client list; ACL DRYRUN nobody get x; ACL DRYRUN bob nosuch; ACL DRYRUN bob get; ACL DRYRUN root flushall; ACL CAT nosuch; ~ACL CAT; ACL CAT a b; ACL DRYRUN bob; ACL WHOAMI x`)
 	if top.Stats().Denied == 0 {
 		t.Error("denials are not counted")
 	}
@@ -156,7 +156,11 @@ func TestCategoriesAreThoseOfRedis(t *testing.T) {
 	c := top.dial(t)
 	theirs := dial(t, "tcp", direct.Addr())
 	for _, category := range command.CategoryNames() {
-		ours, want := elements(t, c.do("ACL", "CAT", category)), elements(t, theirs.do("ACL", "CAT", category))
+		reply := theirs.do("ACL", "CAT", category)
+		if strings.HasPrefix(reply, "-ERR Unknown category ") { // Newer than the server.
+			continue
+		}
+		ours, want := elements(t, c.do("ACL", "CAT", category)), elements(t, reply)
 		for _, name := range want {
 			if !slices.Contains(ours, name) {
 				t.Errorf("%s lacks %s", category, name)

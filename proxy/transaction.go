@@ -193,6 +193,7 @@ var runsInTransaction = map[string]bool{
 	"ping": true, "echo": true, "time": true, "publish": true, "spublish": true, "unwatch": true, "wait": true,
 	"blpop": true, "brpop": true, "brpoplpush": true, "blmove": true, "blmpop": true,
 	"bzpopmin": true, "bzpopmax": true, "bzmpop": true, "xread": true, "xreadgroup": true,
+	"blmovem": true, "bzmove": true,
 }
 
 func cmdExec(c *client, q request) bool {

@@ -29,13 +29,14 @@ const (
 	ACLConnection
 	ACLTransaction
 	ACLScripting
+	ACLArray // Redis 8.8
 )
 
 // categoryNames is ordered as COMMAND reports the set: by bit.
 var categoryNames = [...]string{
 	"keyspace", "read", "write", "set", "sortedset", "list", "hash", "string",
 	"bitmap", "hyperloglog", "geo", "stream", "pubsub", "admin", "fast", "slow",
-	"blocking", "dangerous", "connection", "transaction", "scripting",
+	"blocking", "dangerous", "connection", "transaction", "scripting", "array",
 }
 
 // CategoryNames returns the names of the ACL categories, in the order of Redis.

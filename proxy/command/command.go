@@ -10,7 +10,14 @@ type Command struct {
 	// subcommand.
 	Name  string
 	Group string
-	Since string
+
+	// Since is the version of Redis that brought the command, or of Valkey when
+	// OnlyValkey is set: Redis does not have it. Valkey is the version of Valkey
+	// that brought a command which Redis 7.2 does not have; all that Redis 7.2
+	// has Valkey has had from the beginning.
+	Since      string
+	Valkey     string
+	OnlyValkey bool
 
 	// Arity counts the command name (and the subcommand name) too. Negative
 	// means "at least".

@@ -36,6 +36,7 @@ const (
 	findStreams          // STREAMS key... id...
 	findMigrate          // key at 3, or KEYS key...
 	findSet              // key at 1, flags by GET and the conditions
+	findDelEx            // key at 1, flags by the condition
 	findBitField         // key at 1, flags by the operations
 )
 
@@ -45,6 +46,7 @@ var finders = map[string]finder{
 	"bitfield":          findBitField,
 	"blmpop":            findCounted2,
 	"bzmpop":            findCounted2,
+	"delex":             findDelEx,
 	"eval":              findCounted2,
 	"eval_ro":           findCounted2,
 	"evalsha":           findCounted2,
@@ -55,10 +57,12 @@ var finders = map[string]finder{
 	"georadiusbymember": findGeoRadius,
 	"lmpop":             findCounted1,
 	"migrate":           findMigrate,
+	"sdiffcard":         findCounted1,
 	"set":               findSet,
 	"sintercard":        findCounted1,
 	"sort":              findSort,
 	"sort_ro":           findSortRO,
+	"sunioncard":        findCounted1,
 	"xread":             findStreams,
 	"xreadgroup":        findStreams,
 	"zdiff":             findCounted1,
@@ -99,6 +103,8 @@ func (f finder) find(args [][]byte, out *runs) {
 		out.addMigrated(args)
 	case findSet:
 		out.addOne(1, setFlags(args))
+	case findDelEx:
+		out.addOne(1, delExFlags(args))
 	case findBitField:
 		out.addOne(1, bitFieldFlags(args))
 	}
@@ -222,6 +228,14 @@ func setFlags(args [][]byte) KeyFlags {
 		}
 	}
 	return KeyOW | KeyUpdate
+}
+
+// delExFlags: DELEX without a condition is DEL.
+func delExFlags(args [][]byte) KeyFlags {
+	if len(args) > 2 {
+		return KeyRW | KeyAccess | KeyDelete
+	}
+	return KeyRM | KeyDelete
 }
 
 // isCondition reports whether an option compares the value, or its digest, with one

@@ -59,10 +59,14 @@ func TestFirstKeyIndex(t *testing.T) {
 	f("sort k store d", 1)
 	f("migrate h 1 k 0 9", 3)
 	f("migrate h 1 k 0 9 keys a", 0)
+	f("msetex 2 a 1 b 2", 2)
+	f("msetex 3 a 1 b 2", 0)
 	f("xreadgroup group g claim claim 5 streams a >", 7)
 	f("xreadgroup group g c claim 5 block 0 streams a >", 9)
 	f("xreadgroup claim 5 group g streams streams a >", 7)
 	f("xread maxcount 5 maxsize 6 streams a 0", 6)
+	f("bless get k", 2)
+	f("clusterscan k", 0)
 }
 
 func TestKeyAt(t *testing.T) {
@@ -85,6 +89,13 @@ func TestKeyAt(t *testing.T) {
 	f("eval", 0)
 	f("ping", 0)
 	f("spublish", 0)
+	f("hgetdel", 1)
+	f("delex", 1)
+	f("vsim", 1)
+	f("bless|set", 2)
+	f("msetex", 0)
+	f("zmove", 0)
+	f("clusterscan", 0)
 }
 
 func TestAppendKeyRefsSaysWhatIsDone(t *testing.T) {
@@ -101,6 +112,13 @@ func TestAppendKeyRefsSaysWhatIsDone(t *testing.T) {
 	f("set k v get", KeyRef{1, KeyRW | KeyAccess | KeyUpdate})
 	f("set k v ifeq old", KeyRef{1, KeyRW | KeyAccess | KeyUpdate})
 	f("set k v px 9 IFDNE 0", KeyRef{1, KeyRW | KeyAccess | KeyUpdate})
+	f("delex k", KeyRef{1, KeyRM | KeyDelete})
+	f("delex k ifne v", KeyRef{1, KeyRW | KeyAccess | KeyDelete})
+	f("delifeq k v", KeyRef{1, KeyRM | KeyDelete})
+	f("hsetex k fields 1 f v", KeyRef{1, KeyRW | KeyUpdate | KeyInsert}) // Redis: update, Valkey: insert.
+	f("hgetdel k fields 1 f", KeyRef{1, KeyRW | KeyAccess | KeyDelete})
+	f("msetex 2 a 1 b 2 ex 9", KeyRef{2, KeyOW | KeyUpdate}, KeyRef{4, KeyOW | KeyUpdate})
+	f("blmovem s d left right 0", KeyRef{1, KeyRW | KeyAccess | KeyDelete}, KeyRef{2, KeyRW | KeyInsert})
 	f("copy a b", KeyRef{1, KeyRO | KeyAccess}, KeyRef{2, KeyOW | KeyUpdate})
 	f("eval s 1 k", KeyRef{3, KeyRW | KeyAccess | KeyUpdate})
 	f("eval s 01 k", KeyRef{3, unknownUse}) // The spec does not read such a number, EVAL does.
@@ -142,7 +160,7 @@ func TestKeysDoNotAllocate(t *testing.T) {
 		"get k", "set k v", "mget a b c d", "mset a 1 b 2", "zunionstore d 2 a b", "eval s 2 a b",
 		"eval s 2x a b", "sort k by w store d", "xreadgroup group g c streams a b > >",
 		"georadius k 1 2 3 m store d", "migrate h 1 k 0 9 keys a", "ping", "get",
-		"xreadgroup group g c claim 5 streams a >", "set k v ifeq w",
+		"msetex 2 a 1 b 2", "xreadgroup group g c claim 5 streams a >", "set k v ifeq w", "delex k ifeq v",
 	} {
 		calls = append(calls, bytes.Fields([]byte(call)))
 	}
@@ -168,10 +186,10 @@ var (
 // FuzzAppendKeys runs every command over arbitrary arguments, which the input
 // separates by blanks.
 func FuzzAppendKeys(f *testing.F) {
-	_, list := readInvocations(f)
-	for _, inv := range list {
+	for _, inv := range allInvocations(f) {
 		f.Add(bytes.Join(inv.args, []byte(" ")))
 	}
+	f.Add([]byte("msetex 4611686018427387905 a 1 b 2"))
 	f.Add([]byte("x -9223372036854775808 9223372036854775807 2147483647 -2147483648"))
 	f.Fuzz(func(t *testing.T, input []byte) {
 		args := bytes.Split(input, []byte(" "))

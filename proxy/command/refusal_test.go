@@ -2,6 +2,7 @@ package command
 
 import (
 	"bytes"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -84,11 +85,12 @@ func TestRefusalsLive(t *testing.T) {
 	f("Config", "a\r\nb\x00c", "more")
 	f("object", "nosuch", "k")
 	f("xgroup", "\xff")
+	version := s.version(t)
 	for _, c := range commands {
 		if c.Name == "quit" { // the server closes the connection whatever follows
 			continue
 		}
-		if s.version(t) == "7.0" && (c.Name == "waitaof" || isNewOrArity(c.Name)) {
+		if lacks(version, c) || version == "7.0" && hasOtherArity(c.Name) {
 			continue
 		}
 		for _, n := range wrongCounts(c) {
@@ -101,20 +103,11 @@ func TestRefusalsLive(t *testing.T) {
 	}
 }
 
-// isNewOrArity reports whether 7.0 lacks the command or counts its arguments
-// differently.
-func isNewOrArity(name string) bool {
-	for _, d := range differences {
-		if d.name == name && d.field == "arity" {
-			return true
-		}
-	}
-	for _, n := range newIn72 {
-		if n == name {
-			return true
-		}
-	}
-	return false
+// hasOtherArity reports whether 7.0 counts the arguments of a command differently.
+func hasOtherArity(name string) bool {
+	return slices.ContainsFunc(differences, func(d difference) bool {
+		return d.name == name && d.field == "arity"
+	})
 }
 
 // wrongCounts returns numbers of arguments the command must refuse, at least

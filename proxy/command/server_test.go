@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -110,6 +111,22 @@ func (s *redisServer) version(t *testing.T) string {
 		t.Fatalf("no version in %q", info)
 	}
 	return parts[0] + "." + parts[1]
+}
+
+// lacks reports whether a Redis of this version does not have the command: it is
+// of a later one, or of Valkey alone.
+func lacks(version string, c *Command) bool {
+	return c.OnlyValkey || slices.Compare(numbers(version), numbers(c.Since)[:2]) < 0
+}
+
+// numbers takes a version apart.
+func numbers(version string) []int {
+	var out []int
+	for part := range strings.SplitSeq(version, ".") {
+		n, _ := strconv.Atoi(part)
+		out = append(out, n)
+	}
+	return out
 }
 
 // ask sends one command and returns the decoded reply.

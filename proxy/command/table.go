@@ -1,12 +1,17 @@
 package command
 
+import (
+	"cmp"
+	"slices"
+)
+
 // Count is the number of commands and subcommands, and so the length of an
 // array indexed by Command.ID. A further list of commands adds its length here
 // and its content in the line below.
-const Count = len(redis72)
+const Count = len(redis72) + len(newer)
 
 // commands is every command by ID. Immutable after construction.
-var commands = build(redis72[:])
+var commands = build(redis72[:], newer[:])
 
 // topLevel is the commands that are not subcommands, by ID.
 var topLevel = selectTop(commands)
@@ -43,6 +48,9 @@ func build(lists ...[]Command) []*Command {
 		}
 		c.Parent = parent
 		parent.Subcommands = append(parent.Subcommands, c)
+	}
+	for _, c := range out {
+		slices.SortFunc(c.Subcommands, func(a, b *Command) int { return cmp.Compare(a.verb, b.verb) })
 	}
 	return out
 }

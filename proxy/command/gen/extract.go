@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// extract reads the per-command JSON files of a Redis tree and returns their
-// facts ordered by full name, which puts a container right before its
-// subcommands.
-func extract(dir string, from origin) (*facts, error) {
+// extract reads the per-command JSON files of a source tree and returns the
+// facts of those that base does not have, ordered by full name, which puts a
+// container right before its subcommands.
+func extract(dir string, from origin, base *facts) (*facts, error) {
 	paths, err := filepath.Glob(filepath.Join(dir, "*.json"))
 	if err != nil {
 		return nil, err
@@ -29,13 +29,25 @@ func extract(dir string, from origin) (*facts, error) {
 		}
 		out.Commands = append(out.Commands, list...)
 	}
-	slices.SortFunc(out.Commands, func(a, b fact) int {
-		return strings.Compare(a.fullName(), b.fullName())
-	})
+	sortByName(out.Commands)
 	if err := checkNames(out.Commands); err != nil {
 		return nil, err
 	}
+	had := namesOf(base.Commands)
+	out.Commands = slices.DeleteFunc(out.Commands, func(f fact) bool { return had[f.fullName()] })
 	return out, nil
+}
+
+func sortByName(list []fact) {
+	slices.SortFunc(list, func(a, b fact) int { return strings.Compare(a.fullName(), b.fullName()) })
+}
+
+func namesOf(list []fact) map[string]bool {
+	names := make(map[string]bool, len(list))
+	for i := range list {
+		names[list[i].fullName()] = true
+	}
+	return names
 }
 
 // extractFile reads one file: an object that maps the command name to its
@@ -57,9 +69,27 @@ func extractFile(path string) ([]fact, error) {
 		if f.Group == "" || f.Arity == 0 {
 			return nil, fmt.Errorf("%s: no group or no arity", f.fullName())
 		}
+		f.dropImplied()
 		out = append(out, f)
 	}
 	return out, nil
+}
+
+// dropImplied leaves out the categories that follow from the flags. Redis does not
+// state them, Valkey does.
+func (f *fact) dropImplied() {
+	has := func(word string) bool { return slices.Contains(f.Flags, word) }
+	f.ACL = slices.DeleteFunc(f.ACL, func(word string) bool {
+		switch word {
+		case "READ":
+			return has("READONLY")
+		case "SLOW":
+			return !has("FAST")
+		case "WRITE", "FAST", "BLOCKING", "PUBSUB":
+			return has(word)
+		}
+		return false
+	})
 }
 
 // checkNames refuses a name given twice and a subcommand without container.

@@ -7,10 +7,10 @@ import (
 	"os"
 )
 
-// facts is the condensed file: what Redis states about its commands, without
+// facts is the condensed file: what a project states about its commands, without
 // a word of its prose. It lies between the two modes so that a build needs
-// neither the Redis tree nor the network, and so that a review of a new Redis
-// version is a diff with one line per command.
+// neither a source tree nor the network, and so that a review of a new version
+// is a diff with one line per command.
 type facts struct {
 	Origin   origin `json:"origin"`
 	Commands []fact `json:"commands"`
@@ -40,6 +40,9 @@ type fact struct {
 	DeprecatedSince string    `json:"deprecated_since,omitempty"`
 	ReplacedBy      string    `json:"replaced_by,omitempty"`
 	Keys            []keySpec `json:"key_specs,omitempty"`
+
+	valkey     string // the version of Valkey that has a newer command, "" for none; see merge
+	onlyValkey bool   // Redis does not have it
 }
 
 type keySpec struct {
