@@ -311,6 +311,7 @@ func TestDoubtfulRepliesOfReplicas(t *testing.T) {
 	}
 	for _, reply := range []string{
 		"$-1\r\n", "*-1\r\n", "*0\r\n", "$0\r\n\r\n", ":0\r\n", ":-1\r\n", ":-2\r\n", "+none\r\n", "%0\r\n", "~0\r\n", "_\r\n",
+		"#f\r\n", "*2\r\n:-1\r\n:-2\r\n",
 		"*2\r\n$-1\r\n$1\r\na\r\n", "*2\r\n$1\r\na\r\n$-1\r\n", "*2\r\n:1\r\n:0\r\n", "*2\r\n$1\r\n0\r\n*0\r\n", "*1\r\n*-1\r\n",
 		"*1\r\n_\r\n", "-ERR no such key\r\n",
 	} {

@@ -128,7 +128,7 @@ func saysNothing(reply []byte) bool {
 		return false
 	}
 	switch string(reply[:min(len(reply), 8)]) {
-	case "*0\r\n", "%0\r\n", "~0\r\n", ":0\r\n", ":-1\r\n", ":-2\r\n", "$0\r\n\r\n", "+none\r\n":
+	case "*0\r\n", "%0\r\n", "~0\r\n", ":0\r\n", ":-1\r\n", ":-2\r\n", "$0\r\n\r\n", "+none\r\n", "#f\r\n":
 		return true
 	}
 	switch reply[0] {
@@ -140,8 +140,8 @@ func saysNothing(reply []byte) bool {
 	default:
 		return false
 	}
-	for _, nothing := range [][]byte{[]byte("$-1\r\n"), []byte("*-1\r\n"), []byte("\n_\r\n"), []byte("\n:0\r\n"), []byte("\n*0\r\n")} {
-		if bytes.Contains(reply, nothing) {
+	for _, nothing := range [...]string{"$-1\r\n", "*-1\r\n", "\n_\r\n", "\n:0\r\n", "\n:-2\r\n", "\n*0\r\n"} {
+		if bytes.Contains(reply, []byte(nothing)) {
 			return true
 		}
 	}
