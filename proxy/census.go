@@ -58,32 +58,49 @@ func (s *census) change(kind topicKind, name string, f func(t *tally)) {
 	s.busy.Store(len(s.topics[topicChannel])+len(s.topics[topicPattern])+len(s.topics[topicShard]) > 0)
 }
 
-// receivers is how many receivers a message on a channel has, when the node that published it has counted n. In a
-// cluster the node has told it to all others too. Clients whose loop is subscribed nowhere, for its connection is lost,
-// get nothing.
-func (s *census) receivers(kind topicKind, channel string, node *backend.Node, n int64, cluster bool) int64 {
+// matching calls f with the topics that get a message on a channel; one may be nil. mu is held.
+func (s *census) matching(kind topicKind, channel string, f func(t *tally)) {
+	f(s.topics[kind][channel])
+	if kind != topicChannel {
+		return
+	}
+	for pattern, t := range s.topics[topicPattern] {
+		if command.MatchPattern([]byte(pattern), []byte(channel)) {
+			f(t)
+		}
+	}
+}
+
+// listening is how many loops get a message on a channel from a node.
+func (s *census) listening(kind topicKind, channel string, node *backend.Node) (loops int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.matching(kind, channel, func(t *tally) {
+		_, at := t.counts(node)
+		loops += at
+	})
+	return loops
+}
+
+// receivers is how many receivers a message on a channel has, when the node that published it has counted n, and listening was before
+// when it was sent there. In a cluster the node has told it to all others too. Clients whose loop is subscribed nowhere, for its
+// connection is lost, get nothing.
+func (s *census) receivers(kind topicKind, channel string, node *backend.Node, n, before int64, cluster bool) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clients, loops := int64(0), int64(0)
-	add := func(t *tally) {
+	s.matching(kind, channel, func(t *tally) {
 		more, at := t.counts(node)
 		if at > 0 || cluster && t != nil && len(t.loops) > 0 {
 			clients += more
 		}
 		loops += at
-	}
-	add(s.topics[kind][channel])
-	if kind == topicChannel {
-		for pattern, t := range s.topics[topicPattern] {
-			if command.MatchPattern([]byte(pattern), []byte(channel)) {
-				add(t)
-			}
-		}
-	}
+	})
 	if n == 0 && loops > 0 {
 		return 0 // The connections are lost, and that is not known here yet.
 	}
-	return clients + max(n-loops, 0) // A loop may have left the server before it was counted out here.
+	// A loop may have left the server before it was counted out here, and one that was counted out since then may have been counted there.
+	return clients + max(n-max(loops, before), 0)
 }
 
 // counts are the clients and the loops at a node; t may be nil.

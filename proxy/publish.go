@@ -37,6 +37,7 @@ func (c *client) publish(q request) bool {
 	if q.cmd != cmdPublish {
 		p.kind = topicShard
 	}
+	p.before = c.pool.census.listening(p.kind, p.channel, node)
 	p.seq = c.begin(q.cmd, slot)
 	b := l.link(node, c.proto, c.db)
 	if err := b.Send(q.raw, p, p.seq, l.now); err != nil {
@@ -55,6 +56,7 @@ type publication struct {
 	channel string
 	slot    router.Slot
 	node    *backend.Node // that has it
+	before  int64         // loops that were subscribed there when it was sent
 }
 
 // Reply implements backend.Owner.
@@ -90,7 +92,7 @@ func (p *publication) Fail(seq uint32, f backend.Failure) {
 func (p *publication) deliver(seq uint32, data []byte, first, last bool) {
 	c := p.client
 	if n, ok := integerReply(data); ok && first && last {
-		n = c.pool.census.receivers(p.kind, p.channel, p.node, n, c.pool.Model.Cluster())
+		n = c.pool.census.receivers(p.kind, p.channel, p.node, n, p.before, c.pool.Model.Cluster())
 		data = resp.AppendInt(c.loop.scratch[:0], n)
 		c.loop.scratch = data
 	}

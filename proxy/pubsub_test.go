@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"sluice/backend"
 	"sluice/internal/testbed"
 )
 
@@ -590,4 +591,27 @@ func TestGoRedisSubscribes(t *testing.T) {
 			top.awaitNoSubscribers(t)
 		}
 	})
+}
+
+// A loop that leaves a channel may have been counted by the server, and its leaving acknowledged, before the reply of PUBLISH is read.
+func TestReceiversWhileALoopLeaves(t *testing.T) {
+	var s census
+	node := backend.NewNode(1, "127.0.0.1:1", &backend.Options{})
+	defer node.Retire()
+	f := func(kind topicKind, name string) {
+		t.Helper()
+		s.seat(kind, name, 1)
+		s.link(kind, name, node, 1)
+		before := s.listening(topicChannel, "news", node)
+		s.seat(kind, name, -1)
+		s.link(kind, name, node, -1)
+		if got := s.receivers(topicChannel, "news", node, 1, before, false); before != 1 || got != 0 {
+			t.Errorf("%s: %d of %d loops are taken for clients", name, got, before)
+		}
+		if got := s.receivers(topicChannel, "news", node, 2, before, false); got != 1 {
+			t.Errorf("%s: %d clients of the server itself", name, got)
+		}
+	}
+	f(topicChannel, "news")
+	f(topicPattern, "n*")
 }
