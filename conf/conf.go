@@ -106,6 +106,8 @@ type Pool struct {
 	// MultiKey says which keys a command, a script or a transaction may have together. Default MultiKeyGroup for codis;
 	// MultiKeySlot for cluster, whose nodes refuse keys of several slots. Reloadable.
 	MultiKey MultiKey `toml:"multi_key" reload:"live" with:"slot_model"`
+	// CrossGroup lets BLPOP and its kin, XREAD and XREADGROUP have keys of several groups. Default false. Reloadable.
+	CrossGroup bool `toml:"cross_group" reload:"live"`
 	// LearnCommands asks the masters for commands that Redis does not have. Default true. Reloadable.
 	LearnCommands bool `toml:"learn_commands" reload:"live"`
 	// Ping is what PING and ROLE answer while no master serves. Default servers. Reloadable.

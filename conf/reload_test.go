@@ -71,8 +71,8 @@ password = "hunter2"
 	f([]string{`[[pool.auth.user]]`, "[[pool.auth.user]]\nname = \"app\""},
 		[]string{"pool.main.auth.user default: name=default password=*** read_only=false -> (none)", "pool.main.auth.user app: (none) -> name=app password=*** read_only=false"}, nil)
 	f([]string{`name = "main"`, `name = "other"`}, nil, []string{
-		"pool.main: name=main listen=tcp://127.0.0.1:6380, tcp://[::1]:6380 slot_model=codis slots=1024 databases=16 dialect=redis cluster_emulation=false multi_key=group learn_commands=true ping=servers server_config=set -> (none)",
-		"pool.other: (none) -> name=other listen=tcp://127.0.0.1:6380, tcp://[::1]:6380 slot_model=codis slots=1024 databases=16 dialect=redis cluster_emulation=false multi_key=group learn_commands=true ping=servers server_config=set",
+		"pool.main: name=main listen=tcp://127.0.0.1:6380, tcp://[::1]:6380 slot_model=codis slots=1024 databases=16 dialect=redis cluster_emulation=false multi_key=group cross_group=false learn_commands=true ping=servers server_config=set -> (none)",
+		"pool.other: (none) -> name=other listen=tcp://127.0.0.1:6380, tcp://[::1]:6380 slot_model=codis slots=1024 databases=16 dialect=redis cluster_emulation=false multi_key=group cross_group=false learn_commands=true ping=servers server_config=set",
 	})
 	f([]string{`slot_model = "codis"`, `slot_model = "cluster"`, "0-1023", "0-16383"},
 		[]string{"pool.main.databases: 16 -> 1", "pool.main.multi_key: group -> slot", "pool.main.group 1.slots: 0-1023 -> 0-16383"},

@@ -38,8 +38,11 @@ type blocking struct {
 	timeout  blockTime
 	until    int64 // loop clock at which the client's time is over; 0: never
 	sliced   bool
+	brief    bool // a turn of a crossing: it ends whenever the server lets go
 	recalled bool // the server was asked to let go, so nil does not mean that the time is over
 	freed    bool // the server was asked to let go for good
+	freeing  bool // and has not answered that yet
+	onFreed  func(letGo bool)
 
 	// The hold that ended when it came to a server last, to be continued if that does not keep it.
 	held      hold
@@ -67,6 +70,9 @@ func cmdBlock(c *client, q request) bool {
 	if refusal != "" {
 		c.replyError(refusal)
 		return true
+	}
+	if c.crosses(q, k) {
+		return c.cross(q, k)
 	}
 	if k.all != nil && q.v != nil {
 		if o, blocked := c.pool.obstacleTo(q.v, k.all); blocked && o.apart && o.move == nil {
@@ -227,7 +233,7 @@ func (x *blocking) request() []byte {
 	if x.sliced && (left == 0 || left > sliceTime) {
 		left = sliceTime
 	}
-	if x.timeout == (blockTime{}) || left == x.timeout.time && !x.tails.known {
+	if x.timeout == (blockTime{}) || left == x.timeout.time && !x.tails.known && !x.brief {
 		return x.d.raw
 	}
 	l.scratch = resp.AppendArray(l.scratch[:0], len(x.args))
@@ -274,6 +280,9 @@ func (x *blocking) goesOn(r backend.Reply) bool {
 	d := x.d
 	switch string(r.Data) {
 	case "*-1\r\n", "$-1\r\n", "_\r\n":
+		if x.brief {
+			return false
+		}
 		over := x.until != 0 && d.client.loop.now >= x.until
 		if !x.recalled && !x.sliced || over || x.freed || x.timeout == (blockTime{}) {
 			return false
@@ -331,7 +340,8 @@ func (x *blocking) timedOut() bool {
 	if x.until == 0 || d.client.loop.now < x.until {
 		return false
 	}
-	d.sink.deliver(d.tag, appendNullArray(nil, d.client.resp3()), true, true)
+	d.state = detourDone
+	d.sink.deliver(d.tag, nullArray(d.client.resp3()), true, true)
 	d.done()
 	return true
 }

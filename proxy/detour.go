@@ -181,6 +181,9 @@ func (d *detour) run() {
 		o, blocked = obstacle{cause: HoldNoMaster, slot: d.slot, node: d.silent, since: d.silentAt}, true
 	}
 	if blocked {
+		if x, ok := d.sink.(*crossing); ok && x.passOver(d) {
+			return
+		}
 		if b := d.reader(v); b != nil {
 			d.send(b)
 			return

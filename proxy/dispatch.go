@@ -213,6 +213,9 @@ func (c *client) forwardKeys(q request) bool {
 	if isScript(q.cmd) {
 		return c.forwardScript(q, k)
 	}
+	if c.crosses(q, k) {
+		return c.cross(q, k)
+	}
 	if q.v != nil && k.slot != anySlot && usesOtherDB(q) {
 		for _, slot := range k.list() {
 			if m := q.v.table.Move(slot); m != nil {
@@ -247,7 +250,7 @@ func (c *client) slotsOf(q request) (k keySlots, refusal string) {
 		switch {
 		case k.all == nil && slot == k.slot:
 			continue
-		case k.all == nil && c.pool.keepsToSlot():
+		case k.all == nil && c.pool.keepsToSlot() && !c.mayCross(q.cmd):
 			return keySlots{}, errCrossSlot
 		case k.all == nil:
 			k.all = append(l.slots[:0], k.slot)

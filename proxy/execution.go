@@ -255,7 +255,7 @@ func (x *execution) parted(v *view) bool {
 func (x *execution) lostWatch() {
 	d := x.d
 	x.unwatch(false)
-	reply := appendNullArray(nil, d.client.resp3())
+	reply := nullArray(d.client.resp3())
 	d.sink.deliver(d.tag, reply, true, true)
 	d.done()
 }

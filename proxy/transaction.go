@@ -254,10 +254,10 @@ func (c *client) batch() (batch []byte, sizes []int) {
 	return batch, sizes
 }
 
-// appendNullArray is the answer of an EXEC that was not run because a watched key may have changed.
-func appendNullArray(dst []byte, resp3 bool) []byte {
+// nullArray is the answer of an EXEC that was not run because a watched key may have changed, and of a wait that is over.
+func nullArray(resp3 bool) []byte {
 	if resp3 {
-		return resp.AppendNull(dst, true)
+		return resp.AppendNull(nil, true)
 	}
-	return append(dst, "*-1\r\n"...)
+	return []byte("*-1\r\n")
 }

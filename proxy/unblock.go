@@ -148,6 +148,18 @@ func cmdClientUnblock(c *client, args [][]byte) bool {
 	return true
 }
 
+// answeredFree is called when the server has said whether the command was let go for good where it waited on b.
+func (x *blocking) answeredFree(b *backend.Conn, letGo bool) {
+	x.freeing = false
+	if !letGo && x.conn == b {
+		x.freed = false
+	}
+	if f := x.onFreed; f != nil {
+		x.onFreed = nil
+		f(letGo)
+	}
+}
+
 // unblock is a CLIENT UNBLOCK of a client. Owned by the loop of the blocked client but for asked; it answers on the loop
 // of the one that asks.
 type unblock struct {
@@ -169,11 +181,8 @@ func (u *unblock) ask(l *loop, id uint64, how string) {
 	for x := range l.blocked {
 		if x.d.client == c {
 			b := x.conn
-			x.freed = u.askServer(l, b, how, func(reply []byte) {
-				if string(reply) != ":1\r\n" && x.conn == b {
-					x.freed = false
-				}
-			})
+			x.freed = u.askServer(l, b, how, func(reply []byte) { x.answeredFree(b, string(reply) == ":1\r\n") })
+			x.freeing = x.freed
 		}
 	}
 	if c.waiting == nil {

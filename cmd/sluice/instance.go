@@ -359,7 +359,7 @@ func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings 
 
 		ClusterEmulation: p.ClusterEmulation, MultiKey: multiKeys[p.MultiKey],
 		Commands: declaredCommands(p), LearnCommands: p.LearnCommands,
-		ServerConfig: serverConfig(p), Ping: pingAnswer(p),
+		ServerConfig: serverConfig(p), Ping: pingAnswer(p), CrossGroup: p.CrossGroup,
 	}
 	for i := range p.Auth.Users {
 		s.Users = append(s.Users, proxyUser(p, &p.Auth.Users[i]))
