@@ -9,11 +9,42 @@ import (
 	"sluice/proxy/resp"
 )
 
-// Sluice's users are in its configuration, so what ACL would change or show of them is refused; what a client asks about
-// itself, and about the categories, is answered.
+// Sluice's users are in its configuration, so what ACL would change of them is refused; what they may is shown, and what a client asks
+// about itself, and about the categories, is answered.
 
 func cmdACLWhoAmI(c *client, _ [][]byte) bool {
 	c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, c.user) })
+	return true
+}
+
+// cmdACLList shows the users of the pool. Of passwords it says that there are some.
+func cmdACLList(c *client, _ [][]byte) bool {
+	users := c.pool.Settings().Users
+	c.answer(func(dst []byte) []byte {
+		if len(users) == 0 {
+			return resp.AppendBulk(resp.AppendArray(dst, 1), "user default on nopass ~* &* +@all")
+		}
+		dst = resp.AppendArray(dst, len(users))
+		for i := range users {
+			dst = resp.AppendBulk(dst, "user "+users[i].Name+" on "+strings.Repeat("#*** ", len(users[i].Passwords))+users[i].Rules)
+		}
+		return dst
+	})
+	return true
+}
+
+func cmdACLUsers(c *client, _ [][]byte) bool {
+	users := c.pool.Settings().Users
+	c.answer(func(dst []byte) []byte {
+		if len(users) == 0 {
+			return resp.AppendBulk(resp.AppendArray(dst, 1), "default")
+		}
+		dst = resp.AppendArray(dst, len(users))
+		for i := range users {
+			dst = resp.AppendBulk(dst, users[i].Name)
+		}
+		return dst
+	})
 	return true
 }
 
@@ -95,6 +126,10 @@ var aclHelp = []string{
 	"    when no category is specified.",
 	"DRYRUN <username> <command> [<arg> ...]",
 	"    Returns whether the user can execute the given command without executing the command.",
+	"LIST",
+	"    Show users details in config file format.",
+	"USERS",
+	"    List all the registered usernames.",
 	"WHOAMI",
 	"    Return the current connection username.",
 	"HELP",

@@ -124,8 +124,8 @@ func (c *client) describe() string {
 		c.flags(), c.db, len(c.seats[topicChannel]), len(c.seats[topicPattern]), len(c.seats[topicShard]), multi)
 	fmt.Fprintf(&b, " qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=%d oll=0 omem=%d tot-mem=%d events=%s",
 		len(c.in)-c.inOff, cap(c.in)-len(c.in), len(c.out), waiting+c.held, cap(c.in)+cap(c.out)+waiting+c.held, c.events(waiting))
-	fmt.Fprintf(&b, " cmd=%s user=%s redir=%d resp=%d lib-name=%s lib-ver=%s pool=%s inflight=%d\n",
-		c.lastCommand(), c.user, redirect, c.proto, c.libName, c.libVer, c.pool.Name, c.pipe.len())
+	fmt.Fprintf(&b, " cmd=%s user=%s redir=%d resp=%d lib-name=%s lib-ver=%s pool=%s inflight=%d proxy=%s\n",
+		c.lastCommand(), c.user, redirect, c.proto, c.libName, c.libVer, c.pool.Name, c.pipe.len(), c.loop.server.id)
 	return b.String()
 }
 

@@ -19,7 +19,7 @@ var localCommands = map[string]localFunc{
 	"command|getkeys": cmdCommandGetKeys, "command|getkeysandflags": cmdCommandGetKeysAndFlags,
 	"command|help": cmdHelp("command"),
 
-	"acl|whoami": cmdACLWhoAmI, "acl|cat": cmdACLCat, "acl|dryrun": cmdACLDryRun, "acl|help": cmdACLHelp,
+	"acl|whoami": cmdACLWhoAmI, "acl|list": cmdACLList, "acl|users": cmdACLUsers, "acl|cat": cmdACLCat, "acl|dryrun": cmdACLDryRun, "acl|help": cmdACLHelp,
 	"pubsub|help": cmdPubSubHelp,
 
 	"info": cmdInfo, "role": cmdRole, "lolwut": cmdLolwut,

@@ -174,3 +174,19 @@ func TestCategoriesAreThoseOfRedis(t *testing.T) {
 		t.Errorf("ACL HELP: %q", got)
 	}
 }
+
+// ACL LIST and USERS show who may what, and nothing of passwords.
+func TestACLShowsTheUsers(t *testing.T) {
+	p := startEchoes(t, 1, func(_ *Config, pool *PoolConfig) {
+		pool.Users = []User{
+			{Name: "default", Passwords: passwords("secret")},
+			{Name: "app", Passwords: append(passwords("secret"), passwords("other")...), Rules: "~app:* &* +@all"},
+		}
+		pool.Users[0].Rules = "~* &* +@all"
+	})
+	c := p.dial(t)
+	c.want("-NOAUTH Authentication required.\r\n", "ACL", "LIST")
+	c.want("+OK\r\n", "AUTH", "secret")
+	c.want("*2\r\n$32\r\nuser default on #*** ~* &* +@all\r\n$37\r\nuser app on #*** #*** ~app:* &* +@all\r\n", "ACL", "LIST")
+	c.want("*2\r\n$7\r\ndefault\r\n$3\r\napp\r\n", "ACL", "USERS")
+}

@@ -16,6 +16,7 @@ type User struct {
 	Passwords []PasswordHash // any of them will do
 	Reads     *ReadRules     // nil: those of the pool
 	Rights    *acl.Rules     // nil: everything
+	Rules     string         // the same as ACL LIST shows it
 }
 
 // PasswordHash is a password as far as it is kept in memory: its SHA-256. Every way of printing it gives nothing away.

@@ -20,11 +20,12 @@ func proxyUser(p *conf.Pool, u *conf.User) proxy.User {
 		}
 		out.Passwords = append(out.Passwords, hash)
 	}
-	rights, err := acl.New(u.Rights())
+	spec := u.Rights()
+	rights, err := acl.New(spec)
 	if err != nil {
 		panic("BUG: rights that were not checked: " + err.Error())
 	}
-	out.Rights = rights
+	out.Rights, out.Rules = rights, spec.Text()
 	return out
 }
 

@@ -23,6 +23,35 @@ type Spec struct {
 	Commands []string
 }
 
+// Text is the rights as ACL LIST of Redis writes them.
+func (s *Spec) Text() string {
+	words := []string{"~*", "&*", "+@all"}
+	if s.Keys != nil {
+		words = slices.Concat(rulesOf("~", s.Keys), words[1:])
+	}
+	if s.Channels != nil {
+		words = slices.Concat(words[:len(words)-2], []string{"resetchannels"}, rulesOf("&", s.Channels), words[len(words)-1:])
+	}
+	if s.Commands != nil {
+		words = slices.Concat(words[:len(words)-1], []string{"-@all"}, s.Commands)
+	}
+	if s.ReadOnly {
+		words = append(words, "-@write", "-config|set")
+	}
+	return strings.Join(words, " ")
+}
+
+// rulesOf writes patterns as rules.
+func rulesOf(prefix string, patterns []string) []string {
+	rules := make([]string, len(patterns))
+	for i, p := range patterns {
+		if rules[i] = p; !strings.HasPrefix(p, prefix) && !strings.HasPrefix(p, "%") {
+			rules[i] = prefix + p
+		}
+	}
+	return rules
+}
+
 // Rules are compiled rights. Immutable after construction; a nil *Rules allows
 // everything.
 type Rules struct {

@@ -155,3 +155,16 @@ func TestChecksDoNotAllocate(t *testing.T) {
 		t.Errorf("%v allocations, %d denials", n, denied)
 	}
 }
+
+func TestRightsAreShownAsRulesOfRedis(t *testing.T) {
+	f := func(s Spec, want string) {
+		t.Helper()
+		if got := s.Text(); got != want {
+			t.Errorf("%+v: %q, want %q", s, got, want)
+		}
+	}
+	f(Spec{}, "~* &* +@all")
+	f(Spec{Keys: []string{"app:*", "~b", "%R~c"}}, "~app:* ~b %R~c &* +@all")
+	f(Spec{Channels: []string{"news.*"}}, "~* resetchannels &news.* +@all")
+	f(Spec{Commands: []string{"+@read", "-get"}, ReadOnly: true}, "~* &* -@all +@read -get -@write -config|set")
+}
