@@ -10,7 +10,8 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo dev)
 IOREDIS := proxy/testdata/ioredis
 # The applications of ./apps: what the distribution has of them, and what npm has.
 APPS := python3-redis python3-celery python3-rq python3-django python3-django-redis ruby-sidekiq ruby-redis-namespace \
-  php-cli php-redis php-predis php-illuminate-redis prometheus-redis-exporter redis-redisearch iredis
+  php-cli php-redis php-predis php-illuminate-redis php-illuminate-queue php-illuminate-cache prometheus-redis-exporter \
+  redis-redisearch iredis
 APPS_NODE := apps/testdata/node
 CONSUL := $(TOOLS)/consul-1.9.17
 FUZZTIME ?= 20s

@@ -13,3 +13,9 @@ func TestPHPRedis(t *testing.T) {
 	t.Parallel()
 	play(t, app{scenario: php("testdata/php/phpredis.php"), can: rounds | prefixes})
 }
+
+// Laravel has its queue, its cache with locks and its limiters in Redis, by scripts over several keys.
+func TestLaravel(t *testing.T) {
+	t.Parallel()
+	play(t, app{scenario: php("testdata/php/laravel.php"), can: rounds | prefixes})
+}

@@ -44,3 +44,9 @@ func TestKeyEvents(t *testing.T) {
 	t.Parallel()
 	play(t, app{scenario: python("testdata/python/keyevents.py"), can: prefixes})
 }
+
+// iredis asks for what it shows at its start, and has one connection for everything.
+func TestIRedis(t *testing.T) {
+	t.Parallel()
+	play(t, app{scenario: python("testdata/python/cli.py"), can: prefixes})
+}

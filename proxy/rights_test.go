@@ -167,7 +167,7 @@ func TestCategoriesAreThoseOfRedis(t *testing.T) {
 			}
 		}
 	}
-	for _, call := range []string{"ACL LIST", "ACL USERS", "ACL GETUSER x", "ACL SETUSER x on", "ACL DELUSER x", "ACL LOAD", "ACL SAVE", "ACL LOG", "ACL GENPASS"} {
+	for _, call := range []string{"ACL GETUSER x", "ACL SETUSER x on", "ACL DELUSER x", "ACL LOAD", "ACL SAVE", "ACL LOG", "ACL GENPASS"} {
 		c.want("-"+errACL+"\r\n", strings.Fields(call)...)
 	}
 	if got := c.do("ACL", "HELP"); len(elements(t, got)) != len(aclHelp) {
