@@ -10,19 +10,22 @@ import (
 	"sluice/internal/control"
 )
 
-// What the masters of a pool tell of themselves, for INFO. They are asked when a client wants to know, once a second
-// at most, however many clients ask; a master that does not answer at once is left out. Nothing of it runs on a loop.
+// What the masters of a pool tell of themselves, for INFO. They are asked when a client wants to know, in rounds that all
+// who ask meanwhile share; a master that does not answer at once is left out. Nothing of it runs on a loop.
+//
+// An answer comes from a round that has begun after the question. An older one would not show what its client has done
+// before it: who sets appendonly and waits for aof_rewrite_in_progress to become 0 would not wait.
 
 // serverInfos keeps what was told last.
 type serverInfos struct {
 	mu     sync.Mutex // guards the fields below it; held while the masters are asked
-	at     time.Time
+	at     time.Time  // when that round began
 	merged infoMerged // of the masters that have answered
 }
 
 const (
-	infoEvery = time.Second
-	infoWait  = time.Second // for a master
+	infoPause = 20 * time.Millisecond // from the begin of one round to that of the next: whoever asks all the time is slowed down
+	infoWait  = time.Second           // for a master
 )
 
 // infoLimits are for INFO with latencies of every command, and one line for each of sixteen thousand databases.
@@ -32,12 +35,17 @@ var infoLimits = control.Limits{Bytes: 4 << 20, Elements: 1 << 10}
 // must not be changed.
 func (p *Pool) serverInfo(ctx context.Context) infoMerged {
 	s := &p.infos
+	asked := time.Now()
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.at.IsZero() || time.Since(s.at) >= infoEvery {
-		s.merged = mergeInfo(p.askInfo(ctx))
-		s.at = time.Now()
+	if s.at.After(asked) {
+		return s.merged
 	}
+	if !s.at.IsZero() {
+		time.Sleep(infoPause - time.Since(s.at))
+	}
+	s.at = time.Now()
+	s.merged = mergeInfo(p.askInfo(ctx))
 	return s.merged
 }
 

@@ -10,15 +10,6 @@ import (
 	"sluice/internal/testbed"
 )
 
-// askAgain lets the next INFO ask the masters, or no INFO for as long as the test takes.
-func (p *testProxy) askAgain(again bool) {
-	p.pool.infos.mu.Lock()
-	defer p.pool.infos.mu.Unlock()
-	if p.pool.infos.at = time.Now().Add(time.Hour); again {
-		p.pool.infos.at = time.Time{}
-	}
-}
-
 // INFO has what the masters have together.
 func TestInfoSumsUpTheServers(t *testing.T) {
 	top := codisTopology(t)
@@ -33,7 +24,6 @@ func TestInfoSumsUpTheServers(t *testing.T) {
 		c.do("LPUSH", key, "wrong")
 	}
 	top.awaitAnswers(t)
-	top.askAgain(true)
 	info := infoSectionsOf(t, c.do("INFO", "everything"))
 	for _, want := range []struct{ section, field, value string }{
 		{"Memory", "maxmemory", fmt.Sprint(300 << 20)}, {"Memory", "maxmemory_human", "300.00M"}, {"Memory", "maxmemory_policy", "noeviction|allkeys-lru"},
@@ -75,30 +65,54 @@ func (top *topology) awaitAnswers(t *testing.T) {
 	}, replyWait)
 }
 
-// The masters are asked once in a while, and not where nobody wants to know.
-func TestInfoAsksSeldom(t *testing.T) {
+// INFO shows what was done before it, however soon it is asked again.
+func TestInfoIsNotOlderThanItsQuestion(t *testing.T) {
 	top := codisTopology(t)
 	top.awaitAnswers(t)
 	c := top.dial(t)
-	keys := func() int {
-		n, _ := strconv.Atoi(pairOf(infoSectionsOf(t, c.do("INFO", "keyspace"))["Keyspace"]["db0"], "keys"))
-		return n
+	for i := range 5 {
+		c.want("+OK\r\n", "SET", fmt.Sprint("k", i), "v")
+		if got := pairOf(infoSectionsOf(t, c.do("INFO", "keyspace"))["Keyspace"]["db0"], "keys"); got != fmt.Sprint(i+1) {
+			t.Fatalf("%s keys after SET number %d", got, i+1)
+		}
 	}
-	c.do("INFO", "server", "stats")
-	top.askAgain(false)
-	c.want("+OK\r\n", "SET", "k", "v")
-	if n := keys(); n != 0 {
-		t.Errorf("%d keys: the servers were asked again at once", n)
+}
+
+// Those who ask together share an answer, and the masters are not asked for what Sluice knows itself.
+func TestInfoAsksSeldom(t *testing.T) {
+	top := codisTopology(t)
+	top.awaitAnswers(t)
+	clients := make([]*testClient, 40)
+	for i := range clients {
+		clients[i] = top.dial(t)
 	}
-	top.askAgain(true)
-	if n := keys(); n != 1 {
-		t.Errorf("%d keys", n)
+	asked := func() (times int) {
+		for line := range strings.Lines(top.nodes[0].Do("INFO", "commandstats").String()) {
+			if calls, ok := strings.CutPrefix(line, "cmdstat_info:calls="); ok {
+				times, _ = strconv.Atoi(calls[:strings.IndexByte(calls, ',')])
+			}
+		}
+		return times
 	}
-	top.askAgain(true)
-	c.do("INFO", "commandstats", "proxy", "backends", "replication", "cluster")
+	began, before := time.Now(), asked()
+	for range 10 {
+		for _, c := range clients {
+			c.request("INFO", "keyspace")
+		}
+		for _, c := range clients {
+			c.reply()
+		}
+	}
+	if n, rounds := asked()-before, int(time.Since(began)/infoPause)+1; n > 2*rounds+20 { // Two in a round, and those of the probes.
+		t.Errorf("%d INFOs at a master for %d in %s", n, 10*len(clients), time.Since(began))
+	}
+	top.pool.infos.mu.Lock()
+	last := top.pool.infos.at
+	top.pool.infos.mu.Unlock()
+	clients[0].do("INFO", "commandstats", "proxy", "backends", "replication", "cluster")
 	top.pool.infos.mu.Lock()
 	defer top.pool.infos.mu.Unlock()
-	if !top.pool.infos.at.IsZero() {
+	if top.pool.infos.at != last {
 		t.Error("asked for what Sluice knows itself")
 	}
 }
@@ -115,7 +129,6 @@ func TestInfoWithoutAMaster(t *testing.T) {
 			t.Fatal(err)
 		}
 		testbed.Eventually(t, func() error {
-			top.askAgain(true)
 			info := infoSectionsOf(t, c.do("INFO"))
 			if got := info["Keyspace"]["db0"]; got != want || info["Memory"]["maxmemory"] != "0" || info["Persistence"]["loading"] != "0" {
 				return fmt.Errorf("db0:%s, want %s", got, want)
