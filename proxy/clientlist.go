@@ -153,9 +153,9 @@ func (c *client) flags() string {
 	return cmp.Or(flags, "N")
 }
 
-// blocked reports whether a blocking command or WAIT keeps the client waiting at a server.
+// blocked reports whether a blocking command or WAIT keeps the client waiting at a server, or CLIENT PAUSE here.
 func (c *client) blocked() bool {
-	if c.waiting != nil {
+	if c.waiting != nil || c.postponing() {
 		return true
 	}
 	if len(c.detours) == 0 {

@@ -136,6 +136,9 @@ func (c *client) postponed(cmd *command.Command) bool {
 	return true
 }
 
+// postponing reports whether the client stands in front of a request because it is paused.
+func (c *client) postponing() bool { return c.stall == stallPaused && !c.queued }
+
 // unpause lets a client look at its next request again. It looks for itself whether that may run.
 func (c *client) unpause() {
 	c.setMode(modePaused, c.pool.pause.state.Load() != nil)

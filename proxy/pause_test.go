@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -15,7 +16,7 @@ func (p *testProxy) awaitPaused(t *testing.T, want int) {
 		counts := make([]int, len(p.loops))
 		p.onEachLoop(t.Context(), func(l *loop) {
 			for _, c := range l.clients {
-				if c.stall == stallPaused && !c.queued {
+				if c.postponing() {
 					counts[l.id]++
 				}
 			}
@@ -63,6 +64,14 @@ func TestClientPauseOfWrites(t *testing.T) {
 	subscriber.do("SUBSCRIBE", "ch")
 	publisher.request("PUBLISH", "ch", "m")
 	top.awaitPaused(t, len(clients)+2)
+	if got := infoSectionsOf(t, admin.do("INFO", "clients"))["Clients"]["blocked_clients"]; got != fmt.Sprint(len(clients)+2) {
+		t.Errorf("blocked_clients:%s", got)
+	}
+	for _, flags := range []string{"b", "xb"} {
+		if list := bulkText(t, admin.do("CLIENT", "LIST")); !strings.Contains(list, " flags="+flags+" ") {
+			t.Errorf("no client with flags=%s: %s", flags, list)
+		}
+	}
 	admin.want("$-1\r\n", "GET", "n")
 	admin.want("+OK\r\n", "CLIENT", "UNPAUSE")
 	for _, c := range clients {

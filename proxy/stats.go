@@ -40,7 +40,7 @@ type Stats struct {
 
 	// Gauges, taken when the copy is made.
 	InFlight    int
-	Blocked     int // clients that a blocking command or WAIT keeps waiting at a server
+	Blocked     int // clients that a blocking command or WAIT keeps waiting at a server, and those that are paused in front of a request
 	HeldReplies int // bytes of replies that wait for older ones
 	FreeBuffers int // bytes
 }
@@ -194,8 +194,11 @@ func (l *loop) snapshot() *Stats {
 	for _, c := range l.clients {
 		s.InFlight += c.pipe.len()
 		s.HeldReplies += c.held
+		if c.postponing() {
+			s.Blocked++
+		}
 	}
-	s.Blocked = len(l.blocked) + len(l.waits)
+	s.Blocked += len(l.blocked) + len(l.waits)
 	s.FreeBuffers = l.pool.Free()
 	return &s
 }
