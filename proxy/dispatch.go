@@ -137,7 +137,7 @@ func (c *client) check(q request) bool {
 		c.rejectCommand(q.cmd, errMonitors)
 		return true
 	}
-	if c.is(modePaused) && c.postponed(q.cmd) {
+	if c.is(modePaused) && c.postponed(q) {
 		return false
 	}
 	if c.is(modeObserved) {

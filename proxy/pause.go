@@ -122,18 +122,45 @@ func (c *client) whenAllKnow() {
 }
 
 // postponed reports whether a request has to wait for the end of a pause. What begins or ends one has not.
-func (c *client) postponed(cmd *command.Command) bool {
+func (c *client) postponed(q request) bool {
 	s := c.pool.pause.state.Load()
-	if s == nil || cmd.Name == "client|pause" || cmd.Name == "client|unpause" {
+	if s == nil || q.cmd.Name == "client|pause" || q.cmd.Name == "client|unpause" {
 		return false
 	}
-	writes := cmd.Flags&(command.Write|command.MayReplicate) != 0 ||
-		cmd.Name == "exec" && (c.tx.writes || c.tx.bringsScripts || len(c.tx.shas) > 0)
-	if !s.all && !writes {
+	if !s.all && !c.mayReplicate(q) && !(q.cmd.Name == "exec" && c.queuedMayReplicate()) {
 		return false
 	}
 	c.stall = stallPaused
 	return true
+}
+
+// mayReplicate reports whether a request may do what goes to replicas: those are held by a pause of writes. Of scripts, as in
+// Redis, those are let through that declare that they write nothing; what a function has declared only its server knows.
+func (c *client) mayReplicate(q request) bool {
+	if q.cmd.Flags&(command.Write|command.MayReplicate) == 0 {
+		return false
+	}
+	switch scriptKinds[q.cmd.ID] {
+	case scriptBody:
+		return !declaresNoWrites(q.args[1])
+	case scriptSHA:
+		return !declaresNoWrites(c.pool.scriptBody(q.args[1]))
+	case scriptName, noScript:
+	}
+	return true
+}
+
+// queuedMayReplicate is mayReplicate for what is queued. It looks at each command, and is asked while there is a pause only.
+func (c *client) queuedMayReplicate() bool {
+	queue := c.tx.queue
+	for _, size := range c.tx.sizes {
+		q := request{args: splitRequest(queue[:size])}
+		queue = queue[size:]
+		if q.cmd = c.resolve(q.args); q.cmd == nil || c.mayReplicate(q) {
+			return true
+		}
+	}
+	return false
 }
 
 // postponing reports whether the client stands in front of a request because it is paused.

@@ -86,6 +86,54 @@ func TestClientPauseOfWrites(t *testing.T) {
 	}
 }
 
+// A pause of writes lets scripts through that declare that they write nothing, and holds what else Redis holds in a transaction.
+func TestClientPauseOfScripts(t *testing.T) {
+	p := startProxyTo(t, testbed.Redis(t))
+	admin := p.dial(t)
+	const reads = "#!lua flags=allow-stale,no-writes\nreturn 1"
+	sha := strings.TrimSpace(admin.do("SCRIPT", "LOAD", reads)[4:])
+	held := [][][]string{
+		{{"EVAL", "return 3", "0"}}, {{"EVALSHA", strings.Repeat("0", 40), "0"}}, {{"FCALL", "none", "0"}},
+		{{"MULTI"}, {"EVAL", "return 4", "0"}, {"EXEC"}}, {{"MULTI"}, {"PUBLISH", "ch", "m"}, {"EXEC"}}, {{"MULTI"}, {"FCALL", "none", "0"}, {"EXEC"}},
+	}
+	var waiting []*testClient
+	for _, requests := range held {
+		w := p.dial(t)
+		for _, args := range requests[:len(requests)-1] { // A pause holds these, too.
+			w.do(args...)
+		}
+		waiting = append(waiting, w)
+	}
+	admin.want("+OK\r\n", "CLIENT", "PAUSE", "100000000", "WRITE")
+	c := p.dial(t)
+	c.want(":1\r\n", "EVAL", reads, "1", "k")
+	c.want(":1\r\n", "EVALSHA", strings.ToUpper(sha), "0")
+	c.want("+OK\r\n", "MULTI")
+	c.want("+QUEUED\r\n", "EVAL", reads, "0")
+	c.want("+QUEUED\r\n", "EVALSHA", sha, "1", "k")
+	c.want("*2\r\n:1\r\n:1\r\n", "EXEC")
+	for i, requests := range held {
+		waiting[i].request(requests[len(requests)-1]...)
+	}
+	p.awaitPaused(t, len(held))
+	admin.want("+OK\r\n", "CLIENT", "UNPAUSE")
+	for i, want := range []string{":3\r\n", "-NOSCRIPT", "-ERR Function not found", "*1\r\n:4\r\n", "*1\r\n:0\r\n", "*1\r\n-ERR Function not found"} {
+		waiting[i].wantPrefix(want)
+	}
+}
+
+func TestDeclarationOfNoWrites(t *testing.T) {
+	for body, want := range map[string]bool{
+		"#!lua flags=no-writes\nreturn 1": true, "#!lua name=x flags=allow-oom,no-writes,allow-stale\n": true, "#!lua  flags=no-writes \r\nreturn 1": true,
+		"#!lua flags=no-writes": false, "#!lua\nreturn 1": false, "": false, "\n": false, "#!js flags=no-writes\n": false, "#!lua flags=no-writesx\n": false,
+		"return 1 -- #!lua flags=no-writes\n": false, " #!lua flags=no-writes\n": false, "#!lua no-writes\n": false,
+	} {
+		if got := declaresNoWrites([]byte(body)); got != want {
+			t.Errorf("%q: %v", body, got)
+		}
+	}
+}
+
 // A pause of everything ends by itself, and never becomes shorter or less by another one.
 func TestClientPauseOfAll(t *testing.T) {
 	p := startProxyTo(t, testbed.Redis(t))

@@ -1,6 +1,10 @@
 package proxy
 
 import (
+	"bytes"
+	"slices"
+	"strings"
+
 	"sluice/proxy/command"
 	"sluice/router"
 )
@@ -33,6 +37,23 @@ func isScript(cmd *command.Command) bool { return cmd != nil && scriptKinds[cmd.
 
 // mayWriteByScript reports whether a command runs a script that is not bound to read only.
 func mayWriteByScript(cmd *command.Command) bool { return isScript(cmd) && !cmd.Is(command.ReadOnly) }
+
+// declaresNoWrites reports whether the first line of a script says that it only reads, as in "#!lua flags=no-writes" (redis
+// 7.0, src/eval.c evalExtractShebangFlags). Servers before 7.0 don't know such a line and refuse the script.
+func declaresNoWrites(body []byte) bool {
+	line, _, ok := bytes.Cut(body, []byte("\n"))
+	words := bytes.Fields(line)
+	if !ok || !bytes.HasPrefix(line, []byte("#!lua")) || string(words[0]) != "#!lua" {
+		return false
+	}
+	for _, word := range words[1:] {
+		flags, ok := bytes.CutPrefix(word, []byte("flags="))
+		if ok && slices.Contains(strings.Split(string(flags), ","), "no-writes") {
+			return true
+		}
+	}
+	return false
+}
 
 // forwardScript sends a command that runs a script. One with keys is routed by their slots; one without, for which slot is
 // anySlot, by its name, so that the same script always runs on the same node, by its body and by its SHA-1.
