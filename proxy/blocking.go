@@ -114,15 +114,36 @@ func blockTimeOf(cmd *command.Command, args [][]byte) blockTime {
 	case "xread", "xreadgroup":
 		t.at, t.unit = blockOption(cmd, args)+1, time.Millisecond
 	}
-	n, err := strconv.ParseFloat(string(args[t.at]), 64)
-	if err != nil || !(n >= 0) || t.unit == time.Millisecond && n != math.Trunc(n) {
+	n, ok := parseBlockTime(string(args[t.at]), t.unit)
+	if !ok {
 		return blockTime{} // The server says so, and does not wait.
 	}
 	if n > float64(math.MaxInt64/2)/float64(t.unit) {
-		n = 0
+		n = 0 // Nobody lives as long.
 	}
 	t.time = time.Duration(n * float64(t.unit))
 	return t
+}
+
+// parseBlockTime reads a block time as Redis does (redis 7.0, src/timeout.c getTimeoutFromObjectOrReply): whole milliseconds, or
+// seconds as strtold reads them. It is not ok for what Redis refuses: less than 0, and what is no number of milliseconds in 64 bits.
+func parseBlockTime(text string, unit time.Duration) (n float64, ok bool) {
+	if unit == time.Millisecond {
+		ms, ok := parseInteger([]byte(text))
+		return float64(ms), ok && ms >= 0
+	}
+	number := strings.ToLower(text)
+	if strings.Contains(number, "0x") && !strings.Contains(number, "p") {
+		number += "p0"
+	}
+	n, err := strconv.ParseFloat(number, 64)
+	if err != nil || strings.Contains(number, "_") || !(n >= 0) || n*1000 >= math.MaxInt64 {
+		return 0, false
+	}
+	if n == 0 && strings.Trim(number, "+-0.ex") != "" && !strings.HasPrefix(strings.TrimLeft(number, "+0."), "e") {
+		n = leastBlock.Seconds() // Less than a float64 knows.
+	}
+	return n, true
 }
 
 // blockOption is the position of the word BLOCK in an XREAD or XREADGROUP, -1 when it does not wait. Of several the last

@@ -45,6 +45,7 @@ type crossing struct {
 	streams  int       // how many
 	reply    []byte    // of a turn, while streams are gathered
 	ended    bool
+	leaving  bool // the client has shut down its sending side: there are no more turns
 }
 
 // Slices grow from the second pass on. One server alone is asked for longestSlice at a time, too: its keys may come to belong to two.
@@ -125,6 +126,10 @@ func (x *crossing) owners() (parts [][]int) {
 func (x *crossing) next() {
 	c := x.client
 	at := slices.IndexFunc(x.left, x.served)
+	if x.leaving {
+		x.end(x.result())
+		return
+	}
 	for at < 0 && !(x.once && len(x.left) > 0) { // Whose slots are not served is passed over.
 		if over := x.once || x.until != 0 && c.loop.now >= x.until; over || x.streams > 0 {
 			x.end(x.result())
@@ -153,6 +158,20 @@ func (x *crossing) next() {
 	}
 	d.errand = x.turn
 	c.addDetour(d)
+}
+
+// leave is called when the client has shut down its sending side. Redis would drop one that waits; here the server is asked
+// to let go first, since its turn may just have taken something, and the client still reads. It reports whether there is a turn.
+func (x *crossing) leave() bool {
+	if x.turn == nil || x.turn.conn == nil {
+		return false
+	}
+	x.leaving = true
+	if !x.turn.recalled {
+		x.turn.recalled = true
+		x.turn.recall()
+	}
+	return true
 }
 
 // served reports whether all slots of some keys are served now.
@@ -237,12 +256,18 @@ func (x *crossing) deliver(_ uint32, data []byte, first, last bool) {
 			}
 			x.next()
 		}
+	case first && data[0] == '-' && x.taken():
+		x.end(x.result())
 	case first && data[0] == '-', x.pass > 0 || !isStreamRead(x.cmd):
 		c.deliver(x.seq, data, first, last)
 	default:
 		x.gather(data, last)
 	}
 }
+
+// taken reports whether a group has given entries already: they are its consumer's, and must not be lost by an error of another server. What
+// is wrong there shows at the next call.
+func (x *crossing) taken() bool { return x.streams > 0 && x.cmd.Name == "xreadgroup" }
 
 // keepTails notes from where streams are read on that were to be read from their end: that of the first turn counts.
 func (x *crossing) keepTails() {
@@ -259,7 +284,9 @@ func (x *crossing) keepTails() {
 func (x *crossing) gather(data []byte, last bool) {
 	c := x.client
 	if limit := c.loop.server.limits().ClientOutput; len(x.reply)+len(x.gathered)+len(data) > limit {
-		x.end(appendErrorLine(nil, "ERR the streams have more than client_output, ask for less with COUNT"))
+		// At one server the client would be closed as well.
+		c.loop.server.log.Warn("client does not read its replies, closing it", "client", c.id, "addr", c.addr, "cmd", x.cmd.Name, "limit_bytes", limit)
+		c.close()
 		return
 	}
 	x.reply = append(x.reply, data...)
@@ -298,8 +325,16 @@ func (x *crossing) end(reply []byte) {
 	x.client.deliver(x.seq, reply, true, true)
 }
 
-// deliverFailure implements sink. What streams had already is lost with it: XREADGROUP has it in the list of pending entries.
-func (x *crossing) deliverFailure(_ uint32, f backend.Failure) { x.client.deliverFailure(x.seq, f) }
+// deliverFailure implements sink.
+func (x *crossing) deliverFailure(_ uint32, f backend.Failure) {
+	switch {
+	case x.ended:
+	case x.taken():
+		x.end(x.result())
+	default:
+		x.client.deliverFailure(x.seq, f)
+	}
+}
 
 // again implements sink.
 func (x *crossing) again(uint32) bool { return x.client.again(x.seq) }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"net"
 	"strconv"
 	"strings"
 	"sync"
@@ -68,6 +69,14 @@ func TestPopsOverSeveralGroups(t *testing.T) {
 			t.Errorf("BZPOPMIN: %q", got)
 		}
 		c.want("-ERR timeout is negative\r\n", "BLPOP", a, b, "-1")
+		for _, much := range []string{"1e30", "inf", "99999999999999999999"} { // Redis 7.0 calls that negative.
+			if got := c.do("BLPOP", a, b, much); !strings.HasPrefix(got, "-ERR timeout is ") {
+				t.Errorf("a timeout of %s: %q", much, got)
+			}
+		}
+		c.want("-ERR timeout is not a float or out of range\r\n", "BLPOP", a, b, "1_0")
+		c.want(null, "BLPOP", a, b, "0x0.1")
+		c.want(null, "BLPOP", a, b, "1e-400")
 		c.want("-ERR timeout is not a float or out of range\r\n", "BLPOP", a, b, "x")
 		other.want("+OK\r\n", "SET", a, "text")
 		c.want("-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", "BLPOP", d, a, "0")
@@ -139,6 +148,15 @@ func TestStreamsOverSeveralGroups(t *testing.T) {
 		}
 		if got := other.do("XPENDING", b, "g"); !strings.HasPrefix(got, "*4\r\n:1\r\n") {
 			t.Errorf("pending: %q", got)
+		}
+		c.want("-ERR timeout is not an integer or out of range\r\n", "XREAD", "BLOCK", "1e1", "STREAMS", a, b, "0", "0")
+
+		// What a group has given already is not lost by an error of another one.
+		other.want("$3\r\n3-1\r\n", "XADD", a, "3-1", "f", "v")
+		other.want(":1\r\n", "XGROUP", "DESTROY", b, "g")
+		c.want(one+each+strings.Replace(stream(a, "2-1"), "2-1", "3-1", 1), "XREADGROUP", "GROUP", "g", "me", "NOACK", "STREAMS", a, b, ">", ">")
+		if got := c.do("XREADGROUP", "GROUP", "g", "me", "NOACK", "STREAMS", a, b, ">", ">"); !strings.HasPrefix(got, "-NOGROUP ") {
+			t.Errorf("a group that is not there: %q", got)
 		}
 		c.want("-ERR Unbalanced XREAD list of streams: for each stream key an ID or '$' must be specified.\r\n", "XREAD", "STREAMS", a, b, "0")
 		other.want(":2\r\n", "DEL", a, b)
@@ -220,6 +238,38 @@ func TestCrossingsEnd(t *testing.T) {
 	other.want(":1\r\n", "RPUSH", b, "1")
 	other.want(":1\r\n", "LLEN", a)
 	other.want(":1\r\n", "LLEN", b)
+}
+
+// Whoever shuts down its sending side while it waits gets what its turn has taken.
+func TestCrossingsOfClientsThatHalfClose(t *testing.T) {
+	x := startCrossing(t)
+	a, b := x.key(t, 0), x.key(t, 1)
+	producer := x.dial(t)
+	const pushed = 300
+	got, taken := make(map[string]bool), 0
+	for i := range pushed {
+		c := x.dial(t)
+		c.request("BLPOP", a, b, "0")
+		producer.request("RPUSH", []string{a, b}[i%2], strconv.Itoa(i))
+		if err := c.Conn.(*net.TCPConn).CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		producer.wantPrefix(":")
+		if reply, err := c.tryReply(); err == nil && strings.HasPrefix(reply, "*2\r\n") {
+			got[strings.Split(reply, "\r\n")[4]] = true
+			taken++
+		}
+		c.Close()
+	}
+	for _, key := range []string{a, b} {
+		for _, e := range elements(t, producer.do("LRANGE", key, "0", "-1")) {
+			got[e] = true
+		}
+	}
+	if len(got) != pushed {
+		t.Errorf("%d of %d elements are left, %d were taken", len(got), pushed, taken)
+	}
+	x.awaitBlocked(t, 0)
 }
 
 // Many workers at the queues of three groups get every element once.

@@ -198,12 +198,8 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 	}
 	if last {
 		p.flags |= answered
-		if p.flags&(atReplica|countedWrite|countedRead) != 0 {
-			if p.flags&multiSlot != 0 {
-				c.recent.answeredMulti(seq, p.flags)
-			} else {
-				c.recent.answeredOne(p.slot%buckets, p.flags)
-			}
+		if p.flags&(atReplica|countedWrite|countedRead|blocks) != 0 {
+			c.noteAnswered(seq, p)
 			if p.flags&atReplica != 0 && c.reads != nil && c.reads.Hedge {
 				c.loop.hedging.observe(c.loop.now - p.start)
 			}
@@ -235,6 +231,23 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 		return
 	}
 	c.advance(p)
+}
+
+// noteAnswered notes the end of a request that is counted in client.recent, or that has waited at a master for data.
+func (c *client) noteAnswered(seq uint32, p *pending) {
+	if c.recent == nil {
+		return
+	}
+	if p.flags&blocks != 0 {
+		c.recent.tookOver()
+	}
+	switch {
+	case p.flags&(atReplica|countedWrite|countedRead) == 0:
+	case p.flags&multiSlot != 0:
+		c.recent.answeredMulti(seq, p.flags)
+	default:
+		c.recent.answeredOne(p.slot%buckets, p.flags)
+	}
 }
 
 // streamFrom is the size from which a reply is passed on before its end has come. A smaller one is kept

@@ -85,6 +85,9 @@ func (c *client) outlive(ended error) bool {
 	if !errors.Is(ended, io.EOF) || !owed || hungUp(c.conn.Fd()) || c.loop.stopping || c.waitsForOthers() || c.conn.OutboundBuffered() > 0 {
 		return false // Of bytes that gnet keeps nobody knows how many it can still write.
 	}
+	if x := c.crossing(); x != nil && !x.leave() {
+		return false
+	}
 	h, err := newHalfClosed(c.conn)
 	if err != nil {
 		return false
@@ -122,11 +125,20 @@ func (c *client) endHalfClosed() {
 	c.close()
 }
 
+// crossing is what the client waits for with keys of several owners, nil when it does not.
+func (c *client) crossing() *crossing {
+	if len(c.detours) == 0 {
+		return nil
+	}
+	x, _ := c.detours[0].sink.(*crossing)
+	return x
+}
+
 // waitsForOthers reports whether the client waits for what may never come: data, messages, acknowledgements.
 func (c *client) waitsForOthers() bool {
 	blocks := func(d *detour) bool {
-		_, ok := d.errand.(*blocking)
-		return ok
+		x, ok := d.errand.(*blocking)
+		return ok && !x.brief
 	}
 	return c.waiting != nil || c.joining != nil || c.monitor != nil || c.subscribed() || slices.ContainsFunc(c.detours, blocks)
 }

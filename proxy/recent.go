@@ -150,7 +150,7 @@ func (r *recent) answeredOne(b router.Slot, what pendingFlags) {
 		if r.kept == ReadYourWrites {
 			r.acked[b] = clock.Now()
 			if what&takesOver != 0 {
-				r.taken = r.acked[b]
+				r.tookOver()
 			}
 		}
 		return
@@ -161,6 +161,13 @@ func (r *recent) answeredOne(b router.Slot, what pendingFlags) {
 	}
 	if r.kept == Monotonic {
 		r.readAt[b] = clock.Now()
+	}
+}
+
+// tookOver notes that the client was shown something that others wrote.
+func (r *recent) tookOver() {
+	if r.kept == ReadYourWrites {
+		r.taken = clock.Now()
 	}
 }
 

@@ -11,8 +11,9 @@ import (
 // all of the connection's own writes may lack it: a worker of RQ that takes the name of a job would find no such job, and drop it.
 // So under ReadYourWrites everything that was acknowledged before such a write was answered counts as written by the connection.
 //
-// What a script or a transaction does is not seen, so each counts as one. Plain writes don't: a connection that writes ten times a
-// second would hardly ever read from a replica.
+// What a script or a transaction does is not seen, so each counts as one. So does whatever waits at a master for data, XREAD too. Plain
+// writes don't, nor do those that tell how long or large something has become (LPUSH, HSET, ZADD, APPEND), or set a time to live: a
+// connection that writes ten times a second would hardly ever read from a replica.
 
 // takeOvers has the flag takesOver for commands that show in their reply what others wrote. Immutable after construction.
 var takeOvers = makeTakeOvers()
@@ -24,6 +25,8 @@ func makeTakeOvers() (table [command.Declared + 1]pendingFlags) {
 		"xreadgroup", "xclaim", "xautoclaim",
 		"getdel", "getset", "getex", "setnx", "msetnx", "hsetnx", "renamenx", "copy", "smove",
 		"incr", "incrby", "incrbyfloat", "decr", "decrby", "hincrby", "hincrbyfloat", "zincrby",
+		"zrem", "srem", "lrem", "hdel", "del", "unlink", "sadd", "rename", "persist", "setbit", "bitfield",
+		"hgetdel", "hgetex", "delex", "delifeq", "msetex", "hsetex", "saddex", "xackdel", "xdelex", "lmovem", "blmovem", "zmove", "bzmove", "increx",
 		"exec", "eval", "evalsha", "fcall",
 	} {
 		table[command.Lookup([]byte(name)).ID] = takesOver

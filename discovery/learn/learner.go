@@ -48,7 +48,9 @@ type told struct {
 }
 
 const (
-	lookEvery  = time.Second // a look at who is up costs nothing
+	firstLooks = 50 * time.Millisecond // a look at who is up costs nothing, and commands that are not known wait for the first answer
+	mostFirst  = 40
+	lookEvery  = time.Second
 	askEvery   = time.Minute
 	againAfter = 10 * time.Second // one that does not know COMMAND fills no log
 )
@@ -64,10 +66,12 @@ func (l *Learner) Enabled() bool { return l.on.Load() }
 
 // Run learns until ctx ends.
 func (l *Learner) Run(ctx context.Context) {
-	ticker := time.NewTicker(lookEvery)
+	ticker := time.NewTicker(firstLooks)
 	defer ticker.Stop()
-	for {
-		l.look(ctx, time.Now())
+	for looks := 1; ; looks++ {
+		if l.look(ctx, time.Now()); l.published || looks == mostFirst {
+			ticker.Reset(lookEvery)
+		}
 		select {
 		case <-ticker.C:
 		case <-ctx.Done():

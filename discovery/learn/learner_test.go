@@ -86,11 +86,11 @@ func TestOnlyWhatCanBeRoutedIsLearned(t *testing.T) {
 			t.Errorf("%q: %+v, %v", e, got, err)
 		}
 	}
-	f(entry("BF.ADD", 3, "write denyoom module", 1, 1, 1), command.Declaration{Name: "bf.add", Arity: 3, Keys: command.KeysAt(1, 1, 1), Write: true})
-	f(entry("json.mget", -3, "readonly module", 1, -2, 1), command.Declaration{Name: "json.mget", Arity: -3, Keys: command.KeysAt(1, -2, 1)})
-	f(entry("neither", 2, "module", 1, 1, 1), command.Declaration{Name: "neither", Arity: 2, Keys: command.KeysAt(1, 1, 1), Write: true})
+	f(entry("BF.ADD", 3, "write denyoom module", 1, 1, 1), command.Declaration{Learned: true, Name: "bf.add", Arity: 3, Keys: command.KeysAt(1, 1, 1), Write: true})
+	f(entry("json.mget", -3, "readonly module", 1, -2, 1), command.Declaration{Learned: true, Name: "json.mget", Arity: -3, Keys: command.KeysAt(1, -2, 1)})
+	f(entry("neither", 2, "module", 1, 1, 1), command.Declaration{Learned: true, Name: "neither", Arity: 2, Keys: command.KeysAt(1, 1, 1), Write: true})
 	f(entry("get", 2, "readonly", 1, 1, 1))
-	f(entry("ft._list", 1, "readonly module", 0, 0, 0), command.Declaration{Name: "ft._list", Arity: 1, Masters: command.OnlyMaster})
+	f(entry("ft._list", 1, "readonly module", 0, 0, 0), command.Declaration{Learned: true, Name: "ft._list", Arity: 1, Masters: command.OnlyMaster})
 	f(entry("perflog", 1, "readonly", 0, 0, 0)) // It may be about the server itself.
 	f(entry("ft.debug", 1, "admin module", 0, 0, 0))
 	f(entry("m.config", 2, "admin module", 1, 1, 1))

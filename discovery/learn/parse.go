@@ -43,10 +43,10 @@ const furthest = 1000
 // which is not of a module, and may be about the server itself; one whose keys are not all told; one that blocks, or is for administrators.
 func declarationOf(name string, item control.Value) (d command.Declaration, ok bool) {
 	isName := name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == ""
-	if len(item.Elems) < 6 || !isName || command.Lookup([]byte(name)) != nil || command.Internal(name) {
+	if len(item.Elems) < 6 || !isName || len(name) > command.LongestDeclared || command.Lookup([]byte(name)) != nil || command.Internal(name) {
 		return d, false
 	}
-	d = command.Declaration{Name: name, Arity: number(item.At(1)), Write: true}
+	d = command.Declaration{Name: name, Arity: number(item.At(1)), Write: true, Learned: true}
 	movable := false
 	for _, flag := range item.At(2).Elems {
 		switch flag.Text {

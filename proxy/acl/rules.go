@@ -142,7 +142,7 @@ func (r *Rules) decide(cmd *command.Command) bool {
 	allowed := false
 	for i := range r.commands {
 		rule := &r.commands[i]
-		if !rule.about(cmd) || rule.allow && isOpaque(cmd) && !rule.namesOpaque() {
+		if !rule.about(cmd) || rule.allow && r.isOpaque(cmd) && !rule.namesOpaque() {
 			continue
 		}
 		allowed = rule.allow
@@ -162,10 +162,11 @@ func runsScripts(cmd *command.Command) bool {
 	return false
 }
 
-// isOpaque reports whether the request does not show what a command is used on: that of a script, and that of a module which was
-// learned from a server and names no key. The server would check the user's rights there, and sees the proxy's.
-func isOpaque(cmd *command.Command) bool {
-	return runsScripts(cmd) || cmd.Masters == command.OnlyMaster
+// isOpaque reports whether the request need not show what a command is used on, so that the user's rights can't be checked here, and the
+// server sees those of the proxy: a script, and for a user with limited keys any command that was learned. RediSearch tells the name
+// of an index for the key, and its commands read and delete other keys.
+func (r *Rules) isOpaque(cmd *command.Command) bool {
+	return runsScripts(cmd) || cmd.Learned && !r.allKeys
 }
 
 // namesOpaque reports whether a rule means commands that are opaque, if it is about one.

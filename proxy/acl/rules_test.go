@@ -74,20 +74,26 @@ func TestScriptsHaveToBeNamed(t *testing.T) {
 	}
 }
 
-// What a module does is not in the request when it names no key, as with a script.
-func TestLearnedCommandsWithoutKeysAreAllowedByName(t *testing.T) {
-	search := command.Declare(command.Declaration{Name: "ft.search", Arity: -2, Masters: command.OnlyMaster})
-	f := func(s Spec, want bool) {
-		t.Helper()
-		if got := mustNew(t, s).MayRun(search); got != want {
-			t.Errorf("%+v: %v", s, got)
+// What a module does need not be in the request, as with a script: a user with limited keys has to be allowed it by name.
+func TestLearnedCommandsAreAllowedByNameWhereKeysAreLimited(t *testing.T) {
+	for _, d := range []command.Declaration{
+		{Name: "ft.search", Arity: -2, Masters: command.OnlyMaster, Learned: true},
+		{Name: "ft.search", Arity: -2, Keys: command.KeysAt(1, 1, 1), Learned: true},
+	} {
+		search := command.Declare(d)
+		f := func(s Spec, want bool) {
+			t.Helper()
+			if got := mustNew(t, s).MayRun(search); got != want {
+				t.Errorf("%+v: %v", s, got)
+			}
 		}
+		f(Spec{Keys: []string{"a"}}, false)
+		f(Spec{Keys: []string{"a"}, Commands: []string{"+@all", "+@read"}}, false)
+		f(Spec{Keys: []string{"a"}, Commands: []string{"+@all", "+ft.search"}}, true)
+		f(Spec{Keys: []string{"a"}, Commands: []string{"+ft.search", "-@all"}}, false)
+		f(Spec{Commands: []string{"+@all"}}, true)
+		f(Spec{}, true)
 	}
-	f(Spec{Keys: []string{"a"}}, false)
-	f(Spec{Commands: []string{"+@all"}}, false)
-	f(Spec{Commands: []string{"+@all", "+ft.search"}}, true)
-	f(Spec{Commands: []string{"+ft.search", "-@all"}}, false)
-	f(Spec{}, true)
 }
 
 func TestDeclaredCommandsFollowTheRules(t *testing.T) {

@@ -37,6 +37,9 @@ type Command struct {
 
 	// Masters is where a declared command without keys goes.
 	Masters Masters
+	// Learned says that a server has told of the command, and not the
+	// configuration.
+	Learned bool
 
 	// Parent is the container of a subcommand, Subcommands the content of a
 	// container, ordered by name.

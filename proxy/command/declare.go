@@ -15,6 +15,7 @@ type Declaration struct {
 	ACL   Categories
 	// Masters says where a command without keys goes.
 	Masters Masters
+	Learned bool // from a server, and nobody has said that it is all it does
 }
 
 // Masters says to which masters of a pool a command without keys goes.
@@ -44,7 +45,7 @@ func KeysCounted(at int) []KeySpec {
 // Equal reports whether both state the same.
 func (d *Declaration) Equal(other *Declaration) bool {
 	return d.Name == other.Name && d.Arity == other.Arity && slices.Equal(d.Keys, other.Keys) &&
-		d.Write == other.Write && d.ACL == other.ACL && d.Masters == other.Masters
+		d.Write == other.Write && d.ACL == other.ACL && d.Masters == other.Masters && d.Learned == other.Learned
 }
 
 // Declared is the ID of every declared command. It is one past those of the
@@ -64,16 +65,16 @@ func NameOf(id int) string {
 // are in use; nil is none.
 type Declarations map[string]*Command
 
-// longestDeclared bounds the names of declared commands.
-const longestDeclared = 64
+// LongestDeclared bounds the names of declared commands.
+const LongestDeclared = 64
 
 // Find returns the command with this name in any case, or nil. The name is read
 // only during the call; nothing is allocated.
 func (d Declarations) Find(name []byte) *Command {
-	if len(d) == 0 || len(name) > longestDeclared {
+	if len(d) == 0 || len(name) > LongestDeclared {
 		return nil
 	}
-	var buf [longestDeclared]byte
+	var buf [LongestDeclared]byte
 	for i, b := range name {
 		buf[i] = lower(b)
 	}
@@ -83,7 +84,7 @@ func (d Declarations) Find(name []byte) *Command {
 // Declare makes a command of a declaration. It is not in the table: the caller
 // keeps it and asks for it where Lookup finds nothing.
 func Declare(d Declaration) *Command {
-	c := &Command{Name: d.Name, Group: "module", Arity: d.Arity, ID: Declared, Flags: ReadOnly, ACL: d.ACL, Masters: d.Masters}
+	c := &Command{Name: d.Name, Group: "module", Arity: d.Arity, ID: Declared, Flags: ReadOnly, ACL: d.ACL, Masters: d.Masters, Learned: d.Learned}
 	use := KeyRO | KeyAccess
 	if d.Write {
 		// Less than everything can't be ruled out, so OOM is the server's to say.
