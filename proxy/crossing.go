@@ -16,14 +16,17 @@ import (
 // allows it (cross_group). No server can do that, and asking all of them at once could take two elements for a client that gets one.
 // So one server at a time is asked, with the keys that it has:
 //
-//	first pass      each with the least time to wait; what streams have is put together
+//	tails           where streams end that are read from their end on, of all at once
+//	first pass      a look that does not wait: MULTI, BLPOP, EXEC, or XREAD without BLOCK. What streams have is put together
 //	more passes     each for a slice of time, which grows from pass to pass; the first that has something ends it
 //
 // At most one command is under way, and it is the client's own with fewer keys: an element is taken once or not at all, and what holds
 // for BLPOP at one server (a lost connection is "outcome unknown") holds here. What is given up: an element may wait until its server's
 // turn comes, the order of keys counts in the first pass and among the keys of one server, and clients do not stand in a line.
 //
-// Each turn is a detour with a blocking errand, so that slots may move and masters change meanwhile: who has which keys is found
+// A block time of a millisecond would not do for the first pass: Redis looks at block times when it wakes up, ten times a second.
+//
+// Each turn is a detour, so that slots may move and masters change meanwhile: who has which keys is found
 // out before each turn, and a slot that is locked is passed over while another server can be asked.
 //
 // Owned by the client's event loop.
@@ -35,15 +38,18 @@ type crossing struct {
 	keys   []int // positions of its keys in args
 	until  int64 // loop clock at which the client's time is over; 0: never
 	once   bool  // it does not wait at all
+	bad    bool  // its block time is none: a server says so
 
 	left     [][]int   // of this pass: positions of the keys of each owner
 	pass     int       // from 0
-	turn     *blocking // under way
+	current  *detour   // the turn
+	turn     *blocking // its errand, nil in the first pass
+	tails    int       // answers still to come
 	asked    []int     // positions of the keys in it
 	timeout  blockTime // of the request
 	gathered []byte    // what streams have, in wire form without a header
 	streams  int       // how many
-	reply    []byte    // of a turn, while streams are gathered
+	reply    []byte    // of a look, as far as it has come
 	ended    bool
 	leaving  bool // the client has shut down its sending side: there are no more turns
 }
@@ -84,10 +90,9 @@ func (c *client) cross(q request, k keySlots) bool {
 	x := &crossing{client: c, cmd: q.cmd, args: splitRequest(bytes.Clone(q.raw))}
 	x.keys, _ = q.cmd.AppendKeys(nil, x.args)
 	x.timeout = blockTimeOf(q.cmd, x.args)
-	x.once = isStreamRead(q.cmd) && blockOption(q.cmd, q.args) < 0
-	if x.timeout == (blockTime{}) && !x.once { // The server says what is wrong with it.
-		x.once = true
-	}
+	waits := !isStreamRead(q.cmd) || blockOption(q.cmd, q.args) >= 0
+	x.bad = waits && x.timeout == (blockTime{})
+	x.once = !waits || x.bad
 	if x.timeout.time > 0 {
 		x.until = c.loop.now + int64(x.timeout.time)
 	}
@@ -95,8 +100,58 @@ func (c *client) cross(q request, k keySlots) bool {
 	x.seq = c.beginSlots(q.cmd, k)
 	c.pipe.at(x.seq).flags |= blocks
 	x.left = x.owners()
-	x.next()
+	if x.askTails(q.v); x.tails == 0 {
+		x.next()
+	}
 	return true
+}
+
+// askTails asks where streams end that are to be read from there on. Those that are not simply served are asked when it is their turn.
+func (x *crossing) askTails(v *view) {
+	c := x.client
+	if x.cmd.Name != "xread" || x.bad {
+		return
+	}
+	for _, at := range x.keys {
+		node := v.straight(c.pool.Model.Slot(x.args[at]))
+		if string(x.args[at+len(x.keys)]) != "$" || node == nil {
+			continue
+		}
+		b := c.loop.link(node, c.proto, c.db)
+		c.loop.scratch = resp.AppendCommand(c.loop.scratch[:0], "XREVRANGE", string(x.args[at]), "+", "-", "COUNT", "1")
+		if b.Send(c.loop.scratch, &crossingTail{x: x, at: at + len(x.keys)}, 0, c.loop.now) == nil {
+			x.tails++
+			c.loop.markBackend(b)
+		}
+	}
+}
+
+// crossingTail takes the last entry of a stream.
+type crossingTail struct {
+	x    *crossing
+	at   int    // position of its "$"
+	head []byte // how the answer begins
+}
+
+// Reply implements backend.Owner.
+func (t *crossingTail) Reply(_ uint32, r backend.Reply) {
+	t.head = append(t.head, r.Data[:min(len(r.Data), headSize-len(t.head))]...)
+	if !r.Last {
+		return
+	}
+	if t.head[0] != '-' {
+		t.x.args[t.at] = lastEntry(t.head)
+	}
+	t.x.tailAnswered()
+}
+
+// Fail implements backend.Owner.
+func (t *crossingTail) Fail(uint32, backend.Failure) { t.x.tailAnswered() }
+
+func (x *crossing) tailAnswered() {
+	if x.tails--; x.tails == 0 && !x.client.closed {
+		x.next()
+	}
 }
 
 func isStreamRead(cmd *command.Command) bool { return cmd.Name == "xread" || cmd.Name == "xreadgroup" }
@@ -126,7 +181,7 @@ func (x *crossing) owners() (parts [][]int) {
 func (x *crossing) next() {
 	c := x.client
 	at := slices.IndexFunc(x.left, x.served)
-	if x.leaving {
+	if over := x.pass > 0 && x.until != 0 && c.loop.now >= x.until; x.leaving || over {
 		x.end(x.result())
 		return
 	}
@@ -145,10 +200,42 @@ func (x *crossing) next() {
 	x.asked = x.left[at]
 	x.left = slices.Delete(x.left, at, at+1)
 
+	if x.pass == 0 && !x.bad {
+		x.look()
+	} else {
+		x.wait()
+	}
+	x.client.addDetour(x.current)
+}
+
+// look makes the turn one that does not wait.
+func (x *crossing) look() {
+	c := x.client
+	slot := c.pool.Model.Slot(x.args[x.asked[0]])
+	raw, _ := x.request(x.asked)
+	x.turn = nil
+	if isStreamRead(x.cmd) {
+		x.current = c.detour(x, 0, x.seq, slot, raw)
+		return
+	}
+	batch := slices.Concat(multiRequest, raw, execRequest)
+	d := c.detour(x, 0, x.seq, slot, batch)
+	d.keys = keysAt(x.args, x.asked)
+	if !c.pool.Model.Cluster() {
+		d.spread()
+	}
+	d.noteKeys(1)
+	d.errand = &execution{d: d, sizes: []int{len(multiRequest), len(raw), len(execRequest)}, writes: true}
+	x.current = d
+}
+
+// wait makes the turn one that waits at its server for a slice.
+func (x *crossing) wait() {
+	c := x.client
 	raw, timeAt := x.request(x.asked)
 	d := c.detour(x, 0, x.seq, c.pool.Model.Slot(x.args[x.asked[0]]), raw)
-	x.turn = &blocking{d: d, args: splitRequest(d.raw), brief: true, sliced: !x.once && !c.pool.Family.Unblocks}
-	if !x.once {
+	x.turn = &blocking{d: d, args: splitRequest(d.raw), brief: true, sliced: !x.bad && !c.pool.Family.Unblocks}
+	if !x.bad {
 		slice := x.slice()
 		x.turn.timeout = blockTime{at: timeAt, unit: x.timeout.unit, time: slice}
 		x.turn.until = c.loop.now + int64(slice)
@@ -157,16 +244,18 @@ func (x *crossing) next() {
 		x.turn.tails.find(x.turn.args)
 	}
 	d.errand = x.turn
-	c.addDetour(d)
+	x.current = d
 }
 
 // leave is called when the client has shut down its sending side. Redis would drop one that waits; here the server is asked
 // to let go first, since its turn may just have taken something, and the client still reads. It reports whether there is a turn.
 func (x *crossing) leave() bool {
-	if x.turn == nil || x.turn.conn == nil {
+	if x.leaving = true; x.turn == nil {
+		return true
+	}
+	if x.turn.conn == nil {
 		return false
 	}
-	x.leaving = true
 	if !x.turn.recalled {
 		x.turn.recalled = true
 		x.turn.recall()
@@ -185,7 +274,7 @@ func (x *crossing) served(keys []int) bool {
 
 // passOver ends a turn that would have to wait for its slot while another server can be asked. It reports whether it has.
 func (x *crossing) passOver(d *detour) bool {
-	if x.once || d.errand != x.turn || !slices.ContainsFunc(x.owners(), x.served) {
+	if x.once || d != x.current || !slices.ContainsFunc(x.owners(), x.served) {
 		return false
 	}
 	d.state = detourDone
@@ -196,10 +285,7 @@ func (x *crossing) passOver(d *detour) bool {
 
 // slice is how long the server may wait whose turn it is.
 func (x *crossing) slice() time.Duration {
-	slice := leastBlock
-	if x.pass > 0 {
-		slice = min(firstSlice<<min(x.pass-1, 8), longestSlice)
-	}
+	slice := min(firstSlice<<min(x.pass-1, 8), longestSlice)
 	if x.until != 0 {
 		slice = min(slice, time.Duration(x.until-x.client.loop.now))
 	}
@@ -222,6 +308,9 @@ func (x *crossing) request(keys []int) (raw []byte, timeAt int) {
 		head = slices.Clone(head)
 		head[2] = strconv.AppendInt(nil, int64(len(keys)), 10)
 	case "xread", "xreadgroup":
+		if at := x.timeout.at - 1; x.pass == 0 && !x.bad && !x.once { // Without BLOCK and the time.
+			head = slices.Delete(slices.Clone(head), at, at+2)
+		}
 	default:
 		timeAt = first + len(keys)
 	}
@@ -240,10 +329,20 @@ func (x *crossing) deliver(_ uint32, data []byte, first, last bool) {
 	if x.ended {
 		return
 	}
-	nothing := first && last && (string(data) == "*-1\r\n" || string(data) == "_\r\n" || string(data) == "$-1\r\n")
+	looks := x.pass == 0 && !x.bad
+	if looks { // It is looked at as a whole.
+		if data = x.collect(data, last); data == nil {
+			return
+		}
+		first = true
+		if !isStreamRead(x.cmd) {
+			data = bytes.TrimPrefix(data, []byte("*1\r\n")) // EXEC's
+		}
+	}
 	x.keepTails()
+	nothing := first && last && isNull(data)
 	switch {
-	case nothing && !x.turn.freed:
+	case nothing && (x.turn == nil || !x.turn.freed):
 		x.next()
 	case nothing && x.turn.freeing: // It may have been let go, or its slice was over.
 		x.turn.onFreed = func(letGo bool) {
@@ -256,13 +355,34 @@ func (x *crossing) deliver(_ uint32, data []byte, first, last bool) {
 			}
 			x.next()
 		}
+	case first && bytes.HasPrefix(data, []byte("-EXECABORT ")) && looks: // It was not run. The server may not know MULTI.
+		x.next()
 	case first && data[0] == '-' && x.taken():
 		x.end(x.result())
-	case first && data[0] == '-', x.pass > 0 || !isStreamRead(x.cmd):
-		c.deliver(x.seq, data, first, last)
+	case looks && isStreamRead(x.cmd) && data[0] != '-':
+		x.gather(data)
 	default:
-		x.gather(data, last)
+		c.deliver(x.seq, data, first, last)
 	}
+}
+
+// collect puts the parts of a reply together. It returns nil before it is whole, and when the client was closed.
+func (x *crossing) collect(data []byte, last bool) []byte {
+	c := x.client
+	if limit := c.loop.server.limits().ClientOutput; len(x.reply)+len(x.gathered)+len(data) > limit {
+		// At one server the client would be closed as well.
+		c.loop.server.log.Warn("client does not read its replies, closing it", "client", c.id, "addr", c.addr, "cmd", x.cmd.Name, "limit_bytes", limit)
+		x.ended = true
+		c.close()
+		return nil
+	}
+	x.reply = append(x.reply, data...)
+	if !last {
+		return nil
+	}
+	whole := x.reply
+	x.reply = nil
+	return whole
 }
 
 // taken reports whether a group has given entries already: they are its consumer's, and must not be lost by an error of another server. What
@@ -280,31 +400,19 @@ func (x *crossing) keepTails() {
 	}
 }
 
-// gather takes what a server has of its streams in the first pass. Together they are one reply.
-func (x *crossing) gather(data []byte, last bool) {
-	c := x.client
-	if limit := c.loop.server.limits().ClientOutput; len(x.reply)+len(x.gathered)+len(data) > limit {
-		// At one server the client would be closed as well.
-		c.loop.server.log.Warn("client does not read its replies, closing it", "client", c.id, "addr", c.addr, "cmd", x.cmd.Name, "limit_bytes", limit)
-		c.close()
-		return
-	}
-	x.reply = append(x.reply, data...)
-	if !last {
-		return
-	}
+// gather keeps what a server has of its streams in the first pass. Together they are one reply.
+func (x *crossing) gather(reply []byte) {
 	kind := byte('*')
-	if c.resp3() {
+	if x.client.resp3() {
 		kind = '%'
 	}
-	n, rest, ok := cutHeader(x.reply, kind)
+	n, rest, ok := cutHeader(reply, kind)
 	if !ok {
-		x.end(x.reply)
+		x.end(reply)
 		return
 	}
 	x.streams += n
 	x.gathered = append(x.gathered, rest...)
-	x.reply = x.reply[:0]
 	x.next()
 }
 
@@ -339,4 +447,7 @@ func (x *crossing) deliverFailure(_ uint32, f backend.Failure) {
 // again implements sink.
 func (x *crossing) again(uint32) bool { return x.client.again(x.seq) }
 
-var _ sink = (*crossing)(nil)
+var (
+	_ sink          = (*crossing)(nil)
+	_ backend.Owner = (*crossingTail)(nil)
+)

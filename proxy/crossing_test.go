@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"strconv"
@@ -162,6 +163,35 @@ func TestStreamsOverSeveralGroups(t *testing.T) {
 		other.want(":2\r\n", "DEL", a, b)
 		c.Close()
 		other.Close()
+	}
+}
+
+// The first look waits nowhere, and what comes behind the command is seen though another server is silent.
+func TestTheFirstLookDoesNotWait(t *testing.T) {
+	x := startCrossing(t)
+	a, b := x.key(t, 0), x.key(t, 1)
+	c, other := x.dial(t), x.dial(t)
+	other.want(":2\r\n", "RPUSH", b, "1", "2")
+	c.want(fmt.Sprintf("*2\r\n$%d\r\n%s\r\n$1\r\n1\r\n", len(b), b), "BLPOP", a, b, "0")
+	for _, s := range x.servers[:2] {
+		if stats := s.Do("INFO", "commandstats").String(); !strings.Contains(stats, "cmdstat_multi:calls=2,") { // And one that asks for MULTI.
+			t.Errorf("%s: %s", s.Addr(), stats)
+		}
+	}
+	other.want(":1\r\n", "DEL", b)
+
+	stopServer(t, x.servers[0])
+	c.request("XREAD", "BLOCK", "0", "STREAMS", a, b, "$", "$")
+	testbed.Eventually(t, func() error { // The end of the stream that can be asked for is known.
+		if stats := x.servers[1].Do("INFO", "commandstats").String(); !strings.Contains(stats, "cmdstat_xrevrange:") {
+			return errors.New(stats)
+		}
+		return nil
+	}, replyWait)
+	other.want("$3\r\n1-1\r\n", "XADD", b, "1-1", "f", "v")
+	contServer(t, x.servers[0])
+	if got := c.reply(); !strings.Contains(got, "1-1") {
+		t.Errorf("XREAD: %q", got)
 	}
 }
 

@@ -152,9 +152,9 @@ func (x *execution) Reply(tag uint32, r backend.Reply) {
 func (x *execution) takeApart(r backend.Reply) {
 	c := x.d.client
 	if limit := c.loop.server.limits().ClientOutput; len(x.apart.reply)+len(r.Data) > limit {
-		x.nextAttempt()
+		c.loop.server.log.Warn("client does not read its replies, closing it", "client", c.id, "addr", c.addr, "cmd", "exec", "limit_bytes", limit)
 		x.apart.release(c)
-		x.d.give(fmt.Sprintf("ERR the transaction was run, and its replies are larger than client_output, %d bytes", limit))
+		c.close()
 		return
 	}
 	if whole := x.apart.take(c, r); whole != nil {
