@@ -26,7 +26,7 @@ type fan struct {
 	raw       []byte // the request, during the dispatch
 	writes    bool
 	script    string        // of SCRIPT LOAD
-	place     int           // fanScan
+	mark      mark          // fanScan: of its place
 	functions bool          // it changes those of the servers
 	config    *fanConfig    // fanConfigGet, fanConfigSet
 	agreed    *router.Table // the last that divides the slots as view does

@@ -249,8 +249,8 @@ func cutBulk(buf []byte) (value, rest []byte, ok bool) {
 	return rest[:n], rest[n+2:], true
 }
 
-// misfit is the answer when a server's cursor has no room in those that Sluice gives out.
+// misfit is the answer when a server's cursor is no number of 64 bits.
 func (s *split) misfit(cursor []byte) []byte {
-	return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered SCAN with the cursor %.40q, and Sluice passes on numbers below 2^%d",
-		s.parts[0].node.Addr, cursor, placeShift))
+	return appendErrorLine(nil, fmt.Sprintf(
+		"ERR backend %s answered SCAN with the cursor %.40q, and Sluice passes on numbers", s.parts[0].node.Addr, cursor))
 }

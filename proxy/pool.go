@@ -38,6 +38,7 @@ type Pool struct {
 	progress moveProgress
 	service  service
 	scripts  scriptCache
+	cursors  keptCursors
 	monitors monitorBook
 	census   census
 
@@ -65,6 +66,7 @@ type view struct {
 	since int64                    // loop clock at which it came into force
 
 	shares  []share    // by place
+	marks   []mark     // by place
 	readers [][]reader // by router.Group.Index; nil when nothing may be read from replicas
 	settled []int64    // by slot: loop clock at which it last changed hands, 0 for before base; nil when none did
 	base    int64      // since of the first view
@@ -186,6 +188,7 @@ func (p *Pool) SetTable(t *router.Table) {
 	v.noteSettled(p.view.Load())
 	v.setReaders(p.settings.Load())
 	v.shares = sharesOf(v.table, p.places.assign(v.table.Groups))
+	v.marks = p.places.marks
 	p.view.Store(v)
 	p.viewMu.Unlock()
 	p.markWanted(t)

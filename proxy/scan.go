@@ -1,50 +1,19 @@
 package proxy
 
 import (
-	"maps"
 	"slices"
 	"strconv"
 
 	"sluice/proxy/resp"
-	"sluice/router"
 )
 
 // SCAN goes over one group after the other: each call is one call of one master, and when that is through its keys the
-// cursor goes on to the next group. A group has a place for as long as it is there with the same master; places grow, so that
-// a group that is new, or back, or has another master, is scanned after those that were there before it, from its start,
-// and the place of one that is gone is skipped.
+// cursor goes on to the next group. A group has a place for as long as it is there with the same master; places grow,
+// so that a group that is new, or back, or has another master, is scanned after those that were there before it, from
+// its start, and the place of one that is gone is skipped.
 //
-// What a scan promises is what Redis promises, as long as slots do not change hands: a key that moves from a group whose
-// turn is still to come to one that was scanned already is not seen.
-
-// cursor is what a client gets: the place of a group above the cursor of its server.
-//
-//	63 62        51 50                    0
-//	 0 | place     | cursor of the server  |
-//
-// The first group of a pool has place 0, so that the cursors of a pool that has only one are those of the server. 0 begins
-// a scan and ends it.
-type cursor uint64
-
-const (
-	placeBits  = 12
-	placeShift = 51
-)
-
-// parseCursor reads what a client sent.
-func parseCursor(arg []byte) (cursor, bool) {
-	n, err := strconv.ParseUint(string(arg), 10, placeShift+placeBits)
-	return cursor(n), err == nil
-}
-
-// cursorAt joins a place and a server's cursor; it reports false when that does not fit.
-func cursorAt(place int, server uint64) (cursor, bool) {
-	return cursor(place)<<placeShift | cursor(server), server < 1<<placeShift
-}
-
-func (c cursor) place() int { return int(c >> placeShift) }
-
-func (c cursor) server() uint64 { return uint64(c & (1<<placeShift - 1)) }
+// What a scan promises is what Redis promises, as long as slots do not change hands: a key that moves from a group
+// whose turn is still to come to one that was scanned already is not seen.
 
 // shareFrom finds the share at a place, or the next one behind it; nil when there is none.
 func shareFrom(shares []share, place int) *share {
@@ -66,20 +35,20 @@ func (c *client) dispatchScan(q request, shares []share) bool {
 		c.replyError(errCursor)
 		return true
 	}
-	f := &fan{kind: fanScan, place: at.place(), raw: q.raw}
+	f := &fan{kind: fanScan, raw: q.raw}
 	if len(shares) == 0 {
 		return c.fanOut(q, f, nil)
 	}
-	s := shareFrom(shares, at.place())
+	place, server := c.pool.resume(q.v, at)
+	s := shareFrom(shares, place)
 	if s == nil {
 		c.reply(scanEnd)
 		return true
 	}
-	server := at.server()
-	if s.place != at.place() {
+	if s.place != place {
 		server = 0
 	}
-	f.place = s.place
+	f.mark = q.v.marks[s.place]
 	if server != uint64(at) {
 		f.raw = resp.AppendArray(nil, len(q.args))
 		f.raw = resp.AppendBulk(f.raw, q.args[0])
@@ -89,6 +58,19 @@ func (c *client) dispatchScan(q request, shares []share) bool {
 		}
 	}
 	return c.fanOut(q, f, []share{*s})
+}
+
+// resume says where a scan goes on: from the start of a place whose server's cursor is forgotten, and from the very
+// start if the cursor is none of this order of places. So it may show a key twice, and misses none.
+func (p *Pool) resume(v *view, at cursor) (place int, server uint64) {
+	place = slices.Index(v.marks, at.mark())
+	switch {
+	case place < 0 || !at.known():
+		return 0, 0
+	case at.kept():
+		return place, p.cursors.use(at)
+	}
+	return place, at.number()
 }
 
 // mergeScan makes the reply of a SCAN from that of one server.
@@ -103,12 +85,8 @@ func (s *split) mergeScan() []byte {
 		return s.unexpected(0)
 	}
 	server, err := strconv.ParseUint(string(given), 10, 64)
-	next, fits := cursorAt(s.fan.place, server)
-	if err != nil || !fits {
+	if err != nil {
 		return s.misfit(given)
-	}
-	if server == 0 {
-		next = s.nextGroup()
 	}
 	count, rest, ok := cutHeader(rest, '*')
 	if !ok {
@@ -119,53 +97,28 @@ func (s *split) mergeScan() []byte {
 		return s.unexpected(0)
 	}
 	merged := resp.AppendArray(make([]byte, 0, len(keys)+48), 2)
-	merged = resp.AppendBulk(merged, strconv.FormatUint(uint64(next), 10))
+	merged = resp.AppendBulk(merged, strconv.FormatUint(uint64(s.nextCursor(server)), 10))
 	return append(resp.AppendArray(merged, count), keys...)
 }
 
-// nextGroup is the cursor with which the next group begins, 0 when this was the last.
+// nextCursor is the client's for one of the server, 0 when all groups are through.
+func (s *split) nextCursor(server uint64) cursor {
+	switch {
+	case server == 0:
+		return s.nextGroup()
+	case server < 1<<serverBits:
+		return cursorAt(s.fan.mark, uint32(server))
+	}
+	return s.client.pool.cursors.keep(s.fan.mark, server)
+}
+
+// nextGroup is the cursor with which the next group begins, 0 when this was the last. If places were given out anew in
+// the meantime that is the first one.
 func (s *split) nextGroup() cursor {
-	next := shareFrom(s.client.pool.view.Load().shares, s.fan.place+1)
+	v := s.client.pool.view.Load()
+	next := shareFrom(v.shares, slices.Index(v.marks, s.fan.mark)+1)
 	if next == nil {
 		return 0
 	}
-	c, _ := cursorAt(next.place, 0)
-	return c
-}
-
-// places are those of a pool's groups, each with its master: the cursor of a server says nothing to the one that takes its
-// place, which orders its keys in another way and is scanned from its start. Guarded by Pool.viewMu.
-type places struct {
-	of   map[string]int // by placeName; never changed, but replaced
-	next int
-}
-
-// placeName tells groups apart for places. IDs come first in it, so that it sorts by them.
-func placeName(g *router.Group) string { return string(g.ID) + " " + g.Master.Addr }
-
-// assign gives places to groups that have none, in the order of their IDs, and forgets those of groups that are gone: one
-// that comes back is a new one. It returns the places of all. When they are used up all are given out anew, and scans that
-// are going on then may miss keys.
-func (p *places) assign(groups []*router.Group) map[string]int {
-	of := make(map[string]int, len(groups))
-	var fresh []string
-	for _, g := range groups {
-		name := placeName(g)
-		if place, ok := p.of[name]; ok {
-			of[name] = place
-			continue
-		}
-		fresh = append(fresh, name)
-	}
-	if p.next+len(fresh) > 1<<placeBits {
-		fresh = slices.AppendSeq(fresh, maps.Keys(of))
-		p.next = 0
-	}
-	slices.Sort(fresh)
-	for _, name := range fresh {
-		of[name] = p.next
-		p.next++
-	}
-	p.of = of
-	return of
+	return cursorAt(v.marks[next.place], 0)
 }

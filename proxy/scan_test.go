@@ -25,6 +25,16 @@ func scanOnce(t testing.TB, c *testClient, cursor string, options ...string) (ne
 	return parts[2], keys
 }
 
+// asDouble is a cursor as a client sends it back that takes it for a double, like node-redis 4.
+func asDouble(t testing.TB, cursor string) string {
+	t.Helper()
+	n, err := strconv.ParseFloat(cursor, 64)
+	if err != nil || n < 0 || n >= 1<<53 {
+		t.Fatalf("cursor %q", cursor)
+	}
+	return strconv.FormatFloat(n, 'f', -1, 64)
+}
+
 // scanAll scans from the beginning to the end. between is called after every step.
 func scanAll(t testing.TB, c *testClient, between func(step int), options ...string) map[string]int {
 	t.Helper()
@@ -38,10 +48,10 @@ func scanAll(t testing.TB, c *testClient, between func(step int), options ...str
 		if next == "0" {
 			return seen
 		}
-		if n, err := strconv.ParseInt(next, 10, 64); err != nil || n < 0 {
-			t.Fatalf("cursor %q", next)
+		if step > 10_000 {
+			t.Fatalf("the scan does not end: %d keys, cursor %s", len(seen), next)
 		}
-		cursor = next
+		cursor = asDouble(t, next)
 		between(step)
 	}
 }
@@ -96,24 +106,34 @@ func TestScanSeesEveryKey(t *testing.T) {
 		c.want("-ERR syntax error\r\n", "SCAN", "0", "NONE")
 		c.want("-ERR syntax error\r\n", "SCAN", "2251799813685248", "COUNT", "0")
 		c.want("-ERR value is not an integer or out of range\r\n", "SCAN", "0", "COUNT", "x")
-		for _, cursor := range []string{"x", "-1", "1x", " 1", "9223372036854775808", "18446744073709551616"} {
+		for _, cursor := range []string{"x", "-1", "1x", " 1", "18446744073709551616"} {
 			c.want("-ERR invalid cursor\r\n", "SCAN", cursor)
 		}
-		c.want("*2\r\n$1\r\n0\r\n*0\r\n", "SCAN", "9223372036854775807") // Behind the last group.
+		// What nobody gave out begins a scan: it may come from another sidecar.
+		begun := c.do("SCAN", "0")
+		for _, cursor := range []string{"17", "1048577", "9007199254740991", "9007199254740992", "18446744073709551615"} {
+			c.want(begun, "SCAN", cursor)
+		}
 	})
 }
 
-// The cursors of a pool with one group are those of its server, and so is every byte of the replies.
+// But for the cursors every byte of what a pool with one group replies is its server's, in the same steps.
 func TestScanOfOneGroupIsTheServers(t *testing.T) {
 	server := testbed.Redis(t)
 	p := startProxyTo(t, server)
 	c, direct := p.dial(t), dial(t, "tcp", server.Addr())
 	fill(t, c, 200)
-	cursor := "0"
+	cursor, ours := "0", "0"
 	for {
-		want := direct.do("SCAN", cursor, "COUNT", "7")
-		c.want(want, "scan", cursor, "count", "7")
-		if cursor = strings.Split(want, "\r\n")[2]; cursor == "0" {
+		want, got := direct.do("SCAN", cursor, "COUNT", "7"), c.do("scan", ours, "count", "7")
+		if !sameButCursor(got, want) {
+			t.Fatalf("%q, want %q", got, want)
+		}
+		cursor, ours = strings.Split(want, "\r\n")[2], strings.Split(got, "\r\n")[2]
+		if (cursor == "0") != (ours == "0") {
+			t.Fatalf("the server's cursor is %s, ours %s", cursor, ours)
+		}
+		if cursor == "0" {
 			return
 		}
 	}
@@ -233,12 +253,11 @@ func TestScanOfAServerWithOtherCursors(t *testing.T) {
 	server := startFake(t, func(c *scriptedConn, _ []string) { c.reply(answer) })
 	p := startProxy(t, codisModel, evenly(codisModel, server.addr()), faultOptions(nil))
 	c := p.dial(t)
-	for _, cursor := range []string{"2251799813685248", "13835058055282163713", "_abc"} {
+	for _, cursor := range []string{"18446744073709551616", "-1", "_abc"} {
 		answer = "*2\r\n" + bulkReply(cursor) + "*0\r\n"
-		c.want(fmt.Sprintf("-ERR backend %s answered SCAN with the cursor %q, and Sluice passes on numbers below 2^51\r\n", server.addr(), cursor), "SCAN", "0")
+		c.want(fmt.Sprintf("-ERR backend %s answered SCAN with the cursor %q, and Sluice passes on numbers\r\n",
+			server.addr(), cursor), "SCAN", "0")
 	}
-	answer = "*2\r\n" + bulkReply("2251799813685247") + "*0\r\n"
-	c.want(answer, "SCAN", "0")
 	answer = "+OK\r\n"
 	c.want(fmt.Sprintf("-ERR backend %s answered scan with \"+OK\\r\\n\"\r\n", server.addr()), "SCAN", "0")
 }
@@ -259,33 +278,6 @@ func TestScanIsBoundByTheOutputLimit(t *testing.T) {
 	c.wantClosed()
 }
 
-func FuzzCursor(f *testing.F) {
-	f.Add(uint64(0), 0)
-	f.Add(uint64(1)<<51-1, 4095)
-	f.Add(uint64(1)<<51, 1)
-	f.Fuzz(func(t *testing.T, server uint64, place int) {
-		place &= 1<<placeBits - 1
-		c, ok := cursorAt(place, server)
-		if ok != (server < 1<<51) {
-			t.Fatalf("cursor %d fits: %v", server, ok)
-		}
-		if !ok {
-			return
-		}
-		text := strconv.FormatUint(uint64(c), 10)
-		back, ok := parseCursor([]byte(text))
-		if !ok || back.place() != place || back.server() != server {
-			t.Errorf("place %d, cursor %d: %s reads as %d, %d, %v", place, server, text, back.place(), back.server(), ok)
-		}
-		if n, err := strconv.ParseInt(text, 10, 64); err != nil || n < 0 {
-			t.Errorf("%s is too large for a client", text)
-		}
-		if place == 0 && uint64(c) != server {
-			t.Errorf("the first group's cursor %d became %d", server, c)
-		}
-	})
-}
-
 // A server's cursor says nothing to the one that takes its place: the group is scanned from its start again.
 func TestScanGoesOnAtANewMaster(t *testing.T) {
 	servers := []*testbed.Server{testbed.Redis(t), testbed.Redis(t), testbed.Redis(t)}
@@ -303,27 +295,4 @@ func TestScanGoesOnAtANewMaster(t *testing.T) {
 		}
 	}, "COUNT", "20")
 	wantSeen(t, seen, keys)
-}
-
-func TestPlacesOfGroups(t *testing.T) {
-	var p places
-	groups := func(ids ...router.GroupID) []*router.Group {
-		var list []*router.Group
-		for _, id := range ids {
-			list = append(list, &router.Group{ID: id, Master: &router.Node{Addr: "m"}})
-		}
-		return list
-	}
-	f := func(want string, ids ...router.GroupID) {
-		t.Helper()
-		if got := fmt.Sprint(p.assign(groups(ids...))); got != want {
-			t.Errorf("%v: %s, want %s", ids, got, want)
-		}
-	}
-	f("map[a m:0 b m:1]", "b", "a")
-	f("map[0 m:2 a m:0 b m:1]", "b", "a", "0")
-	f("map[0 m:2 b m:1]", "b", "0")
-	f("map[0 m:2 a m:3 b m:1]", "b", "a", "0") // One that comes back is scanned last.
-	p.next = 1 << placeBits
-	f("map[0 m:0 a m:1 b m:2 c m:3]", "c", "b", "a", "0")
 }

@@ -216,7 +216,7 @@ func TestSlowlogOfFanOuts(t *testing.T) {
 	top := codisTopology(t, logEverything)
 	c := top.dial(t)
 	c.want(":0\r\n", "DBSIZE")
-	c.want("*2\r\n$16\r\n2251799813685248\r\n*0\r\n", "SCAN", "0", "COUNT", "7")
+	scanOnce(t, c, "0", "COUNT", "7")
 	var kept []string
 	for _, r := range top.Slowlog(2) {
 		kept = append(kept, strings.Join(r.Args, " "))

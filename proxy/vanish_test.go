@@ -72,7 +72,7 @@ var visits = []visit{
 		return [][]string{{"PUBLISH", key, "m"}, {"PUBLISH", "all", "m"}, {"SPUBLISH", key, "m"}, {"PUBSUB", "NUMSUB", key}, {"PUBSUB", "CHANNELS"}}
 	},
 	func(rng *rand.Rand, key string) [][]string {
-		return [][]string{{"SCAN", []string{"0", "2251799813685248"}[rng.IntN(2)], "COUNT", "100"}, {"DBSIZE"}, {"GET", key}, {"KEYS", "*"}, {"RANDOMKEY"}}
+		return [][]string{{"SCAN", []string{"0", "1"}[rng.IntN(2)], "COUNT", "100"}, {"DBSIZE"}, {"GET", key}, {"KEYS", "*"}, {"RANDOMKEY"}}
 	},
 	func(rng *rand.Rand, key string) [][]string {
 		body := fmt.Sprintf("return redis.call('INCRBY', KEYS[1], %d)", rng.IntN(50))
