@@ -17,6 +17,18 @@ func TestNodeRedis(t *testing.T) {
 	}
 }
 
+// node-redis takes cursors for doubles. There is no site of so many groups for the others, whose keys go to one of them.
+func TestNodeRedisScan(t *testing.T) {
+	t.Parallel()
+	for _, version := range []string{"redis4", "redis5"} {
+		scan := app{scenario: node("testdata/node/scan.js", version)}
+		t.Run(version, func(t *testing.T) {
+			t.Run("server", func(t *testing.T) { scan.playAt(t, openServer(t)) })
+			t.Run("six groups", func(t *testing.T) { scan.playAt(t, openSixGroups(t)) })
+		})
+	}
+}
+
 // The adapter of socket.io has everything that is said go through channels.
 func TestSocketIO(t *testing.T) {
 	t.Parallel()

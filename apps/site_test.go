@@ -107,6 +107,15 @@ func openTwoGroups(t *testing.T) *site {
 	return &site{addr: s.addr, prefix: "{app}:"}
 }
 
+// openSixGroups divides the slots among as many groups as it takes for the last to be in the high bits of a number.
+func openSixGroups(t *testing.T) *site {
+	config := pool
+	for i := range 6 {
+		config += group(fmt.Sprint(i), fmt.Sprintf("%d-%d", i*1024/6, (i+1)*1024/6-1), testbed.Redis(t))
+	}
+	return &site{addr: serve(t, config).addr}
+}
+
 // pair is a master and its replica.
 func pair(t *testing.T) (master, replica *testbed.Server) {
 	master = testbed.Redis(t)
