@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"fmt"
 	"slices"
 	"strconv"
 	"time"
@@ -60,6 +61,9 @@ const (
 	longestSlice = 100 * time.Millisecond
 )
 
+// mostCrossed bounds the keys of a crossing: each pass goes over them on the event loop, and in a cluster asks for each slot.
+const mostCrossed = 1000
+
 // crossable are the commands that may be crossings: those that take or show something of one key of several. Immutable after construction.
 var crossable = map[string]bool{
 	"blpop": true, "brpop": true, "blmpop": true, "bzpopmin": true, "bzpopmax": true, "bzmpop": true, "xread": true, "xreadgroup": true,
@@ -86,6 +90,10 @@ func (c *client) crosses(q request, k keySlots) bool {
 func (c *client) cross(q request, k keySlots) bool {
 	if !c.settled() || !c.pipe.empty() {
 		return false
+	}
+	if keys := argKeys(q.cmd, q.args); len(keys) > mostCrossed {
+		c.replyError(fmt.Sprintf("ERR '%s' may have %d keys of several groups at most, and has %d", q.cmd.Name, mostCrossed, len(keys)))
+		return true
 	}
 	x := &crossing{client: c, cmd: q.cmd, args: splitRequest(bytes.Clone(q.raw))}
 	x.keys, _ = q.cmd.AppendKeys(nil, x.args)
@@ -159,18 +167,22 @@ func isStreamRead(cmd *command.Command) bool { return cmd.Name == "xread" || cmd
 // owners divides the keys by who has them, in the order of the first of each.
 func (x *crossing) owners() (parts [][]int) {
 	c := x.client
-	v := c.pool.view.Load()
-	slot := func(at int) router.Slot { return c.pool.Model.Slot(x.args[at]) }
+	v, bySlot := c.pool.view.Load(), c.pool.keepsToSlot()
+	type owner struct {
+		group *router.Group
+		slot  router.Slot
+	}
+	index := make(map[owner]int)
 	for _, at := range x.keys {
-		i := slices.IndexFunc(parts, func(part []int) bool {
-			if v == nil || c.pool.keepsToSlot() {
-				return slot(part[0]) == slot(at)
-			}
-			return v.table.Owner(slot(part[0])) == v.table.Owner(slot(at))
-		})
-		if i < 0 {
-			parts = append(parts, nil)
-			i = len(parts) - 1
+		slot := c.pool.Model.Slot(x.args[at])
+		who := owner{slot: slot}
+		if v != nil && !bySlot {
+			who = owner{group: v.table.Owner(slot)}
+		}
+		i, known := index[who]
+		if !known {
+			i = len(parts)
+			index[who], parts = i, append(parts, nil)
 		}
 		parts[i] = append(parts[i], at)
 	}

@@ -206,6 +206,11 @@ func TestWhatDoesNotCross(t *testing.T) {
 			t.Errorf("%s: %q", request, got)
 		}
 	}
+	many := []string{"BLPOP", a, b}
+	for i := range mostCrossed {
+		many = append(many, fmt.Sprint("k", i))
+	}
+	c.want("-ERR 'blpop' may have 1000 keys of several groups at most, and has 1002\r\n", append(many, "0")...)
 	c.want("+OK\r\n", "MULTI")
 	c.request("BLPOP", a, b, "0")
 	c.wantPrefix("-CROSSSLOT ")
