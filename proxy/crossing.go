@@ -362,7 +362,7 @@ func (x *crossing) deliver(_ uint32, data []byte, first, last bool) {
 				return
 			}
 			if letGo {
-				x.end(nullArray(c.resp3()))
+				x.end(x.result())
 				return
 			}
 			x.next()

@@ -31,8 +31,10 @@ type transaction struct {
 	apart         *apart        // nil when the server runs all of it as it is
 }
 
-// maxQueued is the number of commands that the tags of an execution have room for, and MULTI and EXEC.
-const maxQueued = tagTryMulti - 2
+// maxQueued is the number of commands that the tags of an execution have room for, and MULTI, EXEC and a SELECT (apart.last).
+const maxQueued = tagTryMulti - 3
+
+var _ [tagTryMulti - maxQueued - 3]struct{} // One more would take the tag of the question for MULTI.
 
 const (
 	errNested      = "ERR MULTI calls can not be nested"
