@@ -80,7 +80,7 @@ const commandsPageTail = `
 ## Redis' own tests
 
 The test suite of Redis 7.0.15 in external mode, with the tag ` + "`cluster-mode`" + ` and without those that need DEBUG, replication or SAVE
-(` + "`--cluster-mode --tags \"-needs:debug -needs:repl -needs:pfdebug -needs:save -needs:reset\"`" + `), in front of one server: @DIRECT@ tests succeed at the server itself, @SLUICE@ of them
+(` + "`--cluster-mode --tags \"-needs:debug -needs:repl -needs:pfdebug -needs:save -needs:reset\"`" + `), in front of one server: 1758 tests succeed at the server itself, 1645 of them
 through Sluice. All of strings, lists, sets, sorted sets, hashes, geo, bitfields, HyperLogLog, SORT, EXPIRE, SCAN, pub/sub, DUMP, the protocol and
 redis-cli. What is left:
 
