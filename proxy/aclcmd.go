@@ -20,32 +20,26 @@ func cmdACLWhoAmI(c *client, _ [][]byte) bool {
 // cmdACLList shows the users of the pool. Of passwords it says that there are some.
 func cmdACLList(c *client, _ [][]byte) bool {
 	users := c.pool.Settings().Users
-	c.answer(func(dst []byte) []byte {
-		if len(users) == 0 {
-			return resp.AppendBulk(resp.AppendArray(dst, 1), "user default on nopass ~* &* +@all")
-		}
-		dst = resp.AppendArray(dst, len(users))
-		for i := range users {
-			dst = resp.AppendBulk(dst, "user "+users[i].Name+" on "+strings.Repeat("#*** ", len(users[i].Passwords))+users[i].Rules)
-		}
-		return dst
-	})
-	return true
+	var lines []string
+	for i := range users {
+		lines = append(lines, "user "+users[i].Name+" on "+strings.Repeat("#*** ", len(users[i].Passwords))+users[i].Rules)
+	}
+	if len(users) == 0 {
+		lines = append(lines, "user default on nopass ~* &* +@all")
+	}
+	return c.answerTexts(lines)
 }
 
 func cmdACLUsers(c *client, _ [][]byte) bool {
 	users := c.pool.Settings().Users
-	c.answer(func(dst []byte) []byte {
-		if len(users) == 0 {
-			return resp.AppendBulk(resp.AppendArray(dst, 1), "default")
-		}
-		dst = resp.AppendArray(dst, len(users))
-		for i := range users {
-			dst = resp.AppendBulk(dst, users[i].Name)
-		}
-		return dst
-	})
-	return true
+	var names []string
+	for i := range users {
+		names = append(names, users[i].Name)
+	}
+	if len(users) == 0 {
+		names = append(names, "default")
+	}
+	return c.answerTexts(names)
 }
 
 // cmdACLCat lists the categories, or the commands of one.
@@ -63,10 +57,15 @@ func cmdACLCat(c *client, args [][]byte) bool {
 		}
 		names = commandsOf(category, c.pool.commands().Declared)
 	}
+	return c.answerTexts(names)
+}
+
+// answerTexts answers a local command with an array.
+func (c *client) answerTexts(texts []string) bool {
 	c.answer(func(dst []byte) []byte {
-		dst = resp.AppendArray(dst, len(names))
-		for _, name := range names {
-			dst = resp.AppendBulk(dst, name)
+		dst = resp.AppendArray(dst, len(texts))
+		for _, text := range texts {
+			dst = resp.AppendBulk(dst, text)
 		}
 		return dst
 	})

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"fmt"
 	"slices"
-	"strconv"
 	"time"
 
 	"sluice/backend"
@@ -114,80 +113,7 @@ func (c *client) cross(q request, k keySlots) bool {
 	return true
 }
 
-// askTails asks where streams end that are to be read from there on. Those that are not simply served are asked when it is their turn.
-func (x *crossing) askTails(v *view) {
-	c := x.client
-	if x.cmd.Name != "xread" || x.bad {
-		return
-	}
-	for _, at := range x.keys {
-		node := v.straight(c.pool.Model.Slot(x.args[at]))
-		if string(x.args[at+len(x.keys)]) != "$" || node == nil {
-			continue
-		}
-		b := c.loop.link(node, c.proto, c.db)
-		c.loop.scratch = resp.AppendCommand(c.loop.scratch[:0], "XREVRANGE", string(x.args[at]), "+", "-", "COUNT", "1")
-		if b.Send(c.loop.scratch, &crossingTail{x: x, at: at + len(x.keys)}, 0, c.loop.now) == nil {
-			x.tails++
-			c.loop.markBackend(b)
-		}
-	}
-}
-
-// crossingTail takes the last entry of a stream.
-type crossingTail struct {
-	x    *crossing
-	at   int    // position of its "$"
-	head []byte // how the answer begins
-}
-
-// Reply implements backend.Owner.
-func (t *crossingTail) Reply(_ uint32, r backend.Reply) {
-	t.head = append(t.head, r.Data[:min(len(r.Data), headSize-len(t.head))]...)
-	if !r.Last {
-		return
-	}
-	if t.head[0] != '-' {
-		t.x.args[t.at] = lastEntry(t.head)
-	}
-	t.x.tailAnswered()
-}
-
-// Fail implements backend.Owner.
-func (t *crossingTail) Fail(uint32, backend.Failure) { t.x.tailAnswered() }
-
-func (x *crossing) tailAnswered() {
-	if x.tails--; x.tails == 0 && !x.client.closed {
-		x.next()
-	}
-}
-
 func isStreamRead(cmd *command.Command) bool { return cmd.Name == "xread" || cmd.Name == "xreadgroup" }
-
-// owners divides the keys by who has them, in the order of the first of each.
-func (x *crossing) owners() (parts [][]int) {
-	c := x.client
-	v, bySlot := c.pool.view.Load(), c.pool.keepsToSlot()
-	type owner struct {
-		group *router.Group
-		slot  router.Slot
-	}
-	index := make(map[owner]int)
-	for _, at := range x.keys {
-		slot := c.pool.Model.Slot(x.args[at])
-		who := owner{slot: slot}
-		if v != nil && !bySlot {
-			who = owner{group: v.table.Owner(slot)}
-		}
-		i, known := index[who]
-		if !known {
-			i = len(parts)
-			index[who], parts = i, append(parts, nil)
-		}
-		parts[i] = append(parts[i], at)
-	}
-	return parts
-}
 
 // next asks the next server, or ends the crossing.
 func (x *crossing) next() {
@@ -220,45 +146,6 @@ func (x *crossing) next() {
 	x.client.addDetour(x.current)
 }
 
-// look makes the turn one that does not wait.
-func (x *crossing) look() {
-	c := x.client
-	slot := c.pool.Model.Slot(x.args[x.asked[0]])
-	raw, _ := x.request(x.asked)
-	x.turn = nil
-	if isStreamRead(x.cmd) {
-		x.current = c.detour(x, 0, x.seq, slot, raw)
-		return
-	}
-	batch := slices.Concat(multiRequest, raw, execRequest)
-	d := c.detour(x, 0, x.seq, slot, batch)
-	d.keys = keysAt(x.args, x.asked)
-	if !c.pool.Model.Cluster() {
-		d.spread()
-	}
-	d.noteKeys(1)
-	d.errand = &execution{d: d, sizes: []int{len(multiRequest), len(raw), len(execRequest)}, writes: true}
-	x.current = d
-}
-
-// wait makes the turn one that waits at its server for a slice.
-func (x *crossing) wait() {
-	c := x.client
-	raw, timeAt := x.request(x.asked)
-	d := c.detour(x, 0, x.seq, c.pool.Model.Slot(x.args[x.asked[0]]), raw)
-	x.turn = &blocking{d: d, args: splitRequest(d.raw), brief: true, sliced: !x.bad && !c.pool.Family.Unblocks}
-	if !x.bad {
-		slice := x.slice()
-		x.turn.timeout = blockTime{at: timeAt, unit: x.timeout.unit, time: slice}
-		x.turn.until = c.loop.now + int64(slice)
-	}
-	if x.cmd.Name == "xread" {
-		x.turn.tails.find(x.turn.args)
-	}
-	d.errand = x.turn
-	x.current = d
-}
-
 // leave is called when the client has shut down its sending side. Redis would drop one that waits; here the server is asked
 // to let go first, since its turn may just have taken something, and the client still reads. It reports whether there is a turn.
 func (x *crossing) leave() bool {
@@ -275,15 +162,6 @@ func (x *crossing) leave() bool {
 	return true
 }
 
-// served reports whether all slots of some keys are served now.
-func (x *crossing) served(keys []int) bool {
-	v := x.client.pool.view.Load()
-	return !slices.ContainsFunc(keys, func(at int) bool {
-		_, blocked := x.client.pool.obstacle(v, x.client.pool.Model.Slot(x.args[at]))
-		return blocked
-	})
-}
-
 // passOver ends a turn that would have to wait for its slot while another server can be asked. It reports whether it has.
 func (x *crossing) passOver(d *detour) bool {
 	if x.once || d != x.current || !slices.ContainsFunc(x.owners(), x.served) {
@@ -293,46 +171,6 @@ func (x *crossing) passOver(d *detour) bool {
 	d.sink.deliver(d.tag, nullArray(x.client.resp3()), true, true)
 	d.done()
 	return true
-}
-
-// slice is how long the server may wait whose turn it is.
-func (x *crossing) slice() time.Duration {
-	slice := min(firstSlice<<min(x.pass-1, 8), longestSlice)
-	if x.until != 0 {
-		slice = min(slice, time.Duration(x.until-x.client.loop.now))
-	}
-	return max(slice, leastBlock)
-}
-
-// request is the client's request with some of its keys, and where the time to wait is in it.
-func (x *crossing) request(keys []int) (raw []byte, timeAt int) {
-	first, last := x.keys[0], x.keys[len(x.keys)-1]
-	head, tail := x.args[:first], x.args[last+1:]
-	if isStreamRead(x.cmd) { // Behind the keys come as many IDs.
-		tail = nil
-		for _, at := range keys {
-			tail = append(tail, x.args[at+len(x.keys)])
-		}
-	}
-	timeAt = x.timeout.at
-	switch x.cmd.Name {
-	case "blmpop", "bzmpop":
-		head = slices.Clone(head)
-		head[2] = strconv.AppendInt(nil, int64(len(keys)), 10)
-	case "xread", "xreadgroup":
-		if at := x.timeout.at - 1; x.pass == 0 && !x.bad && !x.once { // Without BLOCK and the time.
-			head = slices.Delete(slices.Clone(head), at, at+2)
-		}
-	default:
-		timeAt = first + len(keys)
-	}
-	raw = resp.AppendArray(nil, len(head)+len(keys)+len(tail))
-	for _, part := range [][][]byte{head, keysAt(x.args, keys), tail} {
-		for _, arg := range part {
-			raw = resp.AppendBulk(raw, arg)
-		}
-	}
-	return raw, timeAt
 }
 
 // deliver implements sink: it takes the reply of a turn.
@@ -459,7 +297,4 @@ func (x *crossing) deliverFailure(_ uint32, f backend.Failure) {
 // again implements sink.
 func (x *crossing) again(uint32) bool { return x.client.again(x.seq) }
 
-var (
-	_ sink          = (*crossing)(nil)
-	_ backend.Owner = (*crossingTail)(nil)
-)
+var _ sink = (*crossing)(nil)
