@@ -33,14 +33,15 @@ type Node struct {
 	dials   sync.WaitGroup
 	breaker atomic.Pointer[breaker]
 
-	halfOpens halfOpens
-	dedicated dedicatedCount
-	processes processes
-	probed    atomic.Uint64 // see Probed; written with processes.mu held, as is settled
-	settled   atomic.Uint64 // see Process
-	lookedAt  atomic.Int64  // clock.Now of the last LookAgain that did something
-	lookAgain atomic.Bool   // the probe shall dial anew
-	named     atomic.Uint64 // connections that were given a name
+	halfOpens  halfOpens
+	dedicated  dedicatedCount
+	maxClients atomic.Int32 // of the server, 0 while unknown; asked only where Options.MaxDedicated is 0
+	processes  processes
+	probed     atomic.Uint64 // see Probed; written with processes.mu held, as is settled
+	settled    atomic.Uint64 // see Process
+	lookedAt   atomic.Int64  // clock.Now of the last LookAgain that did something
+	lookAgain  atomic.Bool   // the probe shall dial anew
+	named      atomic.Uint64 // connections that were given a name
 
 	failing    atomic.Bool  // an event since the last success was a failure
 	conns      atomic.Int32 // connections that are up, over all loops

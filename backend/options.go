@@ -24,7 +24,7 @@ type Options struct {
 
 	MaxQueued int // bytes of requests, sent or not, waiting on one connection, at which it takes no more
 
-	MaxDedicated int // connections to one node that belong to one client each, in one process
+	MaxDedicated int // connections to one node that belong to one client each, in one process; 0: see Node.MaxDedicated
 }
 
 // HungAfter is how long a connection may leave its oldest request unanswered before it is given up. It is

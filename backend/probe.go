@@ -215,6 +215,10 @@ func (p *probe) open(ctx context.Context) error {
 		c.Close()
 		return err
 	}
+	if err := p.learnLimit(ctx, c); err != nil {
+		c.Close()
+		return err
+	}
 	if p.control == nil || c.peer.process == 0 || c.peer.process != p.process || !c.peer.unique {
 		p.life++
 	}
@@ -247,6 +251,23 @@ func (p *probe) learn(ctx context.Context, c *Control) error {
 		p.status.Version = infoField(replies[0].Text, "pika_version")
 	}
 	p.status.Role = strings.Replace(infoField(replies[0].Text, "role"), "slave", "replica", 1)
+	return nil
+}
+
+// learnLimit asks how many clients the server allows. A server that does not say so has no limit that is known.
+func (p *probe) learnLimit(ctx context.Context, c *Control) error {
+	if p.node.Options().MaxDedicated > 0 {
+		return nil
+	}
+	replies, err := c.Do(ctx, []string{"INFO", "clients"})
+	if err != nil {
+		return err
+	}
+	allowed, err := strconv.ParseInt(infoField(replies[0].Text, "maxclients"), 10, 32)
+	if err != nil || allowed < 0 {
+		allowed = 0
+	}
+	p.node.maxClients.Store(int32(allowed))
 	return nil
 }
 

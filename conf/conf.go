@@ -238,9 +238,9 @@ type Backend struct {
 	// MaxConnectionAge is the age at which connections are replaced, when nothing is in flight on them; 0s is never.
 	// Default 0s.
 	MaxConnectionAge Duration `toml:"max_connection_age" reload:"live" min:"0s" max:"168h"`
-	// MaxDedicated is the number of connections to one node that belong to one client for a while.
-	// Default 1000.
-	MaxDedicated int `toml:"max_dedicated" reload:"live" min:"1" max:"100000"`
+	// MaxDedicated is the number of connections to one node that belong to one client for a while; 0 is a quarter of
+	// maxclients of the node. Default 0.
+	MaxDedicated int `toml:"max_dedicated" reload:"live" min:"0" max:"100000"`
 	// MoveParallel is the number of SLOTSMGRTTAGONE that one source of a moving slot gets at once
 	// from this proxy; codis and pika only. Default 4.
 	MoveParallel int `toml:"move_parallel" reload:"live" with:"dialect" min:"1" max:"256"`

@@ -111,7 +111,7 @@ func DefaultPool() Pool {
 			BreakerOpen:     Duration(time.Second),
 			ProbeInterval:   Duration(time.Second),
 			// A blocking reader each: far more than a sidecar's host runs, far fewer than a server takes.
-			MaxDedicated: 1000,
+			MaxDedicated: 0,
 			// A stock Pika has 12 threads; each of these can be stuck for as long as the target is.
 			MoveParallel: 4,
 		},

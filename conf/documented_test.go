@@ -170,7 +170,7 @@ func TestEveryKeySaysWhetherAReloadAppliesIt(t *testing.T) {
 	fromZero := []string{
 		"pool.hold.max_wait", "pool.hold.max_move_wait", "pool.reads.max_lag_bytes", "pool.auth.user.read_max_lag_bytes",
 		"pool.command.first_key", "pool.command.keynum_at", "proxy.slowlog_max_len", "proxy.slowlog_slower_than",
-		"pool.backend.max_connection_age",
+		"pool.backend.max_connection_age", "pool.backend.max_dedicated",
 	}
 	fromBelow := []string{"pool.command.arity", "pool.command.last_key"}
 	eachKey(func(path string, field reflect.StructField, _ reflect.Value) {

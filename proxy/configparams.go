@@ -80,7 +80,7 @@ var poolParams = ofPool(
 	durationParam("backend.request_timeout", func(f *configuration) *time.Duration { return &f.pool.Backend.RequestTimeout }, time.Millisecond, time.Hour),
 	intParam("backend.breaker_failures", func(f *configuration) *int { return &f.pool.Backend.BreakerFailures }, 1, 1000000),
 	durationParam("backend.breaker_open", func(f *configuration) *time.Duration { return &f.pool.Backend.BreakerOpen }, time.Millisecond, 10*time.Minute),
-	intParam("backend.max_dedicated", func(f *configuration) *int { return &f.pool.Backend.MaxDedicated }, 1, 100000),
+	intParam("backend.max_dedicated", func(f *configuration) *int { return &f.pool.Backend.MaxDedicated }, 0, 100000),
 	intParam("backend.move_parallel", func(f *configuration) *int { return &f.pool.MoveParallel }, 1, 256),
 	durationParam("hold.max_wait", func(f *configuration) *time.Duration { return &f.pool.Hold.MaxWait }, 0, 5*time.Minute),
 	durationParam("hold.max_move_wait", func(f *configuration) *time.Duration { return &f.pool.Hold.MaxMoveWait }, 0, time.Hour),

@@ -163,3 +163,28 @@ func TestFreeDedicatedConnectionsAreClosed(t *testing.T) {
 		t.Errorf("%d connections to a server that no topology names", all)
 	}
 }
+
+// Without a number of its own a process takes a quarter of what the server allows.
+func TestDedicatedConnectionsByTheServersLimit(t *testing.T) {
+	server := testbed.Redis(t, "--maxclients", "400")
+	p := startProxy(t, testModel, evenly(testModel, server.Addr()), faultOptions(func(o *backend.Options) { o.MaxDedicated = 0 }))
+	node := p.pool.Node(server.Addr())
+	testbed.Eventually(t, func() error {
+		if n := node.MaxDedicated(); n != 100 {
+			return fmt.Errorf("%d connections", n)
+		}
+		return nil
+	}, replyWait)
+	s := *p.pool.Settings()
+	s.Backend.MaxDedicated = 7
+	p.pool.SetSettings(s)
+	if n := node.MaxDedicated(); n != 7 {
+		t.Errorf("%d connections, 7 were set", n)
+	}
+	silent := startFake(t, func(c *scriptedConn, _ []string) { c.reply("+OK\r\n") })
+	p = startProxy(t, testModel, evenly(testModel, silent.addr()), faultOptions(func(o *backend.Options) { o.MaxDedicated = 0 }))
+	p.dial(t).want("+OK\r\n", "SET", "k", "v")
+	if n := p.pool.Node(silent.addr()).MaxDedicated(); n != 1000 {
+		t.Errorf("%d connections to a server that tells no limit", n)
+	}
+}
