@@ -45,6 +45,9 @@ type entry struct {
 	source sighting
 	target sighting
 	before []router.Range // slots of the source when the migration was first seen; nil while that is not known.
+	// doubted says that it looked cancelled at the last look. A node that takes a new configuration forgets its migrations first, and
+	// names the old owners for a moment.
+	doubted bool
 }
 
 // sighting says whether a side spoke of the migration in this look.
@@ -233,8 +236,18 @@ func (l *ledger) note(a answer) {
 func (l *ledger) close(answers []answer, now time.Time) {
 	l.open = slices.DeleteFunc(l.open, func(e *entry) bool {
 		before := e.State
-		if !e.reported() || now.Sub(e.heard) > forgetAfter {
-			e.State = l.ending(e, answers)
+		over := !e.reported() || now.Sub(e.heard) > forgetAfter
+		state := before
+		if over {
+			state = l.ending(e, answers)
+		}
+		if over && state == Cancelled && !e.doubted {
+			e.doubted = true
+			return false
+		}
+		e.doubted = false
+		if over {
+			e.State = state
 			e.Ended = now
 			e.Stalled = false
 			e.Verdict = e.words(l.family)

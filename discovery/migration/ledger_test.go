@@ -264,3 +264,34 @@ func TestWhatLeaves(t *testing.T) {
 		t.Error(got)
 	}
 }
+
+// A Dragonfly that takes a new configuration forgets its migrations before it names the new owners. Between the two a migration that was
+// finished looks cancelled.
+func TestCancelledIsSaidTwice(t *testing.T) {
+	at := func(owner string) owners { return owners{owner: {{From: 0, To: 16383}}} }
+	f := func(want State, looks ...string) {
+		t.Helper()
+		l, now := newLedger("dragonfly"), time.Unix(1000, 0)
+		copying, ok := parseDragonflyEntry(control.Value{Kind: control.Bulk, Text: "out n2 SYNC keys:5 errors:0"})
+		if !ok {
+			t.Fatal("bad line")
+		}
+		see := func(owner string, reports ...report) {
+			now = now.Add(time.Second)
+			l.look([]answer{{addr: "a:1", id: "n1", owners: at(owner), reports: reports}, {addr: "b:1", id: "n2", owners: at(owner)}}, now)
+		}
+		see("n1", copying)
+		for i, owner := range looks {
+			see(owner)
+			if ended := !l.list()[0].Ended.IsZero(); ended != (i == len(looks)-1) {
+				t.Errorf("%v: ended at look %d", looks, i)
+			}
+		}
+		if got := l.list()[0].State; got != want {
+			t.Errorf("%v: %s, want %s", looks, got, want)
+		}
+	}
+	f(Cancelled, "n1", "n1")
+	f(Finished, "n1", "n2")
+	f(Finished, "n2")
+}
