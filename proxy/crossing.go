@@ -220,10 +220,8 @@ func (x *crossing) deliver(_ uint32, data []byte, first, last bool) {
 func (x *crossing) collect(data []byte, last bool) []byte {
 	c := x.client
 	if limit := c.loop.server.limits().ClientOutput; len(x.reply)+len(x.gathered)+len(data) > limit {
-		// At one server the client would be closed as well.
-		c.loop.server.log.Warn("client does not read its replies, closing it", "client", c.id, "addr", c.addr, "cmd", x.cmd.Name, "limit_bytes", limit)
 		x.ended = true
-		c.close()
+		c.closeOverflowing(x.cmd.Name)
 		return nil
 	}
 	x.reply = append(x.reply, data...)

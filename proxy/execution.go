@@ -152,9 +152,8 @@ func (x *execution) Reply(tag uint32, r backend.Reply) {
 func (x *execution) takeApart(r backend.Reply) {
 	c := x.d.client
 	if limit := c.loop.server.limits().ClientOutput; len(x.apart.reply)+len(r.Data) > limit {
-		c.loop.server.log.Warn("client does not read its replies, closing it", "client", c.id, "addr", c.addr, "cmd", "exec", "limit_bytes", limit)
 		x.apart.release(c)
-		c.close()
+		c.closeOverflowing("exec")
 		return
 	}
 	if whole := x.apart.take(c, r); whole != nil {

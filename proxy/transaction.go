@@ -105,7 +105,7 @@ func (c *client) enqueue(q request) {
 		c.reject(fmt.Sprintf("ERR a transaction has at most %d commands", maxQueued))
 		return
 	}
-	if limit := c.loop.server.limits().MaxUnparsed; len(tx.queue)+len(q.raw) > limit {
+	if limit := c.loop.server.limits().MaxUnparsed; len(tx.queue)+tx.apart.size()+len(q.raw) > limit {
 		c.reject(fmt.Sprintf("ERR the transaction is larger than max_unparsed, %d bytes", limit))
 		return
 	}

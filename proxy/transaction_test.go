@@ -29,7 +29,7 @@ WATCH {t}n; SET {t}n 1; MULTI; GET {t}n; EXEC; WATCH {t}n; DEL {t}n; MULTI; EXEC
 func TestTransactionsWithWhatIsNotOfOneKey(t *testing.T) {
 	direct := testbed.Redis(t)
 	list := statements(t, `
-MULTI; CLIENT SETNAME me; SET {t}a 1; CLIENT GETNAME; GET {t}a; EXEC; CLIENT GETNAME; MULTI; CLIENT SETNAME "a b"; COMMAND GETKEYS GET k; ACL WHOAMI; SLOWLOG LEN; SLOWLOG RESET; ROLE; EXEC
+MULTI; CLIENT SETNAME me; SET {t}a 1; CLIENT GETNAME; GET {t}a; EXEC; CLIENT GETNAME; MULTI; CLIENT SETNAME "a b"; COMMAND GETKEYS GET k; ACL WHOAMI; SLOWLOG RESET; SLOWLOG LEN; ROLE; EXEC
 MULTI; SELECT 1; SET {t}a 2; GET {t}a; EXEC; GET {t}a; SELECT 0; GET {t}a; MULTI; SELECT 1; SELECT 2; EXEC; SET {t}a 3; SELECT 0; GET {t}a; SELECT 2; GET {t}a; SELECT 0
 MULTI; SELECT 1; DISCARD; GET {t}a; MULTI; SELECT x; EXEC; MULTI; SELECT 99; EXEC; GET {t}a; WATCH {t}a; SET {t}a 4; MULTI; SELECT 1; CLIENT SETNAME no; EXEC; CLIENT GETNAME; GET {t}a
 MULTI; SELECT 3; CLIENT SETNAME x; SET {t}a 9; EXEC; MULTI; GET {t}a; EXEC; SELECT 0
@@ -135,4 +135,39 @@ func TestTransactionsOverAllKeysNeedOneServer(t *testing.T) {
 	c.want("+QUEUED\r\n", "DBSIZE")
 	p.setTable(t, evenly(codisModel, a.Addr(), b.Addr()))
 	c.want("-EXECABORT Transaction discarded because of: it is about all keys, and these belong to 2 masters now\r\n", "EXEC")
+}
+
+// What Sluice keeps of a transaction to answer it itself is bounded, and so is how much that is.
+func TestTransactionsBoundWhatSluiceAnswers(t *testing.T) {
+	top := codisTopology(t, func(cfg *Config, _ *PoolConfig) { cfg.Limits.MaxUnparsed = 64 << 10 })
+	c := top.dial(t)
+	c.want("+OK\r\n", "MULTI")
+	large := []string{"COMMAND", "GETKEYS", "SET", "k", strings.Repeat("v", 20<<10)}
+	for range 3 {
+		c.want("+QUEUED\r\n", large...)
+	}
+	c.want("-ERR the transaction is larger than max_unparsed, 65536 bytes\r\n", large...)
+	c.want("-EXECABORT Transaction discarded because of previous errors.\r\n", "EXEC")
+
+	c.want("+OK\r\n", "MULTI")
+	for range mostOwn {
+		c.want("+QUEUED\r\n", "CLIENT", "GETNAME")
+	}
+	c.want("-ERR a transaction has at most 100 commands that Sluice answers itself\r\n", "CLIENT", "GETNAME")
+	c.want("-EXECABORT Transaction discarded because of previous errors.\r\n", "EXEC")
+}
+
+// Answers that are larger together than client_output end the client, and not the process.
+func TestTransactionsWithTooLargeAnswersOfSluice(t *testing.T) {
+	top := codisTopology(t, func(cfg *Config, _ *PoolConfig) { cfg.Limits.ClientOutput = 256 << 10 })
+	c := top.dial(t)
+	c.want("+OK\r\n", "MULTI")
+	for range mostOwn {
+		c.want("+QUEUED\r\n", "COMMAND")
+	}
+	c.request("EXEC")
+	if reply, err := c.tryReply(); err == nil {
+		t.Errorf("%d bytes came", len(reply))
+	}
+	top.dial(t).want("+PONG\r\n", "PING")
 }

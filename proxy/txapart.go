@@ -27,6 +27,7 @@ type apart struct {
 	selects []selectCommand
 	others  bool // it uses other databases than the client's
 	whole   bool
+	kept    int    // bytes of the commands in own
 	reply   []byte // of EXEC, as far as it has come; from the loop's pool
 }
 
@@ -40,6 +41,9 @@ type selectCommand struct {
 	at int
 	db int
 }
+
+// mostOwn bounds the commands of one transaction that Sluice answers itself: they are run in one turn of the event loop.
+const mostOwn = 100
 
 // ownInTransaction are commands that Sluice answers in transactions too, by full name or container. They answer at once, and change nothing
 // but the client or Sluice's own books. Immutable after construction.
@@ -78,6 +82,7 @@ func (c *client) queueApart(q request) (raw []byte) {
 	case q.cmd.Name == "select", answersInside(q.cmd):
 		a := note()
 		a.own = append(a.own, ownCommand{at, bytes.Clone(q.raw)})
+		a.kept += len(q.raw)
 		return pingRequest
 	case usesOtherDB(q):
 		note().others = true
@@ -102,6 +107,9 @@ func answersInside(cmd *command.Command) bool {
 func (c *client) mayQueueApart(q request) (refusal string, ok bool) {
 	switch p := &plans[q.cmd.ID]; {
 	case q.cmd.Name == "select", answersInside(q.cmd):
+		if a := c.tx.apart; a != nil && len(a.own) >= mostOwn {
+			return fmt.Sprintf("ERR a transaction has at most %d commands that Sluice answers itself", mostOwn), true
+		}
 		return "", true
 	case p.kind == planFanOut && wholeInTransaction(p.fan), q.cmd.Name == "info":
 		if refusal := c.fanRefusal(q, p.fan); p.kind == planFanOut && refusal != "" {
@@ -169,7 +177,24 @@ func (a *apart) refusal(v *view) string {
 	return fmt.Sprintf("EXECABORT Transaction discarded because of: it is about all keys, and these belong to %d masters now", len(v.shares))
 }
 
-// take takes a part of the reply of EXEC. When it is whole it returns what the client gets, nil before that.
+// size is how many bytes are kept of the transaction beside its queue.
+func (a *apart) size() int {
+	if a == nil {
+		return 0
+	}
+	return a.kept
+}
+
+// closeOverflowing closes a client whose reply is put together here and has become larger than client_output: at one server it would be
+// closed as well.
+func (c *client) closeOverflowing(cmd string) {
+	c.loop.server.log.Warn("client does not read its replies, closing it", "client", c.id, "addr", c.addr, "cmd", cmd,
+		"limit_bytes", c.loop.server.limits().ClientOutput)
+	c.close()
+}
+
+// take takes a part of the reply of EXEC. When it is whole it returns what the client gets, nil before that and when the client was
+// closed.
 func (a *apart) take(c *client, r backend.Reply) []byte {
 	pool := c.loop.pool
 	a.reply = pool.Append(a.reply, r.Data)
@@ -192,9 +217,15 @@ func (a *apart) take(c *client, r backend.Reply) []byte {
 			c.db = s.db
 		}
 	}
+	size := len(a.reply)
 	for _, own := range a.own {
-		if own.at < len(elements) {
-			elements[own.at] = c.answerOwn(own.raw)
+		if own.at >= len(elements) {
+			continue
+		}
+		elements[own.at] = c.answerOwn(own.raw)
+		if size += len(elements[own.at]); size > c.loop.server.limits().ClientOutput {
+			c.closeOverflowing("exec")
+			return nil
 		}
 	}
 	return append(resp.AppendArray(nil, len(elements)), bytes.Join(elements, nil)...)
