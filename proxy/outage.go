@@ -45,10 +45,11 @@ func (p *Pool) outage() (o outage, out bool) {
 	default:
 		for _, share := range v.shares {
 			node := v.nodes[share.master.Index]
-			if node.Available() {
+			since := node.DownSince()
+			if node.Available() || since == 0 { // 0: it is just coming back.
 				return outage{}, false
 			}
-			if since := node.DownSince(); o.node == nil || since > o.since {
+			if o.node == nil || since > o.since {
 				o.node, o.since = node, since
 			}
 		}
@@ -69,7 +70,8 @@ func (c *client) refuseInOutage() bool {
 	return out
 }
 
-// infoOutage is the section Replication of INFO in an outage: the pool stands there as a replica that has lost its master.
+// infoOutage is the section Replication of INFO in an outage: the pool stands there as a replica that has lost its
+// master.
 func infoOutage(b *strings.Builder, o outage) {
 	host, port := "?", "0"
 	if o.node != nil {
