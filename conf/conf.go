@@ -150,8 +150,8 @@ type Command struct {
 	// KeyNumAt is the position of the argument that says how many keys follow it, instead of the
 	// three above; 0 for none. Default 0. Reloadable.
 	KeyNumAt int `toml:"keynum_at" reload:"live" min:"0" max:"1000"`
-	// Masters says where a command without keys goes: to any of the masters, always the same, or to all, which have to answer the
-	// same. Default any. Reloadable.
+	// Masters says where a command without keys goes: to any of the masters, always the same, or to all, which have
+	// to answer the same. Default any. Reloadable.
 	Masters Masters `toml:"masters" reload:"live"`
 }
 
@@ -185,8 +185,8 @@ type Discovery struct {
 	// Service is the name under which the nodes are services of Consul, for groups whose nodes are not written down;
 	// consul only. Default redis. Restart.
 	Service string `toml:"service" reload:"restart"`
-	// StateFile names a file that keeps the last good topology for a start without Consul or codis-dashboard; consul and
-	// codis. Default none. Config.Beside finds it. Restart.
+	// StateFile names a file that keeps the last good topology for a start without Consul or codis-dashboard;
+	// consul and codis. Default none. Config.Beside finds it. Restart.
 	StateFile string `toml:"state_file,omitempty" reload:"restart"`
 	// MaxStateAge is how old what StateFile keeps may be to start from it; consul and codis. Default 24h. Restart.
 	MaxStateAge Duration `toml:"max_state_age" reload:"restart" min:"1s" max:"8760h"`
@@ -250,8 +250,8 @@ type Backend struct {
 type Hold struct {
 	// MaxWait is how long a request may wait; 0s answers at once what would wait. Default 2s.
 	MaxWait Duration `toml:"max_wait" reload:"live" min:"0s" max:"5m"`
-	// MaxMoveWait is how long a request may wait for a key of a slot that a codis-server or a Pika moves, while keys go.
-	// Default 30s.
+	// MaxMoveWait is how long a request may wait for a key of a slot that a codis-server or a Pika moves, while
+	// keys go. Default 30s.
 	MaxMoveWait Duration `toml:"max_move_wait" reload:"live" min:"0s" max:"1h"`
 	// MaxRequests is the number of requests that wait in the pool. Default 50000.
 	MaxRequests int `toml:"max_requests" reload:"live" min:"1" max:"10000000"`

@@ -9,8 +9,8 @@ import (
 	"sluice/proxy/resp"
 )
 
-// Sluice's users are in its configuration, so what ACL would change of them is refused; what they may is shown, and what a client asks
-// about itself, and about the categories, is answered.
+// Sluice's users are in its configuration, so what ACL would change of them is refused; what they may is shown, and
+// what a client asks about itself, and about the categories, is answered.
 
 func cmdACLWhoAmI(c *client, _ [][]byte) bool {
 	c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, c.user) })

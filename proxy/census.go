@@ -82,9 +82,9 @@ func (s *census) listening(kind topicKind, channel string, node *backend.Node) (
 	return loops
 }
 
-// receivers is how many receivers a message on a channel has, when the node that published it has counted n, and listening was before
-// when it was sent there. In a cluster the node has told it to all others too. Clients whose loop is subscribed nowhere, for its
-// connection is lost, get nothing.
+// receivers is how many receivers a message on a channel has, when the node that published it has counted n, and
+// listening was before when it was sent there. In a cluster the node has told it to all others too. Clients whose
+// loop is subscribed nowhere, for its connection is lost, get nothing.
 func (s *census) receivers(kind topicKind, channel string, node *backend.Node, n, before int64, cluster bool) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +99,8 @@ func (s *census) receivers(kind topicKind, channel string, node *backend.Node, n
 	if n == 0 && loops > 0 {
 		return 0 // The connections are lost, and that is not known here yet.
 	}
-	// A loop may have left the server before it was counted out here, and one that was counted out since then may have been counted there.
+	// A loop may have left the server before it was counted out here, and one that was counted out since then may
+	// have been counted there.
 	return clients + max(n-max(loops, before), 0)
 }
 

@@ -12,19 +12,21 @@ import (
 	"sluice/router"
 )
 
-// A crossing is a command that waits for data under keys of several owners: BLPOP and its kin, XREAD and XREADGROUP, where the pool
-// allows it (cross_group). No server can do that, and asking all of them at once could take two elements for a client that gets one.
-// So one server at a time is asked, with the keys that it has:
+// A crossing is a command that waits for data under keys of several owners: BLPOP and its kin, XREAD and
+// XREADGROUP, where the pool allows it (cross_group). No server can do that, and asking all of them at once could
+// take two elements for a client that gets one. So one server at a time is asked, with the keys that it has:
 //
 //	tails           where streams end that are read from their end on, of all at once
 //	first pass      a look that does not wait: MULTI, BLPOP, EXEC, or XREAD without BLOCK. What streams have is put together
 //	more passes     each for a slice of time, which grows from pass to pass; the first that has something ends it
 //
-// At most one command is under way, and it is the client's own with fewer keys: an element is taken once or not at all, and what holds
-// for BLPOP at one server (a lost connection is "outcome unknown") holds here. What is given up: an element may wait until its server's
-// turn comes, the order of keys counts in the first pass and among the keys of one server, and clients do not stand in a line.
+// At most one command is under way, and it is the client's own with fewer keys: an element is taken once or not at
+// all, and what holds for BLPOP at one server (a lost connection is "outcome unknown") holds here. What is given
+// up: an element may wait until its server's turn comes, the order of keys counts in the first pass and among the
+// keys of one server, and clients do not stand in a line.
 //
-// A block time of a millisecond would not do for the first pass: Redis looks at block times when it wakes up, ten times a second.
+// A block time of a millisecond would not do for the first pass: Redis looks at block times when it wakes up, ten
+// times a second.
 //
 // Each turn is a detour, so that slots may move and masters change meanwhile: who has which keys is found
 // out before each turn, and a slot that is locked is passed over while another server can be asked.
@@ -54,16 +56,19 @@ type crossing struct {
 	leaving  bool // the client has shut down its sending side: there are no more turns
 }
 
-// Slices grow from the second pass on. One server alone is asked for longestSlice at a time, too: its keys may come to belong to two.
+// Slices grow from the second pass on. One server alone is asked for longestSlice at a time, too: its keys may come
+// to belong to two.
 const (
 	firstSlice   = 10 * time.Millisecond
 	longestSlice = 100 * time.Millisecond
 )
 
-// mostCrossed bounds the keys of a crossing: each pass goes over them on the event loop, and in a cluster asks for each slot.
+// mostCrossed bounds the keys of a crossing: each pass goes over them on the event loop, and in a cluster asks for
+// each slot.
 const mostCrossed = 1000
 
-// crossable are the commands that may be crossings: those that take or show something of one key of several. Immutable after construction.
+// crossable are the commands that may be crossings: those that take or show something of one key of several.
+// Immutable after construction.
 var crossable = map[string]bool{
 	"blpop": true, "brpop": true, "blmpop": true, "bzpopmin": true, "bzpopmax": true, "bzmpop": true, "xread": true, "xreadgroup": true,
 }
@@ -146,8 +151,9 @@ func (x *crossing) next() {
 	x.client.addDetour(x.current)
 }
 
-// leave is called when the client has shut down its sending side. Redis would drop one that waits; here the server is asked
-// to let go first, since its turn may just have taken something, and the client still reads. It reports whether there is a turn.
+// leave is called when the client has shut down its sending side. Redis would drop one that waits; here the server
+// is asked to let go first, since its turn may just have taken something, and the client still reads. It reports
+// whether there is a turn.
 func (x *crossing) leave() bool {
 	if x.leaving = true; x.turn == nil {
 		return true
@@ -162,7 +168,8 @@ func (x *crossing) leave() bool {
 	return true
 }
 
-// passOver ends a turn that would have to wait for its slot while another server can be asked. It reports whether it has.
+// passOver ends a turn that would have to wait for its slot while another server can be asked. It reports whether
+// it has.
 func (x *crossing) passOver(d *detour) bool {
 	if x.once || d != x.current || !slices.ContainsFunc(x.owners(), x.served) {
 		return false
@@ -233,8 +240,8 @@ func (x *crossing) collect(data []byte, last bool) []byte {
 	return whole
 }
 
-// taken reports whether a group has given entries already: they are its consumer's, and must not be lost by an error of another server. What
-// is wrong there shows at the next call.
+// taken reports whether a group has given entries already: they are its consumer's, and must not be lost by an
+// error of another server. What is wrong there shows at the next call.
 func (x *crossing) taken() bool { return x.streams > 0 && x.cmd.Name == "xreadgroup" }
 
 // keepTails notes from where streams are read on that were to be read from their end: that of the first turn counts.

@@ -5,7 +5,8 @@ import (
 	"sluice/proxy/resp"
 )
 
-// askTails asks where streams end that are to be read from there on. Those that are not simply served are asked when it is their turn.
+// askTails asks where streams end that are to be read from there on. Those that are not simply served are asked
+// when it is their turn.
 func (x *crossing) askTails(v *view) {
 	c := x.client
 	if x.cmd.Name != "xread" || x.bad {

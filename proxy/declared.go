@@ -10,8 +10,8 @@ import (
 	"sluice/proxy/command"
 )
 
-// declared are a pool's commands that Redis does not have: those of the configuration and those that its servers have told
-// of. Safe for concurrent use.
+// declared are a pool's commands that Redis does not have: those of the configuration and those that its servers
+// have told of. Safe for concurrent use.
 type declared struct {
 	all atomic.Pointer[command.Catalogue] // read by the loops; never nil, and what it points to is never changed
 
@@ -60,8 +60,8 @@ func (d *declared) publish() {
 	d.all.Store(next)
 }
 
-// notServed are the commands that are refused whatever the servers say, by full name; of a container only if that is so of all that
-// is in it. COMMAND does not tell of them. Immutable after construction.
+// notServed are the commands that are refused whatever the servers say, by full name; of a container only if that
+// is so of all that is in it. COMMAND does not tell of them. Immutable after construction.
 var notServed = makeNotServed()
 
 func makeNotServed() map[string]bool {
@@ -95,14 +95,14 @@ func answeredHere(cmd *command.Command) bool {
 // commands is what clients of the pool may use.
 func (p *Pool) commands() *command.Catalogue { return p.declared.all.Load() }
 
-// SetLearned replaces the commands that were learned from servers, and says which of the table, by name, one of them lacks. Those
-// of the settings win over them.
+// SetLearned replaces the commands that were learned from servers, and says which of the table, by name, one of
+// them lacks. Those of the settings win over them.
 func (p *Pool) SetLearned(learned command.Declarations, lacking map[string]bool) {
 	p.declared.learn(learned, lacking)
 }
 
-// AwaitLearned says that SetLearned will be called soon: until then, and for as long as a hold may last, a command that is not known
-// waits instead of being refused. It must be called before the pool serves.
+// AwaitLearned says that SetLearned will be called soon: until then, and for as long as a hold may last, a command
+// that is not known waits instead of being refused. It must be called before the pool serves.
 func (p *Pool) AwaitLearned() {
 	p.declared.since = clock.Now()
 	p.declared.awaited.Store(true)

@@ -117,8 +117,8 @@ func TestTheServerHasTheLastWordOnDeclaredCommands(t *testing.T) {
 	c.want("+PONG\r\n", "PING")
 }
 
-// Where the declaration finds no keys nobody is asked: a server that reads the arguments in another way might find some that are
-// not its own.
+// Where the declaration finds no keys nobody is asked: a server that reads the arguments in another way might find
+// some that are not its own.
 func TestDeclaredCommandWithoutItsKeysIsRefused(t *testing.T) {
 	p := startEchoes(t, 2)
 	c := p.dial(t)
@@ -167,7 +167,8 @@ func TestDeclaredCommandsChangeWithAReload(t *testing.T) {
 	c.want("-ERR unknown command 'bf.add', with args beginning with: 'k' 'x' \r\n", "bf.add", "k", "x")
 }
 
-// A command without keys goes where its declaration says; what was learned of it does not say where in a pool of several masters.
+// A command without keys goes where its declaration says; what was learned of it does not say where in a pool of
+// several masters.
 func TestCommandsWithoutKeysGoWhereTheyAreDeclared(t *testing.T) {
 	declare := func(_ *Config, pool *PoolConfig) {
 		pool.Commands = make(command.Declarations)
@@ -255,8 +256,8 @@ func TestCommandTellsOfWhatWorks(t *testing.T) {
 	}
 }
 
-// Just after the start a command that is not known may be one of a server's. It is answered when the servers have told, or when it
-// has waited for as long as a hold lasts.
+// Just after the start a command that is not known may be one of a server's. It is answered when the servers have
+// told, or when it has waited for as long as a hold lasts.
 func TestUnknownCommandsWaitForTheServersToTell(t *testing.T) {
 	p := startEchoes(t, 1, holding(never))
 	c := p.dial(t)

@@ -94,8 +94,8 @@ func (r *recent) mayGoOnAt(mask uint64, conn *backend.Conn, caughtUpTo int64) bo
 	})
 }
 
-// sent notes a read that goes to a node. Parts of one command may go to two nodes at once; then it is not known which of
-// the two sees more.
+// sent notes a read that goes to a node. Parts of one command may go to two nodes at once; then it is not known
+// which of the two sees more.
 func (r *recent) sent(mask uint64, n *backend.Node, replica bool) {
 	id := int32(n.ID) + 1
 	each(mask, func(b int) {

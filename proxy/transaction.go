@@ -9,10 +9,10 @@ import (
 	"sluice/router"
 )
 
-// transaction is what stands between a client's MULTI and its EXEC. Sluice keeps the commands and sends them together with
-// EXEC: so a transaction waits in front of a lock and never in its middle, a redirect in its middle costs nothing but
-// another try, and nobody else's command gets between them on a shared connection. Dragonfly looks at the owner of a slot
-// when a command is queued and not at EXEC, which is one more reason to be quick.
+// transaction is what stands between a client's MULTI and its EXEC. Sluice keeps the commands and sends them
+// together with EXEC: so a transaction waits in front of a lock and never in its middle, a redirect in its middle
+// costs nothing but another try, and nobody else's command gets between them on a shared connection. Dragonfly
+// looks at the owner of a slot when a command is queued and not at EXEC, which is one more reason to be quick.
 //
 // What a server would say when it queues a command shows at EXEC only, but for what Sluice knows by itself: whether the
 // command exists, its number of arguments, the rights of the user, and that all keys have one owner.
@@ -31,7 +31,8 @@ type transaction struct {
 	apart         *apart        // nil when the server runs all of it as it is
 }
 
-// maxQueued is the number of commands that the tags of an execution have room for, and MULTI, EXEC and a SELECT (apart.last).
+// maxQueued is the number of commands that the tags of an execution have room for, and MULTI, EXEC and a SELECT
+// (apart.last).
 const maxQueued = tagTryMulti - 3
 
 var _ [tagTryMulti - maxQueued - 3]struct{} // One more would take the tag of the question for MULTI.
@@ -256,7 +257,8 @@ func (c *client) batch() (batch []byte, sizes []int) {
 	return batch, sizes
 }
 
-// nullArray is the answer of an EXEC that was not run because a watched key may have changed, and of a wait that is over.
+// nullArray is the answer of an EXEC that was not run because a watched key may have changed, and of a wait that is
+// over.
 func nullArray(resp3 bool) []byte {
 	if resp3 {
 		return resp.AppendNull(nil, true)

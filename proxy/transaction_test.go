@@ -25,7 +25,8 @@ WATCH {t}n; SET {t}n 1; MULTI; GET {t}n; EXEC; WATCH {t}n; DEL {t}n; MULTI; EXEC
 	compareWith(t, direct, list)
 }
 
-// What Sluice answers itself, SELECT, MOVE and what is about all keys can be part of a transaction, where one server has all keys.
+// What Sluice answers itself, SELECT, MOVE and what is about all keys can be part of a transaction, where one
+// server has all keys.
 func TestTransactionsWithWhatIsNotOfOneKey(t *testing.T) {
 	direct := testbed.Redis(t)
 	list := statements(t, `
@@ -98,8 +99,9 @@ func TestTransactionBehindRefusedCachingFails(t *testing.T) {
 	}
 }
 
-// What is about all keys can't be part of a transaction of several servers, or while keys are on their way; nor can a database be
-// selected then, since keys of moving slots are looked for in that of the client. What Sluice answers itself always can.
+// What is about all keys can't be part of a transaction of several servers, or while keys are on their way; nor can
+// a database be selected then, since keys of moving slots are looked for in that of the client. What Sluice answers
+// itself always can.
 func TestTransactionsOverAllKeysNeedOneServer(t *testing.T) {
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	p := startProxy(t, codisModel, evenly(codisModel, a.Addr(), b.Addr()), holding(never))

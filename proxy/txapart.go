@@ -42,11 +42,12 @@ type selectCommand struct {
 	db int
 }
 
-// mostOwn bounds the commands of one transaction that Sluice answers itself: they are run in one turn of the event loop.
+// mostOwn bounds the commands of one transaction that Sluice answers itself: they are run in one turn of the event
+// loop.
 const mostOwn = 100
 
-// ownInTransaction are commands that Sluice answers in transactions too, by full name or container. They answer at once, and change nothing
-// but the client or Sluice's own books. Immutable after construction.
+// ownInTransaction are commands that Sluice answers in transactions too, by full name or container. They answer at
+// once, and change nothing but the client or Sluice's own books. Immutable after construction.
 var ownInTransaction = map[string]bool{
 	"client|setname": true, "client|getname": true, "client|id": true, "client|info": true,
 	"client|setinfo": true, "client|no-evict": true, "client|no-touch": true, "client|trackinginfo": true, "client|getredir": true, "client|help": true,
@@ -64,7 +65,8 @@ func wholeInTransaction(kind fanKind) bool {
 	return false
 }
 
-// queueApart notes what is to be done about a command of the transaction, and returns the request that goes to the server.
+// queueApart notes what is to be done about a command of the transaction, and returns the request that goes to the
+// server.
 func (c *client) queueApart(q request) (raw []byte) {
 	tx, p := &c.tx, &plans[q.cmd.ID]
 	at := len(tx.sizes)
@@ -102,8 +104,8 @@ func answersInside(cmd *command.Command) bool {
 	return plans[cmd.ID].kind == planLocal && (ownInTransaction[cmd.Name] || cmd.Parent != nil && ownInTransaction[cmd.Parent.Name])
 }
 
-// mayQueueApart says why a command that no server runs as it is can't be part of the transaction. It is not ok for one that has no
-// place in any.
+// mayQueueApart says why a command that no server runs as it is can't be part of the transaction. It is not ok for
+// one that has no place in any.
 func (c *client) mayQueueApart(q request) (refusal string, ok bool) {
 	switch p := &plans[q.cmd.ID]; {
 	case q.cmd.Name == "select", answersInside(q.cmd):
@@ -123,7 +125,8 @@ func (c *client) mayQueueApart(q request) (refusal string, ok bool) {
 	return "", false
 }
 
-// offersDB reports whether SELECT would succeed. One that would not is Sluice's to answer: the server may have more databases.
+// offersDB reports whether SELECT would succeed. One that would not is Sluice's to answer: the server may have more
+// databases.
 func (c *client) offersDB(arg []byte) bool {
 	n, ok := parseInteger(arg)
 	return ok && n >= 0 && n < int64(c.databases())
@@ -137,8 +140,9 @@ func (a *apart) last(db int) []byte {
 	return resp.AppendCommand(nil, "SELECT", strconv.Itoa(db))
 }
 
-// waitsFor is the move that the transaction waits for before it is sent: what is about all keys must not miss one on its way, and keys of
-// a slot that moves are looked for in the database of the client, not in one that the transaction selects.
+// waitsFor is the move that the transaction waits for before it is sent: what is about all keys must not miss one
+// on its way, and keys of a slot that moves are looked for in the database of the client, not in one that the
+// transaction selects.
 func (a *apart) waitsFor(v *view, slots []router.Slot) (o obstacle, blocked bool) {
 	if a == nil || v == nil {
 		return o, false
@@ -162,8 +166,8 @@ func usesOtherDB(q request) bool {
 	return false
 }
 
-// inOtherDBs is a move that a command waits for because it is about other databases: keys of a slot that moves are looked for in that of
-// the client alone.
+// inOtherDBs is a move that a command waits for because it is about other databases: keys of a slot that moves are
+// looked for in that of the client alone.
 func inOtherDBs(m *router.Move) obstacle {
 	why := fmt.Sprintf("is %s, and the request is about other databases, or about all keys", m)
 	return obstacle{cause: HoldMoving, slot: m.Slot, move: m, why: why}
@@ -185,16 +189,16 @@ func (a *apart) size() int {
 	return a.kept
 }
 
-// closeOverflowing closes a client whose reply is put together here and has become larger than client_output: at one server it would be
-// closed as well.
+// closeOverflowing closes a client whose reply is put together here and has become larger than client_output: at
+// one server it would be closed as well.
 func (c *client) closeOverflowing(cmd string) {
 	c.loop.server.log.Warn("client does not read its replies, closing it", "client", c.id, "addr", c.addr, "cmd", cmd,
 		"limit_bytes", c.loop.server.limits().ClientOutput)
 	c.close()
 }
 
-// take takes a part of the reply of EXEC. When it is whole it returns what the client gets, nil before that and when the client was
-// closed.
+// take takes a part of the reply of EXEC. When it is whole it returns what the client gets, nil before that and
+// when the client was closed.
 func (a *apart) take(c *client, r backend.Reply) []byte {
 	pool := c.loop.pool
 	a.reply = pool.Append(a.reply, r.Data)

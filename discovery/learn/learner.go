@@ -25,8 +25,8 @@ type Server struct {
 type Config struct {
 	// Servers lists the masters of the moment.
 	Servers func() []Server
-	// Publish is told what is known: once when all masters have been asked, and then whenever that changes. lacking are the
-	// commands of the table, by name, that not every master has.
+	// Publish is told what is known: once when all masters have been asked, and then whenever that changes. lacking
+	// are the commands of the table, by name, that not every master has.
 	Publish func(learned command.Declarations, lacking map[string]bool)
 	Log     *slog.Logger
 }

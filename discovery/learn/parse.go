@@ -38,9 +38,10 @@ func parse(reply control.Value) (commands, error) {
 // furthest bounds positions of keys: what is further on is no reply of a server in order.
 const furthest = 1000
 
-// declarationOf reads the entry of one command: its name, arity, flags, first key, last key and step, ACL categories (since Redis 6), tips
-// and key specs (since 7.0). It is not ok for a command that the table has, and for one that can't be routed by that: one without keys
-// which is not of a module, and may be about the server itself; one whose keys are not all told; one that blocks, or is for administrators.
+// declarationOf reads the entry of one command: its name, arity, flags, first key, last key and step, ACL
+// categories (since Redis 6), tips and key specs (since 7.0). It is not ok for a command that the table has, and
+// for one that can't be routed by that: one without keys which is not of a module, and may be about the server
+// itself; one whose keys are not all told; one that blocks, or is for administrators.
 func declarationOf(name string, item control.Value) (d command.Declaration, ok bool) {
 	isName := name != "" && strings.Trim(name, "abcdefghijklmnopqrstuvwxyz0123456789._-") == ""
 	if len(item.Elems) < 6 || !isName || len(name) > command.LongestDeclared || command.Lookup([]byte(name)) != nil || command.Internal(name) {
@@ -107,8 +108,8 @@ func keysOf(item control.Value, movable bool) (keys []command.KeySpec, ok bool) 
 	return keys, true
 }
 
-// specOf reads a key spec (https://redis.io/docs/latest/develop/reference/key-specs/). What is done to the key is left out: of
-// modules servers do not know that, and say everything.
+// specOf reads a key spec (https://redis.io/docs/latest/develop/reference/key-specs/). What is done to the key is
+// left out: of modules servers do not know that, and say everything.
 func specOf(v control.Value) (spec command.KeySpec, err error) {
 	r := specReader{fields: fieldsOf(v)}
 	for _, flag := range r.fields["flags"].Elems {

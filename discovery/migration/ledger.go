@@ -45,8 +45,8 @@ type entry struct {
 	source sighting
 	target sighting
 	before []router.Range // slots of the source when the migration was first seen; nil while that is not known.
-	// doubted says that it looked cancelled at the last look. A node that takes a new configuration forgets its migrations first, and
-	// names the old owners for a moment.
+	// doubted says that it looked cancelled at the last look. A node that takes a new configuration forgets its
+	// migrations first, and names the old owners for a moment.
 	doubted bool
 }
 

@@ -265,8 +265,8 @@ func TestWhatLeaves(t *testing.T) {
 	}
 }
 
-// A Dragonfly that takes a new configuration forgets its migrations before it names the new owners. Between the two a migration that was
-// finished looks cancelled.
+// A Dragonfly that takes a new configuration forgets its migrations before it names the new owners. Between the two
+// a migration that was finished looks cancelled.
 func TestCancelledIsSaidTwice(t *testing.T) {
 	at := func(owner string) owners { return owners{owner: {{From: 0, To: 16383}}} }
 	f := func(want State, looks ...string) {

@@ -162,9 +162,9 @@ func runsScripts(cmd *command.Command) bool {
 	return false
 }
 
-// isOpaque reports whether the request need not show what a command is used on, so that the user's rights can't be checked here, and the
-// server sees those of the proxy: a script, and for a user with limited keys any command that was learned. RediSearch tells the name
-// of an index for the key, and its commands read and delete other keys.
+// isOpaque reports whether the request need not show what a command is used on, so that the user's rights can't be
+// checked here, and the server sees those of the proxy: a script, and for a user with limited keys any command that
+// was learned. RediSearch tells the name of an index for the key, and its commands read and delete other keys.
 func (r *Rules) isOpaque(cmd *command.Command) bool {
 	return runsScripts(cmd) || cmd.Learned && !r.allKeys
 }

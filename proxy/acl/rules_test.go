@@ -74,7 +74,8 @@ func TestScriptsHaveToBeNamed(t *testing.T) {
 	}
 }
 
-// What a module does need not be in the request, as with a script: a user with limited keys has to be allowed it by name.
+// What a module does need not be in the request, as with a script: a user with limited keys has to be allowed it by
+// name.
 func TestLearnedCommandsAreAllowedByNameWhereKeysAreLimited(t *testing.T) {
 	for _, d := range []command.Declaration{
 		{Name: "ft.search", Arity: -2, Masters: command.OnlyMaster, Learned: true},
