@@ -47,6 +47,7 @@ const (
 	drawnOps        = 1 << 12
 	timerMark       = -1 // instead of a connection's index in an epoll event
 	maxWait         = 100 * time.Millisecond
+	manyConns       = 1000 // are reset in the end
 )
 
 // loop is owned by the goroutine of run; no locking.
@@ -129,9 +130,13 @@ func (l *loop) watch(ctl int, c *conn, events uint32) error {
 // close ends what newLoop and add have opened.
 func (l *loop) close() {
 	for _, c := range l.conns {
-		if !c.dead {
-			unix.Close(c.fd)
+		if c.dead {
+			continue
 		}
+		if len(l.conns) > manyConns { // Else the ports of the next runs would be used up.
+			_ = unix.SetsockoptLinger(c.fd, unix.SOL_SOCKET, unix.SO_LINGER, &unix.Linger{Onoff: 1})
+		}
+		unix.Close(c.fd)
 	}
 	for _, fd := range []int{l.timer, l.epoll} {
 		if fd >= 0 {
