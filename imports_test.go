@@ -15,7 +15,7 @@ import (
 // discovery -> router. What is not listed here may import nothing of ours; a trailing "/" means everything
 // below.
 var allowed = map[string][]string{
-	"backend":                        {"internal/bufpool", "internal/clock", "internal/control", "proxy/resp", "router/lag"},
+	"backend":                        {"internal/bufpool", "internal/clock", "internal/control", "internal/rawio", "proxy/resp", "router/lag"},
 	"backend/dialect":                {"proxy/resp", "router", "router/lag"},
 	"bench/":                         {"bench/"},
 	"conf":                           {"proxy/acl", "proxy/command"},
@@ -34,7 +34,7 @@ var allowed = map[string][]string{
 	"internal/testbed/fakecodis":     {"internal/testbed/fake"},
 	"internal/testbed/fakedragonfly": {"internal/testbed/fake"},
 	"internal/testbed/fakekvrocks":   {"internal/testbed/fake"},
-	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "internal/control", "internal/epoll", "proxy/acl", "proxy/command", "proxy/resp", "router", "router/lag"},
+	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "internal/control", "internal/epoll", "internal/rawio", "proxy/acl", "proxy/command", "proxy/resp", "router", "router/lag"},
 	"proxy/acl":                      {"proxy/command"},
 	"proxy/admin":                    {"backend", "discovery/migration", "discovery/replication", "proxy", "proxy/command", "router"},
 }

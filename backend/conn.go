@@ -1,6 +1,7 @@
 package backend
 
 import (
+	"context"
 	"errors"
 	"net"
 	"time"
@@ -97,7 +98,6 @@ type Conn struct {
 	Feed Feed
 
 	home   Home
-	loop   gnet.EventLoop
 	gc     gnet.Conn // nil unless up
 	state  connState
 	log    sendLog
@@ -128,12 +128,15 @@ type Conn struct {
 type Home interface {
 	// Run runs f on the loop, from any goroutine. It does nothing when the engine has stopped.
 	Run(f func())
+	// Enroll gives nc to the loop, with peer as the context of its gnet.Conn. It returns when OnOpen was called, or will not
+	// be, or ctx ends; nc is not the caller's any more. Not to be called on the loop.
+	Enroll(ctx context.Context, nc net.Conn, peer any) error
 }
 
-// NewConn returns a Conn on loop, which home owns, that is not dialled yet; the first Send dials.
-func NewConn(node *Node, proto, db int, loop gnet.EventLoop, pool *bufpool.Pool, home Home) *Conn {
+// NewConn returns a Conn on the loop of home that is not dialled yet; the first Send dials.
+func NewConn(node *Node, proto, db int, pool *bufpool.Pool, home Home) *Conn {
 	node.users.Add(1)
-	return &Conn{Node: node, Proto: proto, DB: db, home: home, loop: loop, log: sendLog{pool: pool}, dials: new(Dials)}
+	return &Conn{Node: node, Proto: proto, DB: db, home: home, log: sendLog{pool: pool}, dials: new(Dials)}
 }
 
 // Dedicate makes a Conn that was not used yet belong to one client at a time. There may be many of them; those of one

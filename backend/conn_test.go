@@ -17,11 +17,9 @@ import (
 	"sluice/internal/clock"
 )
 
-// testLoop stands in for the event loop of gnet and for its owner: what has to run on the loop runs on the
+// testLoop stands in for the owner of an event loop: what has to run on the loop runs on the
 // test's goroutine, in step. Connections that are enrolled are kept for the test to read.
 type testLoop struct {
-	gnet.EventLoop // nil: what the tests do not need panics
-
 	t        testing.TB
 	tasks    chan func()
 	enrolled net.Conn
@@ -41,17 +39,17 @@ func newTestLoop(t testing.TB) *testLoop {
 // Run implements Home.
 func (l *testLoop) Run(f func()) { l.tasks <- f }
 
-// Enroll implements gnet.EventLoop as far as it is used.
-func (l *testLoop) Enroll(ctx context.Context, nc net.Conn) (<-chan gnet.RegisteredResult, error) {
-	done := make(chan gnet.RegisteredResult, 1)
+// Enroll implements Home.
+func (l *testLoop) Enroll(_ context.Context, nc net.Conn, peer any) error {
+	done := make(chan struct{})
 	l.tasks <- func() {
 		l.enrolled = nc
 		l.sockets = append(l.sockets, nc)
-		d := gnet.FromContext(ctx).(*Dial)
-		d.Opened(&testSocket{write: nc.Write}, clock.Now())
-		done <- gnet.RegisteredResult{}
+		peer.(*Dial).Opened(&testSocket{write: nc.Write}, clock.Now())
+		close(done)
 	}
-	return done, nil
+	<-done
+	return nil
 }
 
 // step runs the next task.
@@ -80,6 +78,7 @@ type testSocket struct {
 func (s *testSocket) SetLinger(n int) error       { s.linger = n; return nil }
 func (s *testSocket) Write(p []byte) (int, error) { return s.write(p) }
 func (s *testSocket) OutboundBuffered() int       { return s.buffered }
+func (*testSocket) Fd() int                       { return -1 }
 
 // testOptions are far from what a test reaches, unless it says so.
 func testOptions() Options {
@@ -94,7 +93,7 @@ func connOn(t testing.TB, opts Options) (*Conn, *testSocket, *bytes.Buffer) {
 	t.Helper()
 	n := NewNode(0, "192.0.2.1:6379", &opts)
 	t.Cleanup(n.Retire)
-	c := NewConn(n, 2, 0, nil, bufpool.New(1<<20), newTestLoop(t))
+	c := NewConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
 	var wire bytes.Buffer
 	socket := &testSocket{write: wire.Write}
 	open(t, c, socket)

@@ -99,17 +99,7 @@ func (d *Dial) connectAndEnroll() error {
 		_ = nc.Close()
 		return err
 	}
-	enrolled, err := c.loop.Enroll(gnet.NewContext(c.Node.ctx, d), nc)
-	if err != nil {
-		_ = nc.Close()
-		return err
-	}
-	select {
-	case r := <-enrolled:
-		return r.Err
-	case <-c.Node.ctx.Done():
-		return c.Node.ctx.Err()
-	}
+	return c.home.Enroll(c.Node.ctx, nc, d)
 }
 
 // Home is that of the Conn.

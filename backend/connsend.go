@@ -1,5 +1,7 @@
 package backend
 
+import "sluice/internal/rawio"
+
 // How requests are queued on a Conn, alone or so that nothing parts them, and written.
 
 // Send queues a copy of req; the loop flushes the Conn later. A nil owner drops the reply. now is the loop
@@ -91,7 +93,7 @@ func (c *Conn) Flush() {
 		}
 		// A failing Write closes the Conn before it returns, and then these bytes count as sent.
 		c.log.markSent(len(piece))
-		if _, err := c.gc.Write(piece); err != nil {
+		if _, err := rawio.Write(c.gc, piece); err != nil {
 			return
 		}
 	}

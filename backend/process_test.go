@@ -78,7 +78,7 @@ func TestStrays(t *testing.T) {
 		t.Error("the first process is no move")
 	}
 	check(here, 0, 0)
-	c := NewConn(n, 2, 0, nil, bufpool.New(1<<20), newTestLoop(t))
+	c := NewConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
 	c.state, c.openedAt, c.peer.process = stateUp, 100, there
 	n.counted(c, 1)
 	check(0, 1, 1)
@@ -90,7 +90,7 @@ func TestStrays(t *testing.T) {
 	if !c.Stray() || c.Overdue(100+strayMin-1) || !c.Overdue(100+strayMin) {
 		t.Error("no stray, or replaced at another time")
 	}
-	next := NewConn(n, 2, 0, nil, bufpool.New(1<<20), newTestLoop(t))
+	next := NewConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
 	next.Succeed(c)
 	if next.patience != 2*strayMin {
 		t.Errorf("patience %s", time.Duration(next.patience))
@@ -108,7 +108,7 @@ func TestStrays(t *testing.T) {
 		t.Error("it was moved")
 	}
 	check(there, 0, 3)
-	reader := NewConn(n, 2, 0, nil, bufpool.New(1<<20), newTestLoop(t))
+	reader := NewConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
 	reader.Replica, reader.peer.process = true, here // No write goes there.
 	n.counted(reader, 1)
 	check(there, 1, 4)
@@ -126,7 +126,7 @@ func TestSuccessorWaits(t *testing.T) {
 	n := NewNode(0, s.Addr(), &opts)
 	defer n.Retire()
 	loop := newTestLoop(t)
-	old, next := NewConn(n, 2, 0, loop, bufpool.New(1<<20), loop), NewConn(n, 2, 0, loop, bufpool.New(1<<20), loop)
+	old, next := NewConn(n, 2, 0, bufpool.New(1<<20), loop), NewConn(n, 2, 0, bufpool.New(1<<20), loop)
 	old.Connect()
 	loop.step() // It is up.
 	loop.step() // The dial is over.

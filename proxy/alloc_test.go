@@ -32,6 +32,8 @@ func (c *handConn) Write(p []byte) (int, error) { c.written += len(p); return le
 
 func (*handConn) OutboundBuffered() int { return 0 }
 
+func (*handConn) Fd() int { return -1 }
+
 // handLoop runs nothing: the test itself is the loop.
 type handLoop struct{ gnet.EventLoop }
 
@@ -73,7 +75,7 @@ func newDataPath(t *testing.T) *dataPath {
 		t.Fatal("the backend connection does not take to being opened")
 	}
 	d.loop.markBackend(d.server)
-	d.loop.end()
+	d.loop.flush()
 	d.reply(t, []byte("$-1\r\n"))
 	s.stop() // No goroutine is left that allocates.
 	pool.stop()
@@ -82,9 +84,8 @@ func newDataPath(t *testing.T) *dataPath {
 
 // request is a read from the client, reply one from the server.
 func (d *dataPath) request(buf []byte) {
-	d.loop.begin()
-	d.client.traffic(buf)
-	d.loop.end()
+	d.loop.clientTraffic(d.client, buf)
+	d.loop.flush()
 	for d.client.stall == stallTurn { // A slow machine.
 		d.loop.nextTurn()
 		d.loop.flush()
@@ -96,7 +97,7 @@ func (d *dataPath) reply(t *testing.T, buf []byte) {
 	if err := d.loop.backendTraffic(d.server, buf); err != nil {
 		t.Fatal(err)
 	}
-	d.loop.end()
+	d.loop.flush()
 }
 
 // A plain GET or SET allocates nothing on its way, alone or in a pipeline.
@@ -138,8 +139,7 @@ func TestDataPathDoesNotAllocate(t *testing.T) {
 // whole process, so it can't be exactly zero:
 //
 //	the ticker makes a few objects per tick, however many requests there are;
-//	gnet makes two for the task that ends a turn with several busy clients (loop.schedule), however many
-//	requests are in it: a closure and a node of its queue;
+//	gnet makes two for each task, a closure and a node of its queue;
 //	a client that gives way to others comes back through the alarm, with two tasks (fairness.go);
 //	a turn that is longer than any before it makes a buffer grow.
 func TestPlainRequestsDoNotAllocate(t *testing.T) {
@@ -148,25 +148,18 @@ func TestPlainRequestsDoNotAllocate(t *testing.T) {
 	p := startProxyTo(t, s, func(cfg *Config, pool *PoolConfig) {
 		pool.Backend.ProbeInterval, cfg.SlowlogSlowerThan = time.Hour, -1 // What is slow, as on a busy machine, is noted.
 	})
-	const perTick, perTurn, perYield = 10, 2, 6
-	turns := func() (n uint64) { // Of which a busy machine needs more.
-		p.onEachLoop(p.ctx, func(l *loop) { n += l.turn })
-		return n
-	}
+	const perTick, perYield = 10, 6
 	f := func(name string, clients, depth, n int, request, reply string) {
 		t.Helper()
 		load := newAllocLoad(t, p, clients, depth, request, reply)
 		defer load.close()
 		load.run(t, 2000/clients/depth+10)
-		yields, turnsBefore := p.Stats().Yields, turns()
+		yields := p.Stats().Yields
 		start, before := time.Now(), mallocs()
 		load.run(t, n/clients/depth)
 		got := float64(mallocs() - before)
 		allowed := 0.01*float64(n) + perTick*float64(time.Since(start)/paceSoon.interval()+1)
 		allowed += perYield * float64(p.Stats().Yields-yields)
-		if clients > 1 {
-			allowed += perTurn * float64(turns()-turnsBefore)
-		}
 		if got > allowed {
 			t.Errorf("%s, %d clients, %d at once: %.0f allocations for %d requests, want at most %.0f", name, clients, depth, got, n, allowed)
 		}

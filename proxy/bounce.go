@@ -22,7 +22,7 @@ func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.R
 	}
 	if r.Conn.Replica && verdict.Kind != dialect.Moved && verdict.Kind != dialect.Ask {
 		unproven(r.Conn)
-		c.loop.turn++ // What was found about it in this turn is void.
+		c.loop.number++ // What was found about it in this turn is void.
 		c.askMaster(to, tag, seq, slot, r.Request)
 		return true
 	}

@@ -116,7 +116,7 @@ func (m *mayhem) describe(addr string) string {
 			text = fmt.Sprintf("stall %d, queued %v, %d bytes in, %d in flight, alone %v, %d in doubt, hold %v; turns: %d patient, %d full",
 				c.stall, c.queued, len(c.in)-c.inOff, c.pipe.len(), c.alone, len(c.doubts), c.hold.active, len(l.patient), len(l.full))
 			text += fmt.Sprintf("; %d bytes out, dirty %v, %d with gnet, listed %v, loop scheduled %v, mode %b, tx %d",
-				len(c.out), c.dirty, c.conn.OutboundBuffered(), slices.Contains(l.dirtyClients, c), l.scheduled, c.mode, len(c.tx.sizes))
+				len(c.out), c.dirty, c.conn.OutboundBuffered(), slices.Contains(l.dirtyClients, c), l.queued, c.mode, len(c.tx.sizes))
 			for seq := c.pipe.head; seq != c.pipe.tail; seq++ {
 				text += fmt.Sprintf("; request %+v", *c.pipe.at(seq))
 			}

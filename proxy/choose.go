@@ -263,7 +263,7 @@ func (c *client) sameReader(v *view, g *router.Group, slot router.Slot) *backend
 		return nil
 	}
 	s := &l.sticky[g.Index]
-	if s.turn != l.turn || s.view != v || s.rules != c.reads || s.proto != c.proto || s.db != c.db || !s.conn.Up() {
+	if s.turn != l.number || s.view != v || s.rules != c.reads || s.proto != c.proto || s.db != c.db || !s.conn.Up() {
 		return nil
 	}
 	b := slot % buckets
@@ -284,7 +284,7 @@ func (c *client) sameReader(v *view, g *router.Group, slot router.Slot) *backend
 // stickyIndex is the reader of g that was chosen in this turn by the same policy, -1 when none was.
 func (l *loop) stickyIndex(v *view, g *router.Group, by *ReadRules) int {
 	if g.Index < len(l.sticky) {
-		if s := &l.sticky[g.Index]; s.turn == l.turn && s.view == v && s.rules.Policy == by.Policy {
+		if s := &l.sticky[g.Index]; s.turn == l.number && s.view == v && s.rules.Policy == by.Policy {
 			return s.index
 		}
 	}
@@ -295,7 +295,7 @@ func (l *loop) stick(v *view, g *router.Group, index int, c *client, b *backend.
 	for g.Index >= len(l.sticky) {
 		l.sticky = append(l.sticky, sticky{})
 	}
-	s := sticky{turn: l.turn, view: v, index: index, conn: b, rules: c.reads, proto: c.proto, db: c.db}
+	s := sticky{turn: l.number, view: v, index: index, conn: b, rules: c.reads, proto: c.proto, db: c.db}
 	if p := b.Node.Proof(); b.Replica && p != nil {
 		s.caughtUpTo = p.CaughtUpTo
 	} else if !b.Replica {

@@ -7,6 +7,7 @@ import (
 	"github.com/panjf2000/gnet/v2"
 
 	"sluice/backend"
+	"sluice/internal/rawio"
 	"sluice/proxy/command"
 	"sluice/proxy/resp"
 )
@@ -273,7 +274,7 @@ func (c *client) send(data []byte) {
 		return
 	}
 	c.loop.stats.ClientBytesOut += uint64(len(data))
-	if _, err := c.conn.Write(data); err != nil || c.closed {
+	if _, err := rawio.Write(c.conn, data); err != nil || c.closed {
 		return
 	}
 	if waiting := c.conn.OutboundBuffered(); waiting > 0 {
@@ -361,9 +362,6 @@ func (c *client) onClose(ended error) {
 	}
 	l := c.loop
 	c.closed = true
-	if !c.pipe.empty() {
-		l.busy--
-	}
 	for seq := c.pipe.head; seq != c.pipe.tail; seq++ {
 		c.pipe.at(seq).release(l.pool)
 	}

@@ -44,6 +44,7 @@ func (l *lifeLoop) Close(c gnet.Conn) error {
 type lifeSocket struct {
 	gnet.Conn
 
+	fd     int // is of no real one
 	ctx    any
 	open   bool
 	reset  bool
@@ -54,6 +55,7 @@ type lifeSocket struct {
 func (s *lifeSocket) Context() any          { return s.ctx }
 func (s *lifeSocket) SetContext(ctx any)    { s.ctx = ctx }
 func (*lifeSocket) OutboundBuffered() int   { return 0 }
+func (s *lifeSocket) Fd() int               { return s.fd }
 func (s *lifeSocket) SetLinger(n int) error { s.reset = n == 0; return nil }
 func (s *lifeSocket) Next(int) ([]byte, error) {
 	return s.arrive, nil
@@ -129,6 +131,15 @@ func (m *connLife) closeSocket(s *lifeSocket, err error) {
 // look notes a dial that has begun, and waits until its goroutine has said how it ended.
 func (m *connLife) look() {
 	m.node.Retire()
+	for _, s := range m.sockets {
+		var peer any
+		if s.fd < len(m.loop.peers) {
+			peer = m.loop.peers[s.fd]
+		}
+		if b, up := s.ctx.(*backend.Conn); peer != nil && (!s.open || peer != s.ctx) || up && s.open && peer != b {
+			m.fault("the loop takes socket %d, open %v, for that of %v", s.fd, s.open, peer)
+		}
+	}
 	if m.conn == nil {
 		return
 	}
@@ -181,7 +192,7 @@ func (m *connLife) register(t *rapid.T) {
 		return
 	}
 	i := rapid.IntRange(0, len(m.dials)-1).Draw(t, "dial")
-	s := &lifeSocket{ctx: m.dials[i], open: true}
+	s := &lifeSocket{fd: 1<<14 + len(m.sockets), ctx: m.dials[i], open: true}
 	m.dials = slices.Delete(m.dials, i, i+1)
 	m.sockets = append(m.sockets, s)
 	if _, action := m.h.OnOpen(s); action == gnet.Close {

@@ -79,7 +79,7 @@ func (l *loop) lease(node *backend.Node, proto, db int) (b *backend.Conn, refusa
 		return nil, fmt.Sprintf("ERR %d connections to backend %s are taken by WATCH and blocking commands, see max_dedicated",
 			node.MaxDedicated(), node.Addr), nil
 	}
-	b = backend.NewConn(node, proto, db, l.el, l.pool, l)
+	b = backend.NewConn(node, proto, db, l.pool, l)
 	b.Dedicate(&d.dials)
 	d.conns, d.last = append(d.conns, b), b
 	return b, "", nil

@@ -11,9 +11,6 @@ import (
 
 // begin gives a request its place in the pipeline.
 func (c *client) begin(cmd *command.Command, slot router.Slot) uint32 {
-	if c.pipe.empty() {
-		c.loop.busy++
-	}
 	seq := c.pipe.push(cmd, slot, c.loop.now)
 	if c.is(modeMuted) {
 		c.pipe.at(seq).flags |= muted
@@ -300,7 +297,6 @@ func (c *client) advance(p *pending) {
 		l.stats.record(p, l.now)
 		c.served.requests++
 	}
-	l.busy--
 	c.alone = false
 	c.view = nil // An idle client must not keep an old topology.
 	c.wake()

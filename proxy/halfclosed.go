@@ -74,8 +74,8 @@ func (h *halfClosed) OutboundBuffered() int {
 	return len(h.rest)
 }
 
-// Fd is the descriptor.
-func (h *halfClosed) Fd() int { return h.fd }
+// Fd is none for others: what is written has to be noted.
+func (*halfClosed) Fd() int { return -1 }
 
 func (h *halfClosed) close() { _ = unix.Close(h.fd) }
 

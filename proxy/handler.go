@@ -28,7 +28,10 @@ var (
 func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {
 	switch peer := conn.Context().(type) {
 	case *client:
-		peer.loop.guard("client open", func() { peer.opened(conn) })
+		peer.loop.guard("client open", func() {
+			peer.opened(conn)
+			peer.loop.connOpened(conn, peer)
+		})
 	case *backend.Dial:
 		l := peer.Home().(*loop)
 		l.begin()
@@ -36,6 +39,7 @@ func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {
 		ok := l.guard("backend open", func() {
 			if b = peer.Opened(conn, l.now); b != nil {
 				conn.SetContext(b)
+				l.connOpened(conn, b)
 				l.markBackend(b)
 				l.schedule()
 			}
@@ -47,62 +51,84 @@ func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {
 	return nil, gnet.None
 }
 
-func (*handler) OnTraffic(conn gnet.Conn) (action gnet.Action) {
+func (*handler) OnTraffic(conn gnet.Conn) gnet.Action {
+	buf, _ := conn.Next(-1)
+	if len(buf) == 0 {
+		return gnet.None
+	}
+	var l *loop
+	var action gnet.Action
 	switch peer := conn.Context().(type) {
 	case *client:
-		l := peer.loop
-		buf, _ := conn.Next(-1)
-		if len(buf) == 0 || peer.closed {
-			return gnet.None
-		}
-		l.begin()
-		defer l.end()
-		defer func() {
-			if r := recover(); r != nil {
-				l.panicked("client traffic", r)
-				l.recoverLists()
-				action = gnet.Close
-			}
-		}()
-		peer.traffic(buf)
+		l = peer.loop
+		action = l.clientTraffic(peer, buf)
 	case *backend.Conn:
-		l := peer.Home().(*loop)
-		buf, _ := conn.Next(-1)
-		if len(buf) == 0 || peer.GnetConn() != conn {
-			return gnet.None
+		l = peer.Home().(*loop)
+		if peer.GnetConn() == conn {
+			action = l.serverTraffic(peer, buf)
 		}
-		l.begin()
-		defer l.end()
-		defer func() {
-			if r := recover(); r != nil {
-				l.panicked("backend traffic", r)
-				l.abandon(peer)
-				l.recoverLists()
-				action = gnet.Close
-			}
-		}()
-		if err := l.backendTraffic(peer, buf); err != nil {
-			l.server.log.Warn("closing a backend connection", "backend", peer.Node.Addr, "err", err)
-			peer.Node.Report(err)
-			peer.Close(err)
+	default:
+		return gnet.None
+	}
+	if action == gnet.Close {
+		l.schedule() // gnet closes it before anything else happens.
+		return gnet.Close
+	}
+	l.end()
+	return gnet.None
+}
+
+// clientTraffic takes what one read from a client brought, and says what is to become of the connection.
+func (l *loop) clientTraffic(c *client, buf []byte) (action gnet.Action) {
+	if c.closed {
+		return gnet.None
+	}
+	defer func() {
+		if r := recover(); r != nil {
+			l.panicked("client traffic", r)
+			l.recoverLists()
 			action = gnet.Close
 		}
+	}()
+	l.begin()
+	c.traffic(buf)
+	return gnet.None
+}
+
+// serverTraffic takes what one read from a server brought, and says what is to become of the connection.
+func (l *loop) serverTraffic(b *backend.Conn, buf []byte) (action gnet.Action) {
+	defer func() {
+		if r := recover(); r != nil {
+			l.panicked("backend traffic", r)
+			l.abandon(b)
+			l.recoverLists()
+			action = gnet.Close
+		}
+	}()
+	l.begin()
+	if err := l.backendTraffic(b, buf); err != nil {
+		l.server.log.Warn("closing a backend connection", "backend", b.Node.Addr, "err", err)
+		b.Node.Report(err)
+		b.Close(err)
+		return gnet.Close
 	}
-	return action
+	return gnet.None
 }
 
 func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 	switch peer := conn.Context().(type) {
 	case *client:
+		peer.loop.connClosed(conn)
 		peer.loop.guard("client close", func() {
 			peer.onClose(err)
 			peer.loop.schedule() // It may have said good-bye to a server.
 		})
 	case *backend.Conn:
+		l := peer.Home().(*loop)
+		l.connClosed(conn)
 		if peer.GnetConn() != conn {
 			return gnet.None // Closed by Sluice itself, and done with.
 		}
-		l := peer.Home().(*loop)
 		if err == nil {
 			err = errClosed
 		}

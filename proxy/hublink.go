@@ -78,7 +78,7 @@ func (h *hub) link(node *backend.Node) *hubLink {
 // dial makes a connection.
 func (k *hubLink) dial() {
 	l := k.hub.loop
-	k.conn = backend.NewConn(k.node, 2, 0, l.el, l.pool, l)
+	k.conn = backend.NewConn(k.node, 2, 0, l.pool, l)
 	k.conn.Feed = k
 	k.conn.Connect()
 	l.server.rouse(paceTimeouts)

@@ -44,7 +44,7 @@ func (l *loop) lane(node *backend.Node, db, limit int) *backend.Conn {
 		l.closeBackend(other, errClosed)
 		n.conns = slices.DeleteFunc(n.conns, (*backend.Conn).Closed)
 	}
-	b := backend.NewConn(node, 2, db, l.el, l.pool, l)
+	b := backend.NewConn(node, 2, db, l.pool, l)
 	b.Aside = true
 	n.conns = append(n.conns, b)
 	return b

@@ -71,7 +71,7 @@ func TestLaneIsAskedForWhileLanesAreLookedAt(t *testing.T) {
 	x.p.onEachLoop(x.Context(), func(l *loop) {
 		conns := make([]*backend.Conn, 3)
 		for i := range conns {
-			conns[i] = backend.NewConn(node, 2, 0, l.el, l.pool, l)
+			conns[i] = backend.NewConn(node, 2, 0, l.pool, l)
 			conns[i].Aside = true
 		}
 		l.lanes = map[*backend.Node]*lanes{node: {conns: conns}}

@@ -8,8 +8,6 @@ import (
 	"os"
 	"strings"
 	"time"
-
-	"github.com/panjf2000/gnet/v2"
 )
 
 // Sluice accepts with the standard library and enrolls the connections on its loops. gnet's own acceptor
@@ -125,21 +123,13 @@ func (s *Server) admit(p *Pool, conn net.Conn) {
 	id := s.lastClient.Add(1)
 	l := s.loops[id%uint64(len(s.loops))]
 	c := &client{loop: l, pool: p, id: id, session: newSession(p, peerAddr(conn), conn.LocalAddr().String())}
-	enrolled, err := l.el.Enroll(gnet.NewContext(s.ctx, c), conn)
-	if err == nil {
-		select {
-		case r := <-enrolled:
-			if err = r.Err; err == nil {
-				l.execute(c.checkOpened)
-			}
-		case <-s.ctx.Done():
-			return
-		}
-	}
-	if err != nil {
+	err := l.Enroll(s.ctx, conn, c)
+	switch {
+	case err == nil:
+		l.execute(c.checkOpened)
+	case s.ctx.Err() == nil:
 		s.acceptErrs.Add(1)
 		s.log.Error("cannot take a client over", "addr", c.addr, "err", err)
-		_ = conn.Close()
 		s.clientGone()
 	}
 }

@@ -23,10 +23,10 @@ import (
 // loop is everything that one event loop owns: its clients, its own connection to every node, its buffers
 // and counters. All of it is touched on the loop's goroutine only, so nothing here is locked.
 //
-// A turn of the loop is a batch of events. Requests and replies are gathered in out buffers while the batch
-// is worked through and are written once, in flush: backends first, since their answers take longest. gnet
-// has no hook for the end of a batch; schedule stands in for it.
+// It works in turns, see turn.
 type loop struct {
+	turn
+
 	server *Server
 	id     int
 	el     gnet.EventLoop
@@ -37,7 +37,6 @@ type loop struct {
 	now     int64 // loop clock, read once per turn
 	clients map[uint64]*client
 	links   [][]*backend.Conn // by node ID; few connections each, see link
-	busy    int               // clients with requests in flight
 
 	dirtyBackends []*backend.Conn // have bytes to send
 	dirtyClients  []*client       // have bytes to send, or wait to be closed
@@ -50,17 +49,15 @@ type loop struct {
 	drainPause    int64           // time between two looks at full
 	closing       []*client       // are closed once their replies are written
 	monitors      []*monitor      // have lines that wait for what is read slowly
-	scheduled     bool
-	late          bool // the last tick came too late
-	stopping      bool // nothing is sent again any more
-	lanesFreed    bool // a lane was answered
+	late          bool            // the last tick came too late
+	stopping      bool            // nothing is sent again any more
+	lanesFreed    bool            // a lane was answered
 
 	slowFrom  int64 // time from which a request goes into the slow log
 	slowSince int64 // loop clock of the second in which slowNoted requests went into the slow log
 	slowNoted int
 
 	hedging hedging
-	turn    uint64   // counts turns
 	sticky  []sticky // by router.Group.Index; each says of which view
 	rng     *rand.Rand
 
@@ -96,10 +93,6 @@ const (
 // make the write(2) cheap per byte, little enough to stay in the cache.
 const earlyFlush = 32 << 10
 
-// aloneClients is the number of busy clients up to which a turn is flushed at the end of each event: there
-// is little to gather then, and going through the queue of the loop would cost a lone client one more poll.
-const aloneClients = 1
-
 func newLoop(s *Server, id int, el gnet.EventLoop) *loop {
 	l := &loop{
 		server:  s,
@@ -108,87 +101,16 @@ func newLoop(s *Server, id int, el gnet.EventLoop) *loop {
 		pool:    bufpool.New(maxFree),
 		now:     clock.Now(),
 		clients: make(map[uint64]*client),
+		turn:    turn{in: make([]byte, readBuffer)},
 		rng:     rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	}
 	l.flushTask = gnet.RunnableFunc(func(context.Context) error {
+		l.tasks.Add(-1)
+		l.queued = false
 		l.flush()
 		return nil
 	})
 	return l
-}
-
-// begin is called before an event is worked through.
-func (l *loop) begin() {
-	if !l.scheduled {
-		l.now = clock.Now()
-		l.turn++
-	}
-	l.server.rouse(paceTimeouts)
-}
-
-// end is called after an event was worked through.
-func (l *loop) end() {
-	if l.busy <= aloneClients && !l.scheduled {
-		l.flush()
-		return
-	}
-	l.schedule()
-}
-
-// schedule makes flush run once the events at hand are worked through. This is the one place that knows
-// how: a task for the loop costs one eventfd write a turn and comes after at least one batch of events.
-func (l *loop) schedule() {
-	if l.scheduled || len(l.dirtyBackends)+len(l.dirtyClients)+len(l.ready) == 0 && !l.lanesFreed {
-		return
-	}
-	l.scheduled = true
-	if err := l.el.Execute(context.Background(), l.flushTask); err != nil {
-		l.scheduled = false // The engine stops.
-	}
-}
-
-// flush resumes clients that can go on and writes what was gathered.
-func (l *loop) flush() {
-	defer l.recovered("flush")
-	l.scheduled = false
-	for len(l.ready)+len(l.dirtyBackends)+len(l.dirtyClients) > 0 || l.lanesFreed {
-		if l.lanesFreed {
-			l.runLanes()
-		}
-		for i := 0; i < len(l.ready); i++ { // A client that resumes may add others.
-			l.ready[i].resume()
-		}
-		clear(l.ready)
-		l.ready = l.ready[:0]
-		for i := 0; i < len(l.dirtyBackends); i++ {
-			b := l.dirtyBackends[i]
-			b.Dirty = false
-			b.Flush()
-		}
-		clear(l.dirtyBackends)
-		l.dirtyBackends = l.dirtyBackends[:0]
-		for i := 0; i < len(l.dirtyClients); i++ {
-			l.dirtyClients[i].flush()
-		}
-		clear(l.dirtyClients)
-		l.dirtyClients = l.dirtyClients[:0]
-	}
-}
-
-// Run implements backend.Home.
-func (l *loop) Run(f func()) { l.execute(f) }
-
-// execute runs f on the loop, from any goroutine. It reports false when the engine has stopped.
-func (l *loop) execute(f func()) bool {
-	return l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
-		l.guard("task", func() {
-			l.now = clock.Now()
-			l.turn++ // What was chosen by an older clock is chosen again.
-			f()
-			l.schedule()
-		})
-		return nil
-	})) == nil
 }
 
 // guard keeps a panic in f from ending the process. What f left half done is picked up again: everything
@@ -309,7 +231,7 @@ func (l *loop) connTo(node *backend.Node, proto, db int, replica, aside bool) *b
 	if closed {
 		l.links[node.ID] = slices.DeleteFunc(l.links[node.ID], (*backend.Conn).Closed)
 	}
-	b := backend.NewConn(node, proto, db, l.el, l.pool, l)
+	b := backend.NewConn(node, proto, db, l.pool, l)
 	b.Replica, b.Aside = replica, aside
 	if old != nil {
 		b.Succeed(old)

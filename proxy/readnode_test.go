@@ -288,7 +288,7 @@ func (x *readsTest) draws(n int) map[string]int {
 		c.loop.rng = rand.New(rand.NewPCG(1, 2))
 		v := c.pool.view.Load()
 		for range n {
-			c.loop.turn++
+			c.loop.number++
 			if b := c.chooseReader(v, v.table.Groups[0], need{buckets: 1}); b != nil {
 				got[b.Node.Addr]++
 			} else {

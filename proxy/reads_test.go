@@ -235,9 +235,8 @@ func TestReadsOfATurnStayTogether(t *testing.T) {
 	used := make(map[string]bool)
 	for range 30 {
 		x.onClient(func(c *client) {
-			c.loop.begin()
-			c.traffic(batch)
-			c.loop.end()
+			c.loop.clientTraffic(c, batch)
+			c.loop.flush()
 		})
 		var names []string
 		for i := range 10 {

@@ -149,6 +149,7 @@ func (s *Server) startLoops() error {
 	for i, f := range found {
 		s.loops[i] = newLoop(s, i, f.el)
 		s.loops[i].poller = f.poller
+		s.loops[i].keepProcessor()
 	}
 	s.running.Store(true)
 	return nil

@@ -33,6 +33,9 @@ func (s *Server) shutdown(ctx context.Context) int {
 		if err := s.engine.Stop(); err != nil {
 			s.log.Warn("stopping the event loops", "err", err)
 		}
+		for _, l := range s.loops {
+			l.leaveProcessor()
+		}
 	}
 	return left
 }

@@ -37,6 +37,8 @@ type Stats struct {
 
 	Commands [command.Declared + 1]CommandStats // by command.Command.ID
 	Latency  Histogram                          // from the dispatch of a forwarded request to its turn in the reply stream
+	Turns    Histogram                          // how long turns and tasks of the loop took
+	Waits    Histogram                          // how long tasks waited for the loop
 
 	// Gauges, taken when the copy is made.
 	InFlight    int
@@ -88,6 +90,13 @@ func (h *Histogram) add(d int64) {
 	}
 	h.Buckets[i]++
 	h.Nanos += uint64(d)
+}
+
+func (h *Histogram) merge(o *Histogram) {
+	for i := range o.Buckets {
+		h.Buckets[i] += o.Buckets[i]
+	}
+	h.Nanos += o.Nanos
 }
 
 // Count is the number of durations.
@@ -155,10 +164,9 @@ func (s *Stats) merge(o *Stats) {
 		s.Commands[i].Failed += o.Commands[i].Failed
 		s.Commands[i].Nanos += o.Commands[i].Nanos
 	}
-	for i := range o.Latency.Buckets {
-		s.Latency.Buckets[i] += o.Latency.Buckets[i]
-	}
-	s.Latency.Nanos += o.Latency.Nanos
+	s.Latency.merge(&o.Latency)
+	s.Turns.merge(&o.Turns)
+	s.Waits.merge(&o.Waits)
 	s.InFlight += o.InFlight
 	s.Blocked += o.Blocked
 	s.HeldReplies += o.HeldReplies

@@ -50,9 +50,6 @@ func tuneCollector() {
 	}
 }
 
-// tuneScheduler gives the Go scheduler one processor more than there are loops: an event loop yields once per
-// turn, and each idle processor makes that a futex call, but without a spare one the loop would share its
-// processor with the admin server and the probes.
-func tuneScheduler(loops int) {
-	runtime.GOMAXPROCS(min(runtime.GOMAXPROCS(0), loops+1))
-}
+// tuneScheduler gives each loop a processor of the Go scheduler, which it keeps while there is traffic (proxy/turn.go), and
+// one more to everything else: the kernel shares the cores among them.
+func tuneScheduler(loops int) { runtime.GOMAXPROCS(loops + 1) }

@@ -1,9 +1,12 @@
 //go:build !linux
 
-// Package epoll changes what an epoll instance waits for; there are none here.
+// Package epoll uses an epoll instance of somebody else; there are none here.
 package epoll
 
-import "errors"
+import (
+	"errors"
+	"time"
+)
 
 // Instance is none.
 type Instance struct{}
@@ -16,3 +19,9 @@ func (Instance) Valid() bool { return false }
 
 // Wait fails.
 func (Instance) Wait(int, bool, bool) error { return errors.ErrUnsupported }
+
+// Poll finds nothing.
+func (Instance) Poll(time.Duration) (readable []Event, others bool) { return nil, false }
+
+// Event has the form of the real one.
+type Event struct{ Fd int32 }
