@@ -20,12 +20,13 @@ func (u *Upkeep) lookAtFunctions(ctx context.Context, servers []Server) {
 		clear(u.equipped)
 		u.functions = version
 	}
+	src := source{servers: servers}
 	for _, s := range servers {
 		process, seen := u.equipped[s.Addr]
 		if !s.Up || seen && process == s.Process {
 			continue
 		}
-		if err := u.equip(ctx, s, servers, version); err != nil {
+		if err := u.equip(ctx, s, &src, version); err != nil {
 			if ctx.Err() == nil {
 				u.cfg.Log.Warn("a master could not be given the functions of the pool", "backend", s.Addr, "err", err)
 			}
@@ -41,7 +42,7 @@ var (
 )
 
 // equip gives a master the functions of another one, if it needs them and that has some.
-func (u *Upkeep) equip(ctx context.Context, s Server, servers []Server, version uint64) error {
+func (u *Upkeep) equip(ctx context.Context, s Server, src *source, version uint64) error {
 	replies, _, err := s.Ask(ctx, functionList)
 	if err != nil {
 		return err
@@ -49,8 +50,7 @@ func (u *Upkeep) equip(ctx context.Context, s Server, servers []Server, version 
 	if !replies[0].IsList() || s.Slots && len(replies[0].Elems) > 0 {
 		return nil // It does not know functions, or has its own.
 	}
-	dump, from, err := u.source(ctx, s, servers)
-	if err != nil || from == "" {
+	if err := src.find(ctx); err != nil || src.from == "" {
 		return err
 	}
 	policy := "APPEND"
@@ -60,29 +60,42 @@ func (u *Upkeep) equip(ctx context.Context, s Server, servers []Server, version 
 	if u.cfg.Functions() != version {
 		return nil // They are about to change; the next look begins anew.
 	}
-	if replies, _, err = s.Ask(ctx, []string{"FUNCTION", "RESTORE", dump, policy}); err != nil {
+	if replies, _, err = s.Ask(ctx, []string{"FUNCTION", "RESTORE", src.dump, policy}); err != nil {
 		return err
 	}
 	if err := replies[0].Err(); err != nil {
 		return fmt.Errorf("FUNCTION RESTORE: %w", err)
 	}
-	u.cfg.Log.Info("a master was given the functions of another", "backend", s.Addr, "from", from)
+	u.cfg.Log.Info("a master was given the functions of another", "backend", s.Addr, "from", src.from)
 	return nil
 }
 
-// source finds a master that owns slots and has functions.
-func (u *Upkeep) source(ctx context.Context, without Server, servers []Server) (dump, from string, err error) {
-	for _, s := range servers {
-		if s.Addr == without.Addr || !s.Up || !s.Slots {
+// source is the master that has functions for others: one that owns slots and has some. One search does for all that a
+// look finds to be new; with a search for each, a thousand masters without functions would be asked a million times.
+type source struct {
+	servers    []Server
+	sought     bool
+	dump, from string // empty when there is none
+	err        error  // why that is not known
+}
+
+func (src *source) find(ctx context.Context) error {
+	if src.sought {
+		return src.err
+	}
+	src.sought = true
+	for _, s := range src.servers {
+		if !s.Up || !s.Slots {
 			continue
 		}
-		replies, _, err := s.Ask(ctx, functionList, functionDump)
-		if err != nil {
-			return "", "", err
+		var replies []control.Value
+		if replies, _, src.err = s.Ask(ctx, functionList, functionDump); src.err != nil {
+			return src.err
 		}
 		if len(replies[0].Elems) > 0 && replies[1].Kind == control.Bulk {
-			return replies[1].Text, s.Addr, nil
+			src.dump, src.from = replies[1].Text, s.Addr
+			return nil
 		}
 	}
-	return "", "", nil
+	return nil
 }

@@ -120,9 +120,11 @@ func (u *Upkeep) report(problems []string) {
 
 func (u *Upkeep) look(ctx context.Context, now time.Time) {
 	servers := u.cfg.Servers()
-	gone := func(addr string) bool {
-		return !slices.ContainsFunc(servers, func(s Server) bool { return s.Addr == addr })
+	there := make(map[string]bool, len(servers))
+	for _, s := range servers {
+		there[s.Addr] = true
 	}
+	gone := func(addr string) bool { return !there[addr] }
 	maps.DeleteFunc(u.known, func(addr string, _ *master) bool { return gone(addr) })
 	maps.DeleteFunc(u.equipped, func(addr string, _ uint64) bool { return gone(addr) })
 	u.lookAtParameters(ctx, servers, now)

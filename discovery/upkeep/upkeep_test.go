@@ -224,6 +224,52 @@ func TestFunctionsFollow(t *testing.T) {
 	want(empty, "here") // It has some; a client's FUNCTION LOAD goes there.
 }
 
+// A thousand masters are asked some thousand times, whether there are functions or not, or nobody can tell.
+func TestFunctionsOfManyMasters(t *testing.T) {
+	const n = 1000
+	f := func(name string, has int, fails int) {
+		t.Helper()
+		b := newBed(t)
+		restored := 0
+		for i := range n {
+			b.servers = append(b.servers, Server{
+				Addr: fmt.Sprint("192.0.2.1:", i), Up: true, Slots: true, Process: 1,
+				Ask: func(_ context.Context, commands ...[]string) (replies []control.Value, _ uint64, err error) {
+					b.asked.Add(1)
+					if i == fails && len(commands) > 1 {
+						return nil, 0, errors.New("out of order")
+					}
+					for _, c := range commands {
+						switch {
+						case c[1] == "LIST" && i == has:
+							replies = append(replies, control.Value{Kind: control.Array, Elems: make([]control.Value, 1)})
+						case c[1] == "LIST":
+							replies = append(replies, control.Value{Kind: control.Array})
+						case c[1] == "RESTORE":
+							restored++
+							fallthrough
+						default:
+							replies = append(replies, control.Value{Kind: control.Bulk, Text: "dump"})
+						}
+					}
+					return replies, 1, nil
+				},
+			})
+		}
+		b.step(0)
+		if asked := b.asked.Load(); asked > 3*n {
+			t.Errorf("%s: asked %d times", name, asked)
+		}
+		if want := n - 1; has >= 0 && restored != want {
+			t.Errorf("%s: %d masters were given functions, want %d", name, restored, want)
+		}
+	}
+	f("none has any", -1, -1)
+	f("the first has some", 0, -1)
+	f("the last has some", n-1, -1)
+	f("one fails", -1, n/2)
+}
+
 // Servers that do not know FUNCTION are left alone, and what others answer is not taken for functions.
 func TestHostileMasters(t *testing.T) {
 	testbed.Survive(t, "CONFIG", map[string]string{"FUNCTION": "-ERR unknown command\r\n"}, func(ctx context.Context, addr string) error {
