@@ -15,7 +15,7 @@ import (
 // discovery -> router. What is not listed here may import nothing of ours; a trailing "/" means everything
 // below.
 var allowed = map[string][]string{
-	"backend":                        {"internal/bufpool", "internal/clock", "internal/control", "internal/rawio", "proxy/resp", "router/lag"},
+	"backend":                        {"internal/bufpool", "internal/clock", "internal/control", "internal/paced", "internal/rawio", "proxy/resp", "router/lag"},
 	"backend/dialect":                {"proxy/resp", "router", "router/lag"},
 	"bench/":                         {"bench/"},
 	"conf":                           {"proxy/acl", "proxy/command"},
@@ -25,16 +25,16 @@ var allowed = map[string][]string{
 	"discovery/codis":                {"discovery", "internal/control", "internal/statefile", "router"},
 	"discovery/consul":               {"backend/dialect", "discovery", "internal/control", "internal/statefile", "router", "router/lag"},
 	"discovery/learn":                {"internal/control", "proxy/command"},
-	"discovery/migration":            {"backend/dialect", "internal/control", "router"},
+	"discovery/migration":            {"backend/dialect", "internal/control", "internal/paced", "router"},
 	"discovery/replication":          {"backend", "backend/dialect", "internal/clock", "internal/control", "router", "router/lag"},
 	"discovery/static":               {"discovery", "router"},
-	"discovery/upkeep":               {"internal/control"},
+	"discovery/upkeep":               {"internal/control", "internal/paced"},
 	"internal/control":               {"proxy/resp"},
 	"internal/testbed/fake":          {"proxy/command", "router"},
 	"internal/testbed/fakecodis":     {"internal/testbed/fake"},
 	"internal/testbed/fakedragonfly": {"internal/testbed/fake"},
 	"internal/testbed/fakekvrocks":   {"internal/testbed/fake"},
-	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "internal/control", "internal/epoll", "internal/rawio", "proxy/acl", "proxy/command", "proxy/resp", "router", "router/lag"},
+	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "internal/control", "internal/epoll", "internal/paced", "internal/rawio", "proxy/acl", "proxy/command", "proxy/resp", "router", "router/lag"},
 	"proxy/acl":                      {"proxy/command"},
 	"proxy/admin":                    {"backend", "discovery/migration", "discovery/replication", "proxy", "proxy/command", "router"},
 }

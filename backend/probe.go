@@ -11,6 +11,7 @@ import (
 
 	"sluice/internal/clock"
 	"sluice/internal/control"
+	"sluice/internal/paced"
 )
 
 // Observation is the outcome of a probe.
@@ -42,7 +43,7 @@ func (n *Node) Run() {
 	ctx := n.ctx
 	p := probe{node: n}
 	defer p.close()
-	for {
+	for spread := 0.5; ; spread = 0.1 { // Nodes that came together are not probed together again.
 		o := p.once(ctx)
 		if ctx.Err() != nil {
 			return
@@ -52,7 +53,7 @@ func (n *Node) Run() {
 		if n.observe != nil {
 			n.observe(o)
 		}
-		wait := time.NewTimer(n.probeWait())
+		wait := time.NewTimer(paced.Shorten(n.probeWait(), spread))
 		select {
 		case <-ctx.Done():
 			wait.Stop()

@@ -55,6 +55,7 @@ type client struct {
 	unread  bool  // its bytes are left in its socket, see limitIntake
 	alone   bool  // the request in flight runs alone, see beginAlone
 	delayed bool  // stands in loop.delayed
+	wide    bool  // stands in loop.wide
 	closing bool  // takes no more requests; closed once everything is answered and written
 	closeBy int64 // loop clock at which a closing client that does not read, or one that has gone, is closed all the same
 	closed  bool
@@ -241,13 +242,13 @@ func (c *client) mark() {
 // write adds data to what the client will be sent.
 func (c *client) write(data []byte) {
 	if len(data) >= bigReply {
-		c.push()
+		c.handOut()
 		c.send(data)
 		c.mark()
 		return
 	}
 	if len(c.out)+len(data) > earlyFlush {
-		c.push()
+		c.handOut()
 	}
 	if c.closed {
 		return
@@ -256,8 +257,8 @@ func (c *client) write(data []byte) {
 	c.mark()
 }
 
-// push hands the gathered replies to gnet.
-func (c *client) push() {
+// handOut hands the gathered replies to gnet.
+func (c *client) handOut() {
 	if len(c.out) == 0 {
 		return
 	}
@@ -288,7 +289,7 @@ func (c *client) flush() {
 	if c.closed {
 		return
 	}
-	c.push()
+	c.handOut()
 	if c.closed {
 		return
 	}
@@ -365,6 +366,9 @@ func (c *client) onClose(ended error) {
 	for seq := c.pipe.head; seq != c.pipe.tail; seq++ {
 		c.pipe.at(seq).release(l.pool)
 	}
+	l.stats.InFlight -= c.pipe.len()
+	l.stats.HeldReplies -= c.held
+	c.held = 0
 	c.leaveTopics()
 	c.endHold(&c.hold, HoldClientGone)
 	for _, d := range c.detours {
@@ -410,7 +414,7 @@ func (c *client) reply(data []byte) {
 		c.write(data)
 		return
 	}
-	c.deliver(c.pipe.push(nil, anySlot, c.loop.now), data, true, true)
+	c.deliver(c.push(nil, anySlot), data, true, true)
 }
 
 // replyError answers an error; text has no leading '-'.

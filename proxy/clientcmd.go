@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"strings"
 
@@ -138,16 +139,26 @@ func (c *client) gather(visit func(l *loop), build func(dst []byte) []byte) {
 
 // gatherBehind is gather that calls ask first, on no loop; ask may block, and may be nil.
 func (c *client) gatherBehind(ask func(), visit func(l *loop), build func(dst []byte) []byte) {
+	c.answerLater(func(ctx context.Context) func(dst []byte) []byte {
+		if ask != nil {
+			ask()
+		}
+		c.loop.server.onEachLoop(ctx, visit)
+		return build
+	})
+}
+
+// answerLater runs work on no loop, and answers with what the function that it returns appends. That runs on the loop
+// of the client, and is to be short; there is none when the server stops. The reply keeps its place, and what is behind it
+// is not parsed before that.
+func (c *client) answerLater(work func(context.Context) (build func(dst []byte) []byte)) {
 	c.alone = true
 	seq := c.begin(nil, anySlot)
 	origin := c.loop
 	go func() {
-		if ask != nil {
-			ask()
-		}
-		c.loop.server.onEachLoop(c.loop.server.ctx, visit)
+		build := work(origin.server.ctx)
 		origin.execute(func() {
-			if c.closed {
+			if c.closed || build == nil {
 				return
 			}
 			origin.scratch = build(origin.scratch[:0])

@@ -2,10 +2,10 @@ package proxy
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"sluice/proxy/resp"
@@ -58,23 +58,23 @@ func cmdClientList(c *client, args [][]byte) bool {
 		id   uint64
 		text string
 	}
-	var mu sync.Mutex
 	var lines []line
-	c.gather(func(l *loop) {
-		mu.Lock()
-		defer mu.Unlock()
-		for _, other := range l.clients {
+	resp3 := c.resp3()
+	c.answerLater(func(ctx context.Context) func(dst []byte) []byte {
+		if !c.loop.server.visitClients(ctx, func(other *client) {
 			if other.pool == c.pool && f.takes(other) {
 				lines = append(lines, line{other.id, other.describe()})
 			}
+		}) {
+			return nil
 		}
-	}, func(dst []byte) []byte {
 		slices.SortFunc(lines, func(a, b line) int { return cmp.Compare(a.id, b.id) })
 		var list strings.Builder
 		for _, l := range lines {
 			list.WriteString(l.text)
 		}
-		return resp.AppendVerbatim(dst, list.String(), c.resp3())
+		reply := resp.AppendVerbatim(nil, list.String(), resp3)
+		return func(dst []byte) []byte { return append(dst, reply...) }
 	})
 	return true
 }

@@ -9,9 +9,33 @@ import (
 	"sluice/router"
 )
 
+// push adds a request to the pipeline and pop takes the oldest away; keep adds to the bytes of replies that wait in it. The
+// sums over all clients of the loop are kept as well: nobody has time to look at each.
+func (c *client) push(cmd *command.Command, slot router.Slot) uint32 {
+	c.loop.stats.InFlight++
+	seq := c.pipe.push(cmd, slot, c.loop.now)
+	if len(c.pipe.ring) > idleRing && !c.wide {
+		c.wide = true
+		c.loop.wide = append(c.loop.wide, c)
+	}
+	return seq
+}
+
+func (c *client) pop() {
+	c.loop.stats.InFlight--
+	c.pipe.head++
+}
+
+func (c *client) keep(n int) {
+	if !c.closed { // Then all that it had is counted off.
+		c.loop.stats.HeldReplies += n
+		c.held += n
+	}
+}
+
 // begin gives a request its place in the pipeline.
 func (c *client) begin(cmd *command.Command, slot router.Slot) uint32 {
-	seq := c.pipe.push(cmd, slot, c.loop.now)
+	seq := c.push(cmd, slot)
 	if c.is(modeMuted) {
 		c.pipe.at(seq).flags |= muted
 	}
@@ -167,7 +191,7 @@ func (c *client) again(seq uint32) bool {
 		return false
 	}
 	p.flags |= sentTwice
-	c.held -= p.release(c.loop.pool)
+	c.keep(-p.release(c.loop.pool))
 	return true
 }
 
@@ -182,7 +206,7 @@ func (c *client) deliverFailure(seq uint32, f backend.Failure) {
 		return
 	}
 	c.noteDoubt(p.cmd, f)
-	c.held -= p.release(c.loop.pool)
+	c.keep(-p.release(c.loop.pool))
 	c.deliverError(seq, failureText(p.cmd, f))
 }
 
@@ -209,7 +233,7 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 		return
 	}
 	if seq != c.pipe.head || !last && p.flags&passedPart == 0 && len(p.stored())+len(data) < streamFrom {
-		c.held += p.store(data, c.loop.pool)
+		c.keep(p.store(data, c.loop.pool))
 		if c.held > c.loop.server.limits().ClientOutput {
 			c.mark() // flush closes it.
 		}
@@ -263,7 +287,7 @@ func (c *client) pass(p *pending) {
 		return
 	}
 	p.flags |= passedPart
-	c.held -= p.release(c.loop.pool)
+	c.keep(-p.release(c.loop.pool))
 }
 
 // deliverError answers request seq with an error; text has no leading '-'.
@@ -281,7 +305,7 @@ func (c *client) advance(p *pending) {
 	if c.pushes != nil && !c.flushPushes() {
 		return
 	}
-	for c.pipe.head++; !c.pipe.empty(); c.pipe.head++ {
+	for c.pop(); !c.pipe.empty(); c.pop() {
 		p = c.pipe.at(c.pipe.head)
 		whole := p.flags&answered != 0
 		if whole || len(p.stored()) >= streamFrom {

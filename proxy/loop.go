@@ -47,6 +47,7 @@ type loop struct {
 	patient       []*client       // go on when others had their turn, see fairness.go
 	full          []*client       // go on when they have read, see fairness.go
 	drainPause    int64           // time between two looks at full
+	wide          []*client       // have had many requests in flight, see pipeline.idle
 	closing       []*client       // are closed once their replies are written
 	monitors      []*monitor      // have lines that wait for what is read slowly
 	late          bool            // the last tick came too late
@@ -337,9 +338,10 @@ func (l *loop) trim() {
 		l.scratch = nil
 	}
 	l.parser.Trim()
-	for _, c := range l.clients {
-		c.pipe.idle()
-	}
+	l.wide = slices.DeleteFunc(l.wide, func(c *client) bool {
+		c.wide = !c.pipe.idle()
+		return !c.wide
+	})
 	l.trimLanes()
 	l.trimDedicated()
 	for _, h := range l.hubs {

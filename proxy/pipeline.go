@@ -128,9 +128,16 @@ func (p *pending) release(pool *bufpool.Pool) int {
 	return n
 }
 
-// idle gives a ring that a burst made large back.
-func (q *pipeline) idle() {
-	if q.empty() && len(q.ring) > 16 {
+// idleRing is the length of a ring that is kept while there is nothing in it.
+const idleRing = 16
+
+// idle gives a ring that a burst made large back. It reports false while that is in use.
+func (q *pipeline) idle() bool {
+	if !q.empty() {
+		return len(q.ring) <= idleRing
+	}
+	if len(q.ring) > idleRing {
 		q.ring = nil
 	}
+	return true
 }

@@ -217,6 +217,46 @@ func (s *Server) onEachLoop(ctx context.Context, f func(l *loop)) bool {
 	return true
 }
 
+// clientsAtOnce is how many clients are visited in one task: describing one takes some microseconds.
+const clientsAtOnce = 64
+
+// visitClients calls f for every client, on its loop, one at a time. Others have their turn in between, so a client that
+// is gone by then is left out, and so is one that comes meanwhile. It reports false when the server stops or ctx ends
+// before all are visited; then a last call of f may be under way. Not to be called on a loop.
+func (s *Server) visitClients(ctx context.Context, f func(c *client)) bool {
+	var all []*client
+	if !s.onEachLoop(ctx, func(l *loop) { all = slices.AppendSeq(all, maps.Values(l.clients)) }) {
+		return false
+	}
+	for len(all) > 0 {
+		l := all[0].loop
+		n := 1
+		for n < min(clientsAtOnce, len(all)) && all[n].loop == l {
+			n++
+		}
+		some, done := all[:n], make(chan struct{})
+		all = all[n:]
+		if !l.execute(func() {
+			defer close(done)
+			for _, c := range some {
+				if !c.closed {
+					f(c)
+				}
+			}
+		}) {
+			return false
+		}
+		select {
+		case <-done:
+		case <-ctx.Done():
+			return false
+		case <-s.ctx.Done():
+			return false
+		}
+	}
+	return true
+}
+
 // loopWait is how long a loop may take to answer before it counts as stuck. Its longest turn takes
 // milliseconds.
 const loopWait = 5 * time.Second

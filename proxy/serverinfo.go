@@ -8,6 +8,7 @@ import (
 
 	"sluice/backend"
 	"sluice/internal/control"
+	"sluice/internal/paced"
 )
 
 // What the masters of a pool tell of themselves, for INFO. They are asked when a client wants to know, in rounds that all
@@ -58,13 +59,11 @@ func (p *Pool) askInfo(ctx context.Context) (texts []string) {
 	ctx, cancel := context.WithTimeout(ctx, infoWait)
 	defer cancel()
 	found := make([]string, len(v.table.Groups))
-	var work sync.WaitGroup
-	for i, g := range v.table.Groups {
-		if n := v.nodes[g.Master.Index]; n.Answers() {
-			work.Go(func() { found[i] = infoOf(ctx, n) })
+	paced.Each(len(found), func(i int) {
+		if n := v.nodes[v.table.Groups[i].Master.Index]; n.Answers() {
+			found[i] = infoOf(ctx, n)
 		}
-	}
-	work.Wait()
+	})
 	for _, text := range found {
 		if text != "" {
 			texts = append(texts, text)

@@ -188,7 +188,7 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 		return
 	}
 	if s.doubtful(part, r) {
-		c.held -= len(part.reply)
+		c.keep(-len(part.reply))
 		part.reply = nil
 		c.askMaster(s, tag, s.seq, part.slot, r.Request)
 		return
@@ -244,7 +244,7 @@ func (s *split) noteSlow(o outcome) {
 func (s *split) deliver(tag uint32, data []byte, _, last bool) {
 	part := &s.parts[tag]
 	part.reply = append(part.reply, data...)
-	s.client.held += len(data)
+	s.client.keep(len(data))
 	if s.client.held > s.client.loop.server.limits().ClientOutput {
 		s.client.mark() // flush closes it.
 	}
@@ -264,14 +264,14 @@ func (s *split) again(tag uint32) bool {
 		return false
 	}
 	part.twice = true
-	s.client.held -= len(part.reply)
+	s.client.keep(-len(part.reply))
 	part.reply = nil
 	return true
 }
 
 func (s *split) deliverFailure(tag uint32, f backend.Failure) {
 	s.client.noteDoubt(s.cmd, f)
-	s.client.held -= len(s.parts[tag].reply)
+	s.client.keep(-len(s.parts[tag].reply))
 	s.parts[tag].reply = nil
 	s.answer(int(tag), appendErrorLine(nil, failureText(s.cmd, f)))
 }
@@ -286,7 +286,7 @@ func (s *split) answered() {
 		return
 	}
 	for i := range s.parts {
-		s.client.held -= len(s.parts[i].reply)
+		s.client.keep(-len(s.parts[i].reply))
 	}
 	if s.writes != 0 {
 		s.client.recent.answered(s.writes, countedWrite)

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"time"
 
 	"sluice/proxy/command"
@@ -40,7 +41,7 @@ type Stats struct {
 	Turns    Histogram                          // how long turns and tasks of the loop took
 	Waits    Histogram                          // how long tasks waited for the loop
 
-	// Gauges, taken when the copy is made.
+	// Gauges. Blocked and FreeBuffers are taken when the copy is made.
 	InFlight    int
 	Blocked     int // clients that a blocking command or WAIT keeps waiting at a server, and those that are paused in front of a request
 	HeldReplies int // bytes of replies that wait for older ones
@@ -199,14 +200,14 @@ func (s *Stats) since(base *Stats) {
 // snapshot is a copy of the loop's counters with the gauges filled in. On the loop only.
 func (l *loop) snapshot() *Stats {
 	s := l.stats
-	for _, c := range l.clients {
-		s.InFlight += c.pipe.len()
-		s.HeldReplies += c.held
-		if c.postponing() {
-			s.Blocked++
+	s.Blocked += len(l.blocked) + len(l.waits)
+	if slices.ContainsFunc(l.server.pools, func(p *Pool) bool { return p.pause.state.Load() != nil }) {
+		for _, c := range l.clients {
+			if c.postponing() {
+				s.Blocked++
+			}
 		}
 	}
-	s.Blocked += len(l.blocked) + len(l.waits)
 	s.FreeBuffers = l.pool.Free()
 	return &s
 }

@@ -163,7 +163,7 @@ func (c *client) tell(frame []byte, cut bool) {
 	// It would land in the middle of a reply. advance writes it behind that.
 	before := cap(c.pushes)
 	c.pushes = c.loop.pool.Append(c.pushes, frame)
-	c.held += cap(c.pushes) - before
+	c.keep(cap(c.pushes) - before)
 	c.mark() // The limits are checked in flush.
 }
 
@@ -172,7 +172,7 @@ func (c *client) tell(frame []byte, cut bool) {
 func (c *client) flushPushes() bool {
 	pushes := c.pushes
 	c.pushes = nil
-	c.held -= cap(pushes)
+	c.keep(-cap(pushes))
 	c.write(pushes)
 	c.loop.pool.Put(pushes)
 	return !c.closed

@@ -108,7 +108,7 @@ func (s *survey) Reply(tag uint32, r backend.Reply) {
 		return
 	}
 	s.parts[tag] = append(s.parts[tag], r.Data...)
-	if c.held += len(r.Data); c.held > c.loop.server.limits().ClientOutput {
+	if c.keep(len(r.Data)); c.held > c.loop.server.limits().ClientOutput {
 		c.mark() // flush closes it.
 	}
 	if !r.Last {
@@ -141,7 +141,7 @@ func (s *survey) answered() {
 	}
 	c := s.client
 	for _, part := range s.parts {
-		c.held -= len(part)
+		c.keep(-len(part))
 	}
 	c.deliver(s.seq, s.merge(), true, true)
 }

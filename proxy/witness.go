@@ -87,7 +87,7 @@ func (w *witness) Reply(tag uint32, r backend.Reply) {
 		w.next.Reply(w.tag+tag, r)
 	case tag == w.last:
 		w.reply = append(w.reply, r.Data...)
-		if c.held += len(r.Data); c.held > c.loop.server.limits().ClientOutput {
+		if c.keep(len(r.Data)); c.held > c.loop.server.limits().ClientOutput {
 			c.mark() // flush closes it.
 		}
 	case tag == w.last+1:
@@ -154,7 +154,7 @@ func (w *witness) notRun(b *backend.Conn) bool {
 // finish ends the part of the witness: replies that still come are nobody's.
 func (w *witness) finish() {
 	w.done = true
-	w.client.held -= len(w.reply)
+	w.client.keep(-len(w.reply))
 }
 
 // Fail implements backend.Owner. When a question is not answered nobody knows what has become of the request.

@@ -112,10 +112,11 @@ func (l *Learner) look(ctx context.Context, now time.Time) {
 
 // forget drops what was told by those who are no masters any more. It reports whether there were such.
 func (l *Learner) forget(servers []Server) bool {
-	before := len(l.known)
-	maps.DeleteFunc(l.known, func(addr string, _ *told) bool {
-		return !slices.ContainsFunc(servers, func(s Server) bool { return s.Addr == addr })
-	})
+	before, there := len(l.known), make(map[string]bool, len(servers))
+	for _, s := range servers {
+		there[s.Addr] = true
+	}
+	maps.DeleteFunc(l.known, func(addr string, _ *told) bool { return !there[addr] })
 	return len(l.known) != before
 }
 

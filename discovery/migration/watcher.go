@@ -12,6 +12,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"sluice/internal/paced"
 	"sluice/router"
 )
 
@@ -237,11 +238,7 @@ func (w *Watcher) askAll(ctx context.Context, addrs []string) []answer {
 	addrs = slices.DeleteFunc(addrs, func(addr string) bool { return now.Before(w.unknown[addr]) })
 	answers := make([]answer, len(addrs))
 	knows := make([]bool, len(addrs))
-	var all sync.WaitGroup
-	for i, addr := range addrs {
-		all.Go(func() { answers[i], knows[i] = w.report(ctx, addr) })
-	}
-	all.Wait()
+	paced.Each(len(addrs), func(i int) { answers[i], knows[i] = w.report(ctx, addrs[i]) })
 	for i, addr := range addrs {
 		delete(w.unknown, addr)
 		if !knows[i] {

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"sluice/internal/control"
+	"sluice/internal/paced"
 )
 
 // lookAtParameters gives the parameters to masters that do not have them, and compares all from time to time.
@@ -52,18 +52,14 @@ func (u *Upkeep) lookAtParameters(ctx context.Context, servers []Server, now tim
 // askAll asks servers at the same time, and returns those that have answered.
 func (u *Upkeep) askAll(ctx context.Context, servers []Server, list []Parameter, version uint64) (asked []string) {
 	found := make([]*master, len(servers))
-	var work sync.WaitGroup
-	for i, s := range servers {
-		before := u.known[s.Addr]
-		work.Go(func() {
-			m, err := u.tend(ctx, s, before, list, version)
-			if err != nil && ctx.Err() == nil {
-				u.cfg.Log.Warn("a master could not be asked for its parameters", "backend", s.Addr, "err", err)
-			}
-			found[i] = m
-		})
-	}
-	work.Wait()
+	paced.Each(len(servers), func(i int) {
+		s := servers[i]
+		m, err := u.tend(ctx, s, u.known[s.Addr], list, version)
+		if err != nil && ctx.Err() == nil {
+			u.cfg.Log.Warn("a master could not be asked for its parameters", "backend", s.Addr, "err", err)
+		}
+		found[i] = m
+	})
 	for i, s := range servers {
 		if found[i] != nil {
 			u.known[s.Addr] = found[i]
