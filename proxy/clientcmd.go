@@ -134,15 +134,7 @@ func cmdClientCaching(c *client, _ [][]byte) bool {
 // gather runs visit on every loop, then answers with what build appends. The reply keeps its place. What is behind it
 // is not parsed before that: a pipeline of these would keep all loops busy.
 func (c *client) gather(visit func(l *loop), build func(dst []byte) []byte) {
-	c.gatherBehind(nil, visit, build)
-}
-
-// gatherBehind is gather that calls ask first, on no loop; ask may block, and may be nil.
-func (c *client) gatherBehind(ask func(), visit func(l *loop), build func(dst []byte) []byte) {
 	c.answerLater(func(ctx context.Context) func(dst []byte) []byte {
-		if ask != nil {
-			ask()
-		}
 		c.loop.server.onEachLoop(ctx, visit)
 		return build
 	})

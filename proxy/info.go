@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"runtime"
@@ -55,20 +56,24 @@ var notForPools = []string{"executable", "config_file", "listener", "availabilit
 // and the masters if a section wants that.
 func cmdInfo(c *client, args [][]byte) bool {
 	wanted := wantedSections(args[1:])
-	sum := new(Stats)
-	var ask func()
-	var servers infoMerged
-	if slices.ContainsFunc(wanted, func(s infoSection) bool { return s.servers != infoOwn }) {
-		ask = func() { servers = c.pool.serverInfo(c.loop.server.ctx) }
-	}
-	c.gatherBehind(ask, func(l *loop) { sum.merge(l.snapshot()) }, func(dst []byte) []byte {
+	resp3 := c.resp3()
+	c.answerLater(func(ctx context.Context) func(dst []byte) []byte {
+		var servers infoMerged
+		if slices.ContainsFunc(wanted, func(s infoSection) bool { return s.servers != infoOwn }) {
+			servers = c.pool.serverInfo(ctx)
+		}
+		sum := new(Stats)
+		if !c.loop.server.onEachLoop(ctx, func(l *loop) { sum.merge(l.snapshot()) }) {
+			return nil
+		}
 		sum.since(c.loop.server.statBase.Load())
-		return resp.AppendVerbatim(dst, infoText(c, wanted, sum, servers), c.resp3())
+		reply := resp.AppendVerbatim(nil, infoText(c, wanted, sum, servers), resp3)
+		return func(dst []byte) []byte { return append(dst, reply...) }
 	})
 	return true
 }
 
-// infoText writes sections.
+// infoText writes sections. To be called on no loop: with many masters it takes a while.
 func infoText(c *client, sections []infoSection, stats *Stats, servers infoMerged) string {
 	var b strings.Builder
 	for _, s := range sections {

@@ -10,20 +10,30 @@ import (
 )
 
 const (
-	// batch is how many start together, pause is the time between two batches: a thousand take an eighth of a second.
-	batch = 8
-	pause = time.Millisecond
+	// together is how many are under way at once. One more begins when one of them has returned, or has not for patience:
+	// a thousand servers that do not answer are all asked within five seconds.
+	together = 8
+	patience = 5 * time.Millisecond
 )
 
-// Each runs f(0) to f(n-1), each in a goroutine of its own, and returns when all have returned. Those that block do not
-// keep others from starting.
+// Each runs f(0) to f(n-1), each in a goroutine of its own, and returns when all have returned.
 func Each(n int, f func(i int)) {
 	var all sync.WaitGroup
+	returned := make(chan struct{}, n)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
 	for i := range n {
-		if i > 0 && i%batch == 0 {
-			time.Sleep(pause)
+		if i >= together {
+			timer.Reset(patience)
+			select {
+			case <-returned:
+			case <-timer.C:
+			}
 		}
-		all.Go(func() { f(i) })
+		all.Go(func() {
+			f(i)
+			returned <- struct{}{}
+		})
 	}
 	all.Wait()
 }

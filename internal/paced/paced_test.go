@@ -8,38 +8,41 @@ import (
 )
 
 func TestEach(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		const n = 1000
-		var calls [n]atomic.Int32
-		starts := make(map[time.Time]int)
-		mu := make(chan struct{}, 1)
-		began := time.Now()
-		Each(n, func(i int) {
-			calls[i].Add(1)
-			mu <- struct{}{}
-			starts[time.Now()]++
-			<-mu
-			time.Sleep(time.Hour) // Servers that do not answer.
+	f := func(name string, work, most time.Duration) {
+		synctest.Test(t, func(t *testing.T) {
+			const n = 1000
+			var calls [n]atomic.Int32
+			var now, highest atomic.Int32
+			began := time.Now()
+			Each(n, func(i int) {
+				if at := now.Add(1); at > highest.Load() {
+					highest.Store(at)
+				}
+				calls[i].Add(1)
+				time.Sleep(work)
+				now.Add(-1)
+			})
+			for i := range calls {
+				if got := calls[i].Load(); got != 1 {
+					t.Errorf("%s: f(%d) was called %d times", name, i, got)
+				}
+			}
+			if took := time.Since(began); took > most {
+				t.Errorf("%s: took %v, want at most %v", name, took, most)
+			}
+			if work < patience && highest.Load() > together {
+				t.Errorf("%s: %d under way together", name, highest.Load())
+			}
 		})
-		for i := range calls {
-			if got := calls[i].Load(); got != 1 {
-				t.Errorf("f(%d) was called %d times", i, got)
-			}
-		}
-		for at, count := range starts {
-			if count > batch {
-				t.Errorf("%d started together, after %v", count, at.Sub(began))
-			}
-		}
-		if took := time.Since(began); took > time.Hour+n*pause {
-			t.Errorf("took %v: those that block keep others waiting", took)
-		}
+	}
+	f("quick", time.Millisecond, time.Second/together+together*time.Millisecond)
+	f("slow", time.Hour, time.Hour+1000*patience) // Those that block keep nobody from being asked.
+	synctest.Test(t, func(t *testing.T) {
 		Each(0, nil)
-		if before := time.Now(); true {
-			Each(batch, func(int) {})
-			if time.Since(before) > 0 {
-				t.Error("a few wait for each other")
-			}
+		before := time.Now()
+		Each(together, func(int) { time.Sleep(time.Second) })
+		if took := time.Since(before); took > time.Second {
+			t.Errorf("a few wait for each other: %v", took)
 		}
 	})
 }
