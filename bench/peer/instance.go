@@ -30,13 +30,13 @@ type Instance struct {
 
 // Launch starts a proxy of this kind over the servers, in a new directory below
 // root, and waits until it answers for keys all over the key space.
-func (k Kind) Launch(ctx context.Context, root string, serverAddrs []string) (*Instance, error) {
+func (k Kind) Launch(ctx context.Context, root string, servers []Server) (*Instance, error) {
 	bin, err := k.locate()
 	if err != nil {
 		return nil, err
 	}
 	return launch(ctx, root, k.Name, bin, func(dir, listen, admin string) ([]string, error) {
-		s := setup{Dir: dir, Listen: listen, Admin: admin, Servers: shareSlots(serverAddrs)}
+		s := setup{Dir: dir, Listen: listen, Admin: admin, Servers: shareSlots(servers)}
 		if err := k.render(&s); err != nil {
 			return nil, err
 		}

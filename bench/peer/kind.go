@@ -21,10 +21,14 @@ type Kind struct {
 	Name string
 	// Note says what a reader of its figures has to know.
 	Note string
+	// Closed and Open say in which cells it takes part.
+	Closed, Open bool
 
 	locate  func() (string, error)
 	version []string // arguments that print the version
 	config  string   // template in config/
+	workers int      // threads, or event loops
+	reads   bool     // from replicas
 	// args returns the arguments; extra files go next to the configuration.
 	args func(s setup) ([]string, error)
 }
@@ -35,13 +39,20 @@ type setup struct {
 	Config        string // path of the rendered configuration
 	Listen, Admin string
 	Servers       []server
+
+	Workers int  // those of the kind
+	Reads   bool // whether the kind reads from replicas
 }
 
 type server struct {
 	ID                  int
 	Addr                string
+	Replica             string // its address
 	FirstSlot, LastSlot int
 }
+
+// Server is one of the servers that proxies are put in front of.
+type Server struct{ Addr, Replica string }
 
 const slots = 1024
 
@@ -54,8 +65,11 @@ var ErrNotFound = errors.New("not found")
 // Names of the kinds that targets are stated against.
 const (
 	Sluice    = "sluice"
+	Sluice2   = "sluice-2"
+	Reads     = "sluice-reads"
 	Before    = "before"
 	Predixy   = "predixy"
+	Predixy2  = "predixy-2"
 	Twemproxy = "twemproxy"
 	Codis     = "codis-proxy"
 	HAProxy   = "haproxy"
@@ -63,30 +77,60 @@ const (
 
 // Kinds returns all proxies, with Sluice's program at the given path.
 func Kinds(sluicePath string) []Kind {
+	sluice := func() (string, error) { return program(sluicePath, "built by make build") }
+	predixy := func() (string, error) { return fromEnv("SLUICE_BENCH_PREDIXY") }
 	return []Kind{
 		{
-			Name: Sluice, Note: "1 loop, codis slots over the servers",
-			locate:  func() (string, error) { return program(sluicePath, "built by make build") },
+			Name: Sluice, Note: "1 loop, codis slots over the servers", Closed: true, Open: true,
+			locate:  sluice,
 			version: []string{"version"},
 			config:  "sluice.toml",
+			workers: 1,
 			args:    sluiceArgs,
 		},
 		{
-			Name: Before, Note: "an earlier build of Sluice, set up like this one",
+			Name: Sluice2, Note: "2 loops", Open: true,
+			locate:  sluice,
+			version: []string{"version"},
+			config:  "sluice.toml",
+			workers: 2,
+			args:    sluiceArgs,
+		},
+		{
+			Name: Reads, Note: "1 loop, reads from replicas: prefer-replica, read-your-writes", Open: true,
+			locate:  sluice,
+			version: []string{"version"},
+			config:  "sluice.toml",
+			workers: 1,
+			reads:   true,
+			args:    sluiceArgs,
+		},
+		{
+			Name: Before, Note: "an earlier build of Sluice, set up like this one", Closed: true, Open: true,
 			locate:  func() (string, error) { return fromEnv("SLUICE_BENCH_BEFORE") },
 			version: []string{"version"},
 			config:  "sluice.toml",
+			workers: 1,
 			args:    sluiceArgs,
 		},
 		{
-			Name: Predixy, Note: "1 worker, crc16, modula, latency monitors off",
-			locate:  func() (string, error) { return fromEnv("SLUICE_BENCH_PREDIXY") },
+			Name: Predixy, Note: "1 worker, crc16, modula, latency monitors off", Closed: true, Open: true,
+			locate:  predixy,
 			version: []string{"--version"},
 			config:  "predixy.conf",
-			args:    func(s setup) ([]string, error) { return []string{s.Config}, nil },
+			workers: 1,
+			args:    predixyArgs,
 		},
 		{
-			Name: Twemproxy, Note: "fnv1a_64, ketama, 1 connection per server",
+			Name: Predixy2, Note: "2 workers", Open: true,
+			locate:  predixy,
+			version: []string{"--version"},
+			config:  "predixy.conf",
+			workers: 2,
+			args:    predixyArgs,
+		},
+		{
+			Name: Twemproxy, Note: "fnv1a_64, ketama, 1 connection per server", Closed: true,
 			locate:  func() (string, error) { return onPath("nutcracker") },
 			version: []string{"-V"},
 			config:  "nutcracker.yml",
@@ -96,14 +140,14 @@ func Kinds(sluicePath string) []Kind {
 			},
 		},
 		{
-			Name: Codis, Note: "--ncpu=1, 1024 slots over the servers",
+			Name: Codis, Note: "--ncpu=1, 1024 slots over the servers", Closed: true,
 			locate:  func() (string, error) { return fromEnv("SLUICE_BENCH_CODIS_PROXY") },
 			version: []string{"--version"},
 			config:  "codis.toml",
 			args:    codisArgs,
 		},
 		{
-			Name: HAProxy, Note: "TCP mode, 1 thread, one server only, does not read the protocol",
+			Name: HAProxy, Note: "TCP mode, 1 thread, one server only, does not read the protocol", Closed: true, Open: true,
 			locate:  func() (string, error) { return onPath("haproxy") },
 			version: []string{"-v"},
 			config:  "haproxy.cfg",
@@ -111,6 +155,8 @@ func Kinds(sluicePath string) []Kind {
 		},
 	}
 }
+
+func predixyArgs(s setup) ([]string, error) { return []string{s.Config}, nil }
 
 func sluiceArgs(s setup) ([]string, error) { return []string{"serve", "--config", s.Config}, nil }
 
@@ -143,12 +189,12 @@ func codisArgs(s setup) ([]string, error) {
 }
 
 // shareSlots gives each server its part of the slots.
-func shareSlots(addrs []string) []server {
-	servers := make([]server, len(addrs))
-	for i, addr := range addrs {
+func shareSlots(all []Server) []server {
+	servers := make([]server, len(all))
+	for i, s := range all {
 		servers[i] = server{
-			ID: i + 1, Addr: addr,
-			FirstSlot: i * slots / len(addrs), LastSlot: (i+1)*slots/len(addrs) - 1,
+			ID: i + 1, Addr: s.Addr, Replica: s.Replica,
+			FirstSlot: i * slots / len(all), LastSlot: (i+1)*slots/len(all) - 1,
 		}
 	}
 	return servers
@@ -156,6 +202,7 @@ func shareSlots(addrs []string) []server {
 
 // render writes the configuration of k and sets s.Config to its path.
 func (k Kind) render(s *setup) error {
+	s.Workers, s.Reads = k.workers, k.reads
 	t, err := template.ParseFS(configs, "config/"+k.config)
 	if err != nil {
 		return fmt.Errorf("configuration of %s: %w", k.Name, err)

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 func TestShareSlotsCoversAll(t *testing.T) {
 	for n := 1; n <= 5; n++ {
 		next := 0
-		for _, s := range shareSlots(make([]string, n)) {
+		for _, s := range shareSlots(make([]Server, n)) {
 			if s.FirstSlot != next || s.LastSlot < s.FirstSlot {
 				t.Errorf("%d servers: %+v after slot %d", n, s, next-1)
 			}
@@ -29,7 +30,7 @@ func TestConfigurationsNameAllServers(t *testing.T) {
 	for _, k := range Kinds("unused") {
 		s := setup{
 			Dir: t.TempDir(), Listen: "127.0.0.1:7001", Admin: "127.0.0.1:7002",
-			Servers: shareSlots([]string{"127.0.0.1:7003", "127.0.0.1:7004"}),
+			Servers: shareSlots([]Server{{"127.0.0.1:7003", "127.0.0.1:7103"}, {"127.0.0.1:7004", "127.0.0.1:7104"}}),
 		}
 		if err := k.render(&s); err != nil {
 			t.Fatal(err)
@@ -67,25 +68,36 @@ func TestConfigurationsNameAllServers(t *testing.T) {
 // The keys of the template are Sluice's business; this test notices when they
 // change.
 func TestSluiceAcceptsItsConfiguration(t *testing.T) {
-	s := setup{
-		Dir: t.TempDir(), Listen: "127.0.0.1:7001", Admin: "127.0.0.1:7002",
-		Servers: shareSlots([]string{"127.0.0.1:7003", "127.0.0.1:7004"}),
+	f := func(name string, loops int, policy string) {
+		t.Helper()
+		s := setup{
+			Dir: t.TempDir(), Listen: "127.0.0.1:7001", Admin: "127.0.0.1:7002",
+			Servers: shareSlots([]Server{{"127.0.0.1:7003", "127.0.0.1:7103"}, {"127.0.0.1:7004", "127.0.0.1:7104"}}),
+		}
+		kinds := Kinds("unused")
+		k := kinds[slices.IndexFunc(kinds, func(k Kind) bool { return k.Name == name })]
+		if err := k.render(&s); err != nil {
+			t.Fatal(err)
+		}
+		c, err := conf.Load(s.Config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if c.Proxy.Loops != loops || c.Proxy.Admin != s.Admin || len(c.Pools) != 1 || len(c.Pools[0].Groups) != 2 ||
+			c.Pools[0].Groups[1].Master != s.Servers[1].Addr || string(c.Pools[0].Reads.Policy) != policy {
+			t.Errorf("%s: got %+v", name, c)
+		}
+		if replicas := c.Pools[0].Groups[1].Replicas; policy != "master" && !slices.Equal(replicas, []string{"127.0.0.1:7104"}) {
+			t.Errorf("%s: replicas %v", name, replicas)
+		}
 	}
-	if err := Kinds("unused")[0].render(&s); err != nil {
-		t.Fatal(err)
-	}
-	c, err := conf.Load(s.Config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if c.Proxy.Loops != 1 || c.Proxy.Admin != s.Admin || len(c.Pools) != 1 || len(c.Pools[0].Groups) != 2 ||
-		c.Pools[0].Groups[1].Master != s.Servers[1].Addr {
-		t.Errorf("got %+v", c)
-	}
+	f(Sluice, 1, "master")
+	f(Sluice2, 2, "master")
+	f(Reads, 1, "prefer-replica")
 }
 
 func TestCodisSlotsAreAllFilled(t *testing.T) {
-	s := setup{Dir: t.TempDir(), Servers: shareSlots([]string{"a:1", "b:2"})}
+	s := setup{Dir: t.TempDir(), Servers: shareSlots([]Server{{"a:1", "a:3"}, {"b:2", "b:4"}})}
 	if _, err := codisArgs(s); err != nil {
 		t.Fatal(err)
 	}

@@ -110,7 +110,7 @@ func TestMissingProgramsAreNamed(t *testing.T) {
 			continue // looked for on the path, may be there
 		}
 		found++
-		_, err := k.Launch(t.Context(), t.TempDir(), []string{"127.0.0.1:1", "127.0.0.1:2"})
+		_, err := k.Launch(t.Context(), t.TempDir(), []Server{{Addr: "127.0.0.1:1"}, {Addr: "127.0.0.1:2"}})
 		if !errors.Is(err, ErrNotFound) || strings.Contains(err.Error(), string(filepath.Separator)) {
 			t.Errorf("%s: got %v, want %q without a path", k.Name, err, ErrNotFound)
 		}

@@ -10,18 +10,18 @@ import (
 	"time"
 )
 
-// LaunchServer starts one redis-server that keeps everything in memory.
-func LaunchServer(ctx context.Context, root, name string) (*Instance, error) {
+// LaunchServer starts one redis-server that keeps everything in memory, with more arguments than those that are always given.
+func LaunchServer(ctx context.Context, root, name string, more ...string) (*Instance, error) {
 	bin, err := onPath("redis-server")
 	if err != nil {
 		return nil, err
 	}
 	return launch(ctx, root, name, bin, func(dir, listen, _ string) ([]string, error) {
 		host, port, err := net.SplitHostPort(listen)
-		return []string{
+		return append([]string{
 			"--bind", host, "--port", port, "--dir", dir, "--save", "", "--appendonly", "no",
-			"--daemonize", "no", "--maxclients", "10000",
-		}, err
+			"--daemonize", "no", "--maxclients", "15000",
+		}, more...), err
 	})
 }
 

@@ -17,6 +17,8 @@ func (r *Report) WriteMarkdown(w io.Writer) error {
 	p.cpu()
 	p.ratios()
 	p.speed()
+	p.open()
+	p.control()
 	p.lone()
 	p.memory()
 	p.failures()
@@ -61,8 +63,8 @@ func (p *page) head() {
 	p.printf("Machine: %s, %d cores, Linux %s, %s; load average before %s, after %s.\n",
 		m.CPU, m.Cores, m.Kernel, m.Go, m.LoadBefore, m.LoadAfter)
 	p.printf("%d rounds, each cell %s after %s of warm-up, proxies in rotating order; "+
-		"%d servers (%s). Everything, generator included, on the same cores.\n\n",
-		s.Rounds, s.Duration, s.Warmup, s.Servers, s.Server)
+		"%d servers (%s). Everything, generator included, on the same cores. Open loops run for %s.\n\n",
+		s.Rounds, s.Duration, s.Warmup, s.Servers, s.Server, s.Open)
 }
 
 func (p *page) targets() {
@@ -110,10 +112,22 @@ func (p *page) measured() []string {
 	return names
 }
 
-// byCell writes a table with a row for each cell and a column for each name.
-func (p *page) byCell(names []string, value func(cell, name string) string) {
+// measuredIn are those of measured that have a run in an open loop, or in a closed one.
+func (p *page) measuredIn(open bool) []string {
+	return slices.DeleteFunc(p.measured(), func(name string) bool {
+		return !slices.ContainsFunc(p.Cells, func(c Cell) bool {
+			return c.Rate > 0 == open && slices.ContainsFunc(p.Runs, func(r Run) bool { return r.Peer == name && r.Cell == c.Name })
+		})
+	})
+}
+
+// byCell writes a table with a row for each cell of an open loop, or of a closed one, and a column for each name.
+func (p *page) byCell(open bool, names []string, value func(cell, name string) string) {
 	var rows [][]string
 	for _, c := range p.Cells {
+		if c.Rate > 0 != open {
+			continue
+		}
 		row := []string{c.title()}
 		for _, name := range names {
 			row = append(row, value(c.Name, name))
@@ -128,12 +142,15 @@ func (c Cell) title() string {
 	if c.ValueBytes >= 1024 {
 		size = fmt.Sprintf("%d KiB", c.ValueBytes/1024)
 	}
+	if c.Rate > 0 {
+		return fmt.Sprintf("%d/s c %d", c.Rate, c.Conns)
+	}
 	return fmt.Sprintf("%s c %d P %d %s", c.Command, c.Conns, c.Depth, size)
 }
 
 func (p *page) cpu() {
 	p.printf("## CPU per request\n\nµs of the process's own CPU time, median; `direct` is the server itself.\n\n")
-	p.byCell(p.measured(), func(cell, name string) string {
+	p.byCell(false, p.measuredIn(false), func(cell, name string) string {
 		s := p.over(cell, name, func(r *Run) float64 { return micros(r.CPU) })
 		if s.N == 0 {
 			return ""
@@ -144,10 +161,10 @@ func (p *page) cpu() {
 
 func (p *page) ratios() {
 	var others []string
-	if !slices.Contains(p.measured(), Sluice) {
+	if !slices.Contains(p.measuredIn(false), Sluice) {
 		return
 	}
-	for _, name := range p.measured() {
+	for _, name := range p.measuredIn(false) {
 		if name != Sluice && name != Direct {
 			others = append(others, name)
 		}
@@ -156,7 +173,7 @@ func (p *page) ratios() {
 		return
 	}
 	p.printf("## CPU per request, Sluice over peer\n\nBelow 1.00 Sluice is cheaper. Paired by round; median (smallest … largest).\n\n")
-	p.byCell(others, func(cell, name string) string {
+	p.byCell(false, others, func(cell, name string) string {
 		s := p.Ratio(name, cell)
 		if s.N == 0 {
 			return ""
@@ -168,7 +185,7 @@ func (p *page) ratios() {
 func (p *page) speed() {
 	p.printf("## Throughput and latency\n\nThousand requests per second, p50 / p99 in ms; medians. " +
 		"A closed loop: the next request waits for the reply.\n\n")
-	p.byCell(p.measured(), func(cell, name string) string {
+	p.byCell(false, p.measuredIn(false), func(cell, name string) string {
 		t := p.over(cell, name, func(r *Run) float64 { return r.Throughput / 1e3 })
 		p50 := p.over(cell, name, func(r *Run) float64 { return micros(r.P50) / 1e3 })
 		p99 := p.over(cell, name, func(r *Run) float64 { return micros(r.P99) / 1e3 })
@@ -177,6 +194,77 @@ func (p *page) speed() {
 		}
 		return fmt.Sprintf("%.1f, %.2f / %.2f", t.Median, p50.Median, p99.Median)
 	})
+}
+
+// open writes what was seen at rates below the highest.
+func (p *page) open() {
+	names := p.measuredIn(true)
+	if len(names) == 0 {
+		return
+	}
+	p.printf("## Open loop: at the rates that sidecars see\n\n" +
+		"GET, P 1, 3 B. Requests leave by a timetable, whether earlier ones were answered or not, and their latency counts from " +
+		"the instant that it has for them.\n\nCPU µs per request, median; `direct` is the server itself.\n\n")
+	p.byCell(true, names, func(cell, name string) string {
+		s := p.over(cell, name, func(r *Run) float64 { return micros(r.CPU) })
+		if s.N == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%.1f", s.Median)
+	})
+	p.printf("Latency, p50 / p99 / p99.9 in ms; medians.\n\n")
+	p.byCell(true, names, func(cell, name string) string {
+		ms := func(figure Figure) float64 { return p.over(cell, name, figure).Median / 1e6 }
+		if p.over(cell, name, P50).N == 0 {
+			return ""
+		}
+		return fmt.Sprintf("%.2f / %.2f / %.2f", ms(P50), ms(P99), ms(P999))
+	})
+	var pairs []string
+	against := make(map[string][2]string)
+	for _, own := range []string{Sluice, Sluice2, Reads} {
+		other := Predixy
+		if own == Sluice2 {
+			other = Predixy2
+		}
+		if slices.Contains(names, own) && slices.Contains(names, other) {
+			pair := own + " / " + other
+			pairs, against[pair] = append(pairs, pair), [2]string{own, other}
+		}
+	}
+	if len(pairs) == 0 {
+		return
+	}
+	p.printf("Sluice over predixy, CPU, p50, p99, p99.9. Paired by round, medians.\n\n")
+	p.byCell(true, pairs, func(cell, pair string) string {
+		var texts []string
+		for _, figure := range []Figure{CPU, P50, P99, P999} {
+			s := p.Compare(figure, against[pair][0], against[pair][1], cell)
+			if s.N == 0 {
+				return ""
+			}
+			texts = append(texts, fmt.Sprintf("%.2f", s.Median))
+		}
+		return strings.Join(texts, ", ")
+	})
+}
+
+func (p *page) control() {
+	if len(p.Control) == 0 {
+		return
+	}
+	p.printf("## What the control side costs\n\nAn open loop at 5,000 requests/s in front of one of many nodes, beside idle clients, while " +
+		"Sluice is kept busy with something else. Turns of the event loop and waits for it are from its own histograms.\n\n")
+	var rows [][]string
+	for _, r := range p.Control {
+		ms := func(d time.Duration) string { return fmt.Sprintf("%.2f", micros(d)/1e3) }
+		rows = append(rows, []string{
+			r.Work, ms(r.P50), ms(r.P99), ms(r.P999), ms(r.Max), ms(r.Late),
+			fmt.Sprintf("%d of %d (≤ %s)", r.LongTurns, r.Turns, r.LongestTurn),
+			fmt.Sprintf("%d of %d (≤ %s)", r.LongWaits, r.Waits, r.LongestWait),
+		})
+	}
+	p.table(1, []string{"Work", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "generator late, p99.9", "turns > 1 ms", "waits > 1 ms"}, rows)
 }
 
 func (p *page) lone() {
@@ -259,12 +347,13 @@ func (p *page) raw() {
 			r.Cell, r.Peer, fmt.Sprint(r.Round),
 			fmt.Sprintf("%.1f", r.Throughput/1e3),
 			fmt.Sprintf("%.3f", micros(r.CPU)), fmt.Sprintf("%.0f", r.User*100), fmt.Sprintf("%.3f", micros(r.Generator)),
-			fmt.Sprintf("%.3f", micros(r.P50)/1e3), fmt.Sprintf("%.3f", micros(r.P99)/1e3), fmt.Sprintf("%.3f", micros(r.CorrectedP99)/1e3),
+			fmt.Sprintf("%.3f", micros(r.P50)/1e3), fmt.Sprintf("%.3f", micros(r.P99)/1e3),
+			fmt.Sprintf("%.3f", micros(r.P999)/1e3), fmt.Sprintf("%.3f", micros(r.CorrectedP99)/1e3),
 			fmt.Sprintf("%.1f", mib(r.RSSBytes)), fmt.Sprintf("%.1f", mib(r.PeakBytes)), failed,
 		})
 	}
 	p.table(2, []string{
-		"Cell", "peer", "round", "krps", "CPU µs", "user %", "gen µs", "p50 ms", "p99 ms", "p99 corr", "RSS", "peak", "failures",
+		"Cell", "peer", "round", "krps", "CPU µs", "user %", "gen µs", "p50 ms", "p99 ms", "p99.9 ms", "p99 corr", "RSS", "peak", "failures",
 	}, rows)
 	p.printf("</details>\n")
 }

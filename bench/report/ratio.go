@@ -22,23 +22,51 @@ func (r *Report) over(cell, peer string, figure func(*Run) float64) Spread {
 	return NewSpread(values)
 }
 
-// Ratio compares Sluice's CPU time per request with that of a peer. Each round
-// gives one ratio, of the two runs that this round made minutes or seconds apart;
-// with several cells, it is the geometric mean of theirs. Noise that lasts longer
+// Figure is one figure of a run.
+type Figure func(*Run) float64
+
+// The figures that are compared.
+var (
+	CPU  Figure = func(r *Run) float64 { return float64(r.CPU) }
+	P50  Figure = func(r *Run) float64 { return float64(r.P50) }
+	P99  Figure = func(r *Run) float64 { return float64(r.P99) }
+	P999 Figure = func(r *Run) float64 { return float64(r.P999) }
+)
+
+// Compare divides a figure of one peer by that of another. Each round gives one
+// ratio, of the two runs that this round made minutes or seconds apart; with
+// several cells, it is the geometric mean of theirs. Noise that lasts longer
 // than a round, like another job on the machine, thus hits both sides.
-func (r *Report) Ratio(peer string, cells ...string) Spread {
+func (r *Report) Compare(figure Figure, own, other string, cells ...string) Spread {
 	var ratios []float64
 	for round := 1; round <= r.Settings.Rounds; round++ {
 		var ofCells []float64
 		for _, cell := range cells {
-			own, other := r.find(round, cell, Sluice), r.find(round, cell, peer)
-			if own == nil || other == nil || own.CPU <= 0 || other.CPU <= 0 {
+			mine, theirs := r.find(round, cell, own), r.find(round, cell, other)
+			if mine == nil || theirs == nil || figure(mine) <= 0 || figure(theirs) <= 0 {
 				break
 			}
-			ofCells = append(ofCells, float64(own.CPU)/float64(other.CPU))
+			ofCells = append(ofCells, figure(mine)/figure(theirs))
 		}
 		if len(cells) > 0 && len(ofCells) == len(cells) {
 			ratios = append(ratios, geometricMean(ofCells))
+		}
+	}
+	return NewSpread(ratios)
+}
+
+// Ratio compares Sluice's CPU time per request with that of a peer.
+func (r *Report) Ratio(peer string, cells ...string) Spread {
+	return r.Compare(CPU, Sluice, peer, cells...)
+}
+
+// Between compares a figure of Sluice in two cells, of one round each.
+func (r *Report) Between(figure Figure, cell, base string) Spread {
+	var ratios []float64
+	for round := 1; round <= r.Settings.Rounds; round++ {
+		a, b := r.find(round, cell, Sluice), r.find(round, base, Sluice)
+		if a != nil && b != nil && figure(b) > 0 {
+			ratios = append(ratios, figure(a)/figure(b))
 		}
 	}
 	return NewSpread(ratios)

@@ -11,6 +11,7 @@ type Report struct {
 	Cells    []Cell
 	Runs     []Run
 	Memory   []MemoryRow
+	Control  []ControlRow
 	Profiles []Profile
 }
 
@@ -29,6 +30,7 @@ type Settings struct {
 	Command  string
 	Rounds   int
 	Duration time.Duration
+	Open     time.Duration // that of open loops
 	Warmup   time.Duration
 	Idle     time.Duration // between load and the last reading of the memory section
 	Servers  int
@@ -53,6 +55,8 @@ type Cell struct {
 	Depth      int
 	ValueBytes int
 	Command    string
+	// Rate is the requests per second of an open loop, 0 for a closed one.
+	Rate int
 }
 
 // Run is one cell of one peer in one round.
@@ -61,8 +65,8 @@ type Run struct {
 	Cell  string
 	Peer  string
 
-	Throughput float64 // requests per second
-	P50, P99   time.Duration
+	Throughput     float64 // requests per second
+	P50, P99, P999 time.Duration
 	// CorrectedP99 estimates what clients with their own timetable would see.
 	CorrectedP99 time.Duration
 	// CPU is the peer's own CPU time per request, User the user part of it (0..1).
@@ -83,6 +87,16 @@ type MemoryRow struct {
 	Peer                string
 	Stage               Stage
 	RSSBytes, PeakBytes int64
+}
+
+// ControlRow is a run in an open loop while the control side works.
+type ControlRow struct {
+	Work                string
+	P50, P99, P999, Max time.Duration
+	Late                time.Duration // p99.9 of what the generator itself was late
+	// Turns of the event loop and waits for them, those over 1 ms, and bounds of the longest.
+	Turns, LongTurns, Waits, LongWaits uint64
+	LongestTurn, LongestWait           time.Duration
 }
 
 // Stage is a point of the memory section, in this order, in one fresh process.
@@ -109,7 +123,10 @@ type Profile struct {
 const (
 	Direct    = "direct"
 	Sluice    = "sluice"
+	Sluice2   = "sluice-2"
+	Reads     = "sluice-reads"
 	Predixy   = "predixy"
+	Predixy2  = "predixy-2"
 	Twemproxy = "twemproxy"
 	Codis     = "codis-proxy"
 )

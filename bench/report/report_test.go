@@ -119,8 +119,8 @@ func TestVerdicts(t *testing.T) {
 		}
 	}
 	r := withRuns(1, map[[2]string][]int{
-		{P1Get, Sluice}: {100}, {P1Set, Sluice}: {100}, {P1Get, Predixy}: {100}, {P1Set, Predixy}: {100},
-		{P16Get, Sluice}: {81}, {P16Set, Sluice}: {81}, {P16Get, Predixy}: {100}, {P16Set, Predixy}: {100},
+		{P1Get, Sluice}: {95}, {P1Set, Sluice}: {95}, {P1Get, Predixy}: {100}, {P1Set, Predixy}: {100},
+		{P16Get, Sluice}: {76}, {P16Set, Sluice}: {76}, {P16Get, Predixy}: {100}, {P16Set, Predixy}: {100},
 		{P64Get, Sluice}: {70}, {P64Get, Predixy}: {100}, // no SET
 		{P16Get, Codis}: {1000}, {P16Set, Codis}: {1000},
 	})
@@ -146,6 +146,27 @@ func TestVerdicts(t *testing.T) {
 	r.Memory[2].RSSBytes = 39 << 20
 	f(r, "RSS 2 s after", Reached)
 
+	open := func(cell, peer string, cpu, p99 int) {
+		r.Runs = append(r.Runs, Run{
+			Round: 1, Cell: cell, Peer: peer,
+			CPU: time.Duration(cpu) * time.Microsecond, P99: time.Duration(p99) * time.Microsecond, P999: time.Millisecond,
+		})
+	}
+	for _, cell := range []string{Open1k, Open5k, Open15k} {
+		open(cell, Sluice, 50, 110)
+		open(cell, Predixy, 50, 100)
+	}
+	f(r, "p99 vs predixy, open loop, Sluice, worst of open-1k,", NotMeasured) // one rate is missing
+	open(Open30k, Sluice, 111, 99)
+	open(Open30k, Predixy, 100, 100)
+	f(r, "p99 vs predixy, open loop, Sluice, worst of open-1k,", Reached)
+	f(r, "CPU vs predixy, open loop, Sluice, worst of open-1k,", NotReached) // good at three of four is not enough
+	f(r, "CPU vs predixy, open loop, two loops", NotMeasured)
+	open(Open15kC9000, Sluice, 57, 0)
+	f(r, "9,000 connections", Reached)
+	r.Runs[len(r.Runs)-1].CPU = 58 * time.Microsecond
+	f(r, "9,000 connections", NotReached)
+
 	lone := func(round int, peer string, p50 int) {
 		r.Runs = append(r.Runs, Run{Round: round, Cell: LoneGet, Peer: peer, P50: time.Duration(p50) * time.Microsecond})
 	}
@@ -169,7 +190,7 @@ func sample() *Report {
 			LoadBefore: "0.10 0.20 0.30", LoadAfter: "1.50 0.90 0.40",
 		},
 		Settings: Settings{
-			Command: "sluicebench compare", Rounds: 2, Duration: 2 * time.Second, Warmup: 300 * time.Millisecond,
+			Command: "sluicebench compare", Rounds: 2, Duration: 2 * time.Second, Open: 3 * time.Second, Warmup: 300 * time.Millisecond,
 			Idle: 30 * time.Second, Servers: 2, Server: "Example server 1.0",
 		},
 		Peers: []Peer{
@@ -188,7 +209,7 @@ func sample() *Report {
 				r.Runs = append(r.Runs, Run{
 					Round: round, Cell: cell.Name, Peer: p.Name,
 					Throughput: float64(100_000 + 1000*ci + 10*pi + round),
-					P50:        time.Duration(40+10*pi+round) * time.Microsecond, P99: time.Duration(1+pi) * time.Millisecond,
+					P50:        time.Duration(40+10*pi+round) * time.Microsecond, P99: time.Duration(1+pi) * time.Millisecond, P999: time.Duration(3+pi) * time.Millisecond,
 					CorrectedP99: time.Duration(2+pi) * time.Millisecond,
 					CPU:          time.Duration(cpu), User: 0.4, Generator: 500 * time.Nanosecond,
 					RSSBytes: int64(10+pi) << 20, PeakBytes: int64(12+pi) << 20,
@@ -229,7 +250,7 @@ func TestMarkdownOfAnEmptyReport(t *testing.T) {
 	if err := (&Report{Cells: Cells()}).WriteMarkdown(&got); err != nil {
 		t.Fatal(err)
 	}
-	if !strings.Contains(got.String(), "0 of 11 reached, 0 not reached, 11 not measured") {
+	if !strings.Contains(got.String(), "0 of 25 reached, 0 not reached, 25 not measured") {
 		t.Errorf("got\n%s", got.String())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path"
 	"path/filepath"
@@ -34,6 +35,7 @@ type comparison struct {
 	report report.Report
 
 	servers      []*peer.Instance
+	replicas     []*peer.Instance // of each server, if anybody reads from them
 	participants []*participant
 }
 
@@ -44,17 +46,27 @@ type participant struct {
 	in   *peer.Instance // nil when it is not running
 }
 
+// runs reports whether the participant takes part in a cell.
+func (p *participant) runs(cell report.Cell) bool {
+	if p.kind == nil {
+		return true
+	}
+	return cell.Rate > 0 && p.kind.Open || cell.Rate == 0 && p.kind.Closed
+}
+
 type options struct {
 	sluice   string
 	out      string
 	rounds   int
 	duration time.Duration
+	open     time.Duration
 	warmup   time.Duration
 	idle     time.Duration
 	only     string
 	cells    string
 	quick    bool
 	memory   bool
+	control  bool
 	profile  bool
 }
 
@@ -72,11 +84,13 @@ func runCompare(ctx context.Context, args []string, out io.Writer) (err error) {
 	fs.StringVar(&o.out, "out", "bench/RESULTS.md", "`file` of the report; - prints it")
 	fs.IntVar(&o.rounds, "rounds", 5, "`rounds` to take medians over")
 	fs.DurationVar(&o.duration, "duration", 2*time.Second, "measured `time` of each run")
+	fs.DurationVar(&o.open, "open", 2*time.Second, "measured `time` of each run of an open loop")
 	fs.DurationVar(&o.warmup, "warmup", 300*time.Millisecond, "`time` before it")
 	fs.DurationVar(&o.idle, "idle", 30*time.Second, "`time` without load before the last reading of memory")
 	fs.StringVar(&o.only, "only", "", "comma-separated `names` of the proxies to run, direct included")
 	fs.StringVar(&o.cells, "cells", "", "comma-separated `patterns` of the cells to run, like c50-p16-*")
 	fs.BoolVar(&o.memory, "memory", true, "measure memory in fresh processes after the rounds")
+	fs.BoolVar(&o.control, "control", true, "measure what the control side costs, in another process")
 	fs.BoolVar(&o.profile, "profile", true, "profile Sluice in cells that missed their target")
 	fs.BoolVar(&o.quick, "quick", false, "smoke run: one short round, for the machinery and not for figures")
 	if err := fs.Parse(args); err != nil {
@@ -90,7 +104,7 @@ func runCompare(ctx context.Context, args []string, out io.Writer) (err error) {
 		fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 		o.shorten(given)
 	}
-	if o.rounds < 1 || o.duration <= 0 || o.warmup < 0 || o.idle < 0 {
+	if o.rounds < 1 || o.duration <= 0 || o.open <= 0 || o.warmup < 0 || o.idle < 0 {
 		return errors.New("compare: rounds and duration must be positive, warm-up and idle time not negative")
 	}
 
@@ -104,7 +118,7 @@ func runCompare(ctx context.Context, args []string, out io.Writer) (err error) {
 	}
 	c.report.When = time.Now()
 	c.report.Settings = report.Settings{
-		Command: command(fs), Rounds: o.rounds, Duration: o.duration, Warmup: o.warmup, Idle: o.idle,
+		Command: command(fs), Rounds: o.rounds, Duration: o.duration, Open: o.open, Warmup: o.warmup, Idle: o.idle,
 		Servers: servers, Server: peer.ServerVersion(),
 	}
 	if c.root, err = os.MkdirTemp("", "sluicebench-"); err != nil {
@@ -123,9 +137,11 @@ func (o *options) shorten(given map[string]bool) {
 	for name, set := range map[string]func(){
 		"rounds":   func() { o.rounds = 1 },
 		"duration": func() { o.duration = 250 * time.Millisecond },
+		"open":     func() { o.open = 250 * time.Millisecond },
 		"warmup":   func() { o.warmup = 100 * time.Millisecond },
 		"idle":     func() { o.idle = 2 * time.Second },
 		"profile":  func() { o.profile = false },
+		"control":  func() { o.control = false },
 	} {
 		if !given[name] {
 			set()
@@ -171,6 +187,9 @@ func (c *comparison) logf(format string, args ...any) { fmt.Fprintf(c.out, forma
 
 // run does the whole comparison. An error means that there is nothing to report.
 func (c *comparison) run(ctx context.Context) error {
+	if err := raiseFileLimit(); err != nil {
+		return fmt.Errorf("limit on open files: %w", err)
+	}
 	c.report.Machine = thisMachine()
 	if err := c.startServers(ctx); err != nil {
 		return err
@@ -185,7 +204,7 @@ func (c *comparison) run(ctx context.Context) error {
 	}
 	for round := 1; round <= c.opt.rounds; round++ {
 		for i, cell := range c.report.Cells {
-			turn := c.running()
+			turn := slices.DeleteFunc(c.running(), func(p *participant) bool { return !p.runs(cell) })
 			for k := range turn {
 				p := turn[(k+i+round)%len(turn)]
 				if err := c.measure(ctx, round, cell, p); err != nil {
@@ -200,6 +219,14 @@ func (c *comparison) run(ctx context.Context) error {
 		}
 	}
 	c.stopProxies()
+	if c.opt.control {
+		if err := c.measureControl(ctx); err != nil {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+			c.logf("control: %v", err)
+		}
+	}
 	if c.opt.memory {
 		if err := c.measureMemory(ctx); err != nil {
 			return err
@@ -212,10 +239,10 @@ func (c *comparison) run(ctx context.Context) error {
 // close ends every process, proxies first.
 func (c *comparison) close() {
 	c.stopProxies()
-	for _, s := range c.servers {
+	for _, s := range slices.Concat(c.replicas, c.servers) {
 		s.Stop()
 	}
-	c.servers = nil
+	c.servers, c.replicas = nil, nil
 }
 
 func (c *comparison) stopProxies() {
@@ -237,12 +264,16 @@ func (c *comparison) running() []*participant {
 	return up
 }
 
-func (c *comparison) serverAddrs() []string {
-	var addrs []string
-	for _, s := range c.servers {
-		addrs = append(addrs, s.Addr)
+// behind are the servers that proxies are put in front of.
+func (c *comparison) behind() []peer.Server {
+	var servers []peer.Server
+	for i, s := range c.servers {
+		servers = append(servers, peer.Server{Addr: s.Addr})
+		if i < len(c.replicas) {
+			servers[i].Replica = c.replicas[i].Addr
+		}
 	}
-	return addrs
+	return servers
 }
 
 func (c *comparison) startServers(ctx context.Context) error {
@@ -262,6 +293,20 @@ func (c *comparison) startServers(ctx context.Context) error {
 		}
 	}
 	c.logf("%d servers filled", len(c.servers))
+	if _, wanted, err := c.opt.entrants(peer.Kinds(c.opt.sluice)); err != nil || !wanted(report.Reads) {
+		return err
+	}
+	for i, s := range c.servers {
+		host, port, err := net.SplitHostPort(s.Addr)
+		if err != nil {
+			return err
+		}
+		r, err := peer.LaunchServer(ctx, c.root, fmt.Sprintf("replica%d", i+1), "--replicaof", host, port, "--repl-diskless-sync-delay", "0")
+		if err != nil {
+			return err
+		}
+		c.replicas = append(c.replicas, r)
+	}
 	return nil
 }
 
@@ -317,7 +362,7 @@ func (c *comparison) startProxies(ctx context.Context) error {
 			continue
 		}
 		p.Version = p.kind.Version()
-		in, err := p.kind.Launch(ctx, c.root, c.serverAddrs())
+		in, err := p.kind.Launch(ctx, c.root, c.behind())
 		switch {
 		case ctx.Err() != nil:
 			return ctx.Err()

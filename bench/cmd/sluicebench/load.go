@@ -2,10 +2,14 @@ package main
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"strconv"
 	"time"
 
 	"sluice/bench/load"
@@ -27,6 +31,7 @@ func runLoad(ctx context.Context, args []string, out io.Writer) error {
 	mix := fs.String("mix", "get=1", "`weights` of the commands get, set, mget, ping")
 	fs.IntVar(&cfg.MGetKeys, "mget-keys", cfg.MGetKeys, "`keys` of one MGET")
 	fs.BoolVar(&cfg.Verify, "verify", false, "write values that can be checked and check every reply")
+	asJSON := fs.Bool("json", false, "print the result as JSON and nothing else")
 	preload := fs.Bool("preload", false, "write every key once before the run")
 	fs.Uint64Var(&cfg.Seed, "seed", cfg.Seed, "`number` that makes keys and commands repeatable")
 	fs.Float64Var(&cfg.Rate, "rate", 0, "open loop at so many `requests` per second; 0 is a closed loop")
@@ -53,6 +58,13 @@ func runLoad(ctx context.Context, args []string, out io.Writer) error {
 			return err
 		}
 	}
+	if *asJSON {
+		res, err := load.Run(ctx, cfg)
+		if err != nil {
+			return fmt.Errorf("load: %w", err)
+		}
+		return json.NewEncoder(out).Encode(summarize(res))
+	}
 	loop := "closed loop"
 	if cfg.Rate > 0 {
 		loop = fmt.Sprintf("open loop at %.0f per second", cfg.Rate)
@@ -72,6 +84,39 @@ func runLoad(ctx context.Context, args []string, out io.Writer) error {
 		return fmt.Errorf("load: %d wrong replies, %d lost connections", res.Wrong, res.Lost)
 	}
 	return nil
+}
+
+// summary is a result for another process; times are in nanoseconds.
+type summary struct {
+	Requests, Failures  uint64
+	P50, P99, P999, Max time.Duration
+	Late                time.Duration // p99.9 of the generator's own lateness
+	Errors              []string      `json:",omitempty"`
+}
+
+func summarize(res *load.Result) summary {
+	return summary{
+		Requests: res.Requests, Failures: res.Failures(),
+		P50: res.Quantile(50), P99: res.Quantile(99), P999: res.Quantile(99.9), Max: res.Quantile(100),
+		Late: time.Duration(res.Late.ValueAtPercentile(99.9)), Errors: res.ErrorTexts(),
+	}
+}
+
+// loadElsewhere is the subcommand load in a process of its own, which has nothing else to do.
+func loadElsewhere(ctx context.Context, cfg load.Config) (sum summary, err error) {
+	self, err := os.Executable()
+	if err != nil {
+		return sum, err
+	}
+	cmd := exec.CommandContext(ctx, self, "load", "-json", "-target", cfg.Target, "-prefix", cfg.Prefix,
+		"-keys", strconv.FormatUint(cfg.Keys, 10), "-c", strconv.Itoa(cfg.Conns), "-rate", fmt.Sprint(cfg.Rate),
+		"-warmup", cfg.Warmup.String(), "-duration", cfg.Duration.String())
+	cmd.Stderr = os.Stderr
+	text, err := cmd.Output()
+	if err != nil {
+		return sum, fmt.Errorf("load in a process of its own: %w", err)
+	}
+	return sum, json.Unmarshal(text, &sum)
 }
 
 // fill writes every key of cfg's key space once.

@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"strings"
+	"syscall"
 
 	"sluice/bench/report"
 )
@@ -36,6 +37,17 @@ func cpuModel() string {
 func loadAverage() string {
 	fields := strings.Fields(readLine("/proc/loadavg"))
 	return strings.Join(fields[:min(3, len(fields))], " ")
+}
+
+// raiseFileLimit lets this process and those that it starts have as many descriptors as they may. The runtime raises
+// the limit by itself, but gives children what it had been before.
+func raiseFileLimit() error {
+	var limit syscall.Rlimit
+	if err := syscall.Getrlimit(syscall.RLIMIT_NOFILE, &limit); err != nil {
+		return err
+	}
+	limit.Cur = limit.Max
+	return syscall.Setrlimit(syscall.RLIMIT_NOFILE, &limit)
 }
 
 func readLine(path string) string {

@@ -22,6 +22,9 @@ func (c *comparison) cellLoad(cell report.Cell, addr string) load.Config {
 		cfg.Mix = load.Mix{Set: 1}
 	}
 	cfg.Warmup, cfg.Duration = c.opt.warmup, c.opt.duration
+	if cell.Rate > 0 {
+		cfg.Rate, cfg.Duration = float64(cell.Rate), c.opt.open
+	}
 	cfg.Limit = cfg.Warmup + cfg.Duration + 30*time.Second
 	cfg.DrainLimit = 10 * time.Second
 	return cfg
@@ -93,8 +96,8 @@ func (c *comparison) measure(ctx context.Context, round int, cell report.Cell, p
 	if run.Failures > 0 {
 		note = fmt.Sprintf("  %d failures: %s", run.Failures, run.Failure)
 	}
-	c.logf("round %d  %-16s %-12s %8.1f krps  p50 %8.3f ms  p99 %8.3f ms  CPU %7.3f µs  gen %6.3f µs  RSS %6.1f MiB%s",
-		round, cell.Name, p.Name, run.Throughput/1e3, run.P50.Seconds()*1e3, run.P99.Seconds()*1e3,
+	c.logf("round %d  %-16s %-12s %8.1f krps  p50 %8.3f ms  p99 %8.3f ms  p99.9 %8.3f ms  CPU %7.3f µs  gen %6.3f µs  RSS %6.1f MiB%s",
+		round, cell.Name, p.Name, run.Throughput/1e3, run.P50.Seconds()*1e3, run.P99.Seconds()*1e3, run.P999.Seconds()*1e3,
 		float64(run.CPU.Nanoseconds())/1e3, float64(run.Generator.Nanoseconds())/1e3, float64(run.RSSBytes)/(1<<20), note)
 	return nil
 }

@@ -20,10 +20,10 @@ func (c *comparison) measureMemory(ctx context.Context) error {
 		}
 	}()
 	for _, p := range c.participants {
-		if p.kind == nil || p.Problem != "" || c.opt.quick && p.Name != report.Sluice {
+		if p.kind == nil || !p.kind.Closed || p.Problem != "" || c.opt.quick && p.Name != report.Sluice {
 			continue
 		}
-		in, err := p.kind.Launch(ctx, c.root, c.serverAddrs())
+		in, err := p.kind.Launch(ctx, c.root, c.behind())
 		if err == nil {
 			fresh[p] = in
 			err = c.fillMemory(ctx, p, in)
