@@ -15,55 +15,58 @@ import (
 // client is one client connection. Owned by the event loop that it was given when it was accepted; no
 // locking.
 //
-// Its bytes are parsed in gnet's read buffer; what can't be dispatched yet is kept in in. Nothing is parsed
+// Its bytes are parsed in the read buffer; what can't be dispatched yet is kept in in. Nothing is parsed
 // while stall says why not, so bytes wait there in order, and beyond maxIntake in the socket.
+//
+// What a plain request touches stands together in front: with thousands of connections each line of it is read from
+// memory.
 type client struct {
-	loop   *loop
-	pool   *Pool
-	conn   gnet.Conn // nil before it is opened and after it is closed
-	served *served   // what becomes of its requests
-	id     uint64
+	loop    *loop
+	pool    *Pool
+	conn    gnet.Conn // nil before it is opened and after it is closed
+	served  *served   // what becomes of its requests
+	view    *view     // topology under which the requests in flight were routed
+	heardAt int64     // loop clock of the last bytes received
+	stall   stall
+	dirty   bool // stands in loop.dirtyClients
+	queued  bool // stands in loop.ready
+	unread  bool // its bytes are left in its socket, see limitIntake
+	alone   bool // the request in flight runs alone, see beginAlone
+	delayed bool // stands in loop.delayed
+	wide    bool // stands in loop.wide
+	closing bool // takes no more requests; closed once everything is answered and written
+
+	closed  bool
+	pipe    pipeline
+	in      []byte // bytes not dispatched yet; in[:inOff] is done with
+	inOff   int
+	partial resp.Partial // how much of the request at in[inOff:] was checked
+	out     []byte       // replies of this turn
+	held    int          // bytes of replies that wait for older ones
+	detours []*detour    // oldest first
+	half    *halfClosed  // not nil: it has shut down its sending side
+	recent  *recent      // nil until the client may read from replicas
+	pushes  []byte       // messages that came in the middle of a reply
+	hold    hold         // of the next request
 	session
 
-	in         []byte // bytes not dispatched yet; in[:inOff] is done with
-	inOff      int
-	partial    resp.Partial // how much of the request at in[inOff:] was checked
-	out        []byte       // replies of this turn
-	held       int          // bytes of replies that wait for older ones
-	pipe       pipeline
-	tx         transaction // while modeQueueing is on
-	watch      *watch      // nil while no key is watched
-	waiting    *waiting    // a WAIT in flight
-	view       *view       // topology under which the requests in flight were routed
-	recent     *recent     // nil until the client may read from replicas
-	stall      stall
+	id         uint64
+	tx         transaction    // while modeQueueing is on
+	watch      *watch         // nil while no key is watched
+	waiting    *waiting       // a WAIT in flight
 	newScripts []newScript    // EVALs in flight, by seq
 	doubts     []doubt        // writes that timed out and may still be run
-	detours    []*detour      // oldest first
-	detoured   map[string]int // how many of them have a key
+	detoured   map[string]int // how many detours have a key
 	splits     []*split       // in flight
-	hold       hold           // of the next request
 	waits      []wait         // how long requests in flight were held before
 	seats      [topicKinds]map[string]*seat
 	lastSeat   uint64   // order of the newest seat
 	joining    *joining // a SUBSCRIBE that waits for servers
-	pushes     []byte   // messages that came in the middle of a reply
 	holding    holdUse  // what the hold of the client and those of its detours take up
 
-	dirty   bool  // stands in loop.dirtyClients
-	queued  bool  // stands in loop.ready
-	unread  bool  // its bytes are left in its socket, see limitIntake
-	alone   bool  // the request in flight runs alone, see beginAlone
-	delayed bool  // stands in loop.delayed
-	wide    bool  // stands in loop.wide
-	closing bool  // takes no more requests; closed once everything is answered and written
-	closeBy int64 // loop clock at which a closing client that does not read, or one that has gone, is closed all the same
-	closed  bool
-	half    *halfClosed // not nil: it has shut down its sending side
-
+	closeBy  int64            // loop clock at which a closing client that does not read, or one that has gone, is closed all the same
 	wasKnown bool             // it has authenticated, or did not have to, once
 	monitor  *monitor         // nil unless it monitors
-	heardAt  int64            // loop clock of the last bytes received
 	last     *command.Command // that did not take the short way through dispatch
 	lastTail uint32           // pipe.tail behind it
 }

@@ -131,6 +131,9 @@ func (m *connLife) closeSocket(s *lifeSocket, err error) {
 // look notes a dial that has begun, and waits until its goroutine has said how it ended.
 func (m *connLife) look() {
 	m.node.Retire()
+	if m.loop.begun {
+		m.fault("a turn goes on for ever, and the clock stands")
+	}
 	for _, s := range m.sockets {
 		var peer any
 		if s.fd < len(m.loop.peers) {

@@ -34,7 +34,8 @@ func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {
 		})
 	case *backend.Dial:
 		l := peer.Home().(*loop)
-		l.begin()
+		l.lookAtClock()
+		l.server.rouse(paceTimeouts)
 		var b *backend.Conn
 		ok := l.guard("backend open", func() {
 			if b = peer.Opened(conn, l.now); b != nil {
@@ -70,8 +71,9 @@ func (*handler) OnTraffic(conn gnet.Conn) gnet.Action {
 	default:
 		return gnet.None
 	}
-	if action == gnet.Close {
-		l.schedule() // gnet closes it before anything else happens.
+	if action == gnet.Close { // gnet does that before anything is written.
+		l.begun = false
+		l.schedule()
 		return gnet.Close
 	}
 	l.end()
@@ -133,7 +135,8 @@ func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 			err = errClosed
 		}
 		ok := l.guard("backend close", func() {
-			l.begin()
+			l.lookAtClock()
+			l.server.rouse(paceTimeouts)
 			if peer.Up() && peer.Waiting() { // An idle connection may be closed at any time.
 				peer.Node.Report(err)
 			}

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"net"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -316,6 +317,10 @@ func (e engineLogger) Infof(format string, args ...any) {
 	e.log.Debug("gnet: " + fmt.Sprintf(format, args...))
 }
 func (e engineLogger) Warnf(format string, args ...any) {
+	if strings.HasPrefix(format, "received event[") { // Of a connection that loop.poll has closed meanwhile.
+		e.Debugf(format, args...)
+		return
+	}
 	e.log.Warn("gnet: " + fmt.Sprintf(format, args...))
 }
 func (e engineLogger) Errorf(format string, args ...any) {

@@ -13,19 +13,21 @@ import (
 
 // session is what a client has said about itself. Owned by the client's event loop.
 type session struct {
-	proto       int // RESP version of replies, 2 or 3
-	db          int
-	mode        modes
+	// Looked at for each request.
+	proto   int // RESP version of replies, 2 or 3
+	db      int
+	mode    modes
+	replies replyMode
+	reads   *ReadRules // nil: all reads go to the master
+
+	rights      *acl.Rules // nil: everything; modeRestricted is on while it is set
 	user        string
 	name        string // CLIENT SETNAME
 	libName     string // CLIENT SETINFO
 	libVer      string
 	noEvict     bool
 	noTouch     bool
-	rights      *acl.Rules // nil: everything; modeRestricted is on while it is set
 	optIn       bool       // CLIENT TRACKING ON OPTIN
-	replies     replyMode
-	reads       *ReadRules // nil: all reads go to the master
 	wishes      readWishes // what the client has asked for itself
 	addr, laddr string
 	created     time.Time

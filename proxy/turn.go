@@ -22,10 +22,10 @@ import (
 // (P) away while it waits. So while there is traffic the loop waits and reads by itself (poll), inside of the last
 // callback that gnet has made:
 //
-//	gnet waits --ready--> OnTraffic --> flush --> poll: wait --ready--> read all, flush
-//	  ^                                            |  ^                       |
-//	  |                                            |  +-----------------------+
-//	  +-- a task, an end, an error, room to write, or no traffic for longPoll
+//	gnet waits --ready--> OnTraffic --> poll: wait --ready--> read all, flush
+//	  ^                                  |  ^                       |
+//	  |                                  |  +-----------------------+
+//	  +-- a task, an end, an error, room to write; no traffic for longPoll, or much for maxPoll
 //
 // Sockets are level-triggered: gnet finds all that poll has left. Only gnet opens and closes connections, keeps what
 // the kernel does not take of a write, and runs tasks: what other goroutines give to the loop (execute). poll returns
@@ -52,6 +52,8 @@ const (
 	// longPoll is how long a loop without traffic keeps its processor: longer than the time between two requests at some
 	// hundred a second.
 	longPoll = 20 * time.Millisecond
+	// maxPoll is how long gnet is not asked for tasks: it gives some to itself that nobody counts, as to stop.
+	maxPoll = int64(100 * time.Millisecond)
 	// pollSlice is how long one system call waits. A signal that comes right before it is lost, and whoever has sent
 	// it sends it again.
 	pollSlice = 5 * time.Millisecond
@@ -75,51 +77,59 @@ func (l *loop) leaveProcessor() {
 	}
 }
 
-// begin is called before an event is worked through.
+// begin is called before what a connection has brought is worked through.
 func (l *loop) begin() {
 	if !l.begun {
 		l.begun = true
-		l.now = clock.Now()
-		l.number++
+		l.lookAtClock()
 	}
 	l.server.rouse(paceTimeouts)
 }
 
+// lookAtClock is for everything that is no part of a turn.
+func (l *loop) lookAtClock() {
+	l.now = clock.Now()
+	l.number++ // What was chosen by an older clock is chosen again.
+}
+
 // end is called after gnet has brought an event and it was worked through, unless the connection is to be closed.
 func (l *loop) end() {
-	if !l.poller.Valid() {
-		l.begun = false
-		l.schedule()
-		return
+	if l.poller.Valid() {
+		l.poll()
 	}
-	l.flush()
-	l.poll()
+	l.begun = false
+	l.schedule()
 }
 
 // poll does turns as long as there is traffic. To be called at the end of a callback of gnet, not by a task: gnet is
 // not woken for the next task before it has done with the last one.
+//
+// A connection that has ended is gnet's to close, and before anything is written: what would be sent on it finds another
+// way as long as nobody believes that it left.
 func (l *loop) poll() {
-	slice, since := pollSlice, int64(0)
-	if !l.keeps {
-		slice = 0 // gnet waits.
-	}
-	for l.tasks.Load() == 0 {
-		ready, others := l.poller.Poll(slice)
+	wait, began, since := time.Duration(0), l.now, int64(0) // What gnet has brought may not be all that is ready.
+	for l.tasks.Load() == 0 && !l.stopping && l.now-began < maxPoll {
+		ready, others := l.poller.Poll(wait)
 		for _, ev := range ready {
 			if !l.read(int(ev.Fd)) {
 				others = true
 			}
 		}
-		if len(ready) > 0 {
+		if others {
+			return
+		}
+		if l.begun {
 			l.flush()
 			since = 0
 		}
+		if !l.keeps && len(ready) == 0 {
+			return // gnet waits.
+		}
+		if l.keeps {
+			wait = pollSlice
+		}
 		switch {
-		case others:
-			return
 		case len(ready) > 0:
-		case !l.keeps:
-			return
 		case since == 0:
 			since = clock.Now()
 		case clock.Now()-since > int64(longPoll-pollSlice):
@@ -140,16 +150,19 @@ func (l *loop) read(fd int) bool {
 	case n <= 0:
 		return false
 	}
-	switch peer := l.peers[fd].(type) {
+	var conn gnet.Conn
+	action := gnet.None
+	peer := l.peers[fd]
+	switch peer := peer.(type) {
 	case *client:
-		if l.clientTraffic(peer, l.in[:n]) == gnet.Close {
-			_ = l.el.Close(peer.conn)
-		}
+		conn = peer.conn
+		action = l.clientTraffic(peer, l.in[:n])
 	case *backend.Conn:
-		gc := peer.GnetConn()
-		if l.serverTraffic(peer, l.in[:n]) == gnet.Close {
-			_ = l.el.Close(gc)
-		}
+		conn = peer.GnetConn()
+		action = l.serverTraffic(peer, l.in[:n])
+	}
+	if action == gnet.Close && l.peers[fd] == peer { // Else it is closed already.
+		_ = l.el.Close(conn)
 	}
 	return true
 }
@@ -223,8 +236,8 @@ func (l *loop) execute(f func()) bool {
 	err := l.el.Execute(context.Background(), gnet.RunnableFunc(func(context.Context) error {
 		l.tasks.Add(-1)
 		l.guard("task", func() {
-			l.now = clock.Now()
-			l.number++ // What was chosen by an older clock is chosen again.
+			l.begun = false
+			l.lookAtClock()
 			l.stats.Waits.add(l.now - posted)
 			f()
 			l.stats.Turns.add(clock.Now() - l.now)

@@ -117,6 +117,52 @@ func TestPollingLoopsLeaveTheRestToGnet(t *testing.T) {
 	})
 }
 
+// What is sent on a connection that has ended has not left, and finds another way.
+func TestRequestsOnEndedConnectionsAreSentAgain(t *testing.T) {
+	server := testbed.Redis(t)
+	p := startProxyTo(t, server, func(cfg *Config, _ *PoolConfig) { cfg.Loops = 1 })
+	c := p.dial(t)
+	end := func(value string) {
+		c.request("SET", "k", value) // It is in the socket when the connection ends.
+		server.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+	}
+	for i := range 20 {
+		c.want("+OK\r\n", "SET", "k", "v")
+		p.onEachLoop(t.Context(), func(*loop) { end(fmt.Sprint(i)) })
+		if got := c.reply(); got != "+OK\r\n" {
+			t.Fatalf("round %d: %q", i, got)
+		}
+	}
+	p.onEachLoop(t.Context(), func(l *loop) {
+		end("last")
+		l.poll()
+		if len(l.dirtyBackends) != 1 || l.dirtyBackends[0].Unsent() == 0 {
+			t.Errorf("poll does not leave the end to gnet before it writes: %d connections to be written", len(l.dirtyBackends))
+		}
+	})
+	c.reply() // A task is no callback of gnet: here it is written.
+}
+
+// A loop whose engine is about to stop leaves everything to gnet.
+func TestStoppingLoopsDoNotPoll(t *testing.T) {
+	p := keeping(t, 1)
+	c := p.dial(t)
+	c.want("+PONG\r\n", "PING")
+	p.onEachLoop(t.Context(), func(l *loop) {
+		c.request("PING")
+		before := l.stats.ClientBytesIn
+		l.stopping = true
+		l.poll()
+		l.stopping = false
+		if l.stats.ClientBytesIn != before {
+			t.Error("a loop that stops reads on")
+		}
+	})
+	if got := c.reply(); got != "+PONG\r\n" {
+		t.Error(got)
+	}
+}
+
 // A loop has its processor to itself only if everybody else has one.
 func TestProcessorsAreLeftToOthers(t *testing.T) {
 	before := kept.Load()
