@@ -80,8 +80,8 @@ type Conn struct {
 	Aside bool
 	// Patience, if it is not 0, is how long what it is asked may take, in place of Options.RequestTimeout.
 	Patience time.Duration
-	// Dedicated says that the Conn belongs to one client at a time, see Dedicate. What it is asked may take until Until, on the loop's
-	// clock, or for ever when that is 0; a Conn that takes longer is given up.
+	// Dedicated says that the Conn belongs to one client at a time, see Dedicate. What it is asked may take until
+	// Until, on the loop's clock, or for ever when that is 0; a Conn that takes longer is given up.
 	Dedicated bool
 	Until     int64
 	// OnUp, if it is not nil, is called when the Conn comes up.
@@ -128,8 +128,8 @@ type Conn struct {
 type Home interface {
 	// Run runs f on the loop, from any goroutine. It does nothing when the engine has stopped.
 	Run(f func())
-	// Enroll gives nc to the loop, with peer as the context of its gnet.Conn. It returns when OnOpen was called, or will not
-	// be, or ctx ends; nc is not the caller's any more. Not to be called on the loop.
+	// Enroll gives nc to the loop, with peer as the context of its gnet.Conn. It returns when OnOpen was called, or
+	// will not be, or ctx ends; nc is not the caller's any more. Not to be called on the loop.
 	Enroll(ctx context.Context, nc net.Conn, peer any) error
 }
 
@@ -293,8 +293,8 @@ func (c *Conn) TakeOver(owner Owner, tag uint32, by Owner, byTag uint32) []byte 
 // CountRead counts a read that was sent to the node rather than to another one of its group.
 func (c *Conn) CountRead() { c.reads++ }
 
-// Close gives the Conn up and fails what waits on it. The caller closes the gnet connection, which resets it if something
-// was not answered, see resetOnClose.
+// Close gives the Conn up and fails what waits on it. The caller closes the gnet connection, which resets it if
+// something was not answered, see resetOnClose.
 func (c *Conn) Close(err error) {
 	c.leave(err)
 	c.failAll(err)

@@ -22,9 +22,9 @@ import (
 	"sluice/bench/report"
 )
 
-// What the control side does must not be felt by requests. A Sluice of its own with many nodes and many idle clients gets
-// a steady load while it is scraped, reloaded, asked, and so on. One node is a real server, which has the slot of all keys
-// of the load; standIns take the places of the others.
+// What the control side does must not be felt by requests. A Sluice of its own with many nodes and many idle
+// clients gets a steady load while it is scraped, reloaded, asked, and so on. One node is a real server, which has
+// the slot of all keys of the load; standIns take the places of the others.
 const (
 	controlNodes = 1000
 	controlIdle  = 5000
