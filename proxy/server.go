@@ -203,19 +203,28 @@ func (s *Server) onEachLoop(ctx context.Context, f func(l *loop)) bool {
 		return false
 	}
 	for _, l := range s.loops {
-		done := make(chan struct{})
-		if !l.execute(func() { defer close(done); f(l) }) {
-			return false
-		}
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return false
-		case <-s.ctx.Done():
+		if !s.runOn(ctx, l, func() { f(l) }) {
 			return false
 		}
 	}
 	return true
+}
+
+// runOn runs f on a loop and waits for it. It reports false when the engine stops or ctx ends before that; then f may
+// still run. Not to be called on a loop.
+func (s *Server) runOn(ctx context.Context, l *loop, f func()) bool {
+	done := make(chan struct{})
+	if !l.execute(func() { defer close(done); f() }) {
+		return false
+	}
+	select {
+	case <-done:
+		return true
+	case <-ctx.Done():
+		return false
+	case <-s.ctx.Done():
+		return false
+	}
 }
 
 // clientsAtOnce is how many clients are visited in one task: describing one takes some microseconds.
@@ -235,23 +244,15 @@ func (s *Server) visitClients(ctx context.Context, f func(c *client)) bool {
 		for n < min(clientsAtOnce, len(all)) && all[n].loop == l {
 			n++
 		}
-		some, done := all[:n], make(chan struct{})
+		some := all[:n]
 		all = all[n:]
-		if !l.execute(func() {
-			defer close(done)
+		if !s.runOn(ctx, l, func() {
 			for _, c := range some {
 				if !c.closed {
 					f(c)
 				}
 			}
 		}) {
-			return false
-		}
-		select {
-		case <-done:
-		case <-ctx.Done():
-			return false
-		case <-s.ctx.Done():
 			return false
 		}
 	}
