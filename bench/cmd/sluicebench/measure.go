@@ -55,7 +55,7 @@ func sample(ctx context.Context, cfg load.Config, in *peer.Instance) (*load.Resu
 	}
 	run := report.Run{
 		Throughput: res.Throughput(),
-		P50:        res.Quantile(50), P99: res.Quantile(99),
+		P50:        res.Quantile(50), P99: res.Quantile(99), P999: res.Quantile(99.9),
 		CorrectedP99: time.Duration(res.Corrected().ValueAtPercentile(99)),
 		RSSBytes:     end.RSSBytes, PeakBytes: end.PeakBytes,
 		Failures: res.Failures(),
