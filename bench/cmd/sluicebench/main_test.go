@@ -6,6 +6,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -85,7 +86,7 @@ func TestCompareReportsWhoIsMissing(t *testing.T) {
 	file := filepath.Join(dir, "RESULTS.md")
 	var out bytes.Buffer
 	err := runCompare(t.Context(), []string{
-		"-quick", "-only", "direct,sluice", "-sluice", filepath.Join(dir, "none"), "-cells", "c50-p16-*", "-duration", "50ms", "-out", file,
+		"-quick", "-only", "direct,sluice", "-sluice", filepath.Join(dir, "none"), "-cells", "c50-p16-*,open-1k", "-duration", "50ms", "-out", file,
 	}, &out)
 	if err != nil {
 		t.Fatalf("%v after\n%s", err, out.String())
@@ -98,11 +99,14 @@ func TestCompareReportsWhoIsMissing(t *testing.T) {
 		"| sluice | – | 1 loop, codis slots over the servers | – | did not run: program not found",
 		"| predixy | – | 1 worker, crc16, modula, latency monitors off | – | left out by -only |",
 		"| GET c 50 P 16 3 B | ", "| c50-p16-set | direct | 1 | ", " 0 wrong, 0 errors; 100 % on server 1",
-		"`sluicebench compare -cells=c50-p16-* -duration=50ms -only=direct,sluice -quick=true`",
+		"`sluicebench compare -cells=c50-p16-*,open-1k -duration=50ms -only=direct,sluice -quick=true`",
 	} {
 		if !strings.Contains(string(page), want) {
 			t.Errorf("the page lacks %q", want)
 		}
+	}
+	if row := regexp.MustCompile(`\| 1000/s c 50 \| [0-9.]+ / [0-9.]+ / [0-9.]*[1-9][0-9.]* \|`); !row.Match(page) {
+		t.Error("the page lacks the latencies of the open loop")
 	}
 	if strings.Contains(string(page), dir) {
 		t.Error("the page names a directory of this machine")
