@@ -17,7 +17,8 @@ func TestNodeRedis(t *testing.T) {
 	}
 }
 
-// node-redis takes cursors for doubles. There is no site of so many groups for the others, whose keys go to one of them.
+// node-redis takes cursors for doubles. There is no site of so many groups for the others, whose keys go to one of
+// them.
 func TestNodeRedisScan(t *testing.T) {
 	t.Parallel()
 	for _, version := range []string{"redis4", "redis5"} {

@@ -87,8 +87,8 @@ consistency = "read-your-writes"
 	return &site{addr: s.addr}
 }
 
-// openFailover has a group whose replica takes over while the application works. FAILOVER holds writes until the replica
-// has caught up, which is more than the second after which a request is given up by default.
+// openFailover has a group whose replica takes over while the application works. FAILOVER holds writes until the
+// replica has caught up, which is more than the second after which a request is given up by default.
 func openFailover(t *testing.T) *site {
 	master, replica := pair(t)
 	s := serve(t, pool+group("1", "0-1023", master, replica)+"[pool.backend]\nrequest_timeout = \"10s\"\n")

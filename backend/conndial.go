@@ -12,8 +12,8 @@ import (
 
 // How a Conn comes up, and what happens to requests while it does not.
 
-// Dial is one attempt to connect a Conn. It is the context of the gnet.Conn until that is open, so that news of an attempt
-// that is not the Conn's current one any more can be told and ignored:
+// Dial is one attempt to connect a Conn. It is the context of the gnet.Conn until that is open, so that news of an
+// attempt that is not the Conn's current one any more can be told and ignored:
 //
 //	dial --> connect, greet, enroll (a goroutine) --> Opened (OnOpen, on the loop): the Conn is up
 //	                                             \-> ended (on the loop, after OnOpen): it failed, unless Opened came
@@ -105,8 +105,8 @@ func (d *Dial) connectAndEnroll() error {
 // Home is that of the Conn.
 func (d *Dial) Home() Home { return d.conn.home }
 
-// Opened is called on the loop when gnet has the connection there. It returns the Conn that is up now, or nil when nobody
-// waits for this Dial any more and gc has to be closed.
+// Opened is called on the loop when gnet has the connection there. It returns the Conn that is up now, or nil when
+// nobody waits for this Dial any more and gc has to be closed.
 func (d *Dial) Opened(gc gnet.Conn, now int64) *Conn {
 	c := d.conn
 	if c.underway != d {

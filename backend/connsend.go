@@ -26,8 +26,8 @@ func (c *Conn) echoBehind(now int64) {
 }
 
 // SendAll is Send for several requests that must not be parted: batch holds them, one behind the other, and sizes says
-// how long each is. Their tags count up from tag. Other requests go directly before them, as with SendBehind. All are queued
-// or none is.
+// how long each is. Their tags count up from tag. Other requests go directly before them, as with SendBehind. All
+// are queued or none is.
 func (c *Conn) SendAll(first [][]byte, batch []byte, sizes []int, owner Owner, tag uint32, now int64) error {
 	if err := c.queueFirst(first, now); err != nil {
 		return err
@@ -49,8 +49,8 @@ func (c *Conn) SendAsking(req []byte, owner Owner, tag uint32, now int64) error 
 // AskingRequest is ASKING in wire form. Immutable.
 var AskingRequest = []byte("*1\r\n$6\r\nASKING\r\n")
 
-// SendBehind is Send with other requests, whose replies are dropped, directly before the request: all are queued or none
-// is.
+// SendBehind is Send with other requests, whose replies are dropped, directly before the request: all are queued or
+// none is.
 func (c *Conn) SendBehind(first [][]byte, req []byte, owner Owner, tag uint32, now int64) error {
 	if err := c.queueFirst(first, now); err != nil {
 		return err

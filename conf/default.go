@@ -83,7 +83,8 @@ func DefaultPool() Pool {
 		LearnCommands: true,
 		// A health check that pings asks whether the application can work.
 		Ping: PingServers,
-		// What an application does at its start at one server it does here, too; who must not can be denied the command.
+		// What an application does at its start at one server it does here, too; who must not can be denied the
+		// command.
 		ServerConfig: ServerConfigSet,
 		Discovery: Discovery{
 			Kind: DiscoverStatic,

@@ -61,8 +61,8 @@ func (c *client) strayed(seq uint32) {
 	}
 }
 
-// judge reads an error reply to a request on slot. What can't be acted on is Pass: a redirect of another slot, or in a pool
-// whose slots are not those of a cluster, and what would have to wait where nothing may be held.
+// judge reads an error reply to a request on slot. What can't be acted on is Pass: a redirect of another slot, or
+// in a pool whose slots are not those of a cluster, and what would have to wait where nothing may be held.
 func (c *client) judge(cmd *command.Command, slot router.Slot, reply []byte, b *backend.Conn) dialect.Verdict {
 	v := c.pool.Family.Judge(reply, b.Host())
 	switch v.Kind {
@@ -79,8 +79,8 @@ func (c *client) judge(cmd *command.Command, slot router.Slot, reply []byte, b *
 	return v
 }
 
-// lost looks at a failed request that was sent because of slot. If it may safely run again it is queued and lost returns
-// true.
+// lost looks at a failed request that was sent because of slot. If it may safely run again it is queued and lost
+// returns true.
 func (c *client) lost(to sink, tag, seq uint32, slot router.Slot, f backend.Failure) bool {
 	if c.loop.stopping || !c.maySendAgain(seq, f) || c.onlyOnce(f) && !to.again(tag) {
 		return false
@@ -192,7 +192,8 @@ func (d *detour) follow(v dialect.Verdict, r backend.Reply) bool {
 		c.pool.moved(v.Slot, v.Addr)
 	}
 	if !c.pool.view.Load().names(v.Addr) {
-		// Nobody gets requests, or a password, because a server says so. The source of topology is asked, and the owner again.
+		// Nobody gets requests, or a password, because a server says so. The source of topology is asked, and the
+		// owner again.
 		c.pool.trouble(r.Conn.Node.Addr)
 		d.addr, d.ask = "", false
 		return d.wait(HoldMoving, fmt.Sprintf("is redirected to %s, which the topology does not name", v.Addr), d.hops <= maxHops)

@@ -17,10 +17,11 @@ import (
 
 // Chaos: clients of every kind whose replies carry what they must be, while loops stall, sockets are reset, frozen and
 // delayed, servers pause, refuse connections and forget their clients, and settings and topologies are loaded anew. One
-// reply that went to another client, one acknowledged write that is lost, one that came back or ran twice ends the test.
+// reply that went to another client, one acknowledged write that is lost, one that came back or ran twice ends the
+// test.
 //
-// `make chaos` runs it for ten minutes and counts to 10^8; `make test` for two seconds. The seed is printed; SEED repeats
-// the plan, not the timing.
+// `make chaos` runs it for ten minutes and counts to 10^8; `make test` for two seconds. The seed is printed; SEED
+// repeats the plan, not the timing.
 
 // chaosTime is how long the clients are at it.
 func chaosTime() time.Duration {

@@ -176,8 +176,8 @@ func (c *candidates) add(index int, s *reader, b *backend.Conn) {
 	}
 }
 
-// choose takes the one with less in flight, for its weight, of two that are drawn by weight. Of two that are idle it is the
-// first: the weight has counted in the draw.
+// choose takes the one with less in flight, for its weight, of two that are drawn by weight. Of two that are idle
+// it is the first: the weight has counted in the draw.
 func (c *candidates) choose(l *loop, nearest bool) candidate {
 	if nearest {
 		c.keepNearest()
@@ -242,8 +242,8 @@ func (c *candidate) latency() time.Duration {
 // latencyNoise is a difference of latencies that means nothing: within a zone two hosts differ by this much.
 const latencyNoise = 200 * time.Microsecond
 
-// sticky is the reader of a group that was chosen last in a turn. The reads of a turn go together, so that they leave in
-// one write, and what was found about the reader need not be looked at again.
+// sticky is the reader of a group that was chosen last in a turn. The reads of a turn go together, so that they
+// leave in one write, and what was found about the reader need not be looked at again.
 type sticky struct {
 	turn  uint64
 	view  *view

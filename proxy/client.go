@@ -64,7 +64,7 @@ type client struct {
 	joining    *joining // a SUBSCRIBE that waits for servers
 	holding    holdUse  // what the hold of the client and those of its detours take up
 
-	closeBy  int64            // loop clock at which a closing client that does not read, or one that has gone, is closed all the same
+	closeBy  int64            // loop clock at which one that closes and does not read, or has gone, is closed all the same
 	wasKnown bool             // it has authenticated, or did not have to, once
 	monitor  *monitor         // nil unless it monitors
 	last     *command.Command // that did not take the short way through dispatch
@@ -166,8 +166,8 @@ func (c *client) resume() {
 }
 
 // process dispatches the requests in buf and returns how many bytes they took. It stops at an incomplete
-// request, at one that has to wait (then stall is set), when others must have their turn or the client must read first (then
-// too), and when the client is to be closed.
+// request, at one that has to wait (then stall is set), when others must have their turn or the client must read
+// first (then too), and when the client is to be closed.
 func (c *client) process(buf []byte) int {
 	l := c.loop
 	v := c.pool.view.Load()

@@ -123,8 +123,8 @@ func cmdClientGetRedir(c *client, _ [][]byte) bool {
 	return true
 }
 
-// cmdClientCaching refuses. A client that sends it in one go with what it wants to keep (rueidis: CACHING YES, MULTI, PTTL,
-// GET, EXEC) looks at the last answer alone, so that has to fail as well: see cmdMulti.
+// cmdClientCaching refuses. A client that sends it in one go with what it wants to keep (rueidis: CACHING YES,
+// MULTI, PTTL, GET, EXEC) looks at the last answer alone, so that has to fail as well: see cmdMulti.
 func cmdClientCaching(c *client, _ [][]byte) bool {
 	c.replyError(errNoCaching)
 	c.setMode(modeUncached, true)
@@ -141,8 +141,8 @@ func (c *client) gather(visit func(l *loop), build func(dst []byte) []byte) {
 }
 
 // answerLater runs work on no loop, and answers with what the function that it returns appends. That runs on the loop
-// of the client, and is to be short; there is none when the server stops. The reply keeps its place, and what is behind it
-// is not parsed before that.
+// of the client, and is to be short; there is none when the server stops. The reply keeps its place, and what is
+// behind it is not parsed before that.
 func (c *client) answerLater(work func(context.Context) (build func(dst []byte) []byte)) {
 	c.alone = true
 	seq := c.begin(nil, anySlot)

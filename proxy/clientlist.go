@@ -46,8 +46,8 @@ func clientKind(arg []byte) (kind, refusal string) {
 	return "", fmt.Sprintf("ERR Unknown client type '%s'", arg)
 }
 
-// cmdClientList asks every loop for its clients. Those of other pools are not shown: whoever may use one pool has no part
-// in the others.
+// cmdClientList asks every loop for its clients. Those of other pools are not shown: whoever may use one pool has
+// no part in the others.
 func cmdClientList(c *client, args [][]byte) bool {
 	f, refusal := parseListFilter(args)
 	if refusal != "" {
@@ -173,8 +173,8 @@ func (c *client) events(waiting int) string {
 	return "r"
 }
 
-// lastCommand is the command that the client has asked for last. Those that took the short way through dispatch left it in
-// their place in the pipeline only.
+// lastCommand is the command that the client has asked for last. Those that took the short way through dispatch
+// left it in their place in the pipeline only.
 func (c *client) lastCommand() string {
 	if c.pipe.tail != c.lastTail && len(c.pipe.ring) > 0 {
 		if cmd := c.pipe.at(c.pipe.tail - 1).cmd; cmd != nil {

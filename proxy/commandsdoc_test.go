@@ -74,8 +74,8 @@ reads may go to replicas if the pool says so. *Since* is the version of Redis th
 it is named; what Redis 7.2 has all versions of Valkey have. A server that is older answers that it does not know it.
 `
 
-// commandsPageTail is what Redis' own tests find. They are run by hand: fetched, in front of one server, as tests/README.md of Redis says for a
-// server that is there already.
+// commandsPageTail is what Redis' own tests find. They are run by hand: fetched, in front of one server, as
+// tests/README.md of Redis says for a server that is there already.
 const commandsPageTail = `
 ## Redis' own tests
 

@@ -256,8 +256,9 @@ func (m *connLife) check(t *rapid.T) {
 	}
 }
 
-// Whatever the order in which dials end, gnet reports connections as open and closed, bytes arrive and the ticker runs: a
-// reply goes to the request that it answers or to nobody, each connection has one socket, and none is left behind.
+// Whatever the order in which dials end, gnet reports connections as open and closed, bytes arrive and the ticker
+// runs: a reply goes to the request that it answers or to nobody, each connection has one socket, and none is left
+// behind.
 func TestConnLife(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		m := newConnLife(t)

@@ -96,7 +96,8 @@ func (c *client) cross(q request, k keySlots) bool {
 		return false
 	}
 	if keys := argKeys(q.cmd, q.args); len(keys) > mostCrossed {
-		c.replyError(fmt.Sprintf("ERR '%s' may have %d keys of several groups at most, and has %d", q.cmd.Name, mostCrossed, len(keys)))
+		c.replyError(fmt.Sprintf("ERR '%s' may have %d keys of several groups at most, and has %d",
+			q.cmd.Name, mostCrossed, len(keys)))
 		return true
 	}
 	x := &crossing{client: c, cmd: q.cmd, args: splitRequest(bytes.Clone(q.raw))}

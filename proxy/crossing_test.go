@@ -174,7 +174,8 @@ func TestTheFirstLookDoesNotWait(t *testing.T) {
 	other.want(":2\r\n", "RPUSH", b, "1", "2")
 	c.want(fmt.Sprintf("*2\r\n$%d\r\n%s\r\n$1\r\n1\r\n", len(b), b), "BLPOP", a, b, "0")
 	for _, s := range x.servers[:2] {
-		if stats := s.Do("INFO", "commandstats").String(); !strings.Contains(stats, "cmdstat_multi:calls=2,") { // And one that asks for MULTI.
+		// And one that asks for MULTI.
+		if stats := s.Do("INFO", "commandstats").String(); !strings.Contains(stats, "cmdstat_multi:calls=2,") {
 			t.Errorf("%s: %s", s.Addr(), stats)
 		}
 	}

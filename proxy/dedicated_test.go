@@ -167,7 +167,8 @@ func TestFreeDedicatedConnectionsAreClosed(t *testing.T) {
 // Without a number of its own a process takes a quarter of what the server allows.
 func TestDedicatedConnectionsByTheServersLimit(t *testing.T) {
 	server := testbed.Redis(t, "--maxclients", "400")
-	p := startProxy(t, testModel, evenly(testModel, server.Addr()), faultOptions(func(o *backend.Options) { o.MaxDedicated = 0 }))
+	byTheServer := faultOptions(func(o *backend.Options) { o.MaxDedicated = 0 })
+	p := startProxy(t, testModel, evenly(testModel, server.Addr()), byTheServer)
 	node := p.pool.Node(server.Addr())
 	testbed.Eventually(t, func() error {
 		if n := node.MaxDedicated(); n != 100 {
@@ -182,7 +183,7 @@ func TestDedicatedConnectionsByTheServersLimit(t *testing.T) {
 		t.Errorf("%d connections, 7 were set", n)
 	}
 	silent := startFake(t, func(c *scriptedConn, _ []string) { c.reply("+OK\r\n") })
-	p = startProxy(t, testModel, evenly(testModel, silent.addr()), faultOptions(func(o *backend.Options) { o.MaxDedicated = 0 }))
+	p = startProxy(t, testModel, evenly(testModel, silent.addr()), byTheServer)
 	p.dial(t).want("+OK\r\n", "SET", "k", "v")
 	if n := p.pool.Node(silent.addr()).MaxDedicated(); n != 1000 {
 		t.Errorf("%d connections to a server that tells no limit", n)

@@ -15,9 +15,9 @@ import (
 // EXEC whatever happens. With WATCH it goes over the connection that watches. If that is lost, or is one to a node that
 // the slot does not belong to any more, the keys may have changed unseen, and EXEC is answered as if they had.
 //
-// A server that did not know MULTI, or does not allow it, would run the commands one by one. So the first transaction on
-// a connection begins with MULTI and DISCARD alone. ASKING goes in front of MULTI: the mark that it leaves holds up to
-// EXEC (redis 7.0, src/networking.c resetClient).
+// A server that did not know MULTI, or does not allow it, would run the commands one by one. So the first
+// transaction on a connection begins with MULTI and DISCARD alone. ASKING goes in front of MULTI: the mark that it
+// leaves holds up to EXEC (redis 7.0, src/networking.c resetClient).
 type execution struct {
 	d             *detour
 	watch         *watch   // nil without WATCH
@@ -65,8 +65,8 @@ func (x *execution) send(node *backend.Node, ask bool) (refusal string) {
 	return x.sendBatch(b, ask)
 }
 
-// sendBatch sends the transaction. In front of it go the scripts that it calls by their SHA-1, as far as they are known: when
-// the server says that it lacks one it is too late to load it.
+// sendBatch sends the transaction. In front of it go the scripts that it calls by their SHA-1, as far as they are
+// known: when the server says that it lacks one it is too late to load it.
 func (x *execution) sendBatch(b *backend.Conn, ask bool) (refusal string) {
 	c := x.d.client
 	first := c.loadRequests(x.shas)
@@ -219,7 +219,8 @@ func (x *execution) notRun(r backend.Reply) {
 	x.d.Reply(tagDirect, backend.Reply{Conn: r.Conn, Data: cause, Request: x.d.raw, First: true, Last: true})
 }
 
-// Fail implements backend.Owner. All requests of the batch fail together; what counts is whether EXEC may have been run.
+// Fail implements backend.Owner. All requests of the batch fail together; what counts is whether EXEC may have been
+// run.
 func (x *execution) Fail(tag uint32, f backend.Failure) {
 	c := x.d.client
 	if c.closed || tag>>execTagBits != x.attempt {
@@ -240,7 +241,8 @@ func (x *execution) Fail(tag uint32, f backend.Failure) {
 	x.d.failed(f)
 }
 
-// parted reports whether the watched keys are in several slots, and not all of these belong to the server that watches them.
+// parted reports whether the watched keys are in several slots, and not all of these belong to the server that
+// watches them.
 func (x *execution) parted(v *view) bool {
 	if x.watch == nil || len(x.watch.slots) < 2 || v == nil {
 		return false

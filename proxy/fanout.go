@@ -13,13 +13,13 @@ import (
 // with a slot that the group owns: by that slot a part is held, sent again and follows its master to another server,
 // like any request.
 //
-// A fan-out has no slot of its own that would keep it in order with other commands, so it runs alone (client.beginAlone). It is
-// held as a whole before anything is sent; after that its parts run independently, and a write of which some parts fail
-// is answered with "outcome unknown". Slots that change hands while a part waits make it fail: what the part's slot
-// stands for would be another set of keys.
+// A fan-out has no slot of its own that would keep it in order with other commands, so it runs alone
+// (client.beginAlone). It is held as a whole before anything is sent; after that its parts run independently, and a
+// write of which some parts fail is answered with "outcome unknown". Slots that change hands while a part waits
+// make it fail: what the part's slot stands for would be another set of keys.
 //
-// "All nodes" in the command table is taken for all masters. Replicas have functions and flushes from their masters, and a
-// script that a server lacks is loaded when it is asked for (reload.go).
+// "All nodes" in the command table is taken for all masters. Replicas have functions and flushes from their
+// masters, and a script that a server lacks is loaded when it is asked for (reload.go).
 type fan struct {
 	kind      fanKind
 	view      *view  // under which it was sent
@@ -53,8 +53,8 @@ const (
 	fanConfigSet                // set at all of them
 )
 
-// fanCommands go to every master, by full name. Immutable after construction. LASTSAVE is the least because all that was
-// written before that is saved.
+// fanCommands go to every master, by full name. Immutable after construction. LASTSAVE is the least because all
+// that was written before that is saved.
 var fanCommands = map[string]fanKind{
 	"dbsize": fanSum, "keys": fanKeys, "randomkey": fanKey, "scan": fanScan, "lastsave": fanMin,
 	"flushall": fanAll, "flushdb": fanAll, "swapdb": fanAll, "memory|purge": fanAll,
@@ -169,9 +169,9 @@ func (c *client) fanOut(q request, f *fan, shares []share) bool {
 	return true
 }
 
-// fanObstacle finds what keeps a fan-out from being sent. A write waits for every slot that is not settled: a key on its
-// way between two groups would escape a FLUSHALL. A read asks those that own slots; if keys may be at a server that
-// does not, because its last slot is about to leave, it waits for that.
+// fanObstacle finds what keeps a fan-out from being sent. A write waits for every slot that is not settled: a key
+// on its way between two groups would escape a FLUSHALL. A read asks those that own slots; if keys may be at a
+// server that does not, because its last slot is about to leave, it waits for that.
 func (c *client) fanObstacle(q request, f *fan, shares []share) (o obstacle, blocked bool) {
 	if len(shares) == 0 {
 		return c.pool.obstacle(q.v, 0)

@@ -9,8 +9,8 @@ import (
 	"sluice/router"
 )
 
-// push adds a request to the pipeline and pop takes the oldest away; keep adds to the bytes of replies that wait in it. The
-// sums over all clients of the loop are kept as well: nobody has time to look at each.
+// push adds a request to the pipeline and pop takes the oldest away; keep adds to the bytes of replies that wait in
+// it. The sums over all clients of the loop are kept as well: nobody has time to look at each.
 func (c *client) push(cmd *command.Command, slot router.Slot) uint32 {
 	c.loop.stats.InFlight++
 	seq := c.pipe.push(cmd, slot, c.loop.now)
@@ -47,8 +47,8 @@ func (c *client) begin(cmd *command.Command, slot router.Slot) uint32 {
 }
 
 // beginAlone is begin for a request that nothing of its client may overtake, or be overtaken by: it begins when nothing
-// else is in flight, and what is behind it is not looked at before it is answered. It returns false when the request has
-// to wait.
+// else is in flight, and what is behind it is not looked at before it is answered. It returns false when the
+// request has to wait.
 func (c *client) beginAlone(cmd *command.Command, slot router.Slot) (seq uint32, ok bool) {
 	if !c.pipe.empty() {
 		return 0, false
@@ -68,8 +68,8 @@ func (c *client) mayRoute(v *view, slot router.Slot) bool {
 	return v == nil || c.view.table.SameOwner(v.table, slot)
 }
 
-// forward sends a request as it is to a node that has slot. many says that it may have several keys. It returns false when
-// the request has to wait.
+// forward sends a request as it is to a node that has slot. many says that it may have several keys. It returns
+// false when the request has to wait.
 func (c *client) forward(v *view, cmd *command.Command, slot router.Slot, raw []byte, many bool) bool {
 	if !c.mayRoute(v, slot) {
 		return false

@@ -9,9 +9,9 @@ import (
 )
 
 // handler receives gnet's callbacks. Each comes on the loop of its connection; what the connection is for
-// stands in its context: a *client, a *backend.Dial until its Conn is up and a *backend.Conn from then on, or nothing for
-// the short-lived connections that the Server finds its loops with. A connection whose *backend.Dial is out of date is
-// closed, and nothing that comes of it is looked at.
+// stands in its context: a *client, a *backend.Dial until its Conn is up and a *backend.Conn from then on, or
+// nothing for the short-lived connections that the Server finds its loops with. A connection whose *backend.Dial is
+// out of date is closed, and nothing that comes of it is looked at.
 //
 // A panic in a callback ends the connection it came from and nothing else.
 type handler struct {

@@ -15,7 +15,8 @@ import (
 	"sluice/router/lag"
 )
 
-// Reads that are sent to a second node. How long a read is awaited does not decide here: the tests say when it was too long.
+// Reads that are sent to a second node. How long a read is awaited does not decide here: the tests say when it was
+// too long.
 
 // hedgeTest is a group whose reads may be hedged, and a client of it. No read is due by itself.
 type hedgeTest struct {
@@ -239,8 +240,8 @@ func TestBothLoseAHedgedRead(t *testing.T) {
 	f("", func(m *readNode) string { return "-ERR connection to backend " + m.addr() + " was lost" })
 }
 
-// Who may take a hedge: not the master where replicas alone are read, nobody who lacks what the read asks for, and nobody at
-// all where reads must not go back in time.
+// Who may take a hedge: not the master where replicas alone are read, nobody who lacks what the read asks for, and
+// nobody at all where reads must not go back in time.
 func TestNobodyToHedgeAt(t *testing.T) {
 	f := func(name string, replicas int, policy ReadPolicy, consistency Consistency, change func(x *hedgeTest)) {
 		t.Helper()

@@ -290,7 +290,8 @@ func (k *hubLink) tick() (busy, changed bool) {
 	return !k.conn.Up() || len(k.requests) > 0, changed
 }
 
-// idle reports whether nothing is subscribed here, nor will be: what is wanted is asked for when the connection comes up.
+// idle reports whether nothing is subscribed here, nor will be: what is wanted is asked for when the connection
+// comes up.
 func (k *hubLink) idle() bool {
 	if len(k.requests)+len(k.subs[topicChannel])+len(k.subs[topicPattern])+len(k.subs[topicShard]) > 0 {
 		return false

@@ -83,8 +83,8 @@ func (v *view) readableGroup(slot router.Slot) *router.Group {
 	return v.table.Owner(slot)
 }
 
-// settledAt is when the slot came to its owner, as far as this proxy knows. A replica that has not got that far may lack
-// its keys.
+// settledAt is when the slot came to its owner, as far as this proxy knows. A replica that has not got that far may
+// lack its keys.
 func (v *view) settledAt(slot router.Slot) int64 {
 	if v.settled == nil {
 		return v.base
@@ -195,8 +195,8 @@ func (p *Pool) SetTable(t *router.Table) {
 	p.onLoops((*loop).settle)
 }
 
-// SetSettings puts settings into force: users and their rights, also for those who are connected; backend options for the
-// next dial.
+// SetSettings puts settings into force: users and their rights, also for those who are connected; backend options
+// for the next dial.
 func (p *Pool) SetSettings(s PoolSettings) {
 	p.settings.Store(&s)
 	p.declared.set(s.Commands)
@@ -218,8 +218,8 @@ func (p *Pool) SetSettings(s PoolSettings) {
 	p.onLoops((*loop).renew)
 }
 
-// Fence makes the pool refuse every command on keys, or ends that: it has lost its lease, and somebody may believe that it
-// is gone.
+// Fence makes the pool refuse every command on keys, or ends that: it has lost its lease, and somebody may believe
+// that it is gone.
 func (p *Pool) Fence(on bool) {
 	p.viewMu.Lock()
 	p.fence = ""

@@ -170,7 +170,8 @@ func TestNearest(t *testing.T) {
 	f([]string{"there", "there", "there"}, func(n []*readNode) []*readNode { return n })
 }
 
-// Within a zone latency counts. The slow node answers its one probe when the others have answered theirs, and much later.
+// Within a zone latency counts. The slow node answers its one probe when the others have answered theirs, and much
+// later.
 func TestNearestByLatency(t *testing.T) {
 	slow, gate := startReadNode(t, "slow"), make(chan struct{})
 	delete(slow.greetings, "PING")
@@ -253,8 +254,8 @@ func TestReadsOfATurnStayTogether(t *testing.T) {
 	}
 }
 
-// What was found about a replica in a turn is looked at again in what comes after it, which need not be an event: here a
-// held client goes on when an alarm rings.
+// What was found about a replica in a turn is looked at again in what comes after it, which need not be an event:
+// here a held client goes on when an alarm rings.
 func TestChoiceOfATurnEndsWithIt(t *testing.T) {
 	x := startReads(t, testModel, 2, 1, holding(never), faultOptions(probedOnce), func(_ *Config, pool *PoolConfig) { pool.Reads.MaxBehind = 10 })
 	x.p.awaitStatus(t, "probed", func(st *backend.Status) bool { return st.Version != "" })

@@ -94,9 +94,10 @@ func (s *Server) Settings() Settings { return *s.settings.Load() }
 // SetSettings puts settings into force. Settings that are made of those in force are set within Reconfigure.
 func (s *Server) SetSettings(settings Settings) { s.settings.Store(&settings) }
 
-// Reconfigure runs apply, which puts settings of the process, of pools and of the log into force, apart from every CONFIG
-// SET: one that has begun ends before, and the next one begins with what apply has set. It returns the names of the
-// parameters that CONFIG SET had set since the last call; what they had is over. apply must not wait for a loop.
+// Reconfigure runs apply, which puts settings of the process, of pools and of the log into force, apart from every
+// CONFIG SET: one that has begun ends before, and the next one begins with what apply has set. It returns the names
+// of the parameters that CONFIG SET had set since the last call; what they had is over. apply must not wait for a
+// loop.
 func (s *Server) Reconfigure(apply func()) (ended []string) {
 	s.configMu.Lock()
 	defer s.configMu.Unlock()
@@ -230,9 +231,9 @@ func (s *Server) runOn(ctx context.Context, l *loop, f func()) bool {
 // clientsAtOnce is how many clients are visited in one task: describing one takes some microseconds.
 const clientsAtOnce = 64
 
-// visitClients calls f for every client, on its loop, one at a time. Others have their turn in between, so a client that
-// is gone by then is left out, and so is one that comes meanwhile. It reports false when the server stops or ctx ends
-// before all are visited; then a last call of f may be under way. Not to be called on a loop.
+// visitClients calls f for every client, on its loop, one at a time. Others have their turn in between, so a client
+// that is gone by then is left out, and so is one that comes meanwhile. It reports false when the server stops or
+// ctx ends before all are visited; then a last call of f may be under way. Not to be called on a loop.
 func (s *Server) visitClients(ctx context.Context, f func(c *client)) bool {
 	var all []*client
 	if !s.onEachLoop(ctx, func(l *loop) { all = slices.AppendSeq(all, maps.Values(l.clients)) }) {

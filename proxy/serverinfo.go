@@ -11,8 +11,9 @@ import (
 	"sluice/internal/paced"
 )
 
-// What the masters of a pool tell of themselves, for INFO. They are asked when a client wants to know, in rounds that all
-// who ask meanwhile share; a master that does not answer at once is left out. Nothing of it runs on a loop.
+// What the masters of a pool tell of themselves, for INFO. They are asked when a client wants to know, in rounds
+// that all who ask meanwhile share; a master that does not answer at once is left out. Nothing of it runs on a
+// loop.
 //
 // An answer comes from a round that has begun after the question. An older one would not show what its client has done
 // before it: who sets appendonly and waits for aof_rewrite_in_progress to become 0 would not wait.

@@ -40,8 +40,9 @@ func (s *Server) shutdown(ctx context.Context) int {
 	return left
 }
 
-// cutOff keeps all loops from sending anything again, and counts what is in flight then. It has a time of its own, since that of
-// the drain may be over: a loop that does not answer counts as one request, whose outcome is as unknown.
+// cutOff keeps all loops from sending anything again, and counts what is in flight then. It has a time of its own,
+// since that of the drain may be over: a loop that does not answer counts as one request, whose outcome is as
+// unknown.
 func (s *Server) cutOff() int {
 	if !s.running.Load() {
 		return 0

@@ -11,8 +11,8 @@ import (
 	"sluice/proxy/resp"
 )
 
-// survey is a PUBSUB that asks every master. The replies are put together so that a loop's subscription, which stands for
-// its clients, is not counted in their place, and one that is there at every master not once for each.
+// survey is a PUBSUB that asks every master. The replies are put together so that a loop's subscription, which
+// stands for its clients, is not counted in their place, and one that is there at every master not once for each.
 type survey struct {
 	client *client
 	seq    uint32

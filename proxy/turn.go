@@ -49,8 +49,8 @@ type turn struct {
 }
 
 const (
-	// longPoll is how long a loop without traffic keeps its processor: longer than the time between two requests at some
-	// hundred a second.
+	// longPoll is how long a loop without traffic keeps its processor: longer than the time between two requests at
+	// some hundred a second.
 	longPoll = 20 * time.Millisecond
 	// maxPoll is how long gnet is not asked for tasks: it gives some to itself that nobody counts, as to stop.
 	maxPoll = int64(100 * time.Millisecond)
@@ -104,8 +104,8 @@ func (l *loop) end() {
 // poll does turns as long as there is traffic. To be called at the end of a callback of gnet, not by a task: gnet is
 // not woken for the next task before it has done with the last one.
 //
-// A connection that has ended is gnet's to close, and before anything is written: what would be sent on it finds another
-// way as long as nobody believes that it left.
+// A connection that has ended is gnet's to close, and before anything is written: what would be sent on it finds
+// another way as long as nobody believes that it left.
 func (l *loop) poll() {
 	wait, began, since := time.Duration(0), l.now, int64(0) // What gnet has brought may not be all that is ready.
 	for l.tasks.Load() == 0 && !l.stopping && l.now-began < maxPoll {

@@ -72,7 +72,8 @@ var visits = []visit{
 		return [][]string{{"PUBLISH", key, "m"}, {"PUBLISH", "all", "m"}, {"SPUBLISH", key, "m"}, {"PUBSUB", "NUMSUB", key}, {"PUBSUB", "CHANNELS"}}
 	},
 	func(rng *rand.Rand, key string) [][]string {
-		return [][]string{{"SCAN", []string{"0", "1"}[rng.IntN(2)], "COUNT", "100"}, {"DBSIZE"}, {"GET", key}, {"KEYS", "*"}, {"RANDOMKEY"}}
+		scan := []string{"SCAN", []string{"0", "1"}[rng.IntN(2)], "COUNT", "100"}
+		return [][]string{scan, {"DBSIZE"}, {"GET", key}, {"KEYS", "*"}, {"RANDOMKEY"}}
 	},
 	func(rng *rand.Rand, key string) [][]string {
 		body := fmt.Sprintf("return redis.call('INCRBY', KEYS[1], %d)", rng.IntN(50))
@@ -138,7 +139,8 @@ func stay(p *testProxy, t *testing.T, key string, done *atomic.Bool) {
 	}
 }
 
-// relock locks and unlocks the slot of a key whenever some more clients have gone. A server loses its scripts meanwhile.
+// relock locks and unlocks the slot of a key whenever some more clients have gone. A server loses its scripts
+// meanwhile.
 func relock(p *testProxy, t *testing.T, specs []router.GroupSpec, key string, forgetful *testbed.Server, gone <-chan struct{}) {
 	for range gone {
 		forgetful.Do("SCRIPT", "FLUSH")

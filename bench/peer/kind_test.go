@@ -87,7 +87,8 @@ func TestSluiceAcceptsItsConfiguration(t *testing.T) {
 			c.Pools[0].Groups[1].Master != s.Servers[1].Addr || string(c.Pools[0].Reads.Policy) != policy {
 			t.Errorf("%s: got %+v", name, c)
 		}
-		if replicas := c.Pools[0].Groups[1].Replicas; policy != "master" && !slices.Equal(replicas, []string{"127.0.0.1:7104"}) {
+		replicas, want := c.Pools[0].Groups[1].Replicas, []string{"127.0.0.1:7104"}
+		if policy != "master" && !slices.Equal(replicas, want) {
 			t.Errorf("%s: replicas %v", name, replicas)
 		}
 	}

@@ -10,7 +10,8 @@ import (
 	"time"
 )
 
-// LaunchServer starts one redis-server that keeps everything in memory, with more arguments than those that are always given.
+// LaunchServer starts one redis-server that keeps everything in memory, with more arguments than those that are
+// always given.
 func LaunchServer(ctx context.Context, root, name string, more ...string) (*Instance, error) {
 	bin, err := onPath("redis-server")
 	if err != nil {

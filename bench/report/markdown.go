@@ -116,7 +116,8 @@ func (p *page) measured() []string {
 func (p *page) measuredIn(open bool) []string {
 	return slices.DeleteFunc(p.measured(), func(name string) bool {
 		return !slices.ContainsFunc(p.Cells, func(c Cell) bool {
-			return c.Rate > 0 == open && slices.ContainsFunc(p.Runs, func(r Run) bool { return r.Peer == name && r.Cell == c.Name })
+			has := func(r Run) bool { return r.Peer == name && r.Cell == c.Name }
+			return c.Rate > 0 == open && slices.ContainsFunc(p.Runs, has)
 		})
 	})
 }
@@ -203,7 +204,8 @@ func (p *page) open() {
 		return
 	}
 	p.printf("## Open loop: at the rates that sidecars see\n\n" +
-		"GET, P 1, 3 B. Requests leave by a timetable, whether earlier ones were answered or not, and their latency counts from " +
+		"GET, P 1, 3 B. Requests leave by a timetable, whether earlier ones were answered or not, " +
+		"and their latency counts from " +
 		"the instant that it has for them.\n\nCPU µs per request, median; `direct` is the server itself.\n\n")
 	p.byCell(true, names, func(cell, name string) string {
 		s := p.over(cell, name, func(r *Run) float64 { return micros(r.CPU) })
@@ -253,7 +255,8 @@ func (p *page) control() {
 	if len(p.Control) == 0 {
 		return
 	}
-	p.printf("## What the control side costs\n\nAn open loop at 5,000 requests/s in front of one of many nodes, beside idle clients, while " +
+	p.printf("## What the control side costs\n\n" +
+		"An open loop at 5,000 requests/s in front of one of many nodes, beside idle clients, while " +
 		"Sluice is kept busy with something else. Turns of the event loop and waits for it are from its own histograms.\n\n")
 	var rows [][]string
 	for _, r := range p.Control {
@@ -264,7 +267,9 @@ func (p *page) control() {
 			fmt.Sprintf("%d of %d (≤ %s)", r.LongWaits, r.Waits, r.LongestWait),
 		})
 	}
-	p.table(1, []string{"Work", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "generator late, p99.9", "turns > 1 ms", "waits > 1 ms"}, rows)
+	p.table(1, []string{
+		"Work", "p50 ms", "p99 ms", "p99.9 ms", "max ms", "generator late, p99.9", "turns > 1 ms", "waits > 1 ms",
+	}, rows)
 }
 
 func (p *page) lone() {
@@ -353,7 +358,8 @@ func (p *page) raw() {
 		})
 	}
 	p.table(2, []string{
-		"Cell", "peer", "round", "krps", "CPU µs", "user %", "gen µs", "p50 ms", "p99 ms", "p99.9 ms", "p99 corr", "RSS", "peak", "failures",
+		"Cell", "peer", "round", "krps", "CPU µs", "user %", "gen µs",
+		"p50 ms", "p99 ms", "p99.9 ms", "p99 corr", "RSS", "peak", "failures",
 	}, rows)
 	p.printf("</details>\n")
 }

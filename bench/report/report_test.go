@@ -190,8 +190,9 @@ func sample() *Report {
 			LoadBefore: "0.10 0.20 0.30", LoadAfter: "1.50 0.90 0.40",
 		},
 		Settings: Settings{
-			Command: "sluicebench compare", Rounds: 2, Duration: 2 * time.Second, Open: 3 * time.Second, Warmup: 300 * time.Millisecond,
-			Idle: 30 * time.Second, Servers: 2, Server: "Example server 1.0",
+			Command: "sluicebench compare", Rounds: 2, Duration: 2 * time.Second, Open: 3 * time.Second,
+			Warmup: 300 * time.Millisecond,
+			Idle:   30 * time.Second, Servers: 2, Server: "Example server 1.0",
 		},
 		Peers: []Peer{
 			{Name: Direct, Version: "Example server 1.0", Note: "no proxy", Check: "100 replies, 0 wrong"},
@@ -209,7 +210,8 @@ func sample() *Report {
 				r.Runs = append(r.Runs, Run{
 					Round: round, Cell: cell.Name, Peer: p.Name,
 					Throughput: float64(100_000 + 1000*ci + 10*pi + round),
-					P50:        time.Duration(40+10*pi+round) * time.Microsecond, P99: time.Duration(1+pi) * time.Millisecond, P999: time.Duration(3+pi) * time.Millisecond,
+					P50:        time.Duration(40+10*pi+round) * time.Microsecond, P99: time.Duration(1+pi) * time.Millisecond,
+					P999:         time.Duration(3+pi) * time.Millisecond,
 					CorrectedP99: time.Duration(2+pi) * time.Millisecond,
 					CPU:          time.Duration(cpu), User: 0.4, Generator: 500 * time.Nanosecond,
 					RSSBytes: int64(10+pi) << 20, PeakBytes: int64(12+pi) << 20,

@@ -66,7 +66,10 @@ func (r *Report) Verdicts() []Verdict {
 	}
 	// worst is the cell in which the median is highest; all of them have to be there.
 	worst := func(name string, limit float64, figure Figure, own, other string, cells ...string) Verdict {
-		v := Verdict{Target: name + ", worst of " + strings.Join(cells, ", "), Limit: fmt.Sprintf("≤ %.2f", limit), Cells: cells, Outcome: NotMeasured}
+		v := Verdict{
+			Target: name + ", worst of " + strings.Join(cells, ", "), Limit: fmt.Sprintf("≤ %.2f", limit),
+			Cells: cells, Outcome: NotMeasured,
+		}
 		var high Spread
 		for _, cell := range cells {
 			s := r.Compare(figure, own, other, cell)

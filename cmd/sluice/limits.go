@@ -50,6 +50,6 @@ func tuneCollector() {
 	}
 }
 
-// tuneScheduler gives each loop a processor of the Go scheduler, which it keeps while there is traffic (proxy/turn.go), and
-// one more to everything else: the kernel shares the cores among them.
+// tuneScheduler gives each loop a processor of the Go scheduler, which it keeps while there is traffic
+// (proxy/turn.go), and one more to everything else: the kernel shares the cores among them.
 func tuneScheduler(loops int) { runtime.GOMAXPROCS(loops + 1) }

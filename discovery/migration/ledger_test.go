@@ -278,7 +278,9 @@ func TestCancelledIsSaidTwice(t *testing.T) {
 		}
 		see := func(owner string, reports ...report) {
 			now = now.Add(time.Second)
-			l.look([]answer{{addr: "a:1", id: "n1", owners: at(owner), reports: reports}, {addr: "b:1", id: "n2", owners: at(owner)}}, now)
+			l.look([]answer{
+				{addr: "a:1", id: "n1", owners: at(owner), reports: reports}, {addr: "b:1", id: "n2", owners: at(owner)},
+			}, now)
 		}
 		see("n1", copying)
 		for i, owner := range looks {

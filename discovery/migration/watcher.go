@@ -40,8 +40,8 @@ type Config struct {
 	Involved func(addrs []string)
 	// Stalled, unless nil, reports whether a node leaves requests of clients unanswered. Safe for concurrent use.
 	Stalled func(addr string) bool
-	// Leaving, unless nil, is told in every look what leaves which node; answered reports whether a node has answered in
-	// it, and began is when it began. It is called from Run's goroutine and must not block.
+	// Leaving, unless nil, is told in every look what leaves which node; answered reports whether a node has
+	// answered in it, and began is when it began. It is called from Run's goroutine and must not block.
 	Leaving func(list []Leaving, answered func(addr string) bool, began time.Time)
 	// Access is how the nodes are asked, until SetAccess.
 	Access Access

@@ -34,7 +34,8 @@ func watched(t *testing.T) (instance, fd, peer, waker int) {
 	if err := unix.EpollCtl(instance, unix.EPOLL_CTL_ADD, pair[0], &ev); err != nil {
 		t.Fatal(err)
 	}
-	ev = unix.EpollEvent{Fd: int32(waker), Events: unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLET | unix.EPOLLRDHUP} // As gnet's.
+	const asGnet = unix.EPOLLIN | unix.EPOLLPRI | unix.EPOLLET | unix.EPOLLRDHUP
+	ev = unix.EpollEvent{Fd: int32(waker), Events: asGnet}
 	if err := unix.EpollCtl(instance, unix.EPOLL_CTL_ADD, waker, &ev); err != nil {
 		t.Fatal(err)
 	}

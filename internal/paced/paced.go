@@ -10,8 +10,8 @@ import (
 )
 
 const (
-	// together is how many are under way at once. One more begins when one of them has returned, or has not for patience:
-	// a thousand servers that do not answer are all asked within five seconds.
+	// together is how many are under way at once. One more begins when one of them has returned, or has not for
+	// patience: a thousand servers that do not answer are all asked within five seconds.
 	together = 8
 	patience = 5 * time.Millisecond
 )

@@ -52,8 +52,10 @@ func (s *Server) metrics(w http.ResponseWriter, _ *http.Request) {
 	e.value("sluice_requests_in_flight", float64(st.InFlight))
 	e.commands(st)
 	e.histogram("sluice_request_duration_seconds", "From the dispatch of a forwarded request to its turn in the reply stream.", &st.Latency)
-	e.histogram("sluice_loop_turn_seconds", "How long an event loop was busy with a batch of events, or with a task: others waited that long.", &st.Turns)
-	e.histogram("sluice_loop_wait_seconds", "How long a task for an event loop had to wait, as what comes from a socket does.", &st.Waits)
+	e.histogram("sluice_loop_turn_seconds",
+		"How long an event loop was busy with a batch of events, or with a task: others waited that long.", &st.Turns)
+	e.histogram("sluice_loop_wait_seconds",
+		"How long a task for an event loop had to wait, as what comes from a socket does.", &st.Waits)
 
 	e.family("sluice_redirects_total", "counter", "Redirects of cluster nodes that were followed.")
 	e.value("sluice_redirects_total", float64(st.Redirects[proxy.RedirectMoved]), "kind", "moved")

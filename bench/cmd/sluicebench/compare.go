@@ -301,7 +301,8 @@ func (c *comparison) startServers(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		r, err := peer.LaunchServer(ctx, c.root, fmt.Sprintf("replica%d", i+1), "--replicaof", host, port, "--repl-diskless-sync-delay", "0")
+		name := fmt.Sprintf("replica%d", i+1)
+		r, err := peer.LaunchServer(ctx, c.root, name, "--replicaof", host, port, "--repl-diskless-sync-delay", "0")
 		if err != nil {
 			return err
 		}

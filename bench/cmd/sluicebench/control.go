@@ -96,7 +96,8 @@ func (c *comparison) measureControl(ctx context.Context) error {
 			return fmt.Errorf("%s: %w", w.name, err)
 		}
 		c.report.Control = append(c.report.Control, row)
-		c.logf("control  %-40s p50 %s  p99 %s  p99.9 %s (generator %s)  max %s  %d of %d turns (up to %s) and %d of %d waits (up to %s) over 1 ms",
+		c.logf("control  %-40s p50 %s  p99 %s  p99.9 %s (generator %s)  max %s  "+
+			"%d of %d turns (up to %s) and %d of %d waits (up to %s) over 1 ms",
 			row.Work, row.P50, row.P99, row.P999, row.Late, row.Max,
 			row.LongTurns, row.Turns, row.LongestTurn, row.LongWaits, row.Waits, row.LongestWait)
 	}
@@ -104,7 +105,9 @@ func (c *comparison) measureControl(ctx context.Context) error {
 }
 
 // disturbed runs the load while w is done.
-func (c *comparison) disturbed(ctx context.Context, cfg load.Config, in *peer.Instance, w work) (report.ControlRow, error) {
+func (c *comparison) disturbed(
+	ctx context.Context, cfg load.Config, in *peer.Instance, w work,
+) (report.ControlRow, error) {
 	turnsBefore, waitsBefore, err := loopTimes(ctx, in.Admin)
 	if err != nil {
 		return report.ControlRow{}, err
@@ -176,7 +179,9 @@ func controlWorks(in *peer.Instance, root string) ([]work, error) {
 		swapped = !swapped
 		out := string(text)
 		if swapped {
-			out = strings.NewReplacer(`slots = "0-0"`, `slots = "1023-1023"`, `slots = "1022-1023"`, `slots = "0-0,1022-1022"`).Replace(out)
+			out = strings.NewReplacer(
+				`slots = "0-0"`, `slots = "1023-1023"`, `slots = "1022-1023"`, `slots = "0-0,1022-1022"`,
+			).Replace(out)
 		}
 		if err := os.WriteFile(file, []byte(out), 0o600); err != nil {
 			return err

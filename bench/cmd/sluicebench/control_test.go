@@ -45,7 +45,9 @@ func TestStandInsAnswerLikeTheServer(t *testing.T) {
 
 func TestLoopTimes(t *testing.T) {
 	page := ""
-	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, page) }))
+	web := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, page)
+	}))
 	defer web.Close()
 	addr := strings.TrimPrefix(web.URL, "http://")
 	if _, _, err := loopTimes(t.Context(), addr); err == nil {

@@ -86,7 +86,8 @@ func TestCompareReportsWhoIsMissing(t *testing.T) {
 	file := filepath.Join(dir, "RESULTS.md")
 	var out bytes.Buffer
 	err := runCompare(t.Context(), []string{
-		"-quick", "-only", "direct,sluice", "-sluice", filepath.Join(dir, "none"), "-cells", "c50-p16-*,open-1k", "-duration", "50ms", "-out", file,
+		"-quick", "-only", "direct,sluice", "-sluice", filepath.Join(dir, "none"),
+		"-cells", "c50-p16-*,open-1k", "-duration", "50ms", "-out", file,
 	}, &out)
 	if err != nil {
 		t.Fatalf("%v after\n%s", err, out.String())

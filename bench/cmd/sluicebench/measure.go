@@ -96,7 +96,8 @@ func (c *comparison) measure(ctx context.Context, round int, cell report.Cell, p
 	if run.Failures > 0 {
 		note = fmt.Sprintf("  %d failures: %s", run.Failures, run.Failure)
 	}
-	c.logf("round %d  %-16s %-12s %8.1f krps  p50 %8.3f ms  p99 %8.3f ms  p99.9 %8.3f ms  CPU %7.3f µs  gen %6.3f µs  RSS %6.1f MiB%s",
+	c.logf("round %d  %-16s %-12s %8.1f krps  p50 %8.3f ms  p99 %8.3f ms  p99.9 %8.3f ms  "+
+		"CPU %7.3f µs  gen %6.3f µs  RSS %6.1f MiB%s",
 		round, cell.Name, p.Name, run.Throughput/1e3, run.P50.Seconds()*1e3, run.P99.Seconds()*1e3, run.P999.Seconds()*1e3,
 		float64(run.CPU.Nanoseconds())/1e3, float64(run.Generator.Nanoseconds())/1e3, float64(run.RSSBytes)/(1<<20), note)
 	return nil
