@@ -77,58 +77,37 @@ const (
 
 // Kinds returns all proxies, with Sluice's program at the given path.
 func Kinds(sluicePath string) []Kind {
-	sluice := func() (string, error) { return program(sluicePath, "built by make build") }
-	predixy := func() (string, error) { return fromEnv("SLUICE_BENCH_PREDIXY") }
+	sluice := func(name, note string) Kind {
+		return Kind{
+			Name: name, Note: note, Open: true,
+			locate:  func() (string, error) { return program(sluicePath, "built by make build") },
+			version: []string{"version"},
+			config:  "sluice.toml",
+			workers: 1,
+			args:    sluiceArgs,
+		}
+	}
+	predixy := func(name, note string) Kind {
+		return Kind{
+			Name: name, Note: note, Open: true,
+			locate:  func() (string, error) { return fromEnv("SLUICE_BENCH_PREDIXY") },
+			version: []string{"--version"},
+			config:  "predixy.conf",
+			workers: 1,
+			args:    func(s setup) ([]string, error) { return []string{s.Config}, nil },
+		}
+	}
+	one := sluice(Sluice, "1 loop, codis slots over the servers")
+	two := sluice(Sluice2, "2 loops")
+	reads := sluice(Reads, "1 loop, reads from replicas: prefer-replica, read-your-writes")
+	before := sluice(Before, "an earlier build of Sluice, set up like this one")
+	predixy1 := predixy(Predixy, "1 worker, crc16, modula, latency monitors off")
+	predixy2 := predixy(Predixy2, "2 workers")
+	one.Closed, before.Closed, predixy1.Closed = true, true, true
+	two.workers, predixy2.workers, reads.reads = 2, 2, true
+	before.locate = func() (string, error) { return fromEnv("SLUICE_BENCH_BEFORE") }
 	return []Kind{
-		{
-			Name: Sluice, Note: "1 loop, codis slots over the servers", Closed: true, Open: true,
-			locate:  sluice,
-			version: []string{"version"},
-			config:  "sluice.toml",
-			workers: 1,
-			args:    sluiceArgs,
-		},
-		{
-			Name: Sluice2, Note: "2 loops", Open: true,
-			locate:  sluice,
-			version: []string{"version"},
-			config:  "sluice.toml",
-			workers: 2,
-			args:    sluiceArgs,
-		},
-		{
-			Name: Reads, Note: "1 loop, reads from replicas: prefer-replica, read-your-writes", Open: true,
-			locate:  sluice,
-			version: []string{"version"},
-			config:  "sluice.toml",
-			workers: 1,
-			reads:   true,
-			args:    sluiceArgs,
-		},
-		{
-			Name: Before, Note: "an earlier build of Sluice, set up like this one", Closed: true, Open: true,
-			locate:  func() (string, error) { return fromEnv("SLUICE_BENCH_BEFORE") },
-			version: []string{"version"},
-			config:  "sluice.toml",
-			workers: 1,
-			args:    sluiceArgs,
-		},
-		{
-			Name: Predixy, Note: "1 worker, crc16, modula, latency monitors off", Closed: true, Open: true,
-			locate:  predixy,
-			version: []string{"--version"},
-			config:  "predixy.conf",
-			workers: 1,
-			args:    predixyArgs,
-		},
-		{
-			Name: Predixy2, Note: "2 workers", Open: true,
-			locate:  predixy,
-			version: []string{"--version"},
-			config:  "predixy.conf",
-			workers: 2,
-			args:    predixyArgs,
-		},
+		one, two, reads, before, predixy1, predixy2,
 		{
 			Name: Twemproxy, Note: "fnv1a_64, ketama, 1 connection per server", Closed: true,
 			locate:  func() (string, error) { return onPath("nutcracker") },
@@ -155,8 +134,6 @@ func Kinds(sluicePath string) []Kind {
 		},
 	}
 }
-
-func predixyArgs(s setup) ([]string, error) { return []string{s.Config}, nil }
 
 func sluiceArgs(s setup) ([]string, error) { return []string{"serve", "--config", s.Config}, nil }
 
