@@ -122,6 +122,6 @@ consul: ## Build the Consul that tests run against, unless SLUICE_CONSUL or PATH
 # A module of its own: what it needs is none of ours. The linker flag is for its x/net, which is older than the rule.
 $(CONSUL):
 	@echo 'building Consul for the tests; its modules are about 100 MB'
-	cd tools/consul && GOWORK=off CGO_ENABLED=0 nice -n 19 go build -trimpath -ldflags '-checklinkname=0 -s -w' \
+	cd tools/consul && GOWORK=off CGO_ENABLED=0 go build -trimpath -ldflags '-checklinkname=0 -s -w' \
 	  -o $@.new github.com/hashicorp/consul
 	mv $@.new $@
