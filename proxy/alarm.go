@@ -35,17 +35,6 @@ func (l *loop) rang() {
 	l.checkHeld()
 }
 
-// renew is told that a pool has new settings.
-func (l *loop) renew(p *Pool) {
-	for _, c := range l.clients {
-		if c.pool == p {
-			c.setReads()
-			c.renewUser()
-		}
-	}
-	l.settle(p)
-}
-
 // settle is told that a pool has a new topology, or new settings.
 func (l *loop) settle(p *Pool) {
 	if v := p.view.Load(); v != nil {

@@ -21,20 +21,21 @@ import (
 // What a plain request touches stands together in front: with thousands of connections each line of it is read from
 // memory.
 type client struct {
-	loop    *loop
-	pool    *Pool
-	conn    gnet.Conn // nil before it is opened and after it is closed
-	served  *served   // what becomes of its requests
-	view    *view     // topology under which the requests in flight were routed
-	heardAt int64     // loop clock of the last bytes received
-	stall   stall
-	dirty   bool // stands in loop.dirtyClients
-	queued  bool // stands in loop.ready
-	unread  bool // its bytes are left in its socket, see limitIntake
-	alone   bool // the request in flight runs alone, see beginAlone
-	delayed bool // stands in loop.delayed
-	wide    bool // stands in loop.wide
-	closing bool // takes no more requests; closed once everything is answered and written
+	loop     *loop
+	pool     *Pool
+	conn     gnet.Conn     // nil before it is opened and after it is closed
+	served   *served       // what becomes of its requests
+	settings *PoolSettings // those that its rights and the rules for its reads are from
+	view     *view         // topology under which the requests in flight were routed
+	heardAt  int64         // loop clock of the last bytes received
+	stall    stall
+	dirty    bool // stands in loop.dirtyClients
+	queued   bool // stands in loop.ready
+	unread   bool // its bytes are left in its socket, see limitIntake
+	alone    bool // the request in flight runs alone, see beginAlone
+	delayed  bool // stands in loop.delayed
+	wide     bool // stands in loop.wide
+	closing  bool // takes no more requests; closed once everything is answered and written
 
 	closed  bool
 	pipe    pipeline
@@ -99,6 +100,7 @@ func (c *client) opened(conn gnet.Conn) {
 	c.served = c.loop.servedOf(c.pool)
 	c.loop.stats.ClientsOpened++
 	c.heardAt = c.loop.now
+	c.settings = c.pool.Settings()
 	c.session = newSession(c.pool, c.addr, c.laddr) // A reload since it was accepted did not find it here.
 	c.setReads()
 	c.observe()
@@ -169,6 +171,9 @@ func (c *client) resume() {
 // request, at one that has to wait (then stall is set), when others must have their turn or the client must read
 // first (then too), and when the client is to be closed.
 func (c *client) process(buf []byte) int {
+	if c.settings != c.pool.Settings() {
+		c.renew()
+	}
 	l := c.loop
 	v := c.pool.view.Load()
 	settings := l.server.settings.Load()

@@ -1,9 +1,9 @@
 package proxy
 
 import (
+	"context"
 	"fmt"
 	"slices"
-	"sync/atomic"
 
 	"sluice/proxy/resp"
 )
@@ -20,32 +20,34 @@ func cmdClientKill(c *client, args [][]byte) bool {
 	if !c.pipe.empty() {
 		return false
 	}
-	c.alone = true          // If it kills itself, what it has asked for behind that is not run.
-	var killed atomic.Int64 // A loop that answers too late still counts into it.
-	self := false
-	c.gather(func(l *loop) {
-		for _, other := range l.clients {
-			if other.pool != c.pool || !f.takes(other) {
-				continue
-			}
-			killed.Add(1)
-			if other == c {
+	killed, self := int64(0), false
+	// If it kills itself, what it has asked for behind that is not run: the answer comes alone.
+	c.answerLater(func(ctx context.Context) func(dst []byte) []byte {
+		if !c.loop.server.visitClients(ctx, c.pool, func(other *client) {
+			switch {
+			case !f.takes(other):
+				return
+			case other == c:
 				self = true
-				continue
+			default:
+				other.close()
 			}
-			other.close()
+			killed++
+		}) {
+			return nil
 		}
-	}, func(dst []byte) []byte {
-		if self {
-			c.finish()
+		return func(dst []byte) []byte {
+			if self {
+				c.finish()
+			}
+			switch {
+			case !old:
+				return resp.AppendInt(dst, killed)
+			case killed == 0:
+				return resp.AppendError(dst, "ERR No such client")
+			}
+			return append(dst, okReply...)
 		}
-		switch n := killed.Load(); {
-		case !old:
-			return resp.AppendInt(dst, n)
-		case n == 0:
-			return resp.AppendError(dst, "ERR No such client")
-		}
-		return append(dst, okReply...)
 	})
 	return true
 }

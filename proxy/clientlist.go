@@ -61,8 +61,8 @@ func cmdClientList(c *client, args [][]byte) bool {
 	var lines []line
 	resp3 := c.resp3()
 	c.answerLater(func(ctx context.Context) func(dst []byte) []byte {
-		if !c.loop.server.visitClients(ctx, func(other *client) {
-			if other.pool == c.pool && f.takes(other) {
+		if !c.loop.server.visitClients(ctx, c.pool, func(other *client) {
+			if f.takes(other) {
 				lines = append(lines, line{other.id, other.describe()})
 			}
 		}) {

@@ -72,8 +72,7 @@ func cmdMonitor(c *client, _ [][]byte) bool {
 	m := &monitor{client: c, room: min(monitorRoom, c.loop.server.limits().ClientOutput/4)}
 	c.monitor, c.alone = m, true
 	c.pool.monitors.add(m)
-	pool := c.pool
-	c.gather(func(l *loop) { l.observe(pool) }, func(dst []byte) []byte {
+	c.whenAllKnow(func(dst []byte) []byte {
 		m.mu.Lock()
 		m.started = true
 		m.mu.Unlock()
@@ -89,18 +88,10 @@ func (c *client) endMonitor() {
 	}
 	c.pool.monitors.remove(c.monitor)
 	c.monitor = nil
-	c.pool.onLoops((*loop).observe)
+	c.pool.onClients((*client).observe)
 }
 
-// observe makes the clients of a pool show their commands while there is a monitor, and wait while they are paused.
-func (l *loop) observe(p *Pool) {
-	for _, c := range l.clients {
-		if c.pool == p {
-			c.observe()
-		}
-	}
-}
-
+// observe makes the client show its commands while there is a monitor, and wait while its pool is paused.
 func (c *client) observe() {
 	c.setMode(modeObserved, len(c.pool.monitors.all()) > 0)
 	c.unpause()

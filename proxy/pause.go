@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"sluice/proxy/command"
-	"sluice/proxy/resp"
 )
 
 // CLIENT PAUSE stops the clients of a pool at their next request, all of them or those that would write, until the
@@ -104,21 +103,15 @@ func cmdClientPause(c *client, args [][]byte) bool {
 	c.loop.server.log.Warn("CLIENT PAUSE: clients of the pool wait",
 		"pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user, "for", wait, "writes_only", !all)
 	pool := c.pool
-	pool.pause.begin(pauseState{until: time.Now().Add(wait), all: all}, func() { pool.onLoops((*loop).observe) })
-	c.whenAllKnow()
+	pool.pause.begin(pauseState{until: time.Now().Add(wait), all: all}, func() { pool.onClients((*client).observe) })
+	c.whenAllKnow(appendOK)
 	return true
 }
 
 func cmdClientUnpause(c *client, _ [][]byte) bool {
 	c.pool.pause.end()
-	c.whenAllKnow()
+	c.whenAllKnow(appendOK)
 	return true
-}
-
-// whenAllKnow answers OK when every loop has looked at what is asked of the clients of the pool.
-func (c *client) whenAllKnow() {
-	pool := c.pool
-	c.gather(func(l *loop) { l.observe(pool) }, func(dst []byte) []byte { return resp.AppendStatus(dst, "OK") })
 }
 
 // postponed reports whether a request has to wait for the end of a pause. What begins or ends one has not.

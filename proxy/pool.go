@@ -195,8 +195,8 @@ func (p *Pool) SetTable(t *router.Table) {
 	p.onLoops((*loop).settle)
 }
 
-// SetSettings puts settings into force: users and their rights, also for those who are connected; backend options
-// for the next dial.
+// SetSettings puts settings into force: users and their rights, also for those who are connected and from their next
+// request on; backend options for the next dial.
 func (p *Pool) SetSettings(s PoolSettings) {
 	p.settings.Store(&s)
 	p.declared.set(s.Commands)
@@ -215,7 +215,8 @@ func (p *Pool) SetSettings(s PoolSettings) {
 		p.view.Store(&next)
 	}
 	p.viewMu.Unlock()
-	p.onLoops((*loop).renew)
+	p.onLoops((*loop).settle)
+	p.onClients((*client).renew)
 }
 
 // Fence makes the pool refuse every command on keys, or ends that: it has lost its lease, and somebody may believe

@@ -23,6 +23,17 @@ func (c *client) setRights(r *acl.Rules) {
 	c.setMode(modeRestricted, r != nil)
 }
 
+// renew is told that the settings of the pool have changed.
+func (c *client) renew() {
+	settings := c.pool.Settings()
+	if c.settings == settings {
+		return
+	}
+	c.settings = settings
+	c.setReads()
+	c.renewUser()
+}
+
 // renewUser gives the client what new settings say of its user, at once. A client whose user is gone is closed, as after
 // ACL DELUSER, and one that is subscribed to more than it may be; so is one without a password when its pool begins to ask for one and has no default user.
 func (c *client) renewUser() {

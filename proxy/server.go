@@ -228,38 +228,6 @@ func (s *Server) runOn(ctx context.Context, l *loop, f func()) bool {
 	}
 }
 
-// clientsAtOnce is how many clients are visited in one task: describing one takes some microseconds.
-const clientsAtOnce = 64
-
-// visitClients calls f for every client, on its loop, one at a time. Others have their turn in between, so a client
-// that is gone by then is left out, and so is one that comes meanwhile. It reports false when the server stops or
-// ctx ends before all are visited; then a last call of f may be under way. Not to be called on a loop.
-func (s *Server) visitClients(ctx context.Context, f func(c *client)) bool {
-	var all []*client
-	if !s.onEachLoop(ctx, func(l *loop) { all = slices.AppendSeq(all, maps.Values(l.clients)) }) {
-		return false
-	}
-	for len(all) > 0 {
-		l := all[0].loop
-		n := 1
-		for n < min(clientsAtOnce, len(all)) && all[n].loop == l {
-			n++
-		}
-		some := all[:n]
-		all = all[n:]
-		if !s.runOn(ctx, l, func() {
-			for _, c := range some {
-				if !c.closed {
-					f(c)
-				}
-			}
-		}) {
-			return false
-		}
-	}
-	return true
-}
-
 // loopWait is how long a loop may take to answer before it counts as stuck. Its longest turn takes
 // milliseconds.
 const loopWait = 5 * time.Second

@@ -184,22 +184,3 @@ func TestProcessorsAreLeftToOthers(t *testing.T) {
 		t.Errorf("%d processors are kept in the end, want %d", got, before)
 	}
 }
-
-// All clients are visited, a group of them in a task.
-func TestAllClientsAreListed(t *testing.T) {
-	p := startProxyTo(t, testbed.Redis(t), func(cfg *Config, _ *PoolConfig) { cfg.Loops = 2 })
-	c := p.dial(t)
-	const others = 3*clientsAtOnce + 1
-	for range others {
-		p.dial(t).want("+PONG\r\n", "PING")
-	}
-	lines := strings.Split(strings.TrimSpace(c.do("CLIENT", "LIST")), "\n")[1:] // Behind the length.
-	seen := make(map[string]bool)
-	for _, l := range lines {
-		id, _, _ := strings.Cut(l, " ")
-		seen[id] = true
-	}
-	if len(lines) != others+1 || len(seen) != others+1 {
-		t.Errorf("%d lines of %d clients, want %d", len(lines), len(seen), others+1)
-	}
-}
