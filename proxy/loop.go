@@ -37,6 +37,7 @@ type loop struct {
 	now     int64 // loop clock, read once per turn
 	clients map[uint64]*client
 	links   [][]*backend.Conn // by node ID; few connections each, see link
+	ticked  []*backend.Conn   // for tick
 
 	dirtyBackends []*backend.Conn // have bytes to send
 	dirtyClients  []*client       // have bytes to send, or wait to be closed
@@ -276,7 +277,8 @@ func (l *loop) closeBackend(b *backend.Conn, err error) {
 func (l *loop) tick() {
 	wants := paceRest
 	for _, conns := range l.links {
-		for _, b := range slices.Clone(conns) { // Some of them are replaced.
+		l.ticked = append(l.ticked[:0], conns...) // Some of them are replaced.
+		for _, b := range l.ticked {
 			if b.Closed() {
 				continue
 			}
@@ -287,6 +289,7 @@ func (l *loop) tick() {
 			}
 		}
 	}
+	clear(l.ticked[:cap(l.ticked)])
 	if l.tickLanes() {
 		wants = paceTimeouts
 	}

@@ -25,11 +25,11 @@ import (
 //	gnet waits --ready--> OnTraffic --> poll: wait --ready--> read all, flush
 //	  ^                                  |  ^                       |
 //	  |                                  |  +-----------------------+
-//	  +-- a task, an end, an error, room to write; no traffic for longPoll, or much for maxPoll
+//	  +-- a task, an end, an error, room to write; no traffic for longPoll
 //
 // Sockets are level-triggered: gnet finds all that poll has left. Only gnet opens and closes connections, keeps what
 // the kernel does not take of a write, and runs tasks: what other goroutines give to the loop (execute). poll returns
-// to it while one is queued.
+// to it while one is queued. gnet gives tasks to itself too, which nobody counts; they wait for a tick at most.
 //
 // poll waits in a raw system call. The Go scheduler does not know of it, so the loop keeps its processor. When gnet
 // waits, the goroutine first goes into the global queue, which wakes another thread to look for work, and after a while
@@ -52,8 +52,6 @@ const (
 	// longPoll is how long a loop without traffic keeps its processor: longer than the time between two requests at
 	// some hundred a second.
 	longPoll = 20 * time.Millisecond
-	// maxPoll is how long gnet is not asked for tasks: it gives some to itself that nobody counts, as to stop.
-	maxPoll = int64(100 * time.Millisecond)
 	// pollSlice is how long one system call waits. A signal that comes right before it is lost, and whoever has sent
 	// it sends it again.
 	pollSlice = 5 * time.Millisecond
@@ -107,8 +105,8 @@ func (l *loop) end() {
 // A connection that has ended is gnet's to close, and before anything is written: what would be sent on it finds
 // another way as long as nobody believes that it left.
 func (l *loop) poll() {
-	wait, began, since := time.Duration(0), l.now, int64(0) // What gnet has brought may not be all that is ready.
-	for l.tasks.Load() == 0 && !l.stopping && l.now-began < maxPoll {
+	wait, since := time.Duration(0), int64(0) // What gnet has brought may not be all that is ready.
+	for l.tasks.Load() == 0 && !l.stopping {
 		ready, others := l.poller.Poll(wait)
 		for _, ev := range ready {
 			if !l.read(int(ev.Fd)) {
