@@ -49,15 +49,35 @@ func start(name, dir, bin string, args ...string) (*Process, error) {
 	return p, nil
 }
 
+// Spin starts n processes that do nothing but take CPU time.
+func Spin(root string, n int) ([]*Process, error) {
+	var all []*Process
+	for range n {
+		p, err := start("spinner", root, "/bin/sh", "-c", "while :; do :; done")
+		if err != nil {
+			return all, err
+		}
+		all = append(all, p)
+	}
+	return all, nil
+}
+
 // PID is the process id.
 func (p *Process) PID() int { return p.cmd.Process.Pid }
 
 // Over is closed when the process has ended, by itself or by Stop.
 func (p *Process) Over() <-chan struct{} { return p.over }
 
+// Pause stops the process in its tracks, until Resume. What it is sent meanwhile waits in the kernel.
+func (p *Process) Pause() { _ = p.cmd.Process.Signal(syscall.SIGSTOP) }
+
+// Resume ends a Pause.
+func (p *Process) Resume() { _ = p.cmd.Process.Signal(syscall.SIGCONT) }
+
 // Stop asks the process to end, insists after a while, and returns when it has.
 func (p *Process) Stop() {
 	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended already
+	p.Resume()
 	select {
 	case <-p.over:
 	case <-time.After(stopGrace):

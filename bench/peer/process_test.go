@@ -135,3 +135,14 @@ func TestVersionIsTheFirstLine(t *testing.T) {
 	f("echo v1 >&2", "v1")
 	f("echo $0 v1", "program v1")
 }
+
+func TestSpinnersEnd(t *testing.T) {
+	all, err := Spin(t.TempDir(), 2)
+	if err != nil || len(all) != 2 {
+		t.Fatalf("%d, %v", len(all), err)
+	}
+	for _, p := range all {
+		p.Stop()
+		<-p.Over()
+	}
+}

@@ -22,9 +22,9 @@ import (
 // A comparison starts the servers, fills them, starts every proxy it finds, and
 // then goes through the cells in rounds. Within a cell the proxies take turns, and
 // who begins changes from cell to cell and round to round, so that no proxy always
-// runs on a warm or a busy machine. The proxies stay alive all the time; the one
-// that is not asked has nothing to do. A proxy that is missing, does not start or
-// dies is reported by name and reason, and the others go on.
+// runs on a warm or a busy machine. The proxies stay alive all the time; those that
+// are not asked are paused, since on a host there is one. A proxy that is missing, does
+// not start or dies is reported by name and reason, and the others go on.
 //
 // Each server holds all keys, so that every GET finds its key whatever way a proxy
 // spreads keys over the servers.
@@ -36,6 +36,7 @@ type comparison struct {
 
 	servers      []*peer.Instance
 	replicas     []*peer.Instance // of each server, if anybody reads from them
+	spinners     []*peer.Process  // that take CPU time
 	participants []*participant
 }
 
@@ -54,6 +55,18 @@ func (p *participant) runs(cell report.Cell) bool {
 	return cell.Rate > 0 && p.kind.Open || cell.Rate == 0 && p.kind.Closed
 }
 
+// alone makes the participant run while f does; it is paused before and after that. The server behind all is not.
+func (p *participant) alone(f func()) {
+	if p.kind == nil {
+		f()
+		return
+	}
+	in := p.in
+	in.Resume()
+	f()
+	in.Pause()
+}
+
 type options struct {
 	sluice   string
 	out      string
@@ -65,6 +78,7 @@ type options struct {
 	only     string
 	cells    string
 	quick    bool
+	beside   int
 	memory   bool
 	control  bool
 	profile  bool
@@ -89,6 +103,7 @@ func runCompare(ctx context.Context, args []string, out io.Writer) (err error) {
 	fs.DurationVar(&o.idle, "idle", 30*time.Second, "`time` without load before the last reading of memory")
 	fs.StringVar(&o.only, "only", "", "comma-separated `names` of the proxies to run, direct included")
 	fs.StringVar(&o.cells, "cells", "", "comma-separated `patterns` of the cells to run, like c50-p16-*")
+	fs.IntVar(&o.beside, "beside", 0, "`processes` that spin meanwhile: a host that has other work")
 	fs.BoolVar(&o.memory, "memory", true, "measure memory in fresh processes after the rounds")
 	fs.BoolVar(&o.control, "control", true, "measure what the control side costs, in another process")
 	fs.BoolVar(&o.profile, "profile", true, "profile Sluice in cells that missed their target")
@@ -103,6 +118,9 @@ func runCompare(ctx context.Context, args []string, out io.Writer) (err error) {
 		given := make(map[string]bool)
 		fs.Visit(func(f *flag.Flag) { given[f.Name] = true })
 		o.shorten(given)
+	}
+	if o.beside < 0 || o.beside > 64 {
+		return errors.New("compare: beside must be between 0 and 64")
 	}
 	if o.rounds < 1 || o.duration <= 0 || o.open <= 0 || o.warmup < 0 || o.idle < 0 {
 		return errors.New("compare: rounds and duration must be positive, warm-up and idle time not negative")
@@ -186,7 +204,7 @@ func chooseCells(patterns string) ([]report.Cell, error) {
 func (c *comparison) logf(format string, args ...any) { fmt.Fprintf(c.out, format+"\n", args...) }
 
 // run does the whole comparison. An error means that there is nothing to report.
-func (c *comparison) run(ctx context.Context) error {
+func (c *comparison) run(ctx context.Context) (err error) {
 	if err := raiseFileLimit(); err != nil {
 		return fmt.Errorf("limit on open files: %w", err)
 	}
@@ -201,6 +219,12 @@ func (c *comparison) run(ctx context.Context) error {
 		if err := c.check(ctx, p); err != nil {
 			return err
 		}
+	}
+	for _, p := range c.running() {
+		p.alone(func() {}) // From now on.
+	}
+	if c.spinners, err = peer.Spin(c.root, c.opt.beside); err != nil {
+		return err
 	}
 	for round := 1; round <= c.opt.rounds; round++ {
 		for i, cell := range c.report.Cells {
@@ -239,6 +263,9 @@ func (c *comparison) run(ctx context.Context) error {
 // close ends every process, proxies first.
 func (c *comparison) close() {
 	c.stopProxies()
+	for _, s := range c.spinners {
+		s.Stop()
+	}
 	for _, s := range slices.Concat(c.replicas, c.servers) {
 		s.Stop()
 	}

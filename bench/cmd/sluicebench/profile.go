@@ -38,7 +38,9 @@ func (c *comparison) profileMisses(ctx context.Context) error {
 			if !slices.Contains(missed, cell.Name) {
 				continue
 			}
-			text, err := c.profile(ctx, cell, p)
+			var text string
+			var err error
+			p.alone(func() { text, err = c.profile(ctx, cell, p) })
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
