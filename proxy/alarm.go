@@ -6,7 +6,7 @@ import (
 	"sluice/internal/clock"
 )
 
-// wakeAt makes the loop look at what waits for a time of its clock: delayed detours and held clients. The ticker
+// wakeAt makes the loop look at what waits for a time of its clock: delayed retries and held clients. The ticker
 // would come too late for a key that is on its way for a millisecond.
 func (l *loop) wakeAt(at int64) {
 	if l.alarmAt != 0 && l.alarmAt <= at {
@@ -28,7 +28,7 @@ func (l *loop) rang() {
 	l.delayed = nil
 	for _, c := range delayed {
 		c.delayed = false
-		c.runDetours()
+		c.runRetries()
 	}
 	l.nextTurn()
 	l.runHedges()
@@ -50,12 +50,12 @@ func (l *loop) settle(p *Pool) {
 	l.delayed = nil
 	for _, c := range delayed {
 		c.delayed = false
-		if c.pool == p && !c.closed && len(c.detours) > 0 {
-			c.detours[0].after = 0 // What it waits for may have come.
-			for _, d := range c.detours {
+		if c.pool == p && !c.closed && len(c.retries) > 0 {
+			c.retries[0].after = 0 // What it waits for may have come.
+			for _, d := range c.retries {
 				d.renewDeadline()
 			}
 		}
-		c.runDetours()
+		c.runRetries()
 	}
 }

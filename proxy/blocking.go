@@ -32,7 +32,7 @@ import (
 //
 // Owned by the client's event loop.
 type blocking struct {
-	d        *detour
+	d        *retry
 	conn     *backend.Conn // while it is at a server
 	args     [][]byte      // of the request
 	timeout  blockTime
@@ -86,7 +86,7 @@ func cmdBlock(c *client, q request) bool {
 	if !c.settled() {
 		return false
 	}
-	return c.runErrand(q.cmd, k, q.raw, nil, func(d *detour) errand {
+	return c.runErrand(q.cmd, k, q.raw, nil, func(d *retry) errand {
 		x := &blocking{d: d, args: splitRequest(d.raw)}
 		x.timeout = blockTimeOf(q.cmd, x.args)
 		x.sliced = !c.pool.Family.Unblocks
@@ -291,7 +291,7 @@ func (x *blocking) Reply(_ uint32, r backend.Reply) {
 		c.pipe.at(x.d.seq).start = c.loop.now // However long it has waited for data.
 	}
 	x.d.Reply(tagDirect, r)
-	if r.Last && c.loop.server.draining.Load() && !c.closed && len(c.detours) == 0 {
+	if r.Last && c.loop.server.draining.Load() && !c.closed && len(c.retries) == 0 {
 		c.finish()
 	}
 }
@@ -314,7 +314,7 @@ func (x *blocking) goesOn(r backend.Reply) bool {
 	if bytes.HasPrefix(r.Data, []byte("-UNBLOCKED force ")) { // The server is no master any more.
 		x.release(true)
 		if d.obey(dialect.Verdict{Kind: dialect.NoMaster}, r) {
-			d.client.runDetours()
+			d.client.runRetries()
 		}
 		return true
 	}
@@ -329,9 +329,9 @@ func (x *blocking) goesOn(r backend.Reply) bool {
 func (x *blocking) sendAgain() {
 	c := x.d.client
 	x.release(true)
-	x.d.state = detourIdle
+	x.d.state = retryIdle
 	c.pipe.at(x.d.seq).start = c.loop.now // However long it has waited for data.
-	c.runDetours()
+	c.runRetries()
 }
 
 // streamGone is what Redis up to 7.0 answers to a blocked XREADGROUP whose key goes: deleted, or with its slot to another
@@ -361,7 +361,7 @@ func (x *blocking) timedOut() bool {
 	if x.until == 0 || d.client.loop.now < x.until {
 		return false
 	}
-	d.state = detourDone
+	d.state = retryDone
 	d.sink.deliver(d.tag, nullArray(d.client.resp3()), true, true)
 	d.done()
 	return true

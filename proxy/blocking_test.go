@@ -166,7 +166,7 @@ func TestErrandsOnAMovingSlot(t *testing.T) {
 // The answer that says where a stream ends comes in pieces.
 func TestEndOfAStreamComesInPieces(t *testing.T) {
 	b := new(backend.Conn)
-	x := &blocking{d: &detour{client: &client{}}, conn: b, args: splitRequest([]byte("*6\r\n$5\r\nXREAD\r\n$5\r\nBLOCK\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n$1\r\ns\r\n$1\r\n$\r\n"))}
+	x := &blocking{d: &retry{client: &client{}}, conn: b, args: splitRequest([]byte("*6\r\n$5\r\nXREAD\r\n$5\r\nBLOCK\r\n$1\r\n0\r\n$7\r\nSTREAMS\r\n$1\r\ns\r\n$1\r\n$\r\n"))}
 	x.tails.find(x.args)
 	x.tails.left = 2
 	o := tailOwner{x, b}

@@ -10,7 +10,7 @@ import (
 	"sluice/router"
 )
 
-// What is made of a request that came back without having been run, or was lost: a detour, or an error.
+// What is made of a request that came back without having been run, or was lost: a retry, or an error.
 
 // bounced looks at an error reply. If that proves that the request was not run, and tells what to do
 // instead, bounced returns true and the client never sees it.
@@ -29,19 +29,19 @@ func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.R
 	if r.Conn.Replica {
 		c.strayed(seq) // Whoever answers in its place may see more.
 	}
-	d := c.detour(to, tag, seq, slot, r.Request)
+	d := c.newRetry(to, tag, seq, slot, r.Request)
 	if runsCode(cmd) && redirects(verdict) {
 		if !d.confirm(r) {
 			d.drop()
 			return false
 		}
-		c.addDetour(d)
+		c.addRetry(d)
 		return true
 	}
 	if !d.obey(verdict, r) {
 		return true
 	}
-	c.addDetour(d)
+	c.addRetry(d)
 	return true
 }
 
@@ -49,7 +49,7 @@ func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.R
 func (c *client) askMaster(to sink, tag, seq uint32, slot router.Slot, raw []byte) {
 	c.loop.stats.ReadsAgain++
 	c.strayed(seq)
-	c.addDetour(c.detour(to, tag, seq, slot, raw))
+	c.addRetry(c.newRetry(to, tag, seq, slot, raw))
 }
 
 // strayed notes that a read is not answered by the replica that it was sent to.
@@ -90,11 +90,11 @@ func (c *client) lost(to sink, tag, seq uint32, slot router.Slot, f backend.Fail
 	}
 	c.loop.stats.Retries++
 	c.strayed(seq)
-	d := c.detour(to, tag, seq, slot, f.Request)
+	d := c.newRetry(to, tag, seq, slot, f.Request)
 	if errors.Is(f.Err, backend.ErrTimeout) && f.Sent {
 		d.silent, d.silentAt = f.Conn.Node, c.loop.now
 	}
-	c.addDetour(d)
+	c.addRetry(d)
 	return true
 }
 
@@ -151,9 +151,9 @@ func requestKeys(cmd *command.Command, raw []byte) [][]byte {
 }
 
 // obey does what a verdict about the request says. It returns false when that was to answer the client.
-func (d *detour) obey(v dialect.Verdict, r backend.Reply) bool {
+func (d *retry) obey(v dialect.Verdict, r backend.Reply) bool {
 	c := d.client
-	d.state = detourIdle
+	d.state = retryIdle
 	switch v.Kind {
 	case dialect.Moved, dialect.Ask:
 		return d.follow(v, r)
@@ -175,7 +175,7 @@ func (d *detour) obey(v dialect.Verdict, r backend.Reply) bool {
 }
 
 // follow sets where the request goes next.
-func (d *detour) follow(v dialect.Verdict, r backend.Reply) bool {
+func (d *retry) follow(v dialect.Verdict, r backend.Reply) bool {
 	c := d.client
 	d.hops++
 	if v.Addr == r.Conn.Node.Addr && v.Kind == dialect.Moved {

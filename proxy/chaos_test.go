@@ -121,8 +121,8 @@ func (m *mayhem) describe(addr string) string {
 			for seq := c.pipe.head; seq != c.pipe.tail; seq++ {
 				text += fmt.Sprintf("; request %+v", *c.pipe.at(seq))
 			}
-			for _, d := range c.detours {
-				text += fmt.Sprintf("; detour of %.80q, state %d, confirming %v, script %v, hold %v, why %q, sent to %v",
+			for _, d := range c.retries {
+				text += fmt.Sprintf("; retry of %.80q, state %d, confirming %v, script %v, hold %v, why %q, sent to %v",
 					d.raw, d.state, d.confirming, d.script.waits(), d.hold.active, d.why, d.sentTo)
 				if x, ok := d.errand.(*blocking); ok && x.conn != nil {
 					text += fmt.Sprintf(", blocking on %p up %v closed %v until %d of %d, recalled %v, id %d", x.conn, x.conn.Up(), x.conn.Closed(), x.conn.Until, l.now, x.recalled, x.conn.ServerID)

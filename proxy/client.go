@@ -44,26 +44,26 @@ type client struct {
 	partial resp.Partial // how much of the request at in[inOff:] was checked
 	out     []byte       // replies of this turn
 	held    int          // bytes of replies that wait for older ones
-	detours []*detour    // oldest first
+	retries []*retry     // oldest first
 	half    *halfClosed  // not nil: it has shut down its sending side
 	recent  *recent      // nil until the client may read from replicas
 	pushes  []byte       // messages that came in the middle of a reply
 	hold    hold         // of the next request
 	session
 
-	id         uint64
-	tx         transaction    // while modeQueueing is on
-	watch      *watch         // nil while no key is watched
-	waiting    *waiting       // a WAIT in flight
-	newScripts []newScript    // EVALs in flight, by seq
-	doubts     []doubt        // writes that timed out and may still be run
-	detoured   map[string]int // how many detours have a key
-	splits     []*split       // in flight
-	waits      []wait         // how long requests in flight were held before
-	seats      [topicKinds]map[string]*seat
-	lastSeat   uint64   // order of the newest seat
-	joining    *joining // a SUBSCRIBE that waits for servers
-	holding    holdUse  // what the hold of the client and those of its detours take up
+	id          uint64
+	tx          transaction    // while modeQueueing is on
+	watch       *watch         // nil while no key is watched
+	waiting     *waiting       // a WAIT in flight
+	newScripts  []newScript    // EVALs in flight, by seq
+	doubts      []doubt        // writes that timed out and may still be run
+	retriedKeys map[string]int // how many retries have a key
+	splits      []*split       // in flight
+	waits       []wait         // how long requests in flight were held before
+	seats       [topicKinds]map[string]*seat
+	lastSeat    uint64   // order of the newest seat
+	joining     *joining // a SUBSCRIBE that waits for servers
+	holding     holdUse  // what the hold of the client and those of its retries take up
 
 	closeBy  int64            // loop clock at which one that closes and does not read, or has gone, is closed all the same
 	wasKnown bool             // it has authenticated, or did not have to, once
@@ -79,7 +79,7 @@ const (
 	stallNone   stall = iota
 	stallDepth        // Limits.MaxPipeline requests are in flight
 	stallDrain        // the next request must wait until nothing is in flight
-	stallDetour       // requests are on a detour
+	stallRetry        // requests are being retried
 	stallHold         // the next request is held
 	stallTurn         // others have their turn first
 	stallOutput       // too many bytes wait to be read by the client
@@ -185,8 +185,8 @@ func (c *client) process(buf []byte) int {
 		switch {
 		case turn.over(c, off):
 			return off
-		case len(c.detours) > 0:
-			c.stall = stallDetour
+		case len(c.retries) > 0:
+			c.stall = stallRetry
 			return off
 		case c.alone:
 			c.stall = stallAlone
@@ -224,7 +224,7 @@ func (c *client) wake() {
 	switch c.stall {
 	case stallNone, stallHold, stallTurn, stallOutput, stallPaused: // These end in another way.
 		return
-	case stallDepth, stallDrain, stallDetour, stallAlone:
+	case stallDepth, stallDrain, stallRetry, stallAlone:
 	}
 	if c.queued || c.closed {
 		return
@@ -232,7 +232,7 @@ func (c *client) wake() {
 	if c.stall == stallDepth && c.pipe.len() > c.loop.server.limits().MaxPipeline/2 {
 		return
 	}
-	if (c.stall == stallDrain || c.alone) && !c.pipe.empty() || len(c.detours) > 0 {
+	if (c.stall == stallDrain || c.alone) && !c.pipe.empty() || len(c.retries) > 0 {
 		return
 	}
 	c.queued = true
@@ -379,7 +379,7 @@ func (c *client) onClose(ended error) {
 	c.held = 0
 	c.leaveTopics()
 	c.endHold(&c.hold, HoldClientGone)
-	for _, d := range c.detours {
+	for _, d := range c.retries {
 		c.endHold(&d.hold, HoldClientGone)
 		if d.errand != nil {
 			d.errand.abandon()
@@ -395,7 +395,7 @@ func (c *client) onClose(ended error) {
 	l.pool.Put(c.out)
 	l.pool.Put(c.pushes)
 	c.pushes = nil
-	c.pipe, c.in, c.out, c.detours, c.detoured, c.splits, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil, nil, nil
+	c.pipe, c.in, c.out, c.retries, c.retriedKeys, c.splits, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil, nil, nil
 	c.doubts, c.newScripts = nil, nil
 	delete(l.clients, c.id)
 	l.stats.ClientsClosed++

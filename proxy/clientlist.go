@@ -158,10 +158,10 @@ func (c *client) blocked() bool {
 	if c.waiting != nil || c.postponing() {
 		return true
 	}
-	if len(c.detours) == 0 {
+	if len(c.retries) == 0 {
 		return false
 	}
-	x, ok := c.detours[0].errand.(*blocking)
+	x, ok := c.retries[0].errand.(*blocking)
 	return ok && x.conn != nil
 }
 

@@ -31,13 +31,13 @@ func redirects(v dialect.Verdict) bool { return v.Kind == dialect.Moved || v.Kin
 
 // confirmation is the question in flight.
 type confirmation struct {
-	d      *detour
+	d      *retry
 	reply  []byte // the script's
 	answer []byte
 }
 
 // confirm asks whether the redirect that a script was answered with is true. It returns false when that can't be asked.
-func (d *detour) confirm(r backend.Reply) bool {
+func (d *retry) confirm(r backend.Reply) bool {
 	c := d.client
 	if len(d.keys) == 0 {
 		return false // Nothing redirects it.
@@ -52,7 +52,7 @@ func (d *detour) confirm(r backend.Reply) bool {
 	if err := r.Conn.SendBehind(first, question, q, 0, c.loop.now); err != nil {
 		return false
 	}
-	d.state, d.confirming = detourIdle, q
+	d.state, d.confirming = retryIdle, q
 	c.loop.markBackend(r.Conn)
 	return true
 }
@@ -65,7 +65,7 @@ func (q *confirmation) Reply(_ uint32, r backend.Reply) {
 	}
 	d := q.d
 	c := d.client
-	if c.closed || d.state == detourDone || d.confirming != q {
+	if c.closed || d.state == retryDone || d.confirming != q {
 		return
 	}
 	d.confirming = nil
@@ -73,7 +73,7 @@ func (q *confirmation) Reply(_ uint32, r backend.Reply) {
 		// The slot may have got on meanwhile: what the server says now counts.
 		if v := c.judge(d.cmd, d.slot, q.answer, r.Conn); redirects(v) || v.Kind == dialect.InTransit {
 			if d.obey(v, backend.Reply{Conn: r.Conn, Data: q.answer, Request: d.raw, First: true, Last: true}) {
-				c.runDetours()
+				c.runRetries()
 			}
 			return
 		}
@@ -84,7 +84,7 @@ func (q *confirmation) Reply(_ uint32, r backend.Reply) {
 // Fail implements backend.Owner.
 func (q *confirmation) Fail(uint32, backend.Failure) {
 	d := q.d
-	if d.client.closed || d.state == detourDone || d.confirming != q {
+	if d.client.closed || d.state == retryDone || d.confirming != q {
 		return
 	}
 	q.giveUp()

@@ -28,7 +28,7 @@ import (
 // A block time of a millisecond would not do for the first pass: Redis looks at block times when it wakes up, ten
 // times a second.
 //
-// Each turn is a detour, so that slots may move and masters change meanwhile: who has which keys is found
+// Each turn is a retry, so that slots may move and masters change meanwhile: who has which keys is found
 // out before each turn, and a slot that is locked is passed over while another server can be asked.
 //
 // Owned by the client's event loop.
@@ -44,7 +44,7 @@ type crossing struct {
 
 	left     [][]int   // of this pass: positions of the keys of each owner
 	pass     int       // from 0
-	current  *detour   // the turn
+	current  *retry    // the turn
 	turn     *blocking // its errand, nil in the first pass
 	tails    int       // answers still to come
 	asked    []int     // positions of the keys in it
@@ -149,7 +149,7 @@ func (x *crossing) next() {
 	} else {
 		x.wait()
 	}
-	x.client.addDetour(x.current)
+	x.client.addRetry(x.current)
 }
 
 // leave is called when the client has shut down its sending side. Redis would drop one that waits; here the server
@@ -171,11 +171,11 @@ func (x *crossing) leave() bool {
 
 // passOver ends a turn that would have to wait for its slot while another server can be asked. It reports whether
 // it has.
-func (x *crossing) passOver(d *detour) bool {
+func (x *crossing) passOver(d *retry) bool {
 	if x.once || d != x.current || !slices.ContainsFunc(x.owners(), x.served) {
 		return false
 	}
-	d.state = detourDone
+	d.state = retryDone
 	d.sink.deliver(d.tag, nullArray(x.client.resp3()), true, true)
 	d.done()
 	return true

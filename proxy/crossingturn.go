@@ -52,11 +52,11 @@ func (x *crossing) look() {
 	raw, _ := x.request(x.asked)
 	x.turn = nil
 	if isStreamRead(x.cmd) {
-		x.current = c.detour(x, 0, x.seq, slot, raw)
+		x.current = c.newRetry(x, 0, x.seq, slot, raw)
 		return
 	}
 	batch := slices.Concat(multiRequest, raw, execRequest)
-	d := c.detour(x, 0, x.seq, slot, batch)
+	d := c.newRetry(x, 0, x.seq, slot, batch)
 	d.keys = keysAt(x.args, x.asked)
 	if !c.pool.Model.Cluster() {
 		d.spread()
@@ -70,7 +70,7 @@ func (x *crossing) look() {
 func (x *crossing) wait() {
 	c := x.client
 	raw, timeAt := x.request(x.asked)
-	d := c.detour(x, 0, x.seq, c.pool.Model.Slot(x.args[x.asked[0]]), raw)
+	d := c.newRetry(x, 0, x.seq, c.pool.Model.Slot(x.args[x.asked[0]]), raw)
 	x.turn = &blocking{d: d, args: splitRequest(d.raw), brief: true, sliced: !x.bad && !c.pool.Family.Unblocks}
 	if !x.bad {
 		slice := x.slice()

@@ -33,9 +33,9 @@ func (p *testProxy) wantNothingBound(t testing.TB) {
 	}, replyWait)
 	p.onEachLoop(p.ctx, func(l *loop) {
 		for _, c := range l.clients {
-			if c.alone || c.watch != nil || c.waiting != nil || len(c.detours)+len(c.detoured) != 0 || c.held != 0 {
-				t.Errorf("client %d: alone %v, watch %v, waiting %v, %d detours, %d keys on detours, %d bytes held",
-					c.id, c.alone, c.watch, c.waiting, len(c.detours), len(c.detoured), c.held)
+			if c.alone || c.watch != nil || c.waiting != nil || len(c.retries)+len(c.retriedKeys) != 0 || c.held != 0 {
+				t.Errorf("client %d: alone %v, watch %v, waiting %v, %d retries, %d keys of them, %d bytes held",
+					c.id, c.alone, c.watch, c.waiting, len(c.retries), len(c.retriedKeys), c.held)
 			}
 		}
 		if len(l.waits) != 0 || len(l.blocked) != 0 {

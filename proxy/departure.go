@@ -100,7 +100,7 @@ func (l Leaving) String() string {
 
 // writesAtomically reports whether the request is a transaction or a script that may write, in a pool whose servers
 // lose that in a migration.
-func (d *detour) writesAtomically() bool {
+func (d *retry) writesAtomically() bool {
 	if !d.client.pool.Family.LosesAtomics || len(d.keys) == 0 {
 		return false
 	}
@@ -111,7 +111,7 @@ func (d *detour) writesAtomically() bool {
 }
 
 // mayBeLost is what keeps the request from being sent to node because a migration would lose what it writes.
-func (d *detour) mayBeLost(node *backend.Node) (o obstacle, blocked bool) {
+func (d *retry) mayBeLost(node *backend.Node) (o obstacle, blocked bool) {
 	if !d.writesAtomically() {
 		return obstacle{}, false
 	}

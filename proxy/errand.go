@@ -13,38 +13,38 @@ import (
 
 // An errand is a request that takes more than to be sent on a shared connection: a transaction is several requests that
 // must not be parted, a blocking command and WATCH need a connection of their own. It runs alone (beginAlone), as a
-// detour: that finds the node, waits in front of locks and for masters, follows redirects, has keys of a moving slot
-// moved, and knows which replies prove that nothing was run. The errand does the sending, and hands the detour what
+// retry: that finds the node, waits in front of locks and for masters, follows redirects, has keys of a moving slot
+// moved, and knows which replies prove that nothing was run. The errand does the sending, and hands the retry what
 // comes of it, with Reply and Fail and tagDirect.
 type errand interface {
 	// send takes the request to a node, behind ASKING if ask is set. It may be called again, after a reply that proves
 	// that nothing was run. A refusal is the answer when it can't be sent.
 	send(node *backend.Node, ask bool) (refusal string)
-	// abandon is called when the client has gone, or was answered by the detour itself.
+	// abandon is called when the client has gone, or was answered by the retry itself.
 	abandon()
 }
 
 // runErrand begins an errand. keys are those that do not stand in raw as a request's keys do, and must stay valid; bind
 // makes the errand. It returns false when the request has to wait.
-func (c *client) runErrand(cmd *command.Command, k keySlots, raw []byte, keys [][]byte, bind func(d *detour) errand) bool {
+func (c *client) runErrand(cmd *command.Command, k keySlots, raw []byte, keys [][]byte, bind func(d *retry) errand) bool {
 	if !c.pipe.empty() {
 		return false
 	}
 	c.alone = true
 	seq := c.beginSlots(cmd, k)
-	d := c.detour(c, seq, seq, k.slot, raw)
+	d := c.newRetry(c, seq, seq, k.slot, raw)
 	d.slots = slices.Clone(k.all)
 	if len(d.keys) == 0 {
 		d.keys = keys
 		d.noteKeys(1)
 	}
 	d.errand = bind(d)
-	c.addDetour(d)
+	c.addRetry(d)
 	return true
 }
 
-// failed hands a failure to the detour of an errand. The connection may be closed already, and f.Request gone with it.
-func (d *detour) failed(f backend.Failure) {
+// failed hands a failure to the retry of an errand. The connection may be closed already, and f.Request gone with it.
+func (d *retry) failed(f backend.Failure) {
 	if f.Request != nil {
 		f.Request = d.raw
 	}
@@ -53,7 +53,7 @@ func (d *detour) failed(f backend.Failure) {
 
 // notLeased is called with what lease has said when it gave no connection. It returns the answer, "" while there is
 // none.
-func (d *detour) notLeased(node *backend.Node, refusal string, away error) string {
+func (d *retry) notLeased(node *backend.Node, refusal string, away error) string {
 	if away != nil {
 		d.unreached(node, away)
 	}
@@ -63,7 +63,7 @@ func (d *detour) notLeased(node *backend.Node, refusal string, away error) strin
 // unreached is called when the request was not sent, because no connection of its own to the server came up: it is held
 // then, like any other that its server does not serve. Where nothing is held it waits as long as it would on the shared
 // connection, and not at all for a server that refuses Sluice.
-func (d *detour) unreached(node *backend.Node, err error) {
+func (d *retry) unreached(node *backend.Node, err error) {
 	c := d.client
 	if x, ok := d.errand.(*blocking); ok && x.timedOut() {
 		return
@@ -75,9 +75,9 @@ func (d *detour) unreached(node *backend.Node, err error) {
 		d.give(unavailableBecause(node, err))
 		return
 	}
-	d.state = detourIdle // And it stays where a redirect has sent it: whoever did so would do it again.
+	d.state = retryIdle // And it stays where a redirect has sent it: whoever did so would do it again.
 	if d.wait(HoldNoMaster, fmt.Sprintf("is not served: backend %s: %v", node.Addr, err), true) {
-		c.runDetours()
+		c.runRetries()
 	}
 }
 

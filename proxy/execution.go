@@ -19,7 +19,7 @@ import (
 // transaction on a connection begins with MULTI and DISCARD alone. ASKING goes in front of MULTI: the mark that it
 // leaves holds up to EXEC (redis 7.0, src/networking.c resetClient).
 type execution struct {
-	d             *detour
+	d             *retry
 	watch         *watch   // nil without WATCH
 	sizes         []int    // of the requests in d.raw
 	shas          [][]byte // of the scripts that it calls
@@ -192,8 +192,8 @@ func (x *execution) tried(at int, r backend.Reply) {
 		return
 	}
 	r.Conn.Transacts = true
-	x.d.state = detourIdle // The slot may have been locked meanwhile, or have another owner.
-	x.d.client.runDetours()
+	x.d.state = retryIdle // The slot may have been locked meanwhile, or have another owner.
+	x.d.client.runRetries()
 }
 
 // notRun is called when the transaction was answered with an error as a whole.

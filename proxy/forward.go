@@ -117,7 +117,7 @@ func (c *client) forwardUnsettled(v *view, cmd *command.Command, slot router.Slo
 		return true
 	}
 	seq := c.begin(cmd, slot)
-	c.addDetour(c.detour(c, seq, seq, slot, raw))
+	c.addRetry(c.newRetry(c, seq, seq, slot, raw))
 	return true
 }
 
@@ -145,9 +145,9 @@ func (c *client) Reply(seq uint32, r backend.Reply) {
 	if r.First && len(c.newScripts) > 0 {
 		c.noteAccepted(seq, r)
 	}
-	if r.First && len(c.detours) > 0 {
+	if r.First && len(c.retries) > 0 {
 		if p := c.pipe.at(seq); c.overtook(seq, p.slot, p.cmd, r.Request, r.Last) {
-			c.addDetour(c.detour(c, seq, seq, p.slot, r.Request))
+			c.addRetry(c.newRetry(c, seq, seq, p.slot, r.Request))
 			return
 		}
 	}
@@ -158,8 +158,8 @@ func (c *client) Reply(seq uint32, r backend.Reply) {
 		c.noteSlow(seq, c.answeredBy(seq, r.Conn, r.Request))
 	}
 	c.deliver(seq, r.Data, r.First, r.Last)
-	if r.Last && len(c.detours) > 0 {
-		c.runDetours() // One may have waited for this answer.
+	if r.Last && len(c.retries) > 0 {
+		c.runRetries() // One may have waited for this answer.
 	}
 }
 
@@ -171,7 +171,7 @@ func (c *client) Fail(seq uint32, f backend.Failure) {
 	if c.lost(c, seq, seq, c.pipe.at(seq).slot, f) {
 		return
 	}
-	if p := c.pipe.at(seq); len(c.detours) > 0 {
+	if p := c.pipe.at(seq); len(c.retries) > 0 {
 		c.mayHaveOvertaken(seq, p.slot, p.cmd, f)
 		if c.closed {
 			return
@@ -181,7 +181,7 @@ func (c *client) Fail(seq uint32, f backend.Failure) {
 		c.noteSlow(seq, c.answeredBy(seq, f.Conn, f.Request))
 	}
 	c.deliverFailure(seq, f)
-	c.runDetours()
+	c.runRetries()
 }
 
 // again implements sink.

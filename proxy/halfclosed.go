@@ -117,7 +117,7 @@ func (c *client) endHalfClosed() {
 	switch {
 	case c.half.err != nil, c.waitsForOthers():
 	case c.stall == stallNone && !waits, c.stall == stallHold && !waits:
-	case l.now > c.closeBy && (c.stall != stallNone || len(c.detours) > 0):
+	case l.now > c.closeBy && (c.stall != stallNone || len(c.retries) > 0):
 	case l.now > c.closeBy+lingerTime:
 	default:
 		return
@@ -127,18 +127,18 @@ func (c *client) endHalfClosed() {
 
 // crossing is what the client waits for with keys of several owners, nil when it does not.
 func (c *client) crossing() *crossing {
-	if len(c.detours) == 0 {
+	if len(c.retries) == 0 {
 		return nil
 	}
-	x, _ := c.detours[0].sink.(*crossing)
+	x, _ := c.retries[0].sink.(*crossing)
 	return x
 }
 
 // waitsForOthers reports whether the client waits for what may never come: data, messages, acknowledgements.
 func (c *client) waitsForOthers() bool {
-	blocks := func(d *detour) bool {
+	blocks := func(d *retry) bool {
 		x, ok := d.errand.(*blocking)
 		return ok && !x.brief
 	}
-	return c.waiting != nil || c.joining != nil || c.monitor != nil || c.subscribed() || slices.ContainsFunc(c.detours, blocks)
+	return c.waiting != nil || c.joining != nil || c.monitor != nil || c.subscribed() || slices.ContainsFunc(c.retries, blocks)
 }

@@ -156,14 +156,14 @@ func startMove(t testing.TB, key string, source, target *fakeBackend, change ...
 	return p
 }
 
-// hurry lets the oldest detour of every client run that waits for nothing but its time.
+// hurry lets the oldest retry of every client run that waits for nothing but its time.
 func (p *testProxy) hurry(t testing.TB) {
 	t.Helper()
 	p.onEachLoop(t.Context(), func(l *loop) {
 		for _, c := range l.clients {
-			if len(c.detours) > 0 {
-				c.detours[0].after = 0
-				c.runDetours()
+			if len(c.retries) > 0 {
+				c.retries[0].after = 0
+				c.runRetries()
 			}
 		}
 	})

@@ -83,7 +83,7 @@ func (a *awaited) open() bool {
 		return false
 	}
 	p := c.pipe.at(a.seq)
-	return p.flags&atReplica != 0 && p.flags&(answered|passedPart|detoured) == 0 && len(p.stored()) == 0
+	return p.flags&atReplica != 0 && p.flags&(answered|passedPart|retried) == 0 && len(p.stored()) == 0
 }
 
 // hedge sends the read to another reader, if there is one.

@@ -10,7 +10,7 @@ import (
 )
 
 // hold is the wait of one request: of the next one of a client, which is not parsed meanwhile, or of one that
-// came back from a server (see detour). The zero value is no hold.
+// came back from a server (see retry). The zero value is no hold.
 type hold struct {
 	slot     router.Slot
 	cause    HoldCause

@@ -12,8 +12,8 @@ import (
 // there are few lanes per source, and who finds none free stands in line.
 type lanes struct {
 	conns   []*backend.Conn
-	line    []*detour // wait for a free lane, oldest first
-	running []*detour // have a Pika move a key
+	line    []*retry // wait for a free lane, oldest first
+	running []*retry // have a Pika move a key
 }
 
 // lane finds a free lane to node, nil when there is none. limit is for the whole process.
@@ -50,8 +50,8 @@ func (l *loop) lane(node *backend.Node, db, limit int) *backend.Conn {
 	return b
 }
 
-// waitForLane puts a detour into the line for node.
-func (l *loop) waitForLane(node *backend.Node, d *detour) {
+// waitForLane puts a retry into the line for node.
+func (l *loop) waitForLane(node *backend.Node, d *retry) {
 	l.lanes[node].line = append(l.lanes[node].line, d)
 }
 
@@ -71,12 +71,12 @@ func (l *loop) runLanes() {
 		for ; free > 0 && len(n.line) > 0; free-- {
 			d := n.line[0]
 			n.line = slices.Delete(n.line, 0, 1)
-			if d.state != detourQueued || d.client.closed {
+			if d.state != retryQueued || d.client.closed {
 				free++
 				continue
 			}
-			d.state = detourIdle
-			d.client.runDetours()
+			d.state = retryIdle
+			d.client.runRetries()
 		}
 	}
 }
@@ -97,15 +97,15 @@ func (l *loop) tickLanes() (waiting bool) {
 		}
 		n.conns = slices.DeleteFunc(n.conns, (*backend.Conn).Closed)
 		for _, d := range slices.Clone(n.line) {
-			if d.state == detourQueued && !d.client.closed {
+			if d.state == retryQueued && !d.client.closed {
 				d.overdue()
 			}
 		}
 		for _, d := range slices.Clone(n.running) {
 			d.moveOverdue()
 		}
-		n.running = slices.DeleteFunc(n.running, func(d *detour) bool { return d.state != detourSent || d.transit.moving.key == "" })
-		n.line = slices.DeleteFunc(n.line, func(d *detour) bool { return d.state != detourQueued || d.client.closed })
+		n.running = slices.DeleteFunc(n.running, func(d *retry) bool { return d.state != retrySent || d.transit.moving.key == "" })
+		n.line = slices.DeleteFunc(n.line, func(d *retry) bool { return d.state != retryQueued || d.client.closed })
 		if waiting = waiting || len(n.line) > 0; open == 0 && len(n.line) == 0 {
 			delete(l.lanes, node)
 		}

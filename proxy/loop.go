@@ -42,7 +42,7 @@ type loop struct {
 	dirtyBackends []*backend.Conn // have bytes to send
 	dirtyClients  []*client       // have bytes to send, or wait to be closed
 	ready         []*client       // can go on parsing what they hold
-	delayed       []*client       // have a detour that waits for its time
+	delayed       []*client       // have a retry that waits for its time
 	held          []*client       // wait in front of a request, see hold
 	doubters      []*client       // wait for what is in doubt
 	patient       []*client       // go on when others had their turn, see fairness.go
@@ -192,7 +192,7 @@ func (l *loop) rewatch(c *client) {
 		c.hold.listed = true
 		l.held = append(l.held, c)
 	}
-	if len(c.detours) > 0 {
+	if len(c.retries) > 0 {
 		l.delay(c)
 	}
 	l.wakeAt(l.now + minPause)

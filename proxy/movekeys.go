@@ -21,15 +21,15 @@ import (
 //	Pika, sync        SLOTSMGRTTAGONE and EXISTS, key by key, and none twice at once (keymoves.go)
 
 // lookForKey asks a Pika whether a key has gone.
-func (d *detour) lookForKey() {
+func (d *retry) lookForKey() {
 	c, t := d.client, &d.transit
 	t.asked = t.asked[:1]
-	t.startAttempt(tagLength, (*detour).lookReply)
+	t.startAttempt(tagLength, (*retry).lookReply)
 	d.askExists(c.loop.link(t.source, c.proto, c.db))
 }
 
 // lookReply concludes lookForKey.
-func (d *detour) lookReply(r backend.Reply) {
+func (d *retry) lookReply(r backend.Reply) {
 	t := &d.transit
 	switch {
 	case t.absent():
@@ -54,7 +54,7 @@ const (
 // nudge asks the source for a round of the background migration, as the dashboard does, when a request has waited for
 // long: the dashboard pauses for six seconds when one of its batches was refused. While it does not pause nobody waits that
 // long, and it is better left alone: two who ask at the same moment refuse each other.
-func (d *detour) nudge() {
+func (d *retry) nudge() {
 	c, t := d.client, &d.transit
 	l := c.loop
 	after := min(nudgeAfter, c.pool.Settings().Hold.MaxWait/2)
@@ -74,18 +74,18 @@ func (d *detour) nudge() {
 }
 
 // moveKeys has the source move keys, on a lane of its own, or waits for a lane.
-func (d *detour) moveKeys() {
+func (d *retry) moveKeys() {
 	c, l, t := d.client, d.client.loop, &d.transit
 	b := l.lane(t.source, c.db, c.pool.Settings().MoveParallel)
 	if b == nil {
 		if d.enterHold(HoldMoving, fmt.Sprintf("is %s, and %s is busy with other keys", t.move, t.source.Addr), true) {
-			d.state = detourQueued
+			d.state = retryQueued
 			l.waitForLane(t.source, d)
 		}
 		return
 	}
 	if c.pool.Family.Fences {
-		t.startAttempt(tagFenceEnd, (*detour).moveReply)
+		t.startAttempt(tagFenceEnd, (*retry).moveReply)
 		ok := t.move.Method == router.Sync || d.sendStep(b, tagFence, dialect.FenceRequest)
 		for i := 0; ok && i < len(t.asked); i++ {
 			ok = d.sendMove(b, t.asked[i])
@@ -99,7 +99,7 @@ func (d *detour) moveKeys() {
 }
 
 // moveAlone has a Pika move one key, unless it does already, or the target may still be at work on it.
-func (d *detour) moveAlone(b *backend.Conn) {
+func (d *retry) moveAlone(b *backend.Conn) {
 	c, t := d.client, &d.transit
 	t.asked = t.asked[:1]
 	key := movedKey{c.db, string(t.asked[0])}
@@ -114,7 +114,7 @@ func (d *detour) moveAlone(b *backend.Conn) {
 	}
 	b.Patience = patientLane
 	t.moving = key
-	t.startAttempt(tagLength, (*detour).moveProof)
+	t.startAttempt(tagLength, (*retry).moveProof)
 	if !d.sendMove(b, t.asked[0]) {
 		d.endMove(true) // Nothing was sent.
 		return
@@ -125,7 +125,7 @@ func (d *detour) moveAlone(b *backend.Conn) {
 }
 
 // endMove notes that a move that moveAlone has begun is over. With ok the target is quiet.
-func (d *detour) endMove(ok bool) {
+func (d *retry) endMove(ok bool) {
 	if t := &d.transit; t.moving.key != "" {
 		d.client.pool.keyMoves.end(t.moving, ok)
 		t.moving = movedKey{}
@@ -133,7 +133,7 @@ func (d *detour) endMove(ok bool) {
 }
 
 // moveAnswered takes the answer to a move that nobody waits for any more.
-func (d *detour) moveAnswered(tag uint32, r backend.Reply) {
+func (d *retry) moveAnswered(tag uint32, r backend.Reply) {
 	if tag&tagMask == tagMoveKey && r.Last {
 		_, ok := dialect.KeyMoved(r.Data)
 		d.endMove(ok && r.First)
@@ -141,9 +141,9 @@ func (d *detour) moveAnswered(tag uint32, r backend.Reply) {
 }
 
 // moveOverdue gives a request up whose key takes too long to move. The move goes on.
-func (d *detour) moveOverdue() {
+func (d *retry) moveOverdue() {
 	c, t := d.client, &d.transit
-	if d.state != detourSent || c.closed || t.moving.key == "" {
+	if d.state != retrySent || c.closed || t.moving.key == "" {
 		return
 	}
 	what := ""
@@ -163,7 +163,7 @@ func (d *detour) moveOverdue() {
 }
 
 // askSize asks how large the key is.
-func (d *detour) askSize(node *backend.Node, kind uint32) {
+func (d *retry) askSize(node *backend.Node, kind uint32) {
 	c, t := d.client, &d.transit
 	b := c.loop.link(node, c.proto, c.db)
 	for i := range dialect.SizeQuestions() {
@@ -176,34 +176,34 @@ func (d *detour) askSize(node *backend.Node, kind uint32) {
 }
 
 // askTarget looks at what the target has of a key whose move has failed.
-func (d *detour) askTarget() {
+func (d *retry) askTarget() {
 	c, t := d.client, &d.transit
-	t.startAttempt(tagTarget, (*detour).targetReply)
+	t.startAttempt(tagTarget, (*retry).targetReply)
 	node := c.pool.view.Load().master(d.slot)
-	d.state, d.sentTo, d.sentAt = detourSent, node, c.loop.now
+	d.state, d.sentTo, d.sentAt = retrySent, node, c.loop.now
 	d.askSize(node, tagTarget)
 }
 
 // targetReply concludes it.
-func (d *detour) targetReply(r backend.Reply) {
+func (d *retry) targetReply(r backend.Reply) {
 	c, t := d.client, &d.transit
 	answer := t.answers[tagTarget]
 	if d.judged(answer, r.Conn) {
 		return
 	}
 	c.pool.keyMoves.look(movedKey{c.db, string(t.asked[0])}, string(answer), c.loop.now)
-	d.state = detourIdle
+	d.state = retryIdle
 	if d.wait(HoldMoving, fmt.Sprintf("is %s, a move of the key has failed, and %s may still be at work on it", t.move, r.Conn.Node.Addr), true) {
 		d.after = max(d.after, c.loop.now+quietPause)
 		if d.hold.active {
 			d.after = min(d.after, d.hold.deadline)
 		}
-		c.runDetours()
+		c.runRetries()
 	}
 }
 
 // sendMove sends SLOTSMGRTTAGONE.
-func (d *detour) sendMove(b *backend.Conn, key []byte) bool {
+func (d *retry) sendMove(b *backend.Conn, key []byte) bool {
 	l, t := d.client.loop, &d.transit
 	l.stats.Moves.KeyMoves++
 	host, port, _ := net.SplitHostPort(t.move.To.Addr)
@@ -213,7 +213,7 @@ func (d *detour) sendMove(b *backend.Conn, key []byte) bool {
 
 // moveLimit is how long the source may wait for an answer of the target, of which a Pika gets many for a key. A
 // source that does nothing else meanwhile must not keep the requests of others waiting until they time out.
-func (d *detour) moveLimit() time.Duration {
+func (d *retry) moveLimit() time.Duration {
 	if !d.client.pool.Family.OneAtATime {
 		return patientMove
 	}
@@ -230,7 +230,7 @@ const (
 )
 
 // keyReply takes the answer of one SLOTSMGRTTAGONE.
-func (d *detour) keyReply() {
+func (d *retry) keyReply() {
 	t, stats := &d.transit, &d.client.loop.stats.Moves
 	n, ok := dialect.KeyMoved(t.answers[tagMoveKey])
 	d.endMove(ok)
@@ -245,7 +245,7 @@ func (d *detour) keyReply() {
 }
 
 // moveReply concludes moves at a codis-server.
-func (d *detour) moveReply(backend.Reply) {
+func (d *retry) moveReply(backend.Reply) {
 	if d.transit.failure == "" {
 		d.arrived()
 		return
@@ -254,7 +254,7 @@ func (d *detour) moveReply(backend.Reply) {
 }
 
 // moveProof concludes a move at a Pika: the key must be gone.
-func (d *detour) moveProof(backend.Reply) {
+func (d *retry) moveProof(backend.Reply) {
 	t := &d.transit
 	switch {
 	case t.absent():
@@ -270,7 +270,7 @@ func (d *detour) moveProof(backend.Reply) {
 }
 
 // moveFailed goes on after SLOTSMGRTTAGONE was answered with an error: the key may be on either side, or on both.
-func (d *detour) moveFailed() {
+func (d *retry) moveFailed() {
 	c, t := d.client, &d.transit
 	if v := c.pool.Family.Judge([]byte(t.failure), ""); v.Kind == dialect.NoMaster {
 		c.pool.trouble(t.source.Addr)

@@ -110,7 +110,7 @@ func (p *moveProgress) describe(in arrivedIn, waited time.Duration, s *HoldSetti
 }
 
 // askProgress asks the source of the move how far it is, when the request has waited for a while.
-func (d *detour) askProgress() {
+func (d *retry) askProgress() {
 	c, t := d.client, &d.transit
 	l := c.loop
 	in := arrivedIn{t.move, c.db}
@@ -151,7 +151,7 @@ func (k *slotKeys) Reply(_ uint32, r backend.Reply) {
 func (k *slotKeys) Fail(uint32, backend.Failure) {}
 
 // moveAt is the move that the request waits for.
-func (d *detour) moveAt() (in arrivedIn, ok bool) {
+func (d *retry) moveAt() (in arrivedIn, ok bool) {
 	m := d.transit.move
 	return arrivedIn{m, d.client.db}, m != nil && d.hold.active && d.hold.cause == HoldMoving
 }

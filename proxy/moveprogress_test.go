@@ -34,8 +34,8 @@ func TestHoldGoesOnWhileKeysGo(t *testing.T) {
 	held := func() (held time.Duration) {
 		x.p.onEachLoop(x.Context(), func(l *loop) {
 			for _, c := range l.clients {
-				if len(c.detours) > 0 {
-					held = max(held, time.Duration(l.now-c.detours[0].hold.since))
+				if len(c.retries) > 0 {
+					held = max(held, time.Duration(l.now-c.retries[0].hold.since))
 				}
 			}
 		})

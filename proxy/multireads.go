@@ -57,7 +57,7 @@ func (c *client) readMultiAtMaster(q request, slots []router.Slot) bool {
 	if c.closed || c.pipe.tail == seq {
 		return true
 	}
-	if p := c.pipe.at(seq); p.cmd == q.cmd && p.flags&(answered|countedRead) == 0 { // It is on a detour.
+	if p := c.pipe.at(seq); p.cmd == q.cmd && p.flags&(answered|countedRead) == 0 { // It is being retried.
 		c.recent.sentSomewhere(mask)
 		c.recent.countMulti(p, seq, mask, countedRead)
 	}

@@ -14,7 +14,7 @@ import (
 // owner counts (MultiKeyGroup): the request runs at the server that has all of its slots, as it is.
 //
 //	one owner, no slot moves           sent, like a request on one slot
-//	one owner, some slots move to it   a detour: the keys are moved or awaited slot by slot, then it is sent
+//	one owner, some slots move to it   a retry: the keys are moved or awaited slot by slot, then it is sent
 //	several owners, some slots move    held until they have one, or none moves
 //	several owners, no slot moves      CROSSSLOT
 //
@@ -154,7 +154,7 @@ func (c *client) forwardMulti(q request, slots []router.Slot) bool {
 		return false
 	case witnessed, c.keysAway(q.v, slots, q):
 		seq := c.beginMulti(q.cmd, slots)
-		c.addDetour(c.detour(c, seq, seq, slots[0], q.raw))
+		c.addRetry(c.newRetry(c, seq, seq, slots[0], q.raw))
 		return true
 	}
 	c.sendMulti(c.loop.link(q.v.master(slots[0]), c.proto, c.db), q, slots)
@@ -208,7 +208,7 @@ func (c *client) beginSlots(cmd *command.Command, k keySlots) uint32 {
 }
 
 // spread finds the slots of the keys, when these are several.
-func (d *detour) spread() {
+func (d *retry) spread() {
 	var slots []router.Slot
 	for _, key := range d.keys {
 		slots = addSlot(slots, d.client.pool.Model.Slot(key))
@@ -222,7 +222,7 @@ func (d *detour) spread() {
 }
 
 // obstacle finds what keeps the request from being sent to the owner of its slots.
-func (d *detour) obstacle(v *view) (o obstacle, blocked bool) {
+func (d *retry) obstacle(v *view) (o obstacle, blocked bool) {
 	c := d.client
 	if d.slots == nil {
 		return c.pool.obstacle(v, d.slot)
@@ -244,7 +244,7 @@ func (d *detour) obstacle(v *view) (o obstacle, blocked bool) {
 }
 
 // nextMove is the move of a slot whose keys have to be found before the request is sent, nil when there is none.
-func (d *detour) nextMove(v *view) *router.Move {
+func (d *retry) nextMove(v *view) *router.Move {
 	if d.slots == nil {
 		return v.table.Move(d.slot)
 	}
@@ -263,7 +263,7 @@ func (d *detour) nextMove(v *view) *router.Move {
 
 // missing appends the keys in the slot of a move to dst that are not known to have arrived: to the loop, which forgets
 // them when they are many, or to the request itself.
-func (d *detour) missing(dst [][]byte, m *router.Move) [][]byte {
+func (d *retry) missing(dst [][]byte, m *router.Move) [][]byte {
 	dst = d.client.loop.arrivals.missing(dst, m, d.client.db, d.keysIn(m.Slot))
 	return slices.DeleteFunc(dst, func(key []byte) bool { return d.found[foundKey{m, string(key)}] })
 }
@@ -275,7 +275,7 @@ type foundKey struct {
 }
 
 // keysIn are the keys of a slot of the request.
-func (d *detour) keysIn(slot router.Slot) [][]byte {
+func (d *retry) keysIn(slot router.Slot) [][]byte {
 	if d.slots == nil {
 		return d.keys
 	}
@@ -290,7 +290,7 @@ func (d *detour) keysIn(slot router.Slot) [][]byte {
 }
 
 // allKeys are the keys of the request, and one of those that its client watches.
-func (d *detour) allKeys() [][]byte {
+func (d *retry) allKeys() [][]byte {
 	if x, ok := d.errand.(*execution); ok && x.watch != nil {
 		return append([][]byte{x.watch.key}, d.keys...)
 	}
@@ -298,7 +298,7 @@ func (d *detour) allKeys() [][]byte {
 }
 
 // tooSlow is the answer to a request that has been on its way through slots that move for longer than it may, "" before.
-func (d *detour) tooSlow(m *router.Move) string {
+func (d *retry) tooSlow(m *router.Move) string {
 	c := d.client
 	s, since := &c.pool.Settings().Hold, c.pipe.at(d.seq).start
 	waited := c.loop.now - since

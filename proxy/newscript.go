@@ -44,8 +44,8 @@ func (c *client) keepScript(id scriptID, raw []byte) {
 	}
 }
 
-// keepScript keeps the script that a request on a detour has brought.
-func (d *detour) keepScript() {
+// keepScript keeps the script that a request that is retried has brought.
+func (d *retry) keepScript() {
 	if args := splitRequest(d.raw); len(args) > 1 && len(args[1]) <= maxScript {
 		d.client.loop.keepScript(d.client.pool, scriptIDOf(args[1]), args[1])
 	}

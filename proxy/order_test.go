@@ -188,7 +188,7 @@ func TestOrderIsKeptBehindARedirectThatTakesLong(t *testing.T) {
 		waiting := 0
 		p.onEachLoop(p.ctx, func(l *loop) {
 			for _, c := range l.clients {
-				if c.stall == stallDetour {
+				if c.stall == stallRetry {
 					waiting = len(c.in) - c.inOff
 				}
 			}

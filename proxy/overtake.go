@@ -12,13 +12,13 @@ import (
 // Commands of one client on one key run in order although any of them may bounce. When a request bounces,
 // others that the client sent behind it are on their way already, and the server may run them: a slot was
 // handed over and back, a server has just finished loading, a TRYAGAIN was for two keys and the next command
-// is for one of them. So a detour waits until what was sent behind it on its slot is answered (awaited), and
+// is for one of them. So a retry waits until what was sent behind it on its slot is answered (awaited), and
 // what was answered behind it with one of its keys counts as having overtaken it (overtook): if that only
-// reads, its answer is dropped and it is run again behind the detour; if it writes, the detour must not run
+// reads, its answer is dropped and it is run again behind the retry; if it writes, the retry must not run
 // any more, and its client is told so.
 
 // awaited reports whether a request behind d, on its slot, is at a server. What was found answered is not looked at again.
-func (c *client) awaited(d *detour) bool {
+func (c *client) awaited(d *retry) bool {
 	if d.behind == 0 {
 		d.behind = 1
 	}
@@ -29,7 +29,7 @@ func (c *client) awaited(d *detour) bool {
 			continue
 		}
 		if p.flags&multiSlot != 0 {
-			if p.flags&detoured == 0 {
+			if p.flags&retried == 0 {
 				return true
 			}
 			continue
@@ -40,7 +40,7 @@ func (c *client) awaited(d *detour) bool {
 			}
 			continue
 		}
-		if (p.slot == d.slot || d.slots != nil) && p.flags&detoured == 0 {
+		if (p.slot == d.slot || d.slots != nil) && p.flags&retried == 0 {
 			return true
 		}
 	}
@@ -62,7 +62,7 @@ func (c *client) splitAtServer(seq uint32, slot router.Slot) bool {
 	return false
 }
 
-// overtook is told that the request seq was answered, which its server may have run. Detours of older requests with a
+// overtook is told that the request seq was answered, which its server may have run. Retries of older requests with a
 // key of it are given up if it writes; if it only reads it returns true: the answer has to be dropped and the
 // request run again. The client may be closed then.
 func (c *client) overtook(seq uint32, slot router.Slot, cmd *command.Command, raw []byte, whole bool) bool {
@@ -85,7 +85,7 @@ func (c *client) mayHaveOvertaken(seq uint32, slot router.Slot, cmd *command.Com
 	c.giveUpPassed(c.passed(seq, slot, cmd, f.Request))
 }
 
-func (c *client) giveUpPassed(passed []*detour) {
+func (c *client) giveUpPassed(passed []*retry) {
 	for _, d := range passed {
 		if c.closed {
 			return
@@ -98,21 +98,21 @@ func (c *client) giveUpPassed(passed []*detour) {
 	}
 }
 
-// passed lists the detours of requests before seq that have a key of it and have not been sent again. With no raw, which is
+// passed lists the retries of requests before seq that have a key of it and have not been sent again. With no raw, which is
 // forgotten after a timeout, any of them on its slot may.
-func (c *client) passed(seq uint32, slot router.Slot, cmd *command.Command, raw []byte) []*detour {
-	shared := make(map[string]bool) // keys of the request that detours have
+func (c *client) passed(seq uint32, slot router.Slot, cmd *command.Command, raw []byte) []*retry {
+	shared := make(map[string]bool) // keys of the request that retries have
 	for _, key := range requestKeys(cmd, raw) {
-		if c.detoured[string(key)] > 0 {
+		if c.retriedKeys[string(key)] > 0 {
 			shared[string(key)] = true
 		}
 	}
 	if raw != nil && len(shared) == 0 {
-		return nil // So it is with most requests: they are not compared with each detour.
+		return nil // So it is with most requests: they are not compared with each retry.
 	}
-	var list []*detour
-	for _, d := range c.detours {
-		older := int32(seq-d.seq) > 0 && (d.state == detourIdle || d.state == detourQueued)
+	var list []*retry
+	for _, d := range c.retries {
+		older := int32(seq-d.seq) > 0 && (d.state == retryIdle || d.state == retryQueued)
 		if older && (d.slot == slot || d.slots != nil || slot == anySlot) && (raw == nil || slices.ContainsFunc(d.keys, func(key []byte) bool { return shared[string(key)] })) {
 			list = append(list, d)
 		}
@@ -120,15 +120,15 @@ func (c *client) passed(seq uint32, slot router.Slot, cmd *command.Command, raw 
 	return list
 }
 
-// noteKeys counts the keys of a detour into client.detoured, or out of it.
-func (d *detour) noteKeys(n int) {
+// noteKeys counts the keys of a retry into client.retriedKeys, or out of it.
+func (d *retry) noteKeys(n int) {
 	c := d.client
-	if c.detoured == nil {
-		c.detoured = make(map[string]int)
+	if c.retriedKeys == nil {
+		c.retriedKeys = make(map[string]int)
 	}
 	for _, key := range d.keys {
-		if c.detoured[string(key)] += n; c.detoured[string(key)] == 0 {
-			delete(c.detoured, string(key))
+		if c.retriedKeys[string(key)] += n; c.retriedKeys[string(key)] == 0 {
+			delete(c.retriedKeys, string(key))
 		}
 	}
 }

@@ -108,8 +108,8 @@ func TestBouncedPipelineStaysInOrder(t *testing.T) {
 	c.wantReply(bulkReply("2"))
 }
 
-// A detour waits for what was sent behind it on its slot.
-func TestDetourWaitsForWhatIsBehindIt(t *testing.T) {
+// A retry waits for what was sent behind it on its slot.
+func TestRetryWaitsForWhatIsBehindIt(t *testing.T) {
 	answer := make(chan struct{})
 	run := bounceOnce(tryAgain, "MSET")
 	server := startFake(t, func(c *scriptedConn, args []string) {
@@ -122,7 +122,7 @@ func TestDetourWaitsForWhatIsBehindIt(t *testing.T) {
 	c := p.dial(t)
 	c.send("MSET {t}a 1 {t}b 2\r\nGET {t}a\r\n")
 	p.awaitHeld(t, 1)
-	time.AfterFunc(20*time.Millisecond, func() { close(answer) }) // Time for a detour that does not wait to show itself.
+	time.AfterFunc(20*time.Millisecond, func() { close(answer) }) // Time for a retry that does not wait to show itself.
 	c.wantReply("+OK\r\n")
 	c.wantReply(bulkReply("1"))
 	seen := server.seen()
@@ -242,8 +242,8 @@ func TestAwaitingCommandEndsAtMaxWait(t *testing.T) {
 	ends(c, answer)
 }
 
-// A read that was on a detour of its own runs again behind the command that it has overtaken.
-func TestReadOnADetourThatOvertook(t *testing.T) {
+// A read that was being retried itself runs again behind the command that it has overtaken.
+func TestRetriedReadThatOvertook(t *testing.T) {
 	bounce, moved := make(chan struct{}), make(chan struct{})
 	bounced := false
 	target := startFake(t, func(c *scriptedConn, args []string) {

@@ -42,7 +42,7 @@ const (
 	failed                                // the reply is an error
 	sentTwice                             // it was retried after a lost connection
 	passedPart                            // a part of the reply went to the client
-	detoured                              // the request, or a part of it, is or was on a detour
+	retried                               // the request, or a part of it, is or was retried
 	atReplica                             // a read, sent to a replica; counted in client.recent
 	countedWrite                          // counted in client.recent
 	countedRead                           // a read, sent to the master; counted in client.recent

@@ -71,7 +71,7 @@ func (p *publication) Reply(seq uint32, r backend.Reply) {
 	}
 	p.deliver(seq, r.Data, r.First, r.Last)
 	if r.Last {
-		c.runDetours()
+		c.runRetries()
 	}
 }
 
@@ -85,7 +85,7 @@ func (p *publication) Fail(seq uint32, f backend.Failure) {
 		c.noteSlow(seq, c.answeredBy(seq, f.Conn, f.Request))
 	}
 	c.deliverFailure(seq, f)
-	c.runDetours()
+	c.runRetries()
 }
 
 // deliver implements sink.

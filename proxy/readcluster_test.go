@@ -249,7 +249,7 @@ func TestReadsWhileNobodyServes(t *testing.T) {
 		m.answer("GET k", "")
 		thaw := m.freeze()
 		c := x.p.dial(t)
-		c.request("GET", "k") // It has to be on a detour, so it is lost at the master.
+		c.request("GET", "k") // It has to be retried, so it is lost at the master.
 		m.await(t, 1, "GET k")
 		r.answer("GET k", reply)
 		x.prove(r)

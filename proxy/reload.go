@@ -10,7 +10,7 @@ import (
 )
 
 // A server that answers EVALSHA with NOSCRIPT has lost the script: it was restarted, or is another one now. If Sluice
-// knows the script it is loaded there, with SCRIPT LOAD directly before the client's request, which goes through a detour
+// knows the script it is loaded there, with SCRIPT LOAD directly before the client's request, which is retried
 // so that order is kept. A second NOSCRIPT is the client's.
 //
 // A script may end with that very text after it has written, and must not run twice. So the server is asked first, with
@@ -30,7 +30,7 @@ type reload struct {
 	checking bool // the server was asked and has not answered
 }
 
-// waits reports whether a detour may not run yet; there may be no reload at all.
+// waits reports whether a retry may not run yet; there may be no reload at all.
 func (r *reload) waits() bool { return r != nil && r.checking }
 
 // scriptCheck is a SCRIPT EXISTS in flight, and what is shared by those who wait for it.
@@ -40,7 +40,7 @@ type scriptCheck struct {
 	load     []byte          // SCRIPT LOAD in wire form
 	loadedOn []*backend.Conn // it was queued there
 	reply    []byte
-	waiting  []*detour
+	waiting  []*retry
 }
 
 // loadFor is the SCRIPT LOAD to be sent on b first, nil when it was sent already.
@@ -57,7 +57,7 @@ type checkKey struct {
 	id   scriptID
 }
 
-// lacksScript looks at an error reply to a request that has not been on a detour. If that is a NOSCRIPT which can be
+// lacksScript looks at an error reply to a request that has not been retried. If that is a NOSCRIPT which can be
 // healed, it returns true and the client does not see it.
 func (c *client) lacksScript(to sink, tag, seq uint32, slot router.Slot, r backend.Reply) bool {
 	cmd := c.pipe.at(seq).cmd
@@ -68,15 +68,15 @@ func (c *client) lacksScript(to sink, tag, seq uint32, slot router.Slot, r backe
 	if s == nil {
 		return false
 	}
-	d := c.detour(to, tag, seq, slot, r.Request)
+	d := c.newRetry(to, tag, seq, slot, r.Request)
 	d.script = s
 	check.waiting = append(check.waiting, d)
-	c.addDetour(d)
+	c.addRetry(d)
 	return true
 }
 
-// lacksScript is the same for a request on a detour.
-func (d *detour) lacksScript(r backend.Reply) bool {
+// lacksScript is the same for a request that is being retried.
+func (d *retry) lacksScript(r backend.Reply) bool {
 	if d.script != nil || scriptKinds[d.cmd.ID] != scriptSHA || !dialect.NoScript(r.Data) {
 		return false
 	}
@@ -84,7 +84,7 @@ func (d *detour) lacksScript(r backend.Reply) bool {
 	if s == nil {
 		return false
 	}
-	d.state, d.script = detourIdle, s
+	d.state, d.script = retryIdle, s
 	check.waiting = append(check.waiting, d)
 	return true
 }
@@ -154,14 +154,14 @@ func (s *scriptCheck) done(lacks bool) {
 }
 
 // checked takes the answer to whether a server lacks the script.
-func (d *detour) checked(lacks bool) {
+func (d *retry) checked(lacks bool) {
 	c := d.client
-	if c.closed || d.state == detourDone {
+	if c.closed || d.state == retryDone {
 		return
 	}
 	d.script.checking = false
 	if lacks {
-		c.runDetours()
+		c.runRetries()
 		return
 	}
 	d.pass(appendErrorLine(nil, errNoScript), true, true)

@@ -98,7 +98,7 @@ func (s *Server) drain(ctx context.Context) {
 			l.schedule()
 			left.Add(l.inFlight())
 			for _, c := range l.clients {
-				if !c.closing && len(c.detours) == 0 && c.stall == stallNone { // What it holds is half a request.
+				if !c.closing && len(c.retries) == 0 && c.stall == stallNone { // What it holds is half a request.
 					c.finish()
 				}
 			}

@@ -114,7 +114,7 @@ type outcome struct {
 	request []byte        // as it was sent; the whole of the client's unless of is set
 	of      *split
 	tx      *execution
-	held    int64 // inside holds of a detour
+	held    int64 // inside holds of a retry
 	backend int64
 }
 

@@ -154,7 +154,7 @@ func (s *split) send(i int) {
 	l.scratch = append(l.scratch, part.body...)
 	part.body = nil
 	if part.moving {
-		c.addDetour(c.detour(s, uint32(i), s.seq, part.slot, l.scratch))
+		c.addRetry(c.newRetry(s, uint32(i), s.seq, part.slot, l.scratch))
 		return
 	}
 	s.sendRaw(i, l.scratch)
@@ -193,8 +193,8 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 		c.askMaster(s, tag, s.seq, part.slot, r.Request)
 		return
 	}
-	if r.First && len(c.detours) > 0 && c.overtook(s.seq, s.slots(part), s.cmd, r.Request, r.Last) {
-		c.addDetour(c.detour(s, tag, s.seq, part.slot, r.Request))
+	if r.First && len(c.retries) > 0 && c.overtook(s.seq, s.slots(part), s.cmd, r.Request, r.Last) {
+		c.addRetry(c.newRetry(s, tag, s.seq, part.slot, r.Request))
 		return
 	}
 	if c.closed {
@@ -205,7 +205,7 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 	}
 	s.deliver(tag, r.Data, r.First, r.Last)
 	if r.Last {
-		c.runDetours()
+		c.runRetries()
 	}
 }
 
@@ -230,7 +230,7 @@ func (s *split) Fail(tag uint32, f backend.Failure) {
 	}
 	s.noteSlow(c.answeredBy(s.seq, f.Conn, f.Request))
 	s.deliverFailure(tag, f)
-	c.runDetours()
+	c.runRetries()
 }
 
 // noteSlow is told how a part ended. The parts are sent at once, so the slowest is the last one.

@@ -10,7 +10,7 @@ import (
 	"sluice/router"
 )
 
-// transit is how far a detour is in finding its keys while their slot moves, in Codis' way: each key is at the source
+// transit is how far a retry is in finding its keys while their slot moves, in Codis' way: each key is at the source
 // still or at the target already, and nobody is told when it goes. What a family allows decides how:
 //
 //	codis-server, one key    SLOTSMGRT-EXEC-WRAPPER at the source: it runs the command, or says where the key is
@@ -33,7 +33,7 @@ type transit struct {
 
 	attempt  uint32 // answers to older attempts mean nothing
 	last     uint32 // the kind of its last request
-	conclude func(d *detour, r backend.Reply)
+	conclude func(d *retry, r backend.Reply)
 	answers  [tagKinds][]byte // by kind
 	failure  string           // why a key was not moved
 	moving   movedKey         // that a Pika was asked to move, and has not answered
@@ -42,7 +42,7 @@ type transit struct {
 	moved    int              // keys that were
 }
 
-// Tags of what a detour sends: the kind, and above that the attempt.
+// Tags of what a retry sends: the kind, and above that the attempt.
 const (
 	tagDirect   = iota // the request itself
 	tagWrapped         // the request in a wrapper
@@ -61,7 +61,7 @@ const (
 )
 
 // reach takes the next step towards the keys of a slot that moves.
-func (d *detour) reach(v *view, m *router.Move) {
+func (d *retry) reach(v *view, m *router.Move) {
 	c, t := d.client, &d.transit
 	if t.move != m {
 		*t = transit{move: m, attempt: t.attempt}
@@ -91,7 +91,7 @@ func (d *detour) reach(v *view, m *router.Move) {
 }
 
 // startAttempt forgets the last attempt. conclude is called when the request of kind last is answered.
-func (t *transit) startAttempt(last uint32, conclude func(d *detour, r backend.Reply)) {
+func (t *transit) startAttempt(last uint32, conclude func(d *retry, r backend.Reply)) {
 	t.attempt++
 	t.last, t.conclude = last, conclude
 	t.failure, t.moved = "", 0
@@ -101,21 +101,21 @@ func (t *transit) startAttempt(last uint32, conclude func(d *detour, r backend.R
 	}
 }
 
-// sendStep sends a request of our own. It returns false when the detour has ended because that was not possible.
-func (d *detour) sendStep(b *backend.Conn, kind uint32, req []byte) bool {
+// sendStep sends a request of our own. It returns false when the retry has ended because that was not possible.
+func (d *retry) sendStep(b *backend.Conn, kind uint32, req []byte) bool {
 	l, t := d.client.loop, &d.transit
 	if err := b.Send(req, d, t.attempt<<tagBits|kind, l.now); err != nil {
 		t.attempt++
 		d.give(sendError(b.Node, err))
 		return false
 	}
-	d.state, d.sentTo, d.sentAt = detourSent, b.Node, l.now
+	d.state, d.sentTo, d.sentAt = retrySent, b.Node, l.now
 	l.markBackend(b)
 	return true
 }
 
 // transitReply takes an answer to one of these requests, or a part of it.
-func (d *detour) transitReply(tag uint32, r backend.Reply) {
+func (d *retry) transitReply(tag uint32, r backend.Reply) {
 	t, kind := &d.transit, tag&tagMask
 	if tag>>tagBits != t.attempt {
 		d.moveAnswered(tag, r)
@@ -148,7 +148,7 @@ func (d *detour) transitReply(tag uint32, r backend.Reply) {
 }
 
 // askSource sends the command in a wrapper.
-func (d *detour) askSource() {
+func (d *retry) askSource() {
 	c, t := d.client, &d.transit
 	t.startAttempt(tagWrapped, nil)
 	b := c.loop.link(t.source, c.proto, c.db)
@@ -162,7 +162,7 @@ func (d *detour) askSource() {
 }
 
 // wrappedReply takes the wrapper's answer, or a part of it.
-func (d *detour) wrappedReply(r backend.Reply) {
+func (d *retry) wrappedReply(r backend.Reply) {
 	t := &d.transit
 	if t.passing {
 		first := !t.begun
@@ -188,13 +188,13 @@ func (d *detour) wrappedReply(r backend.Reply) {
 		if !ok {
 			w = dialect.WrappedUnknown
 		}
-		d.state = detourIdle
+		d.state = retryIdle
 		d.notRun(w, r)
 	}
 }
 
 // notRun does what follows when the source has not run the command.
-func (d *detour) notRun(w dialect.Wrapped, r backend.Reply) {
+func (d *retry) notRun(w dialect.Wrapped, r backend.Reply) {
 	c, t := d.client, &d.transit
 	c.loop.stats.Moves.Wrapped[w&3]++ // -1 and what is no answer of a wrapper are counted together.
 	switch w {
@@ -210,11 +210,11 @@ func (d *detour) notRun(w dialect.Wrapped, r backend.Reply) {
 		return
 	}
 	t.moveFirst = true
-	c.runDetours()
+	c.runRetries()
 }
 
 // judged does what an error reply of the source asks for, if it is one of those that pass by themselves.
-func (d *detour) judged(reply []byte, b *backend.Conn) bool {
+func (d *retry) judged(reply []byte, b *backend.Conn) bool {
 	if len(reply) == 0 || reply[0] != '-' {
 		return false
 	}
@@ -223,16 +223,16 @@ func (d *detour) judged(reply []byte, b *backend.Conn) bool {
 		return false
 	}
 	if d.obey(v, backend.Reply{Conn: b, Data: slices.Clone(reply)}) {
-		d.client.runDetours()
+		d.client.runRetries()
 	}
 	return true
 }
 
 // readAtSource sends the command and, behind it, the question whether the key is there, which proves that it was.
-func (d *detour) readAtSource() {
+func (d *retry) readAtSource() {
 	c, t := d.client, &d.transit
 	l := c.loop
-	t.startAttempt(tagLength, (*detour).readReply)
+	t.startAttempt(tagLength, (*retry).readReply)
 	b := l.link(t.source, c.proto, c.db)
 	if d.sendStep(b, tagRead, d.raw) {
 		l.stats.Moves.SourceReads++
@@ -241,7 +241,7 @@ func (d *detour) readAtSource() {
 }
 
 // askExists asks whether the source has the key, see dialect.AppendExists.
-func (d *detour) askExists(b *backend.Conn) {
+func (d *retry) askExists(b *backend.Conn) {
 	l, key := d.client.loop, d.transit.asked[0]
 	l.scratch = dialect.AppendExists(l.scratch[:0], key)
 	if d.sendStep(b, tagExists, l.scratch) {
@@ -254,7 +254,7 @@ func (t *transit) present() bool { return dialect.Present(t.answers[tagExists], 
 func (t *transit) absent() bool  { return dialect.Absent(t.answers[tagExists], t.answers[tagLength]) }
 
 // existsRefused goes on when the source did not say whether it has the key.
-func (d *detour) existsRefused(r backend.Reply) {
+func (d *retry) existsRefused(r backend.Reply) {
 	t := &d.transit
 	reply := t.answers[tagExists]
 	if !d.judged(reply, r.Conn) {
@@ -263,13 +263,13 @@ func (d *detour) existsRefused(r backend.Reply) {
 }
 
 // readReply concludes a read at the source.
-func (d *detour) readReply(r backend.Reply) {
+func (d *retry) readReply(r backend.Reply) {
 	t := &d.transit
 	switch {
 	case t.absent():
 		// This read is the target's. Of the key that says no more: it may be on its way.
-		d.state, t.notThere = detourIdle, true
-		d.client.runDetours()
+		d.state, t.notThere = retryIdle, true
+		d.client.runRetries()
 	case t.present():
 		if !d.judged(t.answers[tagRead], r.Conn) {
 			d.pass(t.answers[tagRead], true, true)
@@ -280,9 +280,9 @@ func (d *detour) readReply(r backend.Reply) {
 }
 
 // arrived goes on after keys have reached the target, and nothing of an older copy can any more.
-func (d *detour) arrived() {
+func (d *retry) arrived() {
 	c, t := d.client, &d.transit
-	d.state = detourIdle
+	d.state = retryIdle
 	c.loop.arrivals.add(c.pool, t.move, c.db, t.asked)
 	if d.found == nil {
 		d.found = make(map[foundKey]bool)
@@ -290,21 +290,21 @@ func (d *detour) arrived() {
 	for _, key := range t.asked {
 		d.found[foundKey{t.move, string(key)}] = true
 	}
-	c.runDetours()
+	c.runRetries()
 }
 
 // retryMove holds the request for a moment and tries again.
-func (d *detour) retryMove(why string) {
-	d.state = detourIdle
+func (d *retry) retryMove(why string) {
+	d.state = retryIdle
 	if d.wait(HoldMoving, why, false) {
 		d.askProgress()
-		d.client.runDetours()
+		d.client.runRetries()
 	}
 }
 
 // transitFailed looks at a failure of one of these requests. It returns false when it is the command's own
 // failure: the source may have run it.
-func (d *detour) transitFailed(tag uint32, f backend.Failure) bool {
+func (d *retry) transitFailed(tag uint32, f backend.Failure) bool {
 	t := &d.transit
 	if tag>>tagBits != t.attempt || tag&tagMask == tagSize {
 		return true

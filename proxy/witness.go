@@ -13,7 +13,7 @@ import (
 
 // A Dragonfly that has begun to migrate a slot never tells the target what transactions and scripts write to it: they
 // are answered, and their writes are gone with the hand-over (measured with 1.36; plain commands are not concerned). So
-// such a request is kept away from slots that are known to leave (detour.mayBeLost), and is not believed before the
+// such a request is kept away from slots that are known to leave (retry.mayBeLost), and is not believed before the
 // same node has said, behind it in the same batch, that the slot was not on its way:
 //
 //	MULTI .. EXEC, or EVAL              the reply is kept back
@@ -51,7 +51,7 @@ func (c *client) sendWitnessed(node *backend.Node, cmd *command.Command, slot ro
 	seq := c.begin(cmd, slot)
 	keys := requestKeys(cmd, raw)
 	if c.pipe.len() == 1 && len(keys) > 0 && c.pool.isLeaving(node, slot) {
-		c.addDetour(c.detour(c, seq, seq, slot, raw))
+		c.addRetry(c.newRetry(c, seq, seq, slot, raw))
 		return
 	}
 	b := l.link(node, c.proto, c.db)

@@ -10,7 +10,7 @@ import (
 	"sluice/router"
 )
 
-// detour is a request that does not go straight to its server and back: it was answered with an error that
+// retry is a request that does not go straight to its server and back: it was answered with an error that
 // proves that it was not run (MOVED, ASK, TRYAGAIN, READONLY ...), its connection was lost and it may be sent
 // again, or its slot is moving and the key has to be found first (see transit.go). It holds the one copy of
 // the request's bytes that is made apart from the send log.
@@ -19,10 +19,10 @@ import (
 //	  ^                                                              |
 //	  +--------------- bounced: a hold begins, after a while --------+
 //
-// While a client has detours it is not parsed (stallDetour), and its detours run one at a time in the order of their
-// requests. So nothing that the client asked for later overtakes a detour, but for what was in flight
+// While a client has retries it is not parsed (stallRetry), and its retries run one at a time in the order of their
+// requests. So nothing that the client asked for later overtakes a retry, but for what was in flight
 // already when the request bounced: see overtaken.
-type detour struct {
+type retry struct {
 	client *client
 	sink   sink
 	tag    uint32 // for sink
@@ -32,7 +32,7 @@ type detour struct {
 	keys   [][]byte // views into raw
 	slot   router.Slot
 	slots  []router.Slot // where it has keys when that are several: of one owner when it was made; slot is the one in the way
-	state  detourState
+	state  retryState
 	hold   hold
 
 	addr   string        // follow a redirect to here; "" is the owner of slot
@@ -61,13 +61,13 @@ type detour struct {
 	confirming *confirmation // not nil: the server was asked whether it stands by what a script said, see confirm
 }
 
-type detourState uint8
+type retryState uint8
 
 const (
-	detourIdle   detourState = iota // may be run
-	detourQueued                    // waits for a lane
-	detourSent                      // a server has it
-	detourDone
+	retryIdle   retryState = iota // may be run
+	retryQueued                   // waits for a lane
+	retrySent                     // a server has it
+	retryDone
 )
 
 // sink takes the reply of a request, in parts, by the tag it was sent with: the client itself, or the
@@ -85,14 +85,14 @@ const (
 	quickHops = 3
 	// maxHops bounds the redirects of one request when nothing may be held.
 	maxHops = 16
-	// minPause and maxPause bound the time between two tries, which doubles. With many detours about it grows
+	// minPause and maxPause bound the time between two tries, which doubles. With many retries about it grows
 	// by crowdPause for each of them, so that they do not storm a server that has just come back.
 	minPause   = int64(time.Millisecond)
 	maxPause   = int64(32 * time.Millisecond)
 	crowdPause = int64(50 * time.Microsecond)
 )
 
-// pause is how long a detour waits before its next try. Pauses of a crowd end together, so that the loop's
+// pause is how long a retry waits before its next try. Pauses of a crowd end together, so that the loop's
 // alarm does not ring for each one.
 func (l *loop) pause(tries int) int64 {
 	crowd := int64(len(l.delayed)) * crowdPause
@@ -101,10 +101,10 @@ func (l *loop) pause(tries int) int64 {
 	return (l.now+pause+step-1)/step*step - l.now
 }
 
-// detour makes a detour of request seq, or of the part of it that tag names.
-func (c *client) detour(to sink, tag, seq uint32, slot router.Slot, raw []byte) *detour {
+// retry makes a retry of request seq, or of the part of it that tag names.
+func (c *client) newRetry(to sink, tag, seq uint32, slot router.Slot, raw []byte) *retry {
 	p := c.pipe.at(seq)
-	d := &detour{client: c, sink: to, tag: tag, seq: seq, cmd: p.cmd, slot: slot}
+	d := &retry{client: c, sink: to, tag: tag, seq: seq, cmd: p.cmd, slot: slot}
 	d.raw = c.loop.pool.Append(nil, raw)
 	d.keys = requestKeys(d.cmd, d.raw)
 	if p.slot == anySlot && !c.pool.Model.Cluster() {
@@ -114,7 +114,7 @@ func (c *client) detour(to sink, tag, seq uint32, slot router.Slot, raw []byte) 
 	return d
 }
 
-// delay puts a client into the list of those whose detour waits for its time.
+// delay puts a client into the list of those whose retry waits for its time.
 func (l *loop) delay(c *client) {
 	if !c.delayed {
 		c.delayed = true
@@ -122,24 +122,24 @@ func (l *loop) delay(c *client) {
 	}
 }
 
-// addDetour queues a detour in the order of the client's requests and runs it if it is the only one.
-func (c *client) addDetour(d *detour) {
-	at := len(c.detours)
-	for at > 0 && c.detours[at-1].state == detourIdle && int32(c.detours[at-1].seq-d.seq) > 0 {
+// addRetry queues a retry in the order of the client's requests and runs it if it is the only one.
+func (c *client) addRetry(d *retry) {
+	at := len(c.retries)
+	for at > 0 && c.retries[at-1].state == retryIdle && int32(c.retries[at-1].seq-d.seq) > 0 {
 		at--
 	}
-	c.detours = slices.Insert(c.detours, at, d)
-	c.pipe.at(d.seq).flags |= detoured
-	c.runDetours()
+	c.retries = slices.Insert(c.retries, at, d)
+	c.pipe.at(d.seq).flags |= retried
+	c.runRetries()
 }
 
-// runDetours sends the oldest detour if its time has come.
-func (c *client) runDetours() {
-	if c.closed || len(c.detours) == 0 {
+// runRetries sends the oldest retry if its time has come.
+func (c *client) runRetries() {
+	if c.closed || len(c.retries) == 0 {
 		return
 	}
-	d := c.detours[0]
-	if d.state != detourIdle || d.overdue() {
+	d := c.retries[0]
+	if d.state != retryIdle || d.overdue() {
 		return
 	}
 	if c.awaited(d) {
@@ -158,7 +158,7 @@ func (c *client) runDetours() {
 }
 
 // run takes the next step towards the owner of the slot.
-func (d *detour) run() {
+func (d *retry) run() {
 	c := d.client
 	if d.script.waits() || d.confirming != nil {
 		return
@@ -203,7 +203,7 @@ func (d *detour) run() {
 }
 
 // sendTo sends the request to a node.
-func (d *detour) sendTo(node *backend.Node) {
+func (d *retry) sendTo(node *backend.Node) {
 	o, blocked := d.mayBeLost(node)
 	if x, ok := d.errand.(*execution); ok && !blocked {
 		o, blocked = x.waitsFor(d.client.pool.view.Load())
@@ -217,14 +217,14 @@ func (d *detour) sendTo(node *backend.Node) {
 		d.send(d.client.loop.link(node, d.client.proto, d.client.db))
 		return
 	}
-	d.state, d.sentTo, d.sentAt = detourSent, node, d.client.loop.now
+	d.state, d.sentTo, d.sentAt = retrySent, node, d.client.loop.now
 	if refusal := d.errand.send(node, d.ask); refusal != "" {
 		d.give(refusal)
 	}
 }
 
 // reader is the connection to a replica that may serve the request while its master can't, nil when there is none.
-func (d *detour) reader(v *view) *backend.Conn {
+func (d *retry) reader(v *view) *backend.Conn {
 	c := d.client
 	if c.reads == nil || v == nil || d.slots != nil || d.masterOnly || d.errand != nil || !c.mayReadReplica(d.cmd, len(d.keys) > 1) {
 		return nil
@@ -247,7 +247,7 @@ func (d *detour) reader(v *view) *backend.Conn {
 }
 
 // followTo sends the request where a redirect points to.
-func (d *detour) followTo() {
+func (d *retry) followTo() {
 	c := d.client
 	if v := c.pool.view.Load(); v != nil { // A lock counts for whoever is redirected, too.
 		if o, blocked := c.pool.obstacle(v, d.slot); blocked && o.stopsRedirects() {
@@ -271,7 +271,7 @@ func (d *detour) followTo() {
 }
 
 // send hands the request to a connection.
-func (d *detour) send(b *backend.Conn) {
+func (d *retry) send(b *backend.Conn) {
 	l := d.client.loop
 	err := error(nil)
 	if d.writesAtomically() {
@@ -284,12 +284,12 @@ func (d *detour) send(b *backend.Conn) {
 		d.give(sendError(b.Node, err))
 		return
 	}
-	d.state, d.sentTo, d.sentAt = detourSent, b.Node, l.now
+	d.state, d.sentTo, d.sentAt = retrySent, b.Node, l.now
 	l.markBackend(b) // No early flush: this may run inside a callback of b.
 }
 
 // first is what is sent directly before the request.
-func (d *detour) first(b *backend.Conn) (requests [][]byte) {
+func (d *retry) first(b *backend.Conn) (requests [][]byte) {
 	if d.script != nil {
 		if load := d.script.check.loadFor(b); load != nil {
 			requests = append(requests, load)
@@ -301,10 +301,10 @@ func (d *detour) first(b *backend.Conn) (requests [][]byte) {
 	return requests
 }
 
-// give ends the detour with an error of our own: the request was not run.
-func (d *detour) give(text string) { d.giveUp(HoldReleased, text) }
+// give ends the retry with an error of our own: the request was not run.
+func (d *retry) give(text string) { d.giveUp(HoldReleased, text) }
 
-func (d *detour) giveUp(end HoldEnd, text string) {
+func (d *retry) giveUp(end HoldEnd, text string) {
 	if d.confirming != nil {
 		d.confirming.giveUp() // It may have run.
 		return
@@ -315,7 +315,7 @@ func (d *detour) giveUp(end HoldEnd, text string) {
 	c.endHold(&d.hold, end)
 	l.scratch = appendErrorLine(l.scratch[:0], text)
 	line := slices.Clone(l.scratch) // deliver may use scratch.
-	d.state = detourDone
+	d.state = retryDone
 	if d.errand != nil {
 		d.errand.abandon()
 	}
@@ -323,16 +323,16 @@ func (d *detour) giveUp(end HoldEnd, text string) {
 	d.done()
 }
 
-// drop forgets a detour that was not added.
-func (d *detour) drop() {
+// drop forgets a retry that was not added.
+func (d *retry) drop() {
 	d.noteKeys(-1)
 	d.client.loop.pool.Put(d.raw)
 }
 
-// done ends the detour and lets the next one run.
-func (d *detour) done() {
+// done ends the retry and lets the next one run.
+func (d *retry) done() {
 	c := d.client
-	d.state = detourDone
+	d.state = retryDone
 	if c.closed {
 		return
 	}
@@ -340,23 +340,23 @@ func (d *detour) done() {
 	d.noteKeys(-1)
 	c.loop.pool.Put(d.raw)
 	d.raw, d.keys = nil, nil
-	if i := slices.Index(c.detours, d); i >= 0 {
-		c.detours = slices.Delete(c.detours, i, i+1)
+	if i := slices.Index(c.retries, d); i >= 0 {
+		c.retries = slices.Delete(c.retries, i, i+1)
 	}
-	if len(c.detours) > 0 {
-		c.runDetours()
+	if len(c.retries) > 0 {
+		c.runRetries()
 		return
 	}
 	c.wake()
 }
 
 // Reply implements backend.Owner.
-func (d *detour) Reply(tag uint32, r backend.Reply) {
+func (d *retry) Reply(tag uint32, r backend.Reply) {
 	c := d.client
 	if r.Conn.Aside && r.Last {
 		c.loop.lanesFreed = true
 	}
-	if c.closed || d.state == detourDone {
+	if c.closed || d.state == retryDone {
 		d.moveAnswered(tag, r)
 		return
 	}
@@ -368,8 +368,8 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 		if v := c.judge(d.cmd, d.slot, r.Data, r.Conn); v.Kind != dialect.Pass {
 			if r.Conn.Replica && v.Kind != dialect.Moved && v.Kind != dialect.Ask {
 				unproven(r.Conn)
-				d.state = detourIdle
-				c.runDetours()
+				d.state = retryIdle
+				c.runRetries()
 				return
 			}
 			asks := runsCode(d.cmd) && redirects(v)
@@ -378,7 +378,7 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 			}
 			if !asks {
 				if d.obey(v, r) {
-					c.runDetours()
+					c.runRetries()
 				}
 				return
 			}
@@ -389,8 +389,8 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 	}
 	if c.doubtful(r) {
 		r.Conn.Disown()
-		d.masterOnly, d.state = true, detourIdle
-		c.runDetours()
+		d.masterOnly, d.state = true, retryIdle
+		c.runRetries()
 		return
 	}
 	if p, ok := d.sink.(*publication); ok {
@@ -400,7 +400,7 @@ func (d *detour) Reply(tag uint32, r backend.Reply) {
 }
 
 // only is the slot that the request has keys of, or anySlot.
-func (d *detour) only() router.Slot {
+func (d *retry) only() router.Slot {
 	if d.slots != nil {
 		return anySlot
 	}
@@ -408,12 +408,12 @@ func (d *detour) only() router.Slot {
 }
 
 // pass gives a reply, or a part of it, to whoever asked.
-func (d *detour) pass(data []byte, first, last bool) {
+func (d *retry) pass(data []byte, first, last bool) {
 	c := d.client
 	if first && c.overtook(d.seq, d.only(), d.cmd, d.raw, last) {
-		d.state = detourIdle
-		c.detours = slices.DeleteFunc(c.detours, func(o *detour) bool { return o == d })
-		c.addDetour(d) // Behind those that it has overtaken.
+		d.state = retryIdle
+		c.retries = slices.DeleteFunc(c.retries, func(o *retry) bool { return o == d })
+		c.addRetry(d) // Behind those that it has overtaken.
 		return
 	}
 	if c.closed {
@@ -421,7 +421,7 @@ func (d *detour) pass(data []byte, first, last bool) {
 	}
 	if last {
 		d.noteSlow()
-		d.state = detourDone
+		d.state = retryDone
 	}
 	if first && data[0] != '-' && d.cmd != nil && scriptKinds[d.cmd.ID] == scriptBody {
 		d.keepScript()
@@ -433,7 +433,7 @@ func (d *detour) pass(data []byte, first, last bool) {
 }
 
 // Fail implements backend.Owner.
-func (d *detour) Fail(tag uint32, f backend.Failure) {
+func (d *retry) Fail(tag uint32, f backend.Failure) {
 	c := d.client
 	if f.Conn.Aside {
 		c.loop.lanesFreed = true
@@ -441,7 +441,7 @@ func (d *detour) Fail(tag uint32, f backend.Failure) {
 	if tag&tagMask == tagMoveKey {
 		d.endMove(!f.Sent)
 	}
-	if c.closed || d.state == detourDone {
+	if c.closed || d.state == retryDone {
 		return
 	}
 	if tag != tagDirect && d.transitFailed(tag, f) {
@@ -460,19 +460,19 @@ func (d *detour) Fail(tag uint32, f backend.Failure) {
 		return
 	}
 	d.noteSlow()
-	d.state = detourDone
+	d.state = retryDone
 	d.sink.deliverFailure(d.tag, f)
 	d.done()
 }
 
 // noteSlow is called when the request ends.
-func (d *detour) noteSlow() {
+func (d *retry) noteSlow() {
 	c := d.client
 	if !c.slow(d.seq) {
 		return
 	}
 	o := outcome{node: d.sentTo, request: d.raw}
-	if d.state == detourSent {
+	if d.state == retrySent {
 		o.backend = c.loop.now - d.sentAt
 	}
 	if d.hold.active {
@@ -486,4 +486,4 @@ func (d *detour) noteSlow() {
 	c.noteSlow(d.seq, o)
 }
 
-var _ backend.Owner = (*detour)(nil)
+var _ backend.Owner = (*retry)(nil)

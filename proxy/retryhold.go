@@ -7,11 +7,11 @@ import (
 	"sluice/backend"
 )
 
-// The waits of a detour: the holds that it begins, moves the ends of, and gives up at.
+// The waits of a retry: the holds that it begins, moves the ends of, and gives up at.
 
 // wait holds the request for a moment; why is what is in the way. With free it waits also where nothing may
 // be held. It returns false when the client was answered instead.
-func (d *detour) wait(cause HoldCause, why string, free bool) bool {
+func (d *retry) wait(cause HoldCause, why string, free bool) bool {
 	if !d.enterHold(cause, why, free) {
 		return false
 	}
@@ -29,7 +29,7 @@ func (d *detour) wait(cause HoldCause, why string, free bool) bool {
 
 // enterHold begins a hold of the request, or notes what is in the way now. It returns false when the client was
 // answered instead.
-func (d *detour) enterHold(cause HoldCause, why string, free bool) bool {
+func (d *retry) enterHold(cause HoldCause, why string, free bool) bool {
 	c := d.client
 	d.why = why
 	if c.pool.Settings().Hold.MaxWait > 0 {
@@ -54,7 +54,7 @@ func (d *detour) enterHold(cause HoldCause, why string, free bool) bool {
 }
 
 // renewDeadline moves the end of a hold: forward when max_wait has become shorter, back while the keys of its slot go.
-func (d *detour) renewDeadline() {
+func (d *retry) renewDeadline() {
 	if !d.hold.active {
 		return
 	}
@@ -66,12 +66,12 @@ func (d *detour) renewDeadline() {
 	d.hold.deadline = min(d.hold.deadline, d.hold.since+int64(s.MaxWait))
 }
 
-// overdue gives a detour up that waits for something else than a time, when its own is over.
-func (d *detour) overdue() bool {
+// overdue gives a retry up that waits for something else than a time, when its own is over.
+func (d *retry) overdue() bool {
 	c := d.client
 	if !d.hold.active {
 		patience := 2 * int64(c.pool.Settings().Backend.RequestTimeout)
-		if d.state == detourIdle || c.loop.now-c.pipe.at(d.seq).start < patience {
+		if d.state == retryIdle || c.loop.now-c.pipe.at(d.seq).start < patience {
 			return false
 		}
 		d.giveUp(HoldTimedOut, notHeld(d.slot, d.why, "hold.max_wait is 0"))
@@ -95,8 +95,8 @@ func (d *detour) overdue() bool {
 	return true
 }
 
-// waitFor is wait for an obstacle; then the detour is run again.
-func (d *detour) waitFor(v *view, o obstacle) {
+// waitFor is wait for an obstacle; then the retry is run again.
+func (d *retry) waitFor(v *view, o obstacle) {
 	c := d.client
 	if o.fence != "" {
 		d.give(o.fence)
@@ -117,20 +117,20 @@ func (d *detour) waitFor(v *view, o obstacle) {
 	}
 	d.hold.deadline = deadline
 	d.after = min(d.after, deadline)
-	c.runDetours()
+	c.runRetries()
 }
 
 // retryLater sends a lost request once more, after a moment.
-func (d *detour) retryLater(f backend.Failure) {
+func (d *retry) retryLater(f backend.Failure) {
 	c := d.client
 	c.loop.stats.Retries++
-	d.state = detourIdle
+	d.state = retryIdle
 	d.addr, d.ask = "", false
 	why := fmt.Sprintf("is not served: backend %s: %v", f.Conn.Node.Addr, f.Err)
 	if f.Conn.Node.Paused() {
 		why = "is not served: " + paused(f.Conn.Node)
 	}
 	if d.wait(HoldNoMaster, why, true) {
-		c.runDetours()
+		c.runRetries()
 	}
 }
