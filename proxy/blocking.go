@@ -13,7 +13,7 @@ import (
 	"sluice/proxy/resp"
 )
 
-// blocking is the errand of a command that may wait at the server for data: BLPOP and its kin, XREAD and XREADGROUP with
+// blocking is the exclusive request of a command that may wait at the server for data: BLPOP and its kin, XREAD and XREADGROUP with
 // BLOCK. It waits on a connection of its own, as long as the client has asked for and the request timeout on top of
 // that. The client is not parsed meanwhile, as Redis does not parse a blocked client.
 //
@@ -86,7 +86,7 @@ func cmdBlock(c *client, q request) bool {
 	if !c.settled() {
 		return false
 	}
-	return c.runErrand(q.cmd, k, q.raw, nil, func(d *retry) errand {
+	return c.runExclusive(q.cmd, k, q.raw, nil, func(d *retry) exclusive {
 		x := &blocking{d: d, args: splitRequest(d.raw)}
 		x.timeout = blockTimeOf(q.cmd, x.args)
 		x.sliced = !c.pool.Family.Unblocks
@@ -383,6 +383,6 @@ func (x *blocking) abandon() {
 }
 
 var (
-	_ errand        = (*blocking)(nil)
+	_ exclusive     = (*blocking)(nil)
 	_ backend.Owner = (*blocking)(nil)
 )

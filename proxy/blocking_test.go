@@ -141,7 +141,7 @@ func TestBlockingAtAServerThatIsNotThere(t *testing.T) {
 }
 
 // A family whose keys are moved on access: keys that are waited for, or part of a transaction, are moved first.
-func TestErrandsOnAMovingSlot(t *testing.T) {
+func TestExclusiveRequestsOnAMovingSlot(t *testing.T) {
 	eachTransit(t, func(x *transitTest) {
 		c := x.p.dial(x)
 		keys := x.keys(3)

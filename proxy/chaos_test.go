@@ -124,7 +124,7 @@ func (m *mayhem) describe(addr string) string {
 			for _, d := range c.retries {
 				text += fmt.Sprintf("; retry of %.80q, state %d, confirming %v, script %v, hold %v, why %q, sent to %v",
 					d.raw, d.state, d.confirming, d.script.waits(), d.hold.active, d.why, d.sentTo)
-				if x, ok := d.errand.(*blocking); ok && x.conn != nil {
+				if x, ok := d.exclusive.(*blocking); ok && x.conn != nil {
 					text += fmt.Sprintf(", blocking on %p up %v closed %v until %d of %d, recalled %v, id %d", x.conn, x.conn.Up(), x.conn.Closed(), x.conn.Until, l.now, x.recalled, x.conn.ServerID)
 				}
 			}

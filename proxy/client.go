@@ -381,8 +381,8 @@ func (c *client) onClose(ended error) {
 	c.endHold(&c.hold, HoldClientGone)
 	for _, d := range c.retries {
 		c.endHold(&d.hold, HoldClientGone)
-		if d.errand != nil {
-			d.errand.abandon()
+		if d.exclusive != nil {
+			d.exclusive.abandon()
 		}
 	}
 	if c.waiting != nil {

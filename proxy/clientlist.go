@@ -161,7 +161,7 @@ func (c *client) blocked() bool {
 	if len(c.retries) == 0 {
 		return false
 	}
-	x, ok := c.retries[0].errand.(*blocking)
+	x, ok := c.retries[0].exclusive.(*blocking)
 	return ok && x.conn != nil
 }
 

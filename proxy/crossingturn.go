@@ -62,7 +62,7 @@ func (x *crossing) look() {
 		d.spread()
 	}
 	d.noteKeys(1)
-	d.errand = &execution{d: d, sizes: []int{len(multiRequest), len(raw), len(execRequest)}, writes: true}
+	d.exclusive = &execution{d: d, sizes: []int{len(multiRequest), len(raw), len(execRequest)}, writes: true}
 	x.current = d
 }
 
@@ -80,7 +80,7 @@ func (x *crossing) wait() {
 	if x.cmd.Name == "xread" {
 		x.turn.tails.find(x.turn.args)
 	}
-	d.errand = x.turn
+	d.exclusive = x.turn
 	x.current = d
 }
 

@@ -104,10 +104,10 @@ func (d *retry) writesAtomically() bool {
 	if !d.client.pool.Family.LosesAtomics || len(d.keys) == 0 {
 		return false
 	}
-	if x, ok := d.errand.(*execution); ok {
+	if x, ok := d.exclusive.(*execution); ok {
 		return x.writes
 	}
-	return d.errand == nil && mayWriteByScript(d.cmd)
+	return d.exclusive == nil && mayWriteByScript(d.cmd)
 }
 
 // mayBeLost is what keeps the request from being sent to node because a migration would lose what it writes.

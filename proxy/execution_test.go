@@ -327,7 +327,7 @@ func TestTransactionAfterManyTries(t *testing.T) {
 	p.onEachLoop(t.Context(), func(l *loop) {
 		for _, c := range l.clients {
 			for range 1<<12 - 1 {
-				c.retries[0].errand.abandon() // It forgets the attempt, and no more.
+				c.retries[0].exclusive.abandon() // It forgets the attempt, and no more.
 			}
 		}
 	})

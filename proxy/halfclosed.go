@@ -137,7 +137,7 @@ func (c *client) crossing() *crossing {
 // waitsForOthers reports whether the client waits for what may never come: data, messages, acknowledgements.
 func (c *client) waitsForOthers() bool {
 	blocks := func(d *retry) bool {
-		x, ok := d.errand.(*blocking)
+		x, ok := d.exclusive.(*blocking)
 		return ok && !x.brief
 	}
 	return c.waiting != nil || c.joining != nil || c.monitor != nil || c.subscribed() || slices.ContainsFunc(c.retries, blocks)

@@ -291,7 +291,7 @@ func (d *retry) keysIn(slot router.Slot) [][]byte {
 
 // allKeys are the keys of the request, and one of those that its client watches.
 func (d *retry) allKeys() [][]byte {
-	if x, ok := d.errand.(*execution); ok && x.watch != nil {
+	if x, ok := d.exclusive.(*execution); ok && x.watch != nil {
 		return append([][]byte{x.watch.key}, d.keys...)
 	}
 	return d.keys

@@ -50,13 +50,13 @@ type retry struct {
 
 	behind uint32 // how many requests behind this one need no more waiting, see awaited
 
-	transit transit
-	found   map[foundKey]bool // keys that it knows to have arrived
-	bySlot  map[router.Slot][][]byte
-	through int           // how many of slots need no more moving
-	under   *router.Table // by which that is so
-	errand  errand        // nil for a request that takes no more than to be sent
-	script  *reload       // not nil: the server lacked the script
+	transit   transit
+	found     map[foundKey]bool // keys that it knows to have arrived
+	bySlot    map[router.Slot][][]byte
+	through   int           // how many of slots need no more moving
+	under     *router.Table // by which that is so
+	exclusive exclusive     // nil for a request that takes no more than to be sent
+	script    *reload       // not nil: the server lacked the script
 
 	confirming *confirmation // not nil: the server was asked whether it stands by what a script said, see confirm
 }
@@ -172,7 +172,7 @@ func (d *retry) run() {
 		d.give(dividedAnew(d.slot))
 		return
 	}
-	if x, ok := d.errand.(*execution); ok && x.parted(v) {
+	if x, ok := d.exclusive.(*execution); ok && x.parted(v) {
 		x.lostWatch()
 		return
 	}
@@ -205,7 +205,7 @@ func (d *retry) run() {
 // sendTo sends the request to a node.
 func (d *retry) sendTo(node *backend.Node) {
 	o, blocked := d.mayBeLost(node)
-	if x, ok := d.errand.(*execution); ok && !blocked {
+	if x, ok := d.exclusive.(*execution); ok && !blocked {
 		o, blocked = x.waitsFor(d.client.pool.view.Load())
 	}
 	if blocked {
@@ -213,12 +213,12 @@ func (d *retry) sendTo(node *backend.Node) {
 		d.waitFor(d.client.pool.view.Load(), o)
 		return
 	}
-	if d.errand == nil {
+	if d.exclusive == nil {
 		d.send(d.client.loop.link(node, d.client.proto, d.client.db))
 		return
 	}
 	d.state, d.sentTo, d.sentAt = retrySent, node, d.client.loop.now
-	if refusal := d.errand.send(node, d.ask); refusal != "" {
+	if refusal := d.exclusive.send(node, d.ask); refusal != "" {
 		d.give(refusal)
 	}
 }
@@ -226,7 +226,7 @@ func (d *retry) sendTo(node *backend.Node) {
 // reader is the connection to a replica that may serve the request while its master can't, nil when there is none.
 func (d *retry) reader(v *view) *backend.Conn {
 	c := d.client
-	if c.reads == nil || v == nil || d.slots != nil || d.masterOnly || d.errand != nil || !c.mayReadReplica(d.cmd, len(d.keys) > 1) {
+	if c.reads == nil || v == nil || d.slots != nil || d.masterOnly || d.exclusive != nil || !c.mayReadReplica(d.cmd, len(d.keys) > 1) {
 		return nil
 	}
 	g := v.readableGroup(d.slot)
@@ -316,8 +316,8 @@ func (d *retry) giveUp(end HoldEnd, text string) {
 	l.scratch = appendErrorLine(l.scratch[:0], text)
 	line := slices.Clone(l.scratch) // deliver may use scratch.
 	d.state = retryDone
-	if d.errand != nil {
-		d.errand.abandon()
+	if d.exclusive != nil {
+		d.exclusive.abandon()
 	}
 	d.sink.deliver(d.tag, line, true, true)
 	d.done()
@@ -478,7 +478,7 @@ func (d *retry) noteSlow() {
 	if d.hold.active {
 		o.held = max(0, c.loop.now-o.backend-d.hold.since)
 	}
-	o.tx, _ = d.errand.(*execution)
+	o.tx, _ = d.exclusive.(*execution)
 	if s, ok := d.sink.(*split); ok {
 		s.noteSlow(o)
 		return

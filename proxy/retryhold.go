@@ -21,7 +21,7 @@ func (d *retry) wait(cause HoldCause, why string, free bool) bool {
 	if d.hold.active {
 		d.after = min(d.after, d.hold.deadline)
 	}
-	if x, ok := d.errand.(*blocking); ok && x.until > c.loop.now {
+	if x, ok := d.exclusive.(*blocking); ok && x.until > c.loop.now {
 		d.after = min(d.after, x.until)
 	}
 	return true
@@ -38,7 +38,7 @@ func (d *retry) enterHold(cause HoldCause, why string, free bool) bool {
 				d.give(notHeld(d.slot, why, limit))
 				return false
 			}
-			if x, ok := d.errand.(*blocking); ok {
+			if x, ok := d.exclusive.(*blocking); ok {
 				x.continueHold()
 			}
 		}
@@ -77,7 +77,7 @@ func (d *retry) overdue() bool {
 		d.giveUp(HoldTimedOut, notHeld(d.slot, d.why, "hold.max_wait is 0"))
 		return true
 	}
-	if x, ok := d.errand.(*blocking); ok && d.hold.cause == HoldNoMaster && x.timedOut() {
+	if x, ok := d.exclusive.(*blocking); ok && d.hold.cause == HoldNoMaster && x.timedOut() {
 		return true
 	}
 	in, moving := d.moveAt()

@@ -233,7 +233,7 @@ func cmdExec(c *client, q request) bool {
 	batch, sizes := c.batch()
 	keys, shas, brings, writes, apart := tx.keys, tx.shas, tx.bringsScripts, tx.writes, tx.apart
 	c.endQueueing()
-	c.runErrand(q.cmd, keySlotsOf(slots), batch, keys, func(d *retry) errand {
+	c.runExclusive(q.cmd, keySlotsOf(slots), batch, keys, func(d *retry) exclusive {
 		return &execution{d: d, watch: c.watch, sizes: sizes, shas: shas, bringsScripts: brings, writes: writes, apart: apart}
 	})
 	c.loop.pool.Put(batch)

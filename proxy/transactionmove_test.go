@@ -13,7 +13,7 @@ import (
 )
 
 // Transactions, WATCH and blocking commands while slots move between the nodes of a real cluster.
-func TestErrandsInAReshard(t *testing.T) {
+func TestExclusiveRequestsInAReshard(t *testing.T) {
 	cluster := testbed.Cluster(t, 3, 0)
 	slot := int(clusterModel.Slot([]byte("{r}")))
 	from := cluster.NodeOf(slot)
@@ -177,7 +177,7 @@ func TestTransactionWithoutAnOwner(t *testing.T) {
 
 // Connections that are killed at any time: what was answered has run once, what is unknown at most once, and an element
 // is popped for nobody else.
-func TestErrandsRunAtMostOnce(t *testing.T) {
+func TestExclusiveRequestsRunAtMostOnce(t *testing.T) {
 	t.Parallel()
 	server := testbed.Redis(t)
 	p := startProxy(t, testModel, evenly(testModel, server.Addr()), faultOptions(nil), holding(never))

@@ -77,7 +77,7 @@ func (d *retry) reach(v *view, m *router.Move) {
 		d.waitFor(v, obstacle{cause: HoldNoMaster, slot: d.slot, node: t.source, since: t.source.DownSince()})
 		return
 	}
-	family, single := c.pool.Family, len(d.keys) == 1 && d.errand == nil
+	family, single := c.pool.Family, len(d.keys) == 1 && d.exclusive == nil
 	switch {
 	case family.Wraps && m.Method == router.SemiAsync && single && !t.moveFirst:
 		d.askSource()

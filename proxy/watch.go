@@ -43,7 +43,7 @@ func cmdWatch(c *client, q request) bool {
 	if !c.settled() {
 		return false
 	}
-	return c.runErrand(q.cmd, k, q.raw, nil, func(d *retry) errand { return &watching{d: d} })
+	return c.runExclusive(q.cmd, k, q.raw, nil, func(d *retry) exclusive { return &watching{d: d} })
 }
 
 // cmdUnwatch needs no server where nothing is watched.
@@ -80,7 +80,7 @@ func (c *client) endWatch(clean bool) {
 	}
 }
 
-// watching is the errand of WATCH. In front of the first one on a connection goes the question whether the server knows
+// watching is the exclusive request of WATCH. In front of the first one on a connection goes the question whether the server knows
 // MULTI, which can't be asked later: DISCARD would end the watch.
 type watching struct {
 	d        *retry
@@ -207,6 +207,6 @@ func (x *watching) abandon() {
 }
 
 var (
-	_ errand        = (*watching)(nil)
+	_ exclusive     = (*watching)(nil)
 	_ backend.Owner = (*watching)(nil)
 )

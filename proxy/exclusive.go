@@ -11,12 +11,12 @@ import (
 	"sluice/router"
 )
 
-// An errand is a request that takes more than to be sent on a shared connection: a transaction is several requests that
+// An exclusive request is a request that takes more than to be sent on a shared connection: a transaction is several requests that
 // must not be parted, a blocking command and WATCH need a connection of their own. It runs alone (beginAlone), as a
 // retry: that finds the node, waits in front of locks and for masters, follows redirects, has keys of a moving slot
-// moved, and knows which replies prove that nothing was run. The errand does the sending, and hands the retry what
+// moved, and knows which replies prove that nothing was run. The exclusive request does the sending, and hands the retry what
 // comes of it, with Reply and Fail and tagDirect.
-type errand interface {
+type exclusive interface {
 	// send takes the request to a node, behind ASKING if ask is set. It may be called again, after a reply that proves
 	// that nothing was run. A refusal is the answer when it can't be sent.
 	send(node *backend.Node, ask bool) (refusal string)
@@ -24,9 +24,9 @@ type errand interface {
 	abandon()
 }
 
-// runErrand begins an errand. keys are those that do not stand in raw as a request's keys do, and must stay valid; bind
-// makes the errand. It returns false when the request has to wait.
-func (c *client) runErrand(cmd *command.Command, k keySlots, raw []byte, keys [][]byte, bind func(d *retry) errand) bool {
+// runExclusive begins an exclusive request. keys are those that do not stand in raw as a request's keys do, and must stay valid; bind
+// makes the exclusive request. It returns false when the request has to wait.
+func (c *client) runExclusive(cmd *command.Command, k keySlots, raw []byte, keys [][]byte, bind func(d *retry) exclusive) bool {
 	if !c.pipe.empty() {
 		return false
 	}
@@ -38,12 +38,12 @@ func (c *client) runErrand(cmd *command.Command, k keySlots, raw []byte, keys []
 		d.keys = keys
 		d.noteKeys(1)
 	}
-	d.errand = bind(d)
+	d.exclusive = bind(d)
 	c.addRetry(d)
 	return true
 }
 
-// failed hands a failure to the retry of an errand. The connection may be closed already, and f.Request gone with it.
+// failed hands a failure to the retry of an exclusive request. The connection may be closed already, and f.Request gone with it.
 func (d *retry) failed(f backend.Failure) {
 	if f.Request != nil {
 		f.Request = d.raw
@@ -65,7 +65,7 @@ func (d *retry) notLeased(node *backend.Node, refusal string, away error) string
 // connection, and not at all for a server that refuses Sluice.
 func (d *retry) unreached(node *backend.Node, err error) {
 	c := d.client
-	if x, ok := d.errand.(*blocking); ok && x.timedOut() {
+	if x, ok := d.exclusive.(*blocking); ok && x.timedOut() {
 		return
 	}
 	maxWait := c.pool.Settings().Hold.MaxWait
