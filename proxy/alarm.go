@@ -38,7 +38,7 @@ func (l *loop) rang() {
 // settle is told that a pool has a new topology, or new settings.
 func (l *loop) settle(p *Pool) {
 	if v := p.view.Load(); v != nil {
-		l.arrivals.prune(p, v)
+		l.migratedKeys.prune(p, v)
 		l.connectReaders(v)
 	}
 	l.recallBlocked(p)

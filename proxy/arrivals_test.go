@@ -8,8 +8,8 @@ import (
 )
 
 // A key that is not at the source in one database may be there in another.
-func TestArrivalsAreOfOneDatabase(t *testing.T) {
-	x := startTransit(t, fakecodis.CodisServer, router.SemiAsync, never)
+func TestMigratedKeysAreOfOneDatabase(t *testing.T) {
+	x := startKeyMigration(t, fakecodis.CodisServer, router.SemiAsync, never)
 	key := x.keys(1)[0]
 	source := dial(x, "tcp", x.source.Addr())
 	source.want("+OK\r\n", "SELECT", "3")

@@ -100,7 +100,7 @@ func (l *loop) barrier(p *Pool, nodes []*backend.Node) []barrierMark {
 	var marks []barrierMark
 	idle := l.waitingForData()
 	for _, node := range nodes {
-		conns := l.lanes[node]
+		conns := l.migrationConns[node]
 		if node.ID < len(l.links) {
 			for _, b := range l.links[node.ID] {
 				marks = append(marks, barrierMark{l, b, b.Position()})

@@ -12,7 +12,7 @@ import (
 )
 
 // fillList makes a list of n elements at the source.
-func (x *transitTest) fillList(key string, n int) {
+func (x *keyMigrationTest) fillList(key string, n int) {
 	x.Helper()
 	args := []string{"RPUSH", key}
 	for i := range n {
@@ -24,7 +24,7 @@ func (x *transitTest) fillList(key string, n int) {
 }
 
 // wantList checks that the target has the n elements, in their order, and one more.
-func (x *transitTest) wantList(key string, n int) {
+func (x *keyMigrationTest) wantList(key string, n int) {
 	x.Helper()
 	var want []string
 	for i := range n {
@@ -42,7 +42,7 @@ func TestKeyIsNotMovedTwiceAtOnce(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []fakecodis.Kind{fakecodis.Pika35, fakecodis.Pika40} {
 		t.Run(kind.String(), func(t *testing.T) {
-			x := startTransit(t, kind, router.Sync, time.Second, func(_ *Config, pool *PoolConfig) {
+			x := startKeyMigration(t, kind, router.Sync, time.Second, func(_ *Config, pool *PoolConfig) {
 				pool.Backend.RequestTimeout = 500 * time.Millisecond
 			})
 			const n = 2000
@@ -76,7 +76,7 @@ func TestKeyIsNotMovedTwiceAtOnce(t *testing.T) {
 // A key whose move has failed is not moved again before its size at the target has stayed the same for a while.
 func TestTargetIsLookedAtAfterAFailedMove(t *testing.T) {
 	t.Parallel()
-	x := startTransit(t, fakecodis.Pika40, router.Sync, never)
+	x := startKeyMigration(t, fakecodis.Pika40, router.Sync, never)
 	x.fillList("{t}list", 10)
 	x.source.Faults.Answer("SLOTSMGRTTAGONE", "-ERR Connect slots target, Recv error: Timeout: \r\n", 1)
 	x.p.dial(t).want(":11\r\n", "RPUSH", "{t}list", "x")

@@ -142,7 +142,7 @@ func TestBlockingAtAServerThatIsNotThere(t *testing.T) {
 
 // A family whose keys are moved on access: keys that are waited for, or part of a transaction, are moved first.
 func TestExclusiveRequestsOnAMovingSlot(t *testing.T) {
-	eachTransit(t, func(x *transitTest) {
+	eachKeyMigration(t, func(x *keyMigrationTest) {
 		c := x.p.dial(x)
 		keys := x.keys(3)
 		for _, key := range keys[:2] {

@@ -70,7 +70,7 @@ func (c *client) judge(cmd *command.Command, slot router.Slot, reply []byte, b *
 		if !c.pool.Model.Cluster() || v.Slot != slot {
 			return dialect.Verdict{}
 		}
-	case dialect.InTransit, dialect.NoMaster:
+	case dialect.Migrating, dialect.NoMaster:
 		if c.pool.Settings().Hold.MaxWait == 0 && !b.Replica || runsCode(cmd) && !dialect.Exact(reply) {
 			return dialect.Verdict{}
 		}
@@ -157,7 +157,7 @@ func (d *retry) obey(v dialect.Verdict, r backend.Reply) bool {
 	switch v.Kind {
 	case dialect.Moved, dialect.Ask:
 		return d.follow(v, r)
-	case dialect.InTransit, dialect.NoMaster:
+	case dialect.Migrating, dialect.NoMaster:
 		cause := HoldMoving
 		if v.Kind == dialect.NoMaster {
 			cause = HoldNoMaster

@@ -71,7 +71,7 @@ func (q *confirmation) Reply(_ uint32, r backend.Reply) {
 	d.confirming = nil
 	if q.answer[0] == '-' {
 		// The slot may have got on meanwhile: what the server says now counts.
-		if v := c.judge(d.cmd, d.slot, q.answer, r.Conn); redirects(v) || v.Kind == dialect.InTransit {
+		if v := c.judge(d.cmd, d.slot, q.answer, r.Conn); redirects(v) || v.Kind == dialect.Migrating {
 			if d.obey(v, backend.Reply{Conn: r.Conn, Data: q.answer, Request: d.raw, First: true, Last: true}) {
 				c.runRetries()
 			}

@@ -45,7 +45,7 @@ type crossing struct {
 	left     [][]int   // of this pass: positions of the keys of each owner
 	pass     int       // from 0
 	current  *retry    // the turn
-	turn     *blocking // its errand, nil in the first pass
+	turn     *blocking // the exclusive request, nil in the first pass
 	tails    int       // answers still to come
 	asked    []int     // positions of the keys in it
 	timeout  blockTime // of the request

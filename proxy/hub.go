@@ -213,7 +213,7 @@ func (h *hub) refused(t *topic, node *backend.Node, line []byte, host string) {
 		}
 		t.hops, t.retryAt = 0, h.loop.now+minPause
 		h.pool.trouble(node.Addr)
-	case dialect.InTransit, dialect.NoMaster, dialect.Ask:
+	case dialect.Migrating, dialect.NoMaster, dialect.Ask:
 		t.retryAt = h.loop.now + minPause
 		h.pool.trouble(node.Addr)
 	case dialect.Pass, dialect.Denied:

@@ -39,21 +39,21 @@ type loop struct {
 	links   [][]*backend.Conn // by node ID; few connections each, see link
 	ticked  []*backend.Conn   // for tick
 
-	dirtyBackends []*backend.Conn // have bytes to send
-	dirtyClients  []*client       // have bytes to send, or wait to be closed
-	ready         []*client       // can go on parsing what they hold
-	delayed       []*client       // have a retry that waits for its time
-	held          []*client       // wait in front of a request, see hold
-	doubters      []*client       // wait for what is in doubt
-	patient       []*client       // go on when others had their turn, see fairness.go
-	full          []*client       // go on when they have read, see fairness.go
-	drainPause    int64           // time between two looks at full
-	wide          []*client       // have had many requests in flight, see pipeline.idle
-	closing       []*client       // are closed once their replies are written
-	monitors      []*monitor      // have lines that wait for what is read slowly
-	late          bool            // the last tick came too late
-	stopping      bool            // nothing is sent again any more
-	lanesFreed    bool            // a lane was answered
+	dirtyBackends       []*backend.Conn // have bytes to send
+	dirtyClients        []*client       // have bytes to send, or wait to be closed
+	ready               []*client       // can go on parsing what they hold
+	delayed             []*client       // have a retry that waits for its time
+	held                []*client       // wait in front of a request, see hold
+	doubters            []*client       // wait for what is in doubt
+	patient             []*client       // go on when others had their turn, see fairness.go
+	full                []*client       // go on when they have read, see fairness.go
+	drainPause          int64           // time between two looks at full
+	wide                []*client       // have had many requests in flight, see pipeline.idle
+	closing             []*client       // are closed once their replies are written
+	monitors            []*monitor      // have lines that wait for what is read slowly
+	late                bool            // the last tick came too late
+	stopping            bool            // nothing is sent again any more
+	migrationConnsFreed bool            // a migration connection was answered
 
 	slowFrom  int64 // time from which a request goes into the slow log
 	slowSince int64 // loop clock of the second in which slowNoted requests went into the slow log
@@ -63,19 +63,19 @@ type loop struct {
 	sticky  []sticky // by router.Group.Index; each says of which view
 	rng     *rand.Rand
 
-	hubs      map[*Pool]*hub
-	served    map[*Pool]*served
-	lanes     map[*backend.Node]*lanes
-	dedicated map[*backend.Node]*dedicated
-	blocked   map[*blocking]struct{}  // at a server
-	waits     map[*waiting]struct{}   // WAITs in flight
-	nudged    map[*backend.Node]int64 // loop clock of the last nudge
-	arrivals  arrivals
-	scripts   map[*Pool]*seenScripts
-	checks    map[checkKey]*scriptCheck // in flight
-	alarm     *time.Timer               // runs rang
-	alarmAt   int64                     // loop clock, 0 when it is not set
-	flushTask gnet.Runnable
+	hubs           map[*Pool]*hub
+	served         map[*Pool]*served
+	migrationConns map[*backend.Node]*migrationConns
+	dedicated      map[*backend.Node]*dedicated
+	blocked        map[*blocking]struct{}  // at a server
+	waits          map[*waiting]struct{}   // WAITs in flight
+	roundAsked     map[*backend.Node]int64 // loop clock at which a round was asked for
+	migratedKeys   migratedKeys
+	scripts        map[*Pool]*seenScripts
+	checks         map[checkKey]*scriptCheck // in flight
+	alarm          *time.Timer               // runs rang
+	alarmAt        int64                     // loop clock, 0 when it is not set
+	flushTask      gnet.Runnable
 
 	wants   atomic.Int32  // the pace that the last tick asked for; read by the ticker
 	keys    []int         // scratch: positions of keys
@@ -154,7 +154,7 @@ func (l *loop) recoverLists() {
 			l.markBackend(b)
 		}
 	}
-	for _, n := range l.lanes {
+	for _, n := range l.migrationConns {
 		for _, b := range n.conns {
 			b.Dirty = false
 			l.markBackend(b)
@@ -290,7 +290,7 @@ func (l *loop) tick() {
 		}
 	}
 	clear(l.ticked[:cap(l.ticked)])
-	if l.tickLanes() {
+	if l.tickMigrationConns() {
 		wants = paceTimeouts
 	}
 	wants = max(wants, l.tickDedicated())
@@ -345,12 +345,12 @@ func (l *loop) trim() {
 		c.wide = !c.pipe.idle()
 		return !c.wide
 	})
-	l.trimLanes()
+	l.trimMigrationConns()
 	l.trimDedicated()
 	for _, h := range l.hubs {
 		h.trim()
 	}
-	maps.DeleteFunc(l.nudged, func(n *backend.Node, _ int64) bool { return !l.moving(n) })
+	maps.DeleteFunc(l.roundAsked, func(n *backend.Node, _ int64) bool { return !l.moving(n) })
 	for id, conns := range l.links {
 		for _, b := range conns {
 			if !b.Closed() && !b.Node.Wanted() && !b.Waiting() {

@@ -17,12 +17,12 @@ import (
 //	                  one that was started in between (method sync has no batches)
 //	Pika, semi-async  not at all: the key is left to the background, and held until EXISTS says that it has gone.
 //	                  Pika sends a DEL for a key that vanishes while it copies it, and an older value after a newer.
-//	                  Who has waited for long asks for a round of the background (nudge)
+//	                  Who has waited for long asks for a round of the background (requestRound)
 //	Pika, sync        SLOTSMGRTTAGONE and EXISTS, key by key, and none twice at once (keymoves.go)
 
 // lookForKey asks a Pika whether a key has gone.
 func (d *retry) lookForKey() {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	t.asked = t.asked[:1]
 	t.startAttempt(tagLength, (*retry).lookReply)
 	d.askExists(c.loop.link(t.source, c.proto, c.db))
@@ -30,12 +30,12 @@ func (d *retry) lookForKey() {
 
 // lookReply concludes lookForKey.
 func (d *retry) lookReply(r backend.Reply) {
-	t := &d.transit
+	t := &d.migration
 	switch {
 	case t.absent():
 		d.arrived()
 	case t.present():
-		d.nudge()
+		d.requestRound()
 		d.retryMove(fmt.Sprintf("is %s, and the background migration of %s has not come to the key", t.move, t.source.Addr))
 	default:
 		d.existsRefused(r)
@@ -45,42 +45,42 @@ func (d *retry) lookReply(r backend.Reply) {
 const (
 	// nudgeAfter is how long a request waits for the background before that is asked for a round, and nudgeEvery the
 	// time between two such rounds.
-	nudgeAfter = time.Second
-	nudgeEvery = int64(100 * time.Millisecond)
+	roundAfter = time.Second
+	roundEvery = int64(100 * time.Millisecond)
 	// nudgeKeys is the size of a round, the default of a dashboard.
-	nudgeKeys = 500
+	roundKeys = 500
 )
 
-// nudge asks the source for a round of the background migration, as the dashboard does, when a request has waited for
+// requestRound asks the source for a round of the background migration, as the dashboard does, when a request has waited for
 // long: the dashboard pauses for six seconds when one of its batches was refused. While it does not pause nobody waits that
 // long, and it is better left alone: two who ask at the same moment refuse each other.
-func (d *retry) nudge() {
-	c, t := d.client, &d.transit
+func (d *retry) requestRound() {
+	c, t := d.client, &d.migration
 	l := c.loop
-	after := min(nudgeAfter, c.pool.Settings().Hold.MaxWait/2)
-	if !d.hold.active || l.now-d.hold.since < int64(after) || l.now-l.nudged[t.source] < nudgeEvery {
+	after := min(roundAfter, c.pool.Settings().Hold.MaxWait/2)
+	if !d.hold.active || l.now-d.hold.since < int64(after) || l.now-l.roundAsked[t.source] < roundEvery {
 		return
 	}
-	if l.nudged == nil {
-		l.nudged = make(map[*backend.Node]int64)
+	if l.roundAsked == nil {
+		l.roundAsked = make(map[*backend.Node]int64)
 	}
-	l.nudged[t.source] = l.now
+	l.roundAsked[t.source] = l.now
 	l.stats.Moves.Nudges++
 	host, port, _ := net.SplitHostPort(t.move.To.Addr)
-	l.scratch = dialect.AppendMoveSlot(l.scratch[:0], host, port, t.source.Options().RequestTimeout, t.move.Slot, nudgeKeys)
+	l.scratch = dialect.AppendMoveSlot(l.scratch[:0], host, port, t.source.Options().RequestTimeout, t.move.Slot, roundKeys)
 	b := l.link(t.source, c.proto, c.db)
 	_ = b.Send(l.scratch, nil, 0, l.now) // Whether it was refused shows in the keys.
 	l.markBackend(b)
 }
 
-// moveKeys has the source move keys, on a lane of its own, or waits for a lane.
+// moveKeys has the source move keys, on a migration connection of its own, or waits for a migration connection.
 func (d *retry) moveKeys() {
-	c, l, t := d.client, d.client.loop, &d.transit
-	b := l.lane(t.source, c.db, c.pool.Settings().MoveParallel)
+	c, l, t := d.client, d.client.loop, &d.migration
+	b := l.migrationConn(t.source, c.db, c.pool.Settings().MoveParallel)
 	if b == nil {
 		if d.enterHold(HoldMoving, fmt.Sprintf("is %s, and %s is busy with other keys", t.move, t.source.Addr), true) {
 			d.state = retryQueued
-			l.waitForLane(t.source, d)
+			l.waitForMigrationConn(t.source, d)
 		}
 		return
 	}
@@ -100,7 +100,7 @@ func (d *retry) moveKeys() {
 
 // moveAlone has a Pika move one key, unless it does already, or the target may still be at work on it.
 func (d *retry) moveAlone(b *backend.Conn) {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	t.asked = t.asked[:1]
 	key := movedKey{c.db, string(t.asked[0])}
 	switch c.pool.keyMoves.begin(key) {
@@ -112,21 +112,21 @@ func (d *retry) moveAlone(b *backend.Conn) {
 		return
 	case moveBegun:
 	}
-	b.Patience = patientLane
+	b.Patience = patientMigration
 	t.moving = key
 	t.startAttempt(tagLength, (*retry).moveProof)
 	if !d.sendMove(b, t.asked[0]) {
 		d.endMove(true) // Nothing was sent.
 		return
 	}
-	lanes := c.loop.lanes[t.source]
-	lanes.running = append(lanes.running, d)
+	conns := c.loop.migrationConns[t.source]
+	conns.running = append(conns.running, d)
 	d.askExists(b)
 }
 
 // endMove notes that a move that moveAlone has begun is over. With ok the target is quiet.
 func (d *retry) endMove(ok bool) {
-	if t := &d.transit; t.moving.key != "" {
+	if t := &d.migration; t.moving.key != "" {
 		d.client.pool.keyMoves.end(t.moving, ok)
 		t.moving = movedKey{}
 	}
@@ -142,7 +142,7 @@ func (d *retry) moveAnswered(tag uint32, r backend.Reply) {
 
 // moveOverdue gives a request up whose key takes too long to move. The move goes on.
 func (d *retry) moveOverdue() {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	if d.state != retrySent || c.closed || t.moving.key == "" {
 		return
 	}
@@ -164,7 +164,7 @@ func (d *retry) moveOverdue() {
 
 // askSize asks how large the key is.
 func (d *retry) askSize(node *backend.Node, kind uint32) {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	b := c.loop.link(node, c.proto, c.db)
 	for i := range dialect.SizeQuestions() {
 		c.loop.scratch = dialect.AppendSizeQuestion(c.loop.scratch[:0], i, t.asked[0])
@@ -177,7 +177,7 @@ func (d *retry) askSize(node *backend.Node, kind uint32) {
 
 // askTarget looks at what the target has of a key whose move has failed.
 func (d *retry) askTarget() {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	t.startAttempt(tagTarget, (*retry).targetReply)
 	node := c.pool.view.Load().master(d.slot)
 	d.state, d.sentTo, d.sentAt = retrySent, node, c.loop.now
@@ -186,7 +186,7 @@ func (d *retry) askTarget() {
 
 // targetReply concludes it.
 func (d *retry) targetReply(r backend.Reply) {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	answer := t.answers[tagTarget]
 	if d.judged(answer, r.Conn) {
 		return
@@ -204,7 +204,7 @@ func (d *retry) targetReply(r backend.Reply) {
 
 // sendMove sends SLOTSMGRTTAGONE.
 func (d *retry) sendMove(b *backend.Conn, key []byte) bool {
-	l, t := d.client.loop, &d.transit
+	l, t := d.client.loop, &d.migration
 	l.stats.Moves.KeyMoves++
 	host, port, _ := net.SplitHostPort(t.move.To.Addr)
 	l.scratch = dialect.AppendMoveKey(l.scratch[:0], host, port, d.moveLimit(), key)
@@ -217,8 +217,8 @@ func (d *retry) moveLimit() time.Duration {
 	if !d.client.pool.Family.OneAtATime {
 		return patientMove
 	}
-	limit := d.transit.source.Options().RequestTimeout
-	return max(limit/time.Duration(2*len(d.transit.asked)*max(1, d.client.pool.Settings().MoveParallel)), minMoveLimit)
+	limit := d.migration.source.Options().RequestTimeout
+	return max(limit/time.Duration(2*len(d.migration.asked)*max(1, d.client.pool.Settings().MoveParallel)), minMoveLimit)
 }
 
 const (
@@ -226,12 +226,12 @@ const (
 	// patientMove is how long a Pika waits for one answer of its target: what it gives up, the target still runs.
 	patientMove = 30 * time.Second
 	// patientLane is how long a Pika may take to move one key.
-	patientLane = 10 * time.Minute
+	patientMigration = 10 * time.Minute
 )
 
 // keyReply takes the answer of one SLOTSMGRTTAGONE.
 func (d *retry) keyReply() {
-	t, stats := &d.transit, &d.client.loop.stats.Moves
+	t, stats := &d.migration, &d.client.loop.stats.Moves
 	n, ok := dialect.KeyMoved(t.answers[tagMoveKey])
 	d.endMove(ok)
 	if ok {
@@ -246,7 +246,7 @@ func (d *retry) keyReply() {
 
 // moveReply concludes moves at a codis-server.
 func (d *retry) moveReply(backend.Reply) {
-	if d.transit.failure == "" {
+	if d.migration.failure == "" {
 		d.arrived()
 		return
 	}
@@ -255,7 +255,7 @@ func (d *retry) moveReply(backend.Reply) {
 
 // moveProof concludes a move at a Pika: the key must be gone.
 func (d *retry) moveProof(backend.Reply) {
-	t := &d.transit
+	t := &d.migration
 	switch {
 	case t.absent():
 		d.arrived()
@@ -271,7 +271,7 @@ func (d *retry) moveProof(backend.Reply) {
 
 // moveFailed goes on after SLOTSMGRTTAGONE was answered with an error: the key may be on either side, or on both.
 func (d *retry) moveFailed() {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	if v := c.pool.Family.Judge([]byte(t.failure), ""); v.Kind == dialect.NoMaster {
 		c.pool.trouble(t.source.Addr)
 	}

@@ -14,7 +14,7 @@ import (
 // waits for one of them. Safe for concurrent use.
 type moveProgress struct {
 	mu    sync.Mutex
-	moves map[arrivedIn]*movedKeys
+	moves map[moveInDB]*movedKeys
 }
 
 // movedKeys is how far one move is. Times are of the loop clock.
@@ -35,13 +35,13 @@ const (
 )
 
 // due reports whether the source is to be asked now; then the caller asks it.
-func (p *moveProgress) due(in arrivedIn, v *view, now int64) bool {
+func (p *moveProgress) due(in moveInDB, v *view, now int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.moves[in]
 	if m == nil {
 		if p.moves == nil {
-			p.moves = make(map[arrivedIn]*movedKeys)
+			p.moves = make(map[moveInDB]*movedKeys)
 		}
 		for old := range p.moves {
 			if len(p.moves) > maxProgress && v.table.Move(old.move.Slot) != old.move {
@@ -59,7 +59,7 @@ func (p *moveProgress) due(in arrivedIn, v *view, now int64) bool {
 
 // note takes the number of keys that the source has left. It reports once when they are so many that requests will
 // wait for longer than they may.
-func (p *moveProgress) note(in arrivedIn, left int, now int64, limit time.Duration) (tooSlow bool) {
+func (p *moveProgress) note(in moveInDB, left int, now int64, limit time.Duration) (tooSlow bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.moves[in]
@@ -81,7 +81,7 @@ func (p *moveProgress) note(in arrivedIn, left int, now int64, limit time.Durati
 }
 
 // deadline is when a hold that began at since ends: after MaxWait, or as long as keys go, at most after MaxMoveWait.
-func (p *moveProgress) deadline(in arrivedIn, since int64, s *HoldSettings) int64 {
+func (p *moveProgress) deadline(in moveInDB, since int64, s *HoldSettings) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	end := since + int64(s.MaxWait)
@@ -92,7 +92,7 @@ func (p *moveProgress) deadline(in arrivedIn, since int64, s *HoldSettings) int6
 }
 
 // describe says how far the move is, and which setting ends the wait of a request that has waited for so long.
-func (p *moveProgress) describe(in arrivedIn, waited time.Duration, s *HoldSettings) string {
+func (p *moveProgress) describe(in moveInDB, waited time.Duration, s *HoldSettings) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	setting := "hold.max_wait"
@@ -111,9 +111,9 @@ func (p *moveProgress) describe(in arrivedIn, waited time.Duration, s *HoldSetti
 
 // askProgress asks the source of the move how far it is, when the request has waited for a while.
 func (d *retry) askProgress() {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	l := c.loop
-	in := arrivedIn{t.move, c.db}
+	in := moveInDB{t.move, c.db}
 	if !d.hold.active || l.now-d.hold.since < int64(c.pool.Settings().Hold.MaxWait)/4 || !c.pool.progress.due(in, c.pool.view.Load(), l.now) {
 		return
 	}
@@ -126,7 +126,7 @@ func (d *retry) askProgress() {
 // slotKeys waits for the answer of askProgress.
 type slotKeys struct {
 	pool  *Pool
-	in    arrivedIn
+	in    moveInDB
 	reply []byte
 }
 
@@ -151,7 +151,7 @@ func (k *slotKeys) Reply(_ uint32, r backend.Reply) {
 func (k *slotKeys) Fail(uint32, backend.Failure) {}
 
 // moveAt is the move that the request waits for.
-func (d *retry) moveAt() (in arrivedIn, ok bool) {
-	m := d.transit.move
-	return arrivedIn{m, d.client.db}, m != nil && d.hold.active && d.hold.cause == HoldMoving
+func (d *retry) moveAt() (in moveInDB, ok bool) {
+	m := d.migration.move
+	return moveInDB{m, d.client.db}, m != nil && d.hold.active && d.hold.cause == HoldMoving
 }

@@ -15,12 +15,12 @@ import (
 func TestHoldGoesOnWhileKeysGo(t *testing.T) {
 	t.Parallel()
 	const wait, keys = 3 * time.Second, 100
-	x := startTransit(t, fakecodis.Pika40, router.SemiAsync, wait, func(_ *Config, pool *PoolConfig) { pool.Hold.MaxMoveWait = never })
+	x := startKeyMigration(t, fakecodis.Pika40, router.SemiAsync, wait, func(_ *Config, pool *PoolConfig) { pool.Hold.MaxMoveWait = never })
 	for i := range keys {
 		x.source.Do("SET", fmt.Sprintf("{t}%d", i), "old")
 	}
 	x.source.Do("SET", "{t}last", "old")
-	x.source.Faults.RefuseMigration(true) // A nudge moves nothing.
+	x.source.Faults.RefuseMigration(true) // A round moves nothing.
 	c := x.p.dial(x)
 	c.request("GETSET", "{t}last", "new")
 	left := func() (left int) {
@@ -58,11 +58,11 @@ func TestHoldGoesOnWhileKeysGo(t *testing.T) {
 // One that is not moved at all is answered after max_wait, with how far the move is.
 func TestHoldEndsWhenNoKeyGoes(t *testing.T) {
 	t.Parallel()
-	x := startTransit(t, fakecodis.Pika40, router.SemiAsync, 500*time.Millisecond, func(_ *Config, pool *PoolConfig) { pool.Hold.MaxMoveWait = never })
+	x := startKeyMigration(t, fakecodis.Pika40, router.SemiAsync, 500*time.Millisecond, func(_ *Config, pool *PoolConfig) { pool.Hold.MaxMoveWait = never })
 	for i := range 5 {
 		x.source.Do("SET", fmt.Sprintf("{t}%d", i), "old")
 	}
-	x.source.Faults.RefuseMigration(true) // A nudge moves nothing.
+	x.source.Faults.RefuseMigration(true) // A round moves nothing.
 	reply := x.p.dial(x).do("SET", "{t}1", "new")
 	if want := ", none of its 5 keys has gone meanwhile, see hold.max_wait (held "; !strings.Contains(reply, want) {
 		t.Errorf("%q, want %q", reply, want)
@@ -71,7 +71,7 @@ func TestHoldEndsWhenNoKeyGoes(t *testing.T) {
 
 func TestMoveProgress(t *testing.T) {
 	const ms = int64(time.Millisecond)
-	p, in := new(moveProgress), arrivedIn{move: new(router.Move)}
+	p, in := new(moveProgress), moveInDB{move: new(router.Move)}
 	s := &HoldSettings{MaxWait: 2 * time.Second, MaxMoveWait: 10 * time.Second}
 	want := func(deadline int64, words string) {
 		t.Helper()

@@ -218,7 +218,7 @@ func TestHashTagsOfCodis(t *testing.T) {
 func TestPartOfASplitCommandDoesNotFollowAMove(t *testing.T) {
 	for _, kind := range []fakecodis.Kind{fakecodis.CodisServer, fakecodis.Pika40} {
 		t.Run(kind.String(), func(t *testing.T) {
-			x := startTransit(t, kind, router.Sync, never)
+			x := startKeyMigration(t, kind, router.Sync, never)
 			x.p.setTable(x, []router.GroupSpec{
 				{ID: "1", Master: x.source.Addr(), Slots: []router.Range{{From: 0, To: router.CodisSlots - 1}}},
 				{ID: "2", Master: x.target.Addr()},

@@ -88,7 +88,7 @@ func TestOrderOfRequestsOverSlots(t *testing.T) {
 
 // While a slot moves to the owner of the other keys, the keys go there first.
 func TestKeysOfOneGroupWhileASlotMovesToIt(t *testing.T) {
-	eachTransit(t, func(x *transitTest) {
+	eachKeyMigration(t, func(x *keyMigrationTest) {
 		x.together()
 		c := x.p.dial(x)
 		for i, send := range []func(a, b string) string{
@@ -118,7 +118,7 @@ func TestKeysOfOneGroupWhileASlotMovesToIt(t *testing.T) {
 }
 
 // together gives all slots to the target but for one other.
-func (x *transitTest) together() {
+func (x *keyMigrationTest) together() {
 	x.specs = []router.GroupSpec{
 		{ID: "1", Master: x.source.Addr()},
 		{ID: "2", Master: x.target.Addr(), Slots: []router.Range{{From: 0, To: router.CodisSlots - 1}}},
@@ -128,7 +128,7 @@ func (x *transitTest) together() {
 
 // While a slot moves away from the others, a request waits until it is known who has them.
 func TestKeysOfTwoGroupsWhileASlotMoves(t *testing.T) {
-	x := startTransit(t, fakecodis.CodisServer, router.SemiAsync, never)
+	x := startKeyMigration(t, fakecodis.CodisServer, router.SemiAsync, never)
 	const moves, stays = "{t}a", "settled1"
 	c := x.p.dial(x)
 	c.request("MSETNX", moves, "v", stays, "v")
@@ -202,10 +202,10 @@ func TestRequestOverSlotsIsSentAgain(t *testing.T) {
 
 // What the loop has no room to remember of keys that have arrived, the request remembers.
 func TestKeysThatALoopForgets(t *testing.T) {
-	x := startTransit(t, fakecodis.CodisServer, router.SemiAsync, never)
+	x := startKeyMigration(t, fakecodis.CodisServer, router.SemiAsync, never)
 	x.together()
 	c := x.p.dial(x)
-	long := strings.Repeat("x", maxArrivals+1)
+	long := strings.Repeat("x", maxMigratedKeys+1)
 	c.want(":1\r\n", "MSETNX", "{t}"+long, "v", "settled", "v")
 	c.want(":1\r\n", "MSETNX", "{t}2"+long, "v", "{t}b", "v")
 	c.want("$1\r\nv\r\n", "GET", "{t}"+long)
@@ -216,7 +216,7 @@ func TestKeysThatALoopForgets(t *testing.T) {
 
 // A transaction over all slots, all of which move, gets to its end.
 func TestTransactionOverSlotsThatAllMove(t *testing.T) {
-	x := startTransit(t, fakecodis.CodisServer, router.SemiAsync, never)
+	x := startKeyMigration(t, fakecodis.CodisServer, router.SemiAsync, never)
 	x.together()
 	m := x.move(router.Moving)
 	m.Slots = x.specs[1].Slots
@@ -282,7 +282,7 @@ func TestAbortedTransactionKeepsNothing(t *testing.T) {
 
 // A request that is too long on its way through slots that move ends, and none of it is run.
 func TestSlotsThatMoveTakeTooLong(t *testing.T) {
-	x := startTransit(t, fakecodis.CodisServer, router.SemiAsync, time.Nanosecond)
+	x := startKeyMigration(t, fakecodis.CodisServer, router.SemiAsync, time.Nanosecond)
 	x.together()
 	m := x.move(router.Moving)
 	m.Slots = x.specs[1].Slots

@@ -52,8 +52,8 @@ func (l *loop) leaveStrays(n *backend.Node) {
 			}
 		}
 	}
-	if lanes := l.lanes[n]; lanes != nil {
-		for _, b := range slices.Clone(lanes.conns) {
+	if of := l.migrationConns[n]; of != nil {
+		for _, b := range slices.Clone(of.conns) {
 			if b.Stray() && !b.Waiting() {
 				l.closeBackend(b, errClosed)
 			}

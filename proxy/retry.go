@@ -12,10 +12,10 @@ import (
 
 // retry is a request that does not go straight to its server and back: it was answered with an error that
 // proves that it was not run (MOVED, ASK, TRYAGAIN, READONLY ...), its connection was lost and it may be sent
-// again, or its slot is moving and the key has to be found first (see transit.go). It holds the one copy of
+// again, or its slot is moving and the key has to be found first (see keymigration.go). It holds the one copy of
 // the request's bytes that is made apart from the send log.
 //
-//	idle --run--> (waiting for its turn, for a time, for a lane) --send--> sent --reply--> done
+//	idle --run--> (waiting for its turn, for a time, for a migration connection) --send--> sent --reply--> done
 //	  ^                                                              |
 //	  +--------------- bounced: a hold begins, after a while --------+
 //
@@ -50,7 +50,7 @@ type retry struct {
 
 	behind uint32 // how many requests behind this one need no more waiting, see awaited
 
-	transit   transit
+	migration keyMigration
 	found     map[foundKey]bool // keys that it knows to have arrived
 	bySlot    map[router.Slot][][]byte
 	through   int           // how many of slots need no more moving
@@ -65,7 +65,7 @@ type retryState uint8
 
 const (
 	retryIdle   retryState = iota // may be run
-	retryQueued                   // waits for a lane
+	retryQueued                   // waits for a migration connection
 	retrySent                     // a server has it
 	retryDone
 )
@@ -354,14 +354,14 @@ func (d *retry) done() {
 func (d *retry) Reply(tag uint32, r backend.Reply) {
 	c := d.client
 	if r.Conn.Aside && r.Last {
-		c.loop.lanesFreed = true
+		c.loop.migrationConnsFreed = true
 	}
 	if c.closed || d.state == retryDone {
 		d.moveAnswered(tag, r)
 		return
 	}
 	if tag != tagDirect {
-		d.transitReply(tag, r)
+		d.migrationReply(tag, r)
 		return
 	}
 	if r.First && r.Data[0] == '-' {
@@ -436,7 +436,7 @@ func (d *retry) pass(data []byte, first, last bool) {
 func (d *retry) Fail(tag uint32, f backend.Failure) {
 	c := d.client
 	if f.Conn.Aside {
-		c.loop.lanesFreed = true
+		c.loop.migrationConnsFreed = true
 	}
 	if tag&tagMask == tagMoveKey {
 		d.endMove(!f.Sent)
@@ -444,7 +444,7 @@ func (d *retry) Fail(tag uint32, f backend.Failure) {
 	if c.closed || d.state == retryDone {
 		return
 	}
-	if tag != tagDirect && d.transitFailed(tag, f) {
+	if tag != tagDirect && d.migrationFailed(tag, f) {
 		return
 	}
 	if !f.Sent && d.hold.active && !c.loop.stopping {

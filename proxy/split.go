@@ -37,7 +37,7 @@ type splitPart struct {
 	reply []byte
 	twice bool // it was sent again after a lost connection
 
-	moving   bool // its keys have to be found, see transit
+	moving   bool // its keys have to be found, see keyMigration
 	atServer bool // sent and not answered
 
 	need  need         // of the keys

@@ -182,7 +182,7 @@ func (l *loop) connClosed(conn gnet.Conn) {
 
 // schedule makes flush run as a task. It costs a write to gnet's eventfd and a batch of its own.
 func (l *loop) schedule() {
-	if l.queued || len(l.dirtyBackends)+len(l.dirtyClients)+len(l.ready) == 0 && !l.lanesFreed {
+	if l.queued || len(l.dirtyBackends)+len(l.dirtyClients)+len(l.ready) == 0 && !l.migrationConnsFreed {
 		return
 	}
 	l.queued = true
@@ -196,9 +196,9 @@ func (l *loop) schedule() {
 // flush resumes clients that can go on and writes what was gathered: backends first, since their answers take longest.
 func (l *loop) flush() {
 	defer l.recovered("flush")
-	for len(l.ready)+len(l.dirtyBackends)+len(l.dirtyClients) > 0 || l.lanesFreed {
-		if l.lanesFreed {
-			l.runLanes()
+	for len(l.ready)+len(l.dirtyBackends)+len(l.dirtyClients) > 0 || l.migrationConnsFreed {
+		if l.migrationConnsFreed {
+			l.runMigrationQueue()
 		}
 		for i := 0; i < len(l.ready); i++ { // A client that resumes may add others.
 			l.ready[i].resume()

@@ -29,7 +29,7 @@ func TestWrapperThatBreaksOff(t *testing.T) {
 // An answer that no wrapper gives says nothing about where the key is.
 func TestWrapperThatAnswersNothing(t *testing.T) {
 	for _, answer := range []string{"*0\r\n", "*-1\r\n"} {
-		x := startTransit(t, fakecodis.CodisServer, router.SemiAsync, never)
+		x := startKeyMigration(t, fakecodis.CodisServer, router.SemiAsync, never)
 		key := x.keys(1)[0]
 		x.source.Do("SET", key, "5")
 		x.source.Faults.Answer("SLOTSMGRT-EXEC-WRAPPER", answer, 1)

@@ -78,8 +78,8 @@ const (
 	Moved
 	// Ask proves that the command was not run; another node takes this one command.
 	Ask
-	// InTransit proves that the command was not run; its keys are on the way between two nodes.
-	InTransit
+	// Migrating proves that the command was not run; its keys are on the way between two nodes.
+	Migrating
 	// NoMaster proves that the command was not run; the node is not, or not yet, a master that serves.
 	NoMaster
 	// Denied proves that the command was not run; the node does not accept the proxy's credentials.

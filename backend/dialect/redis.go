@@ -8,7 +8,7 @@ var Redis = register(&Family{Name: "redis", Judge: judgeRedis, OffsetsProve: tru
 // src/cluster.c clusterRedirectClient), and that pass by themselves. Others of that kind, such as OOM, MISCONF, NOREPLICAS
 // or BUSY, may last for as long as they like and are the client's to know.
 var proven = []token{
-	{"-TRYAGAIN ", InTransit},
+	{"-TRYAGAIN ", Migrating},
 	{"-CLUSTERDOWN ", NoMaster},
 	{"-LOADING ", NoMaster},
 	{"-MASTERDOWN ", NoMaster},

@@ -20,7 +20,7 @@ func TestRedis(t *testing.T) {
 	f("-MOVED 99999 a:1\r\n", Verdict{})
 	f("-MOVED x a:1\r\n", Verdict{})
 	f("-ERR MOVED 1 a:1\r\n", Verdict{})
-	f("-TRYAGAIN Multiple keys request during rehashing of slot\r\n", Verdict{Kind: InTransit})
+	f("-TRYAGAIN Multiple keys request during rehashing of slot\r\n", Verdict{Kind: Migrating})
 	f("-READONLY You can't write against a read only replica.\r\n", Verdict{Kind: NoMaster})
 	f("-READONLY You can't write against a read only replica. script: 0a, on @user_script:1.\r\n", Verdict{Kind: NoMaster})
 	f("-TRYAGAIN Multiple keys request during rehashing of slot script: 0a, on @user_script:1.\r\n", Verdict{})
@@ -36,7 +36,7 @@ func TestKvrocks(t *testing.T) {
 	}
 	f("-MOVED 3999 127.0.0.1:6381\r\n", Verdict{Kind: Moved, Slot: 3999, Addr: "127.0.0.1:6381"})
 	f("-ERR MOVED 3999 127.0.0.1:6381\r\n", Verdict{Kind: Moved, Slot: 3999, Addr: "127.0.0.1:6381"})
-	f("-ERR TRYAGAIN Can't write to slot being migrated which is in write forbidden phase\r\n", Verdict{Kind: InTransit})
+	f("-ERR TRYAGAIN Can't write to slot being migrated which is in write forbidden phase\r\n", Verdict{Kind: Migrating})
 	f("-ERR CLUSTERDOWN Hash slot not served\r\n", Verdict{Kind: NoMaster})
 	f("-ERR TRYAGAIN later script: 0a, on @user_script:1.\r\n", Verdict{})
 	f("-ERR MOVEDIT\r\n", Verdict{})

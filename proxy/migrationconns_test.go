@@ -10,9 +10,9 @@ import (
 	"sluice/router"
 )
 
-// A client that goes away while it stands in line for a lane is forgotten.
-func TestClientInTheLineForALaneGoesAway(t *testing.T) {
-	x := startTransit(t, fakecodis.Pika40, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
+// A client that goes away while it waits in the queue for a migration connection is forgotten.
+func TestClientInTheMigrationQueueGoesAway(t *testing.T) {
+	x := startKeyMigration(t, fakecodis.Pika40, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
 	keys := x.keys(2)
 	for _, key := range keys {
 		x.source.Do("SET", key, "old")
@@ -28,8 +28,8 @@ func TestClientInTheLineForALaneGoesAway(t *testing.T) {
 	}
 	x.p.awaitHeld(x, 1)
 	x.p.onEachLoop(x.Context(), func(l *loop) {
-		l.tickLanes()
-		if n := l.lanes[x.p.pool.node(x.source.Addr())]; len(n.line) != 0 {
+		l.tickMigrationConns()
+		if n := l.migrationConns[x.p.pool.node(x.source.Addr())]; len(n.line) != 0 {
 			x.Errorf("%d stand in the line", len(n.line))
 		}
 	})
@@ -40,9 +40,9 @@ func TestClientInTheLineForALaneGoesAway(t *testing.T) {
 	}
 }
 
-// What was given to a lane is written, also when a panic comes between.
-func TestLaneAfterAPanic(t *testing.T) {
-	x := startTransit(t, fakecodis.Pika40, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
+// What was given to a migration connection is written, also when a panic comes between.
+func TestMigrationConnAfterAPanic(t *testing.T) {
+	x := startKeyMigration(t, fakecodis.Pika40, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
 	keys := x.keys(2)
 	for _, key := range keys {
 		x.source.Do("SET", key, "old")
@@ -50,7 +50,7 @@ func TestLaneAfterAPanic(t *testing.T) {
 	c := x.p.dial(x)
 	c.want("+OK\r\n", "SET", keys[0], "new")
 	x.p.onEachLoop(x.Context(), func(l *loop) {
-		l.markBackend(l.lane(x.p.pool.node(x.source.Addr()), 0, 1)) // As sendStep does.
+		l.markBackend(l.migrationConn(x.p.pool.node(x.source.Addr()), 0, 1)) // As sendStep does.
 		panic("for a test")
 	})
 	c.want("+OK\r\n", "SET", keys[1], "new")
@@ -63,9 +63,9 @@ type failing func()
 func (f failing) Reply(uint32, backend.Reply)  {}
 func (f failing) Fail(uint32, backend.Failure) { f() }
 
-// A request that has timed out on a lane may ask for a lane at once.
-func TestLaneIsAskedForWhileLanesAreLookedAt(t *testing.T) {
-	x := startTransit(t, fakecodis.Pika40, router.Sync, never)
+// A request that has timed out on a migration connection may ask for a migration connection at once.
+func TestMigrationConnIsAskedForInATick(t *testing.T) {
+	x := startKeyMigration(t, fakecodis.Pika40, router.Sync, never)
 	node := x.p.pool.node(x.source.Addr())
 	asked := false
 	x.p.onEachLoop(x.Context(), func(l *loop) {
@@ -74,22 +74,22 @@ func TestLaneIsAskedForWhileLanesAreLookedAt(t *testing.T) {
 			conns[i] = backend.NewConn(node, 2, 0, l.pool, l)
 			conns[i].Aside = true
 		}
-		l.lanes = map[*backend.Node]*lanes{node: {conns: conns}}
-		again := failing(func() { asked = l.lane(node, 0, 4) != nil })
+		l.migrationConns = map[*backend.Node]*migrationConns{node: {conns: conns}}
+		again := failing(func() { asked = l.migrationConn(node, 0, 4) != nil })
 		if err := conns[1].Send([]byte("*1\r\n$4\r\nPING\r\n"), again, 0, l.now-int64(time.Hour)); err != nil {
 			x.Error(err)
 		}
-		conns[0].Close(errors.New("lost")) // A lane fewer moves the others in the list.
-		l.tickLanes()
+		conns[0].Close(errors.New("lost")) // A migration connection fewer moves the others in the list.
+		l.tickMigrationConns()
 	})
 	if n := x.p.Stats().Panics; n != 0 || !asked {
-		x.Errorf("%d panics, asked for a lane: %v", n, asked)
+		x.Errorf("%d panics, asked for a migration connection: %v", n, asked)
 	}
 }
 
-// When all lanes are closed, because the source was away, those who stand in the line go on as soon as it is back.
-func TestLineGoesOnWhenItsLanesWereClosed(t *testing.T) {
-	x := startTransit(t, fakecodis.PikaFixed, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
+// When all migration connections are closed, because the source was away, those who stand in the line go on as soon as it is back.
+func TestQueueGoesOnWhenItsMigrationConnectionsWereClosed(t *testing.T) {
+	x := startKeyMigration(t, fakecodis.PikaFixed, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
 	keys := x.keys(3)
 	for _, key := range keys {
 		x.source.Do("SET", key, "old")
@@ -114,9 +114,9 @@ func TestLineGoesOnWhenItsLanesWereClosed(t *testing.T) {
 		for i := 0; node.Available() && i < 1000; i++ {
 			node.Report(errSourceAway)
 		}
-		l.tickLanes()
-		if n := l.lanes[node]; n == nil || len(n.conns) > 0 {
-			x.Errorf("lanes %+v", n)
+		l.tickMigrationConns()
+		if n := l.migrationConns[node]; n == nil || len(n.conns) > 0 {
+			x.Errorf("migration connections %+v", n)
 		}
 	})
 	x.target.Faults.Thaw()

@@ -6,25 +6,25 @@ import (
 	"sluice/backend"
 )
 
-// Lanes are connections to the source of a moving slot that carry one SLOTSMGRTTAGONE at a time. That command may take
+// migrationConns are connections to the source of a moving slot that carry one SLOTSMGRTTAGONE at a time. That may take
 // as long as the target lets it wait: on the shared connection everything behind it would wait too, and as
 // many of them at once as the source has threads would stop the source (Pika 4.0.1, thread-pool-size). So
-// there are few lanes per source, and who finds none free stands in line.
-type lanes struct {
+// there are few migration connections per source, and who finds none free waits in a queue.
+type migrationConns struct {
 	conns   []*backend.Conn
-	line    []*retry // wait for a free lane, oldest first
+	line    []*retry // wait for a free migration connection, oldest first
 	running []*retry // have a Pika move a key
 }
 
-// lane finds a free lane to node, nil when there is none. limit is for the whole process.
-func (l *loop) lane(node *backend.Node, db, limit int) *backend.Conn {
-	n := l.lanes[node]
+// migrationConn finds a free migration connection to node, nil when there is none. limit is for the whole process.
+func (l *loop) migrationConn(node *backend.Node, db, limit int) *backend.Conn {
+	n := l.migrationConns[node]
 	if n == nil {
-		if l.lanes == nil {
-			l.lanes = make(map[*backend.Node]*lanes)
+		if l.migrationConns == nil {
+			l.migrationConns = make(map[*backend.Node]*migrationConns)
 		}
-		n = new(lanes)
-		l.lanes[node] = n
+		n = new(migrationConns)
+		l.migrationConns[node] = n
 	}
 	n.conns = slices.DeleteFunc(n.conns, (*backend.Conn).Closed)
 	var other *backend.Conn // free, but in another database
@@ -50,15 +50,15 @@ func (l *loop) lane(node *backend.Node, db, limit int) *backend.Conn {
 	return b
 }
 
-// waitForLane puts a retry into the line for node.
-func (l *loop) waitForLane(node *backend.Node, d *retry) {
-	l.lanes[node].line = append(l.lanes[node].line, d)
+// waitForLane puts a retry into the queue of node.
+func (l *loop) waitForMigrationConn(node *backend.Node, d *retry) {
+	l.migrationConns[node].line = append(l.migrationConns[node].line, d)
 }
 
-// runLanes lets those go on for whom a lane is free.
-func (l *loop) runLanes() {
-	l.lanesFreed = false
-	for _, n := range l.lanes {
+// runLanes lets those go on for whom a migration connection is free.
+func (l *loop) runMigrationQueue() {
+	l.migrationConnsFreed = false
+	for _, n := range l.migrationConns {
 		free := len(n.conns)
 		for _, b := range n.conns {
 			if !b.Closed() && b.Waiting() {
@@ -81,9 +81,9 @@ func (l *loop) runLanes() {
 	}
 }
 
-// tickLanes looks at lanes as tick does at the other connections. It reports whether requests wait on them.
-func (l *loop) tickLanes() (waiting bool) {
-	for node, n := range l.lanes {
+// tickLanes looks at migration connections as tick does at the other connections. It reports whether requests wait on them.
+func (l *loop) tickMigrationConns() (waiting bool) {
+	for node, n := range l.migrationConns {
 		open := 0
 		for _, b := range slices.Clone(n.conns) {
 			if !b.Closed() {
@@ -104,19 +104,19 @@ func (l *loop) tickLanes() (waiting bool) {
 		for _, d := range slices.Clone(n.running) {
 			d.moveOverdue()
 		}
-		n.running = slices.DeleteFunc(n.running, func(d *retry) bool { return d.state != retrySent || d.transit.moving.key == "" })
+		n.running = slices.DeleteFunc(n.running, func(d *retry) bool { return d.state != retrySent || d.migration.moving.key == "" })
 		n.line = slices.DeleteFunc(n.line, func(d *retry) bool { return d.state != retryQueued || d.client.closed })
 		if waiting = waiting || len(n.line) > 0; open == 0 && len(n.line) == 0 {
-			delete(l.lanes, node)
+			delete(l.migrationConns, node)
 		}
 	}
-	l.runLanes()
+	l.runMigrationQueue()
 	return waiting
 }
 
-// trimLanes closes lanes that nothing needs any more: no slot moves away from their node.
-func (l *loop) trimLanes() {
-	for node, n := range l.lanes {
+// trimLanes closes migration connections that nothing needs any more: no slot moves away from their node.
+func (l *loop) trimMigrationConns() {
+	for node, n := range l.migrationConns {
 		if len(n.line) > 0 || l.moving(node) {
 			continue
 		}

@@ -10,7 +10,7 @@ import (
 	"sluice/router"
 )
 
-// transit is how far a retry is in finding its keys while their slot moves, in Codis' way: each key is at the source
+// keyMigration is how far a retry is in finding its keys while their slot moves, in Codis' way: each key is at the source
 // still or at the target already, and nobody is told when it goes. What a family allows decides how:
 //
 //	codis-server, one key    SLOTSMGRT-EXEC-WRAPPER at the source: it runs the command, or says where the key is
@@ -19,10 +19,10 @@ import (
 //	anything else            the keys are moved, or awaited (movekeys.go), then the target runs the command
 //
 // Nobody writes to the source of a moving slot, so a key that is not there never comes back: the loop
-// remembers it (arrivals), and later commands on it go straight to the target.
+// remembers it (migratedKeys), and later commands on it go straight to the target.
 //
 // Each attempt sends one or more requests and draws its conclusion when the last is answered.
-type transit struct {
+type keyMigration struct {
 	move      *router.Move
 	source    *backend.Node
 	asked     [][]byte // those that are looked for now
@@ -62,9 +62,9 @@ const (
 
 // reach takes the next step towards the keys of a slot that moves.
 func (d *retry) reach(v *view, m *router.Move) {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	if t.move != m {
-		*t = transit{move: m, attempt: t.attempt}
+		*t = keyMigration{move: m, attempt: t.attempt}
 	}
 	t.asked = d.missing(t.asked[:0], m)
 	if len(t.asked) == 0 || t.notThere {
@@ -91,7 +91,7 @@ func (d *retry) reach(v *view, m *router.Move) {
 }
 
 // startAttempt forgets the last attempt. conclude is called when the request of kind last is answered.
-func (t *transit) startAttempt(last uint32, conclude func(d *retry, r backend.Reply)) {
+func (t *keyMigration) startAttempt(last uint32, conclude func(d *retry, r backend.Reply)) {
 	t.attempt++
 	t.last, t.conclude = last, conclude
 	t.failure, t.moved = "", 0
@@ -103,7 +103,7 @@ func (t *transit) startAttempt(last uint32, conclude func(d *retry, r backend.Re
 
 // sendStep sends a request of our own. It returns false when the retry has ended because that was not possible.
 func (d *retry) sendStep(b *backend.Conn, kind uint32, req []byte) bool {
-	l, t := d.client.loop, &d.transit
+	l, t := d.client.loop, &d.migration
 	if err := b.Send(req, d, t.attempt<<tagBits|kind, l.now); err != nil {
 		t.attempt++
 		d.give(sendError(b.Node, err))
@@ -115,8 +115,8 @@ func (d *retry) sendStep(b *backend.Conn, kind uint32, req []byte) bool {
 }
 
 // transitReply takes an answer to one of these requests, or a part of it.
-func (d *retry) transitReply(tag uint32, r backend.Reply) {
-	t, kind := &d.transit, tag&tagMask
+func (d *retry) migrationReply(tag uint32, r backend.Reply) {
+	t, kind := &d.migration, tag&tagMask
 	if tag>>tagBits != t.attempt {
 		d.moveAnswered(tag, r)
 		return
@@ -149,7 +149,7 @@ func (d *retry) transitReply(tag uint32, r backend.Reply) {
 
 // askSource sends the command in a wrapper.
 func (d *retry) askSource() {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	t.startAttempt(tagWrapped, nil)
 	b := c.loop.link(t.source, c.proto, c.db)
 	if d.script != nil {
@@ -163,7 +163,7 @@ func (d *retry) askSource() {
 
 // wrappedReply takes the wrapper's answer, or a part of it.
 func (d *retry) wrappedReply(r backend.Reply) {
-	t := &d.transit
+	t := &d.migration
 	if t.passing {
 		first := !t.begun
 		t.begun = true
@@ -195,7 +195,7 @@ func (d *retry) wrappedReply(r backend.Reply) {
 
 // notRun does what follows when the source has not run the command.
 func (d *retry) notRun(w dialect.Wrapped, r backend.Reply) {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	c.loop.stats.Moves.Wrapped[w&3]++ // -1 and what is no answer of a wrapper are counted together.
 	switch w {
 	case dialect.WrappedGone:
@@ -230,7 +230,7 @@ func (d *retry) judged(reply []byte, b *backend.Conn) bool {
 
 // readAtSource sends the command and, behind it, the question whether the key is there, which proves that it was.
 func (d *retry) readAtSource() {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	l := c.loop
 	t.startAttempt(tagLength, (*retry).readReply)
 	b := l.link(t.source, c.proto, c.db)
@@ -242,7 +242,7 @@ func (d *retry) readAtSource() {
 
 // askExists asks whether the source has the key, see dialect.AppendExists.
 func (d *retry) askExists(b *backend.Conn) {
-	l, key := d.client.loop, d.transit.asked[0]
+	l, key := d.client.loop, d.migration.asked[0]
 	l.scratch = dialect.AppendExists(l.scratch[:0], key)
 	if d.sendStep(b, tagExists, l.scratch) {
 		l.scratch = dialect.AppendLength(l.scratch[:0], key)
@@ -250,12 +250,16 @@ func (d *retry) askExists(b *backend.Conn) {
 	}
 }
 
-func (t *transit) present() bool { return dialect.Present(t.answers[tagExists], t.answers[tagLength]) }
-func (t *transit) absent() bool  { return dialect.Absent(t.answers[tagExists], t.answers[tagLength]) }
+func (t *keyMigration) present() bool {
+	return dialect.Present(t.answers[tagExists], t.answers[tagLength])
+}
+func (t *keyMigration) absent() bool {
+	return dialect.Absent(t.answers[tagExists], t.answers[tagLength])
+}
 
 // existsRefused goes on when the source did not say whether it has the key.
 func (d *retry) existsRefused(r backend.Reply) {
-	t := &d.transit
+	t := &d.migration
 	reply := t.answers[tagExists]
 	if !d.judged(reply, r.Conn) {
 		d.retryMove(fmt.Sprintf("is %s, and %s answered EXISTS with %.80q", t.move, r.Conn.Node.Addr, trimLine(reply)))
@@ -264,7 +268,7 @@ func (d *retry) existsRefused(r backend.Reply) {
 
 // readReply concludes a read at the source.
 func (d *retry) readReply(r backend.Reply) {
-	t := &d.transit
+	t := &d.migration
 	switch {
 	case t.absent():
 		// This read is the target's. Of the key that says no more: it may be on its way.
@@ -281,9 +285,9 @@ func (d *retry) readReply(r backend.Reply) {
 
 // arrived goes on after keys have reached the target, and nothing of an older copy can any more.
 func (d *retry) arrived() {
-	c, t := d.client, &d.transit
+	c, t := d.client, &d.migration
 	d.state = retryIdle
-	c.loop.arrivals.add(c.pool, t.move, c.db, t.asked)
+	c.loop.migratedKeys.add(c.pool, t.move, c.db, t.asked)
 	if d.found == nil {
 		d.found = make(map[foundKey]bool)
 	}
@@ -304,8 +308,8 @@ func (d *retry) retryMove(why string) {
 
 // transitFailed looks at a failure of one of these requests. It returns false when it is the command's own
 // failure: the source may have run it.
-func (d *retry) transitFailed(tag uint32, f backend.Failure) bool {
-	t := &d.transit
+func (d *retry) migrationFailed(tag uint32, f backend.Failure) bool {
+	t := &d.migration
 	if tag>>tagBits != t.attempt || tag&tagMask == tagSize {
 		return true
 	}

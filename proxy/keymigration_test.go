@@ -19,7 +19,7 @@ import (
 )
 
 // transitTest is a proxy in front of two fakes, and one slot that moves from the first to the second.
-type transitTest struct {
+type keyMigrationTest struct {
 	*testing.T
 	source, target *fakecodis.Server
 	p              *testProxy
@@ -31,11 +31,11 @@ type transitTest struct {
 // The kinds of stores and the methods of their dashboards.
 var transitKinds = []fakecodis.Kind{fakecodis.CodisServer, fakecodis.Pika35, fakecodis.Pika40, fakecodis.PikaFixed}
 
-func eachTransit(t *testing.T, f func(x *transitTest)) {
+func eachKeyMigration(t *testing.T, f func(x *keyMigrationTest)) {
 	for _, kind := range transitKinds {
 		for _, method := range []router.Method{router.SemiAsync, router.Sync} {
 			t.Run(fmt.Sprintf("%s %s", kind, method), func(t *testing.T) {
-				x := startTransit(t, kind, method, never)
+				x := startKeyMigration(t, kind, method, never)
 				x.drive()
 				f(x)
 			})
@@ -43,8 +43,8 @@ func eachTransit(t *testing.T, f func(x *transitTest)) {
 	}
 }
 
-func startTransit(t *testing.T, kind fakecodis.Kind, method router.Method, wait time.Duration, change ...func(*Config, *PoolConfig)) *transitTest {
-	x := &transitTest{T: t, method: method, slot: codisModel.Slot([]byte("{t}"))}
+func startKeyMigration(t *testing.T, kind fakecodis.Kind, method router.Method, wait time.Duration, change ...func(*Config, *PoolConfig)) *keyMigrationTest {
+	x := &keyMigrationTest{T: t, method: method, slot: codisModel.Slot([]byte("{t}"))}
 	start := func() *fakecodis.Server {
 		if kind == fakecodis.CodisServer {
 			return fakecodis.StartCodisServer(t, fakecodis.Options{})
@@ -65,21 +65,21 @@ func startTransit(t *testing.T, kind fakecodis.Kind, method router.Method, wait 
 	return x
 }
 
-func (x *transitTest) moving() { x.p.setTable(x, x.specs, x.move(router.Moving)) }
+func (x *keyMigrationTest) moving() { x.p.setTable(x, x.specs, x.move(router.Moving)) }
 
-func (x *transitTest) move(phase router.Phase) router.MoveSpec {
+func (x *keyMigrationTest) move(phase router.Phase) router.MoveSpec {
 	return router.MoveSpec{
 		Slots: []router.Range{{From: x.slot, To: x.slot}}, Phase: phase, Method: x.method, From: x.source.Addr(), FromID: "1",
 	}
 }
 
 // left reports whether the method leaves the keys to the background migration.
-func (x *transitTest) left() bool {
+func (x *keyMigrationTest) left() bool {
 	return x.method == router.SemiAsync && x.source.Kind() != fakecodis.CodisServer
 }
 
 // drive asks for one round of the background migration after another, as a dashboard does, until the test ends.
-func (x *transitTest) drive() {
+func (x *keyMigrationTest) drive() {
 	if !x.left() {
 		return
 	}
@@ -109,7 +109,7 @@ func (x *transitTest) drive() {
 
 // bringBack puts a key to the source that the background migration may have moved since it began. No more rounds can be asked
 // for: see RefuseMigration.
-func (x *transitTest) bringBack(key, value string) {
+func (x *keyMigrationTest) bringBack(key, value string) {
 	if !x.left() {
 		return
 	}
@@ -129,7 +129,7 @@ func (x *transitTest) bringBack(key, value string) {
 }
 
 // keys returns n keys of the slot without a tag, every other one with capitals.
-func (x *transitTest) keys(n int) []string {
+func (x *keyMigrationTest) keys(n int) []string {
 	var keys []string
 	for i := 0; len(keys) < n; i++ {
 		key := fmt.Sprintf("key:%d", i)
@@ -144,7 +144,7 @@ func (x *transitTest) keys(n int) []string {
 }
 
 // wantAt checks where a key is.
-func (x *transitTest) wantAt(server *fakecodis.Server, key string) {
+func (x *keyMigrationTest) wantAt(server *fakecodis.Server, key string) {
 	x.Helper()
 	other := x.source
 	if server == x.source {
@@ -157,7 +157,7 @@ func (x *transitTest) wantAt(server *fakecodis.Server, key string) {
 
 func TestCommandsOnAMovingSlot(t *testing.T) {
 	t.Parallel()
-	eachTransit(t, func(x *transitTest) {
+	eachKeyMigration(t, func(x *keyMigrationTest) {
 		keys := x.keys(8)
 		for i, key := range keys[:6] { // The last two exist nowhere.
 			x.source.Do("SET", key, fmt.Sprint(i*10))
@@ -211,7 +211,7 @@ func TestEveryTypeLeavesTheSource(t *testing.T) {
 		{[]string{"HSET", "", "f", "v"}, []string{"HLEN", ""}, []string{"HSET", "", "g", "w"}, ":1\r\n", ":2\r\n"},
 		{[]string{"ZADD", "", "1", "m"}, []string{"ZCARD", ""}, []string{"ZADD", "", "2", "n"}, ":1\r\n", ":2\r\n"},
 	}
-	eachTransit(t, func(x *transitTest) {
+	eachKeyMigration(t, func(x *keyMigrationTest) {
 		c := x.p.dial(x)
 		dashboard := dial(x, "tcp", x.source.Addr())
 		on := func(args []string, key string) []string {
@@ -245,7 +245,7 @@ func TestEveryTypeLeavesTheSource(t *testing.T) {
 
 // A pipeline over moving and settled slots is answered in order.
 func TestPipelineOverAMovingSlot(t *testing.T) {
-	eachTransit(t, func(x *transitTest) {
+	eachKeyMigration(t, func(x *keyMigrationTest) {
 		keys := x.keys(4)
 		x.source.Do("SET", keys[0], "5")
 		var requests strings.Builder
@@ -269,7 +269,7 @@ func TestPipelineOverAMovingSlot(t *testing.T) {
 func TestWriteWaitsForTheBackground(t *testing.T) {
 	for _, kind := range []fakecodis.Kind{fakecodis.Pika35, fakecodis.Pika40, fakecodis.PikaFixed} {
 		t.Run(kind.String(), func(t *testing.T) {
-			x := startTransit(t, kind, router.SemiAsync, never)
+			x := startKeyMigration(t, kind, router.SemiAsync, never)
 			key := x.keys(2)[1]
 			x.source.Do("SET", key, "old")
 			x.source.Do("RPUSH", "{t}list", "old")
@@ -302,7 +302,7 @@ func TestWriteWaitsForTheBackground(t *testing.T) {
 	}
 }
 
-func (x *transitTest) awaitCalls(command string, n int) {
+func (x *keyMigrationTest) awaitCalls(command string, n int) {
 	x.Helper()
 	testbed.Eventually(x, func() error {
 		if got := x.source.Calls(command).Seen; got < n {
@@ -314,7 +314,7 @@ func (x *transitTest) awaitCalls(command string, n int) {
 
 // A key in a batch of codis-server waits for the batch, reads do not.
 func TestKeyInABatchOfCodisServer(t *testing.T) {
-	x := startTransit(t, fakecodis.CodisServer, router.SemiAsync, never)
+	x := startKeyMigration(t, fakecodis.CodisServer, router.SemiAsync, never)
 	x.source.Do("SET", "{t}1", "old")
 	x.source.Do("SET", "{t}2", "old")
 	batch := x.source.Faults.Hold(fakecodis.AsyncWait)
@@ -337,7 +337,7 @@ func TestKeyInABatchOfCodisServer(t *testing.T) {
 
 // A hot key is looked for once; later commands go straight to the target.
 func TestHotKeyIsLookedForOnce(t *testing.T) {
-	eachTransit(t, func(x *transitTest) {
+	eachKeyMigration(t, func(x *keyMigrationTest) {
 		key := x.keys(1)[0]
 		x.source.Do("SET", key, "0")
 		c := x.p.dial(x)
@@ -363,7 +363,7 @@ func TestHotKeyIsLookedForOnce(t *testing.T) {
 // command waits for its deadline and no longer.
 func TestHungTarget(t *testing.T) {
 	t.Parallel()
-	eachTransit(t, func(x *transitTest) {
+	eachKeyMigration(t, func(x *keyMigrationTest) {
 		if x.source.Kind() == fakecodis.CodisServer && x.method == router.Sync {
 			return // A synchronous move stops the whole of codis-server, as it does without a proxy.
 		}
@@ -401,9 +401,9 @@ func TestHungTarget(t *testing.T) {
 // Whatever goes wrong at the source, the client sees latency or TRYAGAIN, and never a wrong value.
 func TestFailuresOfTheSource(t *testing.T) {
 	t.Parallel()
-	f := func(name string, fault func(x *transitTest), repair func(x *transitTest)) {
+	f := func(name string, fault func(x *keyMigrationTest), repair func(x *keyMigrationTest)) {
 		t.Run(name, func(t *testing.T) {
-			eachTransit(t, func(x *transitTest) {
+			eachKeyMigration(t, func(x *keyMigrationTest) {
 				key := x.keys(2)[1]
 				x.source.Do("SET", key, "5")
 				fault(x)
@@ -426,7 +426,7 @@ func TestFailuresOfTheSource(t *testing.T) {
 			})
 		})
 	}
-	restart := func(x *transitTest) {
+	restart := func(x *keyMigrationTest) {
 		testbed.Eventually(x, func() error {
 			conn, err := net.Dial("tcp", x.source.Addr())
 			if err == nil {
@@ -439,29 +439,31 @@ func TestFailuresOfTheSource(t *testing.T) {
 			x.Fatal(err)
 		}
 	}
-	kill := func(x *transitTest) { x.source.Kill() }
-	f("refuses to move", func(x *transitTest) {
+	kill := func(x *keyMigrationTest) { x.source.Kill() }
+	f("refuses to move", func(x *keyMigrationTest) {
 		x.source.Faults.RefuseMigration(true)
 		x.bringBack(x.keys(2)[1], "5")
 		if x.source.Kind() == fakecodis.CodisServer {
 			x.source.Faults.Answer("SLOTSMGRT-EXEC-WRAPPER", "*2\r\n:1\r\n-ERR the specified key is being migrated\r\n", 5)
 		}
-	}, func(x *transitTest) {
+	}, func(x *keyMigrationTest) {
 		x.p.awaitHeld(x, 1)
 		x.source.Faults.RefuseMigration(false)
 	})
-	f("says false zero", func(x *transitTest) { x.source.Faults.FalseZero(x.keys(2)[1]) }, nil)
-	f("says -1", func(x *transitTest) { x.source.Faults.MinusOne(time.Hour) }, nil)
-	f("is a replica for a while", func(x *transitTest) {
+	f("says false zero", func(x *keyMigrationTest) { x.source.Faults.FalseZero(x.keys(2)[1]) }, nil)
+	f("says -1", func(x *keyMigrationTest) { x.source.Faults.MinusOne(time.Hour) }, nil)
+	f("is a replica for a while", func(x *keyMigrationTest) {
 		x.source.Faults.Answer("SLOTSMGRT-EXEC-WRAPPER", "-READONLY You can't write against a read only slave.\r\n", 3)
 	}, nil)
-	f("has no type for the key", func(x *transitTest) { x.source.Faults.Answer("SLOTSMGRTTAGONE", "-ERR cont get the key type.\r\n", 3) }, nil)
-	f("IOERR", func(x *transitTest) {
+	f("has no type for the key", func(x *keyMigrationTest) {
+		x.source.Faults.Answer("SLOTSMGRTTAGONE", "-ERR cont get the key type.\r\n", 3)
+	}, nil)
+	f("IOERR", func(x *keyMigrationTest) {
 		x.source.Faults.Answer("SLOTSMGRTTAGONE", "-IOERR error or timeout writing to target\r\n", 3)
 	}, nil)
 	f("is away and comes back", kill, restart)
-	dies := func(step fakecodis.Step) func(x *transitTest) {
-		return func(x *transitTest) {
+	dies := func(step fakecodis.Step) func(x *keyMigrationTest) {
+		return func(x *keyMigrationTest) {
 			wrapped := x.source.Kind() == fakecodis.CodisServer && x.method == router.SemiAsync
 			background := map[fakecodis.Step]fakecodis.Step{
 				fakecodis.Command: fakecodis.AsyncRead, fakecodis.SyncRead: fakecodis.AsyncSend, fakecodis.SyncSend: fakecodis.AsyncExpire,
@@ -490,11 +492,11 @@ func TestFailuresOfTheSource(t *testing.T) {
 }
 
 // A dashboard pauses for six seconds when a batch of it was refused. Who has waited for long asks for a round himself.
-func TestBackgroundThatStandsStillIsNudged(t *testing.T) {
+func TestBackgroundThatStandsStillIsAskedForARound(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []fakecodis.Kind{fakecodis.Pika35, fakecodis.Pika40, fakecodis.PikaFixed} {
 		t.Run(kind.String(), func(t *testing.T) {
-			x := startTransit(t, kind, router.SemiAsync, never)
+			x := startKeyMigration(t, kind, router.SemiAsync, never)
 			keys := x.keys(2)
 			x.source.Do("SET", keys[0], "1")
 			x.source.Do("SET", keys[1], "2")
@@ -502,7 +504,7 @@ func TestBackgroundThatStandsStillIsNudged(t *testing.T) {
 			c.want(":2\r\n", "INCR", keys[0])
 			c.want(":3\r\n", "INCR", keys[1])
 			if n := x.p.Stats().Moves.Nudges; n < 1 || x.source.Calls("SLOTSMGRTTAGONE").Seen != 0 {
-				x.Errorf("%d nudges, %d SLOTSMGRTTAGONE", n, x.source.Calls("SLOTSMGRTTAGONE").Seen)
+				x.Errorf("%d rounds, %d SLOTSMGRTTAGONE", n, x.source.Calls("SLOTSMGRTTAGONE").Seen)
 			}
 			x.wantAt(x.target, keys[0])
 			x.wantAt(x.target, keys[1])

@@ -2,33 +2,33 @@ package proxy
 
 import "sluice/router"
 
-// arrivals are the keys that a loop knows to be at the target of their slot's move. Owned by the loop.
+// migratedKeys are the keys that a loop knows to be at the target of their slot's move. Owned by the loop.
 //
 // A key stays there: nobody writes to the source of a moving slot. So it holds for as long as the move stays the same
 // (router.Move is one pointer for that time), and is forgotten with it.
-type arrivals struct {
-	keys  map[arrivedIn]*arrived
+type migratedKeys struct {
+	keys  map[moveInDB]*keysOfMove
 	bytes int
 }
 
 // arrivedIn is a move of a slot, in one database.
-type arrivedIn struct {
+type moveInDB struct {
 	move *router.Move
 	db   int
 }
 
 // arrived are the keys of one move.
-type arrived struct {
+type keysOfMove struct {
 	pool *Pool
 	keys map[string]struct{}
 }
 
 // maxArrivals bounds the bytes of keys that a loop remembers. Of others it asks again.
-const maxArrivals = 8 << 20
+const maxMigratedKeys = 8 << 20
 
 // missing appends those of keys to dst that are not known to have arrived.
-func (a *arrivals) missing(dst [][]byte, m *router.Move, db int, keys [][]byte) [][]byte {
-	known := a.keys[arrivedIn{m, db}]
+func (a *migratedKeys) missing(dst [][]byte, m *router.Move, db int, keys [][]byte) [][]byte {
+	known := a.keys[moveInDB{m, db}]
 	for _, key := range keys {
 		if known != nil {
 			if _, ok := known.keys[string(key)]; ok {
@@ -41,17 +41,17 @@ func (a *arrivals) missing(dst [][]byte, m *router.Move, db int, keys [][]byte) 
 }
 
 // add notes that keys have arrived.
-func (a *arrivals) add(p *Pool, m *router.Move, db int, keys [][]byte) {
-	known := a.keys[arrivedIn{m, db}]
+func (a *migratedKeys) add(p *Pool, m *router.Move, db int, keys [][]byte) {
+	known := a.keys[moveInDB{m, db}]
 	if known == nil {
 		if a.keys == nil {
-			a.keys = make(map[arrivedIn]*arrived)
+			a.keys = make(map[moveInDB]*keysOfMove)
 		}
-		known = &arrived{pool: p, keys: make(map[string]struct{})}
-		a.keys[arrivedIn{m, db}] = known
+		known = &keysOfMove{pool: p, keys: make(map[string]struct{})}
+		a.keys[moveInDB{m, db}] = known
 	}
 	for _, key := range keys {
-		if _, ok := known.keys[string(key)]; ok || a.bytes+len(key) > maxArrivals {
+		if _, ok := known.keys[string(key)]; ok || a.bytes+len(key) > maxMigratedKeys {
 			continue
 		}
 		known.keys[string(key)] = struct{}{}
@@ -60,7 +60,7 @@ func (a *arrivals) add(p *Pool, m *router.Move, db int, keys [][]byte) {
 }
 
 // prune forgets moves of p that are over.
-func (a *arrivals) prune(p *Pool, v *view) {
+func (a *migratedKeys) prune(p *Pool, v *view) {
 	for in, known := range a.keys {
 		if known.pool != p || v.table.Move(in.move.Slot) == in.move {
 			continue
