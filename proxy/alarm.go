@@ -15,14 +15,14 @@ func (l *loop) wakeAt(at int64) {
 	l.alarmAt = at
 	wait := max(time.Duration(at-clock.Now()), 0)
 	if l.alarm == nil {
-		l.alarm = time.AfterFunc(wait, func() { l.execute(l.rang) })
+		l.alarm = time.AfterFunc(wait, func() { l.execute(l.onAlarm) })
 		return
 	}
 	l.alarm.Reset(wait)
 }
 
-// rang does what wakeAt was for.
-func (l *loop) rang() {
+// onAlarm does what wakeAt was for.
+func (l *loop) onAlarm() {
 	l.alarmAt = 0
 	delayed := l.delayed
 	l.delayed = nil

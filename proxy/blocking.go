@@ -75,7 +75,7 @@ func cmdBlock(c *client, q request) bool {
 		return c.cross(q, k)
 	}
 	if k.all != nil && q.v != nil {
-		if o, blocked := c.pool.obstacleTo(q.v, k.all); blocked && o.apart && o.move == nil {
+		if o, blocked := c.pool.blockReasonOf(q.v, k.all); blocked && o.apart && o.move == nil {
 			c.replyError(c.crossSlot(q.v, argKeys(q.cmd, q.args)))
 			return true
 		}

@@ -54,10 +54,10 @@ func (c *client) askMaster(to sink, tag, seq uint32, slot router.Slot, raw []byt
 
 // strayed notes that a read is not answered by the replica that it was sent to.
 func (c *client) strayed(seq uint32) {
-	if p := c.pipe.at(seq); c.recent != nil && p.slot != anySlot {
-		c.recent.strayed(bucketOf(p.slot))
-	} else if c.recent != nil {
-		c.recent.strayed(allBuckets)
+	if p := c.pipe.at(seq); c.guarantees != nil && p.slot != anySlot {
+		c.guarantees.strayed(bucketOf(p.slot))
+	} else if c.guarantees != nil {
+		c.guarantees.strayed(allBuckets)
 	}
 }
 
@@ -115,7 +115,7 @@ func (c *client) maySendAgain(seq uint32, f backend.Failure) bool {
 	if f.Request == nil || c.loop.now-p.start >= int64(patience) {
 		return false
 	}
-	// Behind a read at a replica there is no write of its keys, see recent.
+	// Behind a read at a replica there is no write of its keys, see sessionGuarantees.
 	reads := p.cmd != nil && p.cmd.Is(command.ReadOnly) && (f.Conn.Replica || !c.pipe.writesAfter(seq, p.slot))
 	return !f.Sent || reads
 }

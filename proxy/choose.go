@@ -23,7 +23,7 @@ const evidencePace = 5
 
 // chooseReader finds the connection that a read on a group goes to; nil when none of its readers is fit.
 func (c *client) chooseReader(v *view, g *router.Group, n need) *backend.Conn {
-	l, r := c.loop, c.recent
+	l, r := c.loop, c.guarantees
 	if c.reads.Policy == ReadMaster || r.writing(n.buckets) {
 		return nil // Behind those writes the read has to come at the master.
 	}
@@ -31,7 +31,7 @@ func (c *client) chooseReader(v *view, g *router.Group, n need) *backend.Conn {
 		n.since = max(n.since, r.ackedIn(n.buckets))
 	}
 	readers := v.readers[g.Index]
-	if i := l.stickyIndex(v, g, c.reads); i >= 0 && c.mayUse(&readers[i]) {
+	if i := l.turnReaderIndex(v, g, c.reads); i >= 0 && c.mayUse(&readers[i]) {
 		if b := c.fitConn(&readers[i], n); b != nil {
 			l.stick(v, g, i, c, b)
 			return b
@@ -69,7 +69,7 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 		return nil
 	}
 	if !s.replica {
-		if c.reads.Consistency == Monotonic && c.recent.readingElsewhere(n.buckets, s.node) {
+		if c.reads.Consistency == Monotonic && c.guarantees.readingElsewhere(n.buckets, s.node) {
 			return nil
 		}
 		return l.link(s.node, c.proto, c.db)
@@ -79,7 +79,7 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 		return nil
 	}
 	b := l.replicaLink(s.node, c.proto, c.db)
-	if c.reads.Consistency == Monotonic && !c.recent.mayGoOnAt(n.buckets, b, p.CaughtUpTo) {
+	if c.reads.Consistency == Monotonic && !c.guarantees.mayGoOnAt(n.buckets, b, p.CaughtUpTo) {
 		return nil
 	}
 	if !b.Up() {
@@ -242,9 +242,9 @@ func (c *candidate) latency() time.Duration {
 // latencyNoise is a difference of latencies that means nothing: within a zone two hosts differ by this much.
 const latencyNoise = 200 * time.Microsecond
 
-// sticky is the reader of a group that was chosen last in a turn. The reads of a turn go together, so that they
+// turnReader is the reader of a group that was chosen last in a turn. The reads of a turn go together, so that they
 // leave in one write, and what was found about the reader need not be looked at again.
-type sticky struct {
+type turnReader struct {
 	turn  uint64
 	view  *view
 	index int // in view.readers
@@ -259,10 +259,10 @@ type sticky struct {
 // sameReader is the connection that was found fit in this turn for a read by the same rules, if it is for this one too.
 func (c *client) sameReader(v *view, g *router.Group, slot router.Slot) *backend.Conn {
 	l := c.loop
-	if g.Index >= len(l.sticky) {
+	if g.Index >= len(l.turnReaders) {
 		return nil
 	}
-	s := &l.sticky[g.Index]
+	s := &l.turnReaders[g.Index]
 	if s.turn != l.number || s.view != v || s.rules != c.reads || s.proto != c.proto || s.db != c.db || !s.conn.Up() {
 		return nil
 	}
@@ -271,20 +271,20 @@ func (c *client) sameReader(v *view, g *router.Group, slot router.Slot) *backend
 	switch c.reads.Consistency {
 	case Eventual:
 	case ReadYourWrites:
-		since = max(since, c.recent.acked[b], c.recent.taken)
+		since = max(since, c.guarantees.acked[b], c.guarantees.taken)
 	case Monotonic:
 		return nil
 	}
-	if s.caughtUpTo < since || c.recent.writes[b] != 0 {
+	if s.caughtUpTo < since || c.guarantees.writes[b] != 0 {
 		return nil
 	}
 	return s.conn
 }
 
-// stickyIndex is the reader of g that was chosen in this turn by the same policy, -1 when none was.
-func (l *loop) stickyIndex(v *view, g *router.Group, by *ReadRules) int {
-	if g.Index < len(l.sticky) {
-		if s := &l.sticky[g.Index]; s.turn == l.number && s.view == v && s.rules.Policy == by.Policy {
+// turnReaderIndex is the reader of g that was chosen in this turn by the same policy, -1 when none was.
+func (l *loop) turnReaderIndex(v *view, g *router.Group, by *ReadRules) int {
+	if g.Index < len(l.turnReaders) {
+		if s := &l.turnReaders[g.Index]; s.turn == l.number && s.view == v && s.rules.Policy == by.Policy {
 			return s.index
 		}
 	}
@@ -292,14 +292,14 @@ func (l *loop) stickyIndex(v *view, g *router.Group, by *ReadRules) int {
 }
 
 func (l *loop) stick(v *view, g *router.Group, index int, c *client, b *backend.Conn) {
-	for g.Index >= len(l.sticky) {
-		l.sticky = append(l.sticky, sticky{})
+	for g.Index >= len(l.turnReaders) {
+		l.turnReaders = append(l.turnReaders, turnReader{})
 	}
-	s := sticky{turn: l.number, view: v, index: index, conn: b, rules: c.reads, proto: c.proto, db: c.db}
+	s := turnReader{turn: l.number, view: v, index: index, conn: b, rules: c.reads, proto: c.proto, db: c.db}
 	if p := b.Node.Proof(); b.Replica && p != nil {
 		s.caughtUpTo = p.CaughtUpTo
 	} else if !b.Replica {
 		s.caughtUpTo = 1<<63 - 1
 	}
-	l.sticky[g.Index] = s
+	l.turnReaders[g.Index] = s
 }

@@ -37,18 +37,18 @@ type client struct {
 	wide     bool // stands in loop.wide
 	closing  bool // takes no more requests; closed once everything is answered and written
 
-	closed  bool
-	pipe    pipeline
-	in      []byte // bytes not dispatched yet; in[:inOff] is done with
-	inOff   int
-	partial resp.Partial // how much of the request at in[inOff:] was checked
-	out     []byte       // replies of this turn
-	held    int          // bytes of replies that wait for older ones
-	retries []*retry     // oldest first
-	half    *halfClosed  // not nil: it has shut down its sending side
-	recent  *recent      // nil until the client may read from replicas
-	pushes  []byte       // messages that came in the middle of a reply
-	hold    hold         // of the next request
+	closed     bool
+	pipe       pipeline
+	in         []byte // bytes not dispatched yet; in[:inOff] is done with
+	inOff      int
+	partial    resp.Partial       // how much of the request at in[inOff:] was checked
+	out        []byte             // replies of this turn
+	held       int                // bytes of replies that wait for older ones
+	retries    []*retry           // oldest first
+	half       *halfClosed        // not nil: it has shut down its sending side
+	guarantees *sessionGuarantees // nil until the client may read from replicas
+	pushes     []byte             // messages that came in the middle of a reply
+	hold       hold               // of the next request
 	session
 
 	id          uint64
@@ -195,7 +195,7 @@ func (c *client) process(buf []byte) int {
 			c.stall = stallDepth
 			return off
 		}
-		n, err := l.parser.Parse(buf[off:], &c.partial, !c.is(modeStranger))
+		n, err := l.parser.Parse(buf[off:], &c.partial, !c.is(modeUnauthenticated))
 		if err != nil {
 			l.stats.ProtocolErrors++
 			c.fatal("ERR " + err.Error())
@@ -346,7 +346,7 @@ func (c *client) finish() {
 	c.in, c.inOff = nil, 0
 	c.limitIntake() // The kernel resets a connection that is closed with bytes unread, and its last replies are lost.
 	c.loop.closing = append(c.loop.closing, c)
-	c.loop.server.rouse(paceSoon)
+	c.loop.server.raisePace(paceSoon)
 	c.mark()
 }
 

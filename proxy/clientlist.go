@@ -23,7 +23,7 @@ type clientFilter struct {
 func (f *clientFilter) takes(c *client) bool {
 	return (f.ids == nil || slices.Contains(f.ids, int64(c.id))) && (f.kind == "" || f.kind == c.kind()) &&
 		(f.addr == nil || *f.addr == c.addr) && (f.laddr == nil || *f.laddr == c.laddr) &&
-		(f.user == nil || !c.is(modeStranger) && *f.user == c.user) && f.not != c
+		(f.user == nil || !c.is(modeUnauthenticated) && *f.user == c.user) && f.not != c
 }
 
 // kind is the type of a client in Redis' words. Nobody replicates from Sluice.

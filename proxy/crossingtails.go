@@ -13,7 +13,7 @@ func (x *crossing) askTails(v *view) {
 		return
 	}
 	for _, at := range x.keys {
-		node := v.straight(c.pool.Model.Slot(x.args[at]))
+		node := v.servingMaster(c.pool.Model.Slot(x.args[at]))
 		if string(x.args[at+len(x.keys)]) != "$" || node == nil {
 			continue
 		}

@@ -40,7 +40,7 @@ func (x *crossing) owners() (parts [][]int) {
 func (x *crossing) served(keys []int) bool {
 	v := x.client.pool.view.Load()
 	return !slices.ContainsFunc(keys, func(at int) bool {
-		_, blocked := x.client.pool.obstacle(v, x.client.pool.Model.Slot(x.args[at]))
+		_, blocked := x.client.pool.blockReason(v, x.client.pool.Model.Slot(x.args[at]))
 		return blocked
 	})
 }

@@ -109,13 +109,13 @@ func (p *Pool) AwaitLearned() {
 }
 
 // awaitsCommands is what a command that is not known waits for, if there is anything.
-func (c *client) awaitsCommands() (o obstacle, blocked bool) {
+func (c *client) awaitsCommands() (o blockReason, blocked bool) {
 	d := &c.pool.declared
 	if !d.awaited.Load() || c.loop.now-d.since >= int64(c.pool.Settings().Hold.MaxWait) {
-		return obstacle{}, false
+		return blockReason{}, false
 	}
 	why := "may be of a server that has not told its commands yet"
-	return obstacle{cause: HoldNoCommands, slot: c.someSlot(nil), since: d.since, why: why}, true
+	return blockReason{cause: HoldNoCommands, slot: c.someSlot(nil), since: d.since, why: why}, true
 }
 
 // forwardKeyless sends a declared command without keys to where its declaration says.

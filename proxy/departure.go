@@ -111,10 +111,10 @@ func (d *retry) writesAtomically() bool {
 }
 
 // mayBeLost is what keeps the request from being sent to node because a migration would lose what it writes.
-func (d *retry) mayBeLost(node *backend.Node) (o obstacle, blocked bool) {
+func (d *retry) mayBeLost(node *backend.Node) (o blockReason, blocked bool) {
 	if !d.writesAtomically() {
-		return obstacle{}, false
+		return blockReason{}, false
 	}
 	l, blocked := d.client.pool.leaves(node, d.slot)
-	return obstacle{cause: HoldMoving, slot: d.slot, why: l.String()}, blocked
+	return blockReason{cause: HoldMoving, slot: d.slot, why: l.String()}, blocked
 }

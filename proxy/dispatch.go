@@ -27,7 +27,7 @@ func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
 // dispatchUnknown takes a request of size bytes with a name that is no command. It returns false when the servers may still say
 // that it is one.
 func (c *client) dispatchUnknown(v *view, args [][]byte, size int) bool {
-	if o, blocked := c.awaitsCommands(); blocked && !c.is(modeStranger) {
+	if o, blocked := c.awaitsCommands(); blocked && !c.is(modeUnauthenticated) {
 		return c.holdBack(v, o, size)
 	}
 	c.rejectUnknown(args)
@@ -115,7 +115,7 @@ func (c *client) check(q request) bool {
 		c.rejectCommand(q.cmd, command.ErrArity(q.cmd))
 		return true
 	}
-	if c.is(modeStranger) && !q.cmd.Is(command.NoAuth) {
+	if c.is(modeUnauthenticated) && !q.cmd.Is(command.NoAuth) {
 		c.rejectCommand(q.cmd, errNoAuth)
 		return true
 	}

@@ -82,7 +82,7 @@ func (x *execution) sendBatch(b *backend.Conn, ask bool) (refusal string) {
 }
 
 // waitsFor is what a transaction waits for beside its keys, if there is anything.
-func (x *execution) waitsFor(v *view) (o obstacle, blocked bool) {
+func (x *execution) waitsFor(v *view) (o blockReason, blocked bool) {
 	return x.apart.waitsFor(v, append(slices.Clone(x.d.slots), x.d.slot))
 }
 

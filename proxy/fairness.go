@@ -26,8 +26,8 @@ const (
 	maxOutputMark = 1 << 20
 	// strangerInput and strangerOutput are what a client may make Sluice keep before it has authenticated. A password may
 	// have 16 KiB (proxy/resp).
-	strangerInput  = 32 << 10
-	strangerOutput = 16 << 10
+	unauthenticatedInput  = 32 << 10
+	unauthenticatedOutput = 16 << 10
 	// minDrainPause and maxDrainPause bound the time between two looks at clients that have to read first.
 	minDrainPause = int64(time.Millisecond)
 	maxDrainPause = int64(50 * time.Millisecond)
@@ -75,12 +75,12 @@ func (c *client) outputMark() int { return min(maxOutputMark, c.outputLimit()/2)
 
 // stranger reports whether the client has never authenticated, though it has to. After RESET it may have output from
 // before.
-func (c *client) stranger() bool { return c.is(modeStranger) && !c.wasKnown }
+func (c *client) stranger() bool { return c.is(modeUnauthenticated) && !c.wasKnown }
 
 // outputLimit is how many bytes may wait for a client before it is closed.
 func (c *client) outputLimit() int {
 	if c.stranger() {
-		return strangerOutput
+		return unauthenticatedOutput
 	}
 	return c.loop.server.limits().ClientOutput
 }
@@ -88,7 +88,7 @@ func (c *client) outputLimit() int {
 // inputLimit is how many bytes of a client may wait to be parsed before it is closed.
 func (c *client) inputLimit() int {
 	if c.stranger() {
-		return strangerInput
+		return unauthenticatedInput
 	}
 	return c.loop.server.limits().MaxUnparsed
 }

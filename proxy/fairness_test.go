@@ -111,7 +111,7 @@ func (c *unreadConn) OutboundBuffered() int {
 }
 
 // Whoever has not authenticated makes Sluice keep a few KiB at most.
-func TestStrangersAreKeptShort(t *testing.T) {
+func TestUnauthenticatedClientsAreKeptShort(t *testing.T) {
 	withPassword := func(_ *Config, pool *PoolConfig) {
 		pool.Users = []User{{Name: "default", Passwords: []PasswordHash{HashPassword("sesame")}}}
 	}
@@ -133,7 +133,7 @@ func TestStrangersAreKeptShort(t *testing.T) {
 			if c.closed {
 				break
 			}
-			if kept := len(c.in) + c.waitingOutput(); kept > strangerInput+strangerOutput+len(traffic) {
+			if kept := len(c.in) + c.waitingOutput(); kept > unauthenticatedInput+unauthenticatedOutput+len(traffic) {
 				t.Fatalf("%s: %d bytes are kept", name, kept)
 			}
 		}

@@ -115,7 +115,7 @@ func (c *client) dispatchFanOut(q request, kind fanKind) bool {
 	case kind == fanConfigSet:
 		return c.dispatchConfigSet(q, shares)
 	case kind == fanAny && len(shares) > 1:
-		at := max(0, slices.IndexFunc(shares, func(s share) bool { return q.v.straight(s.slot) != nil }))
+		at := max(0, slices.IndexFunc(shares, func(s share) bool { return q.v.servingMaster(s.slot) != nil }))
 		shares = shares[at : at+1]
 	}
 	return c.fanOut(q, &fan{kind: kind, raw: q.raw}, shares)
@@ -140,7 +140,7 @@ func (c *client) fanOut(q request, f *fan, shares []share) bool {
 		return false
 	}
 	f.view, f.writes = q.v, q.cmd.Is(command.Write) || q.cmd.Name == "script|flush"
-	if o, blocked := c.fanObstacle(q, f, shares); blocked {
+	if o, blocked := c.fanBlockReason(q, f, shares); blocked {
 		return c.holdBack(q.v, o, len(q.raw))
 	}
 	c.mayRoute(q.v, anySlot)
@@ -172,15 +172,15 @@ func (c *client) fanOut(q request, f *fan, shares []share) bool {
 // fanObstacle finds what keeps a fan-out from being sent. A write waits for every slot that is not settled: a key
 // on its way between two groups would escape a FLUSHALL. A read asks those that own slots; if keys may be at a
 // server that does not, because its last slot is about to leave, it waits for that.
-func (c *client) fanObstacle(q request, f *fan, shares []share) (o obstacle, blocked bool) {
+func (c *client) fanBlockReason(q request, f *fan, shares []share) (o blockReason, blocked bool) {
 	if len(shares) == 0 {
-		return c.pool.obstacle(q.v, 0)
+		return c.pool.blockReason(q.v, 0)
 	}
 	if f.kind == fanOne {
-		return obstacle{}, false
+		return blockReason{}, false
 	}
 	for _, s := range shares {
-		if o, blocked = c.pool.obstacle(q.v, s.slot); blocked {
+		if o, blocked = c.pool.blockReason(q.v, s.slot); blocked {
 			return o, true
 		}
 	}
@@ -189,13 +189,13 @@ func (c *client) fanObstacle(q request, f *fan, shares []share) (o obstacle, blo
 		if !f.writes && !(orphan && q.cmd.Is(command.ReadOnly)) {
 			continue
 		}
-		o = obstacle{cause: HoldMoving, slot: m.Slot, move: m}
+		o = blockReason{cause: HoldMoving, slot: m.Slot, move: m}
 		if m.Phase == router.Locked {
 			o.cause = HoldLocked
 		}
 		return o, true
 	}
-	return obstacle{}, false
+	return blockReason{}, false
 }
 
 // atOnce reports whether the parts are neither held nor sent again: what ends a script is of no use later.

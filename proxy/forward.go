@@ -39,9 +39,9 @@ func (c *client) begin(cmd *command.Command, slot router.Slot) uint32 {
 	if c.is(modeMuted) {
 		c.pipe.at(seq).flags |= muted
 	}
-	if c.recent != nil && slot != anySlot && !cmd.Is(command.ReadOnly) {
+	if c.guarantees != nil && slot != anySlot && !cmd.Is(command.ReadOnly) {
 		c.pipe.at(seq).flags |= countedWrite | takeOvers[cmd.ID]
-		c.recent.writes[slot%buckets]++
+		c.guarantees.writes[slot%buckets]++
 	}
 	return seq
 }
@@ -82,7 +82,7 @@ func (c *client) forward(v *view, cmd *command.Command, slot router.Slot, raw []
 
 // forwardToMaster sends a request as it is to the master of slot. It returns false when the request has to wait.
 func (c *client) forwardToMaster(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
-	node := v.straight(slot)
+	node := v.servingMaster(slot)
 	if node == nil {
 		return c.forwardUnsettled(v, cmd, slot, raw)
 	}
@@ -109,7 +109,7 @@ func (c *client) sendTo(node *backend.Node, cmd *command.Command, slot router.Sl
 // forwardUnsettled takes a request on a slot that is not simply served by its master. It returns false when
 // the request has to wait.
 func (c *client) forwardUnsettled(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
-	if o, blocked := c.pool.obstacle(v, slot); blocked {
+	if o, blocked := c.pool.blockReason(v, slot); blocked {
 		return c.holdBack(v, o, len(raw))
 	}
 	if m := v.table.Move(slot); m == nil || len(c.loop.migratedKeys.missing(nil, m, c.db, requestKeys(cmd, raw))) == 0 {
@@ -256,18 +256,18 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 
 // noteAnswered notes the end of a request that is counted in client.recent, or that has waited at a master for data.
 func (c *client) noteAnswered(seq uint32, p *pending) {
-	if c.recent == nil {
+	if c.guarantees == nil {
 		return
 	}
 	if p.flags&blocks != 0 {
-		c.recent.tookOver()
+		c.guarantees.tookOver()
 	}
 	switch {
 	case p.flags&(atReplica|countedWrite|countedRead) == 0:
 	case p.flags&multiSlot != 0:
-		c.recent.answeredMulti(seq, p.flags)
+		c.guarantees.answeredMulti(seq, p.flags)
 	default:
-		c.recent.answeredOne(p.slot%buckets, p.flags)
+		c.guarantees.answeredOne(p.slot%buckets, p.flags)
 	}
 }
 

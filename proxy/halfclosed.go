@@ -94,7 +94,7 @@ func (c *client) outlive(ended error) bool {
 	}
 	c.half, c.conn, c.closeBy = h, h, c.loop.now+unheardTime
 	c.loop.closing = append(c.loop.closing, c)
-	c.loop.server.rouse(paceSoon)
+	c.loop.server.raisePace(paceSoon)
 	c.mark()
 	return true
 }

@@ -35,7 +35,7 @@ func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {
 	case *backend.Dial:
 		l := peer.Home().(*loop)
 		l.lookAtClock()
-		l.server.rouse(paceTimeouts)
+		l.server.raisePace(paceTimeouts)
 		var b *backend.Conn
 		ok := l.guard("backend open", func() {
 			if b = peer.Opened(conn, l.now); b != nil {
@@ -136,7 +136,7 @@ func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 		}
 		ok := l.guard("backend close", func() {
 			l.lookAtClock()
-			l.server.rouse(paceTimeouts)
+			l.server.raisePace(paceTimeouts)
 			if peer.Up() && peer.Waiting() { // An idle connection may be closed at any time.
 				peer.Node.Report(err)
 			}

@@ -120,12 +120,12 @@ func (c *client) otherReader(v *view, slot router.Slot, not *backend.Node) *back
 		return nil
 	}
 	g := v.readableGroup(slot)
-	if g == nil || c.recent.writing(bucketOf(slot)) {
+	if g == nil || c.guarantees.writing(bucketOf(slot)) {
 		return nil
 	}
 	n := need{bucketOf(slot), v.settledAt(slot)}
 	if c.reads.Consistency == ReadYourWrites {
-		n.since = max(n.since, c.recent.ackedIn(n.buckets))
+		n.since = max(n.since, c.guarantees.ackedIn(n.buckets))
 	}
 	for i := range v.readers[g.Index] {
 		s := &v.readers[g.Index][i]
@@ -136,7 +136,7 @@ func (c *client) otherReader(v *view, slot router.Slot, not *backend.Node) *back
 			return b
 		}
 	}
-	if node := v.straight(slot); node != nil && c.reads.Policy != ReadReplica {
+	if node := v.servingMaster(slot); node != nil && c.reads.Policy != ReadReplica {
 		return c.loop.link(node, c.proto, c.db)
 	}
 	return nil

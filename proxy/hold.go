@@ -24,8 +24,8 @@ type hold struct {
 	text     string
 }
 
-// obstacle keeps commands on a slot from being sent.
-type obstacle struct {
+// block reason keeps commands on a slot from being sent.
+type blockReason struct {
 	cause HoldCause
 	slot  router.Slot
 	move  *router.Move  // HoldLocked, HoldMoving
@@ -36,36 +36,36 @@ type obstacle struct {
 	why   string        // what String says, when that is more than the cause
 }
 
-// obstacle finds what keeps commands on slot from being sent to its master, if anything.
-func (p *Pool) obstacle(v *view, slot router.Slot) (o obstacle, blocked bool) {
+// block reason finds what keeps commands on slot from being sent to its master, if anything.
+func (p *Pool) blockReason(v *view, slot router.Slot) (o blockReason, blocked bool) {
 	if v == nil {
-		return obstacle{cause: HoldNoTopology, slot: slot}, true
+		return blockReason{cause: HoldNoTopology, slot: slot}, true
 	}
 	if v.fence != "" {
-		return obstacle{cause: HoldNoTopology, slot: slot, fence: v.fence}, true
+		return blockReason{cause: HoldNoTopology, slot: slot, fence: v.fence}, true
 	}
 	if m := v.table.Move(slot); m != nil && m.Phase == router.Locked {
-		return obstacle{cause: HoldLocked, slot: slot, move: m}, true
+		return blockReason{cause: HoldLocked, slot: slot, move: m}, true
 	} else if m != nil && !p.Family.MovesKeys {
-		return obstacle{cause: HoldMoving, slot: slot, move: m}, true
+		return blockReason{cause: HoldMoving, slot: slot, move: m}, true
 	}
 	node := v.master(slot)
 	switch {
 	case node == nil:
-		return obstacle{cause: HoldNoTopology, slot: slot, since: v.since}, true
+		return blockReason{cause: HoldNoTopology, slot: slot, since: v.since}, true
 	case !node.Available():
-		return obstacle{cause: HoldNoMaster, slot: slot, node: node, since: node.DownSince()}, true
+		return blockReason{cause: HoldNoMaster, slot: slot, node: node, since: node.DownSince()}, true
 	case node.Paused():
-		return obstacle{cause: HoldNoMaster, slot: slot, node: node, why: "is not served: " + paused(node)}, true
+		return blockReason{cause: HoldNoMaster, slot: slot, node: node, why: "is not served: " + paused(node)}, true
 	}
-	return obstacle{}, false
+	return blockReason{}, false
 }
 
 // stopsRedirects reports whether whoever is sent elsewhere by a redirect has to wait as well.
-func (o obstacle) stopsRedirects() bool { return o.cause == HoldLocked || o.fence != "" }
+func (o blockReason) stopsRedirects() bool { return o.cause == HoldLocked || o.fence != "" }
 
 // String says what is in the way, behind "slot 886".
-func (o obstacle) String() string {
+func (o blockReason) String() string {
 	if o.why != "" {
 		return o.why
 	}
@@ -82,7 +82,7 @@ func (o obstacle) String() string {
 }
 
 // refusal is the answer when there is no holding.
-func (o obstacle) refusal(v *view) string {
+func (o blockReason) refusal(v *view) string {
 	switch {
 	case o.fence != "":
 		return o.fence
@@ -108,7 +108,7 @@ func heldFor(slot router.Slot, why string, waited time.Duration) string {
 
 // deadline is when a hold that began at since ends. What was the matter before has used up a part of the
 // patience: requests for a server that is down for good must not all wait.
-func (o obstacle) deadline(since int64, s *HoldSettings) int64 {
+func (o blockReason) deadline(since int64, s *HoldSettings) int64 {
 	if o.since != 0 && o.since < since {
 		since = o.since
 	}
@@ -117,7 +117,7 @@ func (o obstacle) deadline(since int64, s *HoldSettings) int64 {
 
 // holdBack makes the client wait in front of the request at hand, of size bytes, or answers it when it may not
 // or need not wait any longer. It returns false when the client waits.
-func (c *client) holdBack(v *view, o obstacle, size int) bool {
+func (c *client) holdBack(v *view, o blockReason, size int) bool {
 	h, l := &c.hold, c.loop
 	if h.over {
 		c.replyError(h.text)
@@ -168,7 +168,7 @@ func (c *client) beginHold(h *hold, slot router.Slot, cause HoldCause, bytes int
 }
 
 // renewHold notes what is in the way now.
-func (c *client) renewHold(h *hold, o obstacle) {
+func (c *client) renewHold(h *hold, o blockReason) {
 	if h.cause != o.cause || h.slot != o.slot {
 		c.pool.holds.change(h, o.slot, o.cause)
 	}
@@ -223,7 +223,7 @@ func (l *loop) watchHold(h *hold) {
 	l.wakeAt((at + holdStep - 1) / holdStep * holdStep)
 }
 
-// checkHeld lets those held clients go on whose obstacle is gone or whose time is over.
+// checkHeld lets those held clients go on whose block reason is gone or whose time is over.
 func (l *loop) checkHeld() {
 	if len(l.held) == 0 {
 		return
@@ -234,7 +234,7 @@ func (l *loop) checkHeld() {
 			h.listed = false
 			return true
 		}
-		o, blocked := c.pool.obstacle(c.pool.view.Load(), h.slot)
+		o, blocked := c.pool.blockReason(c.pool.view.Load(), h.slot)
 		if blocked {
 			c.renewHold(h, o)
 		}

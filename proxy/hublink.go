@@ -81,7 +81,7 @@ func (k *hubLink) dial() {
 	k.conn = backend.NewConn(k.node, 2, 0, l.pool, l)
 	k.conn.Feed = k
 	k.conn.Connect()
-	l.server.rouse(paceTimeouts)
+	l.server.raisePace(paceTimeouts)
 }
 
 // ask notes that a topic is to be subscribed. While the connection is not up, Up will see to it.
@@ -174,7 +174,7 @@ func (k *hubLink) send(req []byte, r hubRequest) bool {
 	k.pingedAt = l.now
 	k.requests = append(k.requests, r)
 	l.markBackend(k.conn)
-	l.server.rouse(paceTimeouts)
+	l.server.raisePace(paceTimeouts)
 	return true
 }
 
@@ -201,7 +201,7 @@ func (k *hubLink) Down(*backend.Conn, error) {
 	h.loop.pool.Put(k.part)
 	k.subs, k.entering, k.parting = [topicKinds]map[string]*sub{}, [topicKinds][]string{}, [topicKinds][]string{}
 	k.requests, k.refusal, k.part, k.cut = nil, nil, nil, false
-	h.loop.server.rouse(paceTimeouts)
+	h.loop.server.raisePace(paceTimeouts)
 }
 
 // Reply implements backend.Owner: a PONG says that all before it was answered.

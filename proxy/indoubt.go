@@ -37,7 +37,7 @@ func (c *client) settled() bool {
 	}
 	if !slices.Contains(c.loop.doubters, c) {
 		c.loop.doubters = append(c.loop.doubters, c)
-		c.loop.server.rouse(paceTimeouts)
+		c.loop.server.raisePace(paceTimeouts)
 	}
 	return false
 }

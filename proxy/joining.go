@@ -50,7 +50,7 @@ func (h *hub) await(j *joining) {
 		h.refuse(j, text)
 	}
 	h.speak()
-	h.loop.server.rouse(paceTimeouts)
+	h.loop.server.raisePace(paceTimeouts)
 }
 
 // joined answers a client whose topics are all ready.

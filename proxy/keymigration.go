@@ -74,7 +74,7 @@ func (d *retry) reach(v *view, m *router.Move) {
 	}
 	t.source = v.nodes[m.From.Index]
 	if !t.source.Available() {
-		d.waitFor(v, obstacle{cause: HoldNoMaster, slot: d.slot, node: t.source, since: t.source.DownSince()})
+		d.waitFor(v, blockReason{cause: HoldNoMaster, slot: d.slot, node: t.source, since: t.source.DownSince()})
 		return
 	}
 	family, single := c.pool.Family, len(d.keys) == 1 && d.exclusive == nil

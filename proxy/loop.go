@@ -59,9 +59,9 @@ type loop struct {
 	slowSince int64 // loop clock of the second in which slowNoted requests went into the slow log
 	slowNoted int
 
-	hedging hedging
-	sticky  []sticky // by router.Group.Index; each says of which view
-	rng     *rand.Rand
+	hedging     hedging
+	turnReaders []turnReader // by router.Group.Index; each says of which view
+	rng         *rand.Rand
 
 	hubs           map[*Pool]*hub
 	served         map[*Pool]*served
@@ -73,7 +73,7 @@ type loop struct {
 	migratedKeys   migratedKeys
 	scripts        map[*Pool]*seenScripts
 	checks         map[checkKey]*scriptCheck // in flight
-	alarm          *time.Timer               // runs rang
+	alarm          *time.Timer               // runs onAlarm
 	alarmAt        int64                     // loop clock, 0 when it is not set
 	flushTask      gnet.Runnable
 
@@ -311,7 +311,7 @@ func (l *loop) tick() {
 		wants = paceSoon
 	}
 	l.wants.Store(int32(wants))
-	l.server.rouse(wants)
+	l.server.raisePace(wants)
 }
 
 // patienceWithReplica is how long reads wait for a replica that is not proven to be fit any more.

@@ -12,7 +12,7 @@ import (
 // there are few migration connections per source, and who finds none free waits in a queue.
 type migrationConns struct {
 	conns   []*backend.Conn
-	line    []*retry // wait for a free migration connection, oldest first
+	queue   []*retry // wait for a free migration connection, oldest first
 	running []*retry // have a Pika move a key
 }
 
@@ -52,7 +52,7 @@ func (l *loop) migrationConn(node *backend.Node, db, limit int) *backend.Conn {
 
 // waitForLane puts a retry into the queue of node.
 func (l *loop) waitForMigrationConn(node *backend.Node, d *retry) {
-	l.migrationConns[node].line = append(l.migrationConns[node].line, d)
+	l.migrationConns[node].queue = append(l.migrationConns[node].queue, d)
 }
 
 // runLanes lets those go on for whom a migration connection is free.
@@ -68,9 +68,9 @@ func (l *loop) runMigrationQueue() {
 		if len(n.conns) == 0 {
 			free = 1 // They were closed; whoever comes first makes one, and the others follow it.
 		}
-		for ; free > 0 && len(n.line) > 0; free-- {
-			d := n.line[0]
-			n.line = slices.Delete(n.line, 0, 1)
+		for ; free > 0 && len(n.queue) > 0; free-- {
+			d := n.queue[0]
+			n.queue = slices.Delete(n.queue, 0, 1)
 			if d.state != retryQueued || d.client.closed {
 				free++
 				continue
@@ -96,7 +96,7 @@ func (l *loop) tickMigrationConns() (waiting bool) {
 			}
 		}
 		n.conns = slices.DeleteFunc(n.conns, (*backend.Conn).Closed)
-		for _, d := range slices.Clone(n.line) {
+		for _, d := range slices.Clone(n.queue) {
 			if d.state == retryQueued && !d.client.closed {
 				d.overdue()
 			}
@@ -105,8 +105,8 @@ func (l *loop) tickMigrationConns() (waiting bool) {
 			d.moveOverdue()
 		}
 		n.running = slices.DeleteFunc(n.running, func(d *retry) bool { return d.state != retrySent || d.migration.moving.key == "" })
-		n.line = slices.DeleteFunc(n.line, func(d *retry) bool { return d.state != retryQueued || d.client.closed })
-		if waiting = waiting || len(n.line) > 0; open == 0 && len(n.line) == 0 {
+		n.queue = slices.DeleteFunc(n.queue, func(d *retry) bool { return d.state != retryQueued || d.client.closed })
+		if waiting = waiting || len(n.queue) > 0; open == 0 && len(n.queue) == 0 {
 			delete(l.migrationConns, node)
 		}
 	}
@@ -117,7 +117,7 @@ func (l *loop) tickMigrationConns() (waiting bool) {
 // trimLanes closes migration connections that nothing needs any more: no slot moves away from their node.
 func (l *loop) trimMigrationConns() {
 	for node, n := range l.migrationConns {
-		if len(n.line) > 0 || l.moving(node) {
+		if len(n.queue) > 0 || l.moving(node) {
 			continue
 		}
 		for _, b := range n.conns {

@@ -29,8 +29,8 @@ func TestClientInTheMigrationQueueGoesAway(t *testing.T) {
 	x.p.awaitHeld(x, 1)
 	x.p.onEachLoop(x.Context(), func(l *loop) {
 		l.tickMigrationConns()
-		if n := l.migrationConns[x.p.pool.node(x.source.Addr())]; len(n.line) != 0 {
-			x.Errorf("%d stand in the line", len(n.line))
+		if n := l.migrationConns[x.p.pool.node(x.source.Addr())]; len(n.queue) != 0 {
+			x.Errorf("%d stand in the line", len(n.queue))
 		}
 	})
 	x.target.Faults.Thaw()

@@ -5,14 +5,14 @@ package proxy
 type modes uint8
 
 const (
-	modeStranger   modes = 1 << iota // it has to authenticate first
-	modeQueueing                     // between MULTI and EXEC
-	modeSubscribed                   // RESP2 and subscribed to something: few commands are allowed
-	modeRestricted                   // its user may not do everything
-	modeMuted                        // CLIENT REPLY OFF or SKIP
-	modeObserved                     // somebody runs MONITOR
-	modePaused                       // somebody has paused the clients of its pool
-	modeUncached                     // the last command was a CLIENT CACHING that was refused
+	modeUnauthenticated modes = 1 << iota // it has to authenticate first
+	modeQueueing                          // between MULTI and EXEC
+	modeSubscribed                        // RESP2 and subscribed to something: few commands are allowed
+	modeRestricted                        // its user may not do everything
+	modeMuted                             // CLIENT REPLY OFF or SKIP
+	modeObserved                          // somebody runs MONITOR
+	modePaused                            // somebody has paused the clients of its pool
+	modeUncached                          // the last command was a CLIENT CACHING that was refused
 )
 
 // is reports whether the client is in any of the modes.

@@ -196,7 +196,7 @@ func (m *monitor) drain() {
 	if !m.started || inReply || c.conn.OutboundBuffered() > 0 {
 		m.mu.Unlock()
 		c.loop.monitors = append(c.loop.monitors, m)
-		c.loop.server.rouse(paceSoon)
+		c.loop.server.raisePace(paceSoon)
 		return
 	}
 	lines := m.lines

@@ -12,7 +12,7 @@ import (
 func (c *client) forwardMultiByPolicy(q request, slots []router.Slot) bool {
 	n := need{buckets: bucketsOf(slots)}
 	if !q.cmd.Is(command.ReadOnly) {
-		if c.recent.reading(n.buckets) {
+		if c.guarantees.reading(n.buckets) {
 			return false
 		}
 		return c.forwardMulti(q, slots)
@@ -32,7 +32,7 @@ func (c *client) forwardMultiByPolicy(q request, slots []router.Slot) bool {
 		return true
 	}
 	if c.readerOnItsWay(q.v, g, n) {
-		return c.holdBack(q.v, obstacle{cause: HoldNoReplica, slot: slots[0]}, len(q.raw))
+		return c.holdBack(q.v, blockReason{cause: HoldNoReplica, slot: slots[0]}, len(q.raw))
 	}
 	if c.reads.Policy == ReadReplica {
 		c.replyError(noReader(g))
@@ -47,7 +47,7 @@ func (c *client) readMultiAtMaster(q request, slots []router.Slot) bool {
 	if c.reads.Consistency != Monotonic {
 		return c.forwardMulti(q, slots)
 	}
-	if master := q.v.master(slots[0]); master != nil && c.recent.readingElsewhere(mask, master) {
+	if master := q.v.master(slots[0]); master != nil && c.guarantees.readingElsewhere(mask, master) {
 		return false
 	}
 	seq := c.pipe.tail
@@ -58,8 +58,8 @@ func (c *client) readMultiAtMaster(q request, slots []router.Slot) bool {
 		return true
 	}
 	if p := c.pipe.at(seq); p.cmd == q.cmd && p.flags&(answered|countedRead) == 0 { // It is being retried.
-		c.recent.sentSomewhere(mask)
-		c.recent.countMulti(p, seq, mask, countedRead)
+		c.guarantees.sentSomewhere(mask)
+		c.guarantees.countMulti(p, seq, mask, countedRead)
 	}
 	return true
 }
@@ -73,12 +73,12 @@ func (c *client) countMultiRead(b *backend.Conn, seq uint32, mask uint64) {
 	} else if c.reads.Consistency != Monotonic {
 		return
 	}
-	c.recent.sent(mask, b.Node, b.Replica)
-	c.recent.countMulti(c.pipe.at(seq), seq, mask, what)
+	c.guarantees.sent(mask, b.Node, b.Replica)
+	c.guarantees.countMulti(c.pipe.at(seq), seq, mask, what)
 }
 
 // countMulti keeps the buckets of request seq, p, until it is answered, and how it is counted.
-func (r *recent) countMulti(p *pending, seq uint32, mask uint64, what pendingFlags) {
+func (r *sessionGuarantees) countMulti(p *pending, seq uint32, mask uint64, what pendingFlags) {
 	p.flags |= what
 	if what == countedWrite {
 		each(mask, func(b int) { r.writes[b]++ })
@@ -90,7 +90,7 @@ func (r *recent) countMulti(p *pending, seq uint32, mask uint64, what pendingFla
 }
 
 // answeredMulti notes the end of such a request.
-func (r *recent) answeredMulti(seq uint32, what pendingFlags) {
+func (r *sessionGuarantees) answeredMulti(seq uint32, what pendingFlags) {
 	mask := r.multi[seq]
 	delete(r.multi, seq)
 	r.answered(mask, what)

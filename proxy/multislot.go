@@ -65,10 +65,10 @@ func keySlotsOf(slots []router.Slot) keySlots {
 // keepsToSlot reports whether all keys of a command have to be in one slot.
 func (p *Pool) keepsToSlot() bool { return p.Model.Cluster() || p.Settings().MultiKey == MultiKeySlot }
 
-// obstacleTo is obstacle for a request with keys in several slots.
-func (p *Pool) obstacleTo(v *view, slots []router.Slot) (o obstacle, blocked bool) {
+// obstacleTo is block reason for a request with keys in several slots.
+func (p *Pool) blockReasonOf(v *view, slots []router.Slot) (o blockReason, blocked bool) {
 	for _, slot := range slots {
-		if o, blocked = p.obstacle(v, slot); blocked {
+		if o, blocked = p.blockReason(v, slot); blocked {
 			return o, true
 		}
 	}
@@ -82,13 +82,13 @@ func (p *Pool) obstacleTo(v *view, slots []router.Slot) (o obstacle, blocked boo
 	}
 	switch {
 	case !apart:
-		return obstacle{}, false
+		return blockReason{}, false
 	case moving == anySlot:
-		return obstacle{slot: slots[0], apart: true}, true
+		return blockReason{slot: slots[0], apart: true}, true
 	}
 	m := v.table.Move(moving)
 	why := fmt.Sprintf("is %s, and other keys of the request have another owner", m)
-	return obstacle{cause: HoldMoving, slot: moving, move: m, apart: true, why: why}, true
+	return blockReason{cause: HoldMoving, slot: moving, move: m, apart: true, why: why}, true
 }
 
 // crossSlot is the answer to a request whose keys belong to several groups.
@@ -142,7 +142,7 @@ func (c *client) forwardTo(q request, k keySlots) bool {
 
 // forwardMulti sends a request with keys in several slots to their master. It returns false when the request has to wait.
 func (c *client) forwardMulti(q request, slots []router.Slot) bool {
-	if o, blocked := c.pool.obstacleTo(q.v, slots); blocked {
+	if o, blocked := c.pool.blockReasonOf(q.v, slots); blocked {
 		if o.apart && o.move == nil {
 			o.fence = c.crossSlot(q.v, argKeys(q.cmd, q.args))
 		}
@@ -192,8 +192,8 @@ func (c *client) beginMulti(cmd *command.Command, slots []router.Slot) uint32 {
 	p := c.pipe.at(seq)
 	p.flags |= multiSlot
 	c.served.noteMultiSlot(cmd)
-	if c.recent != nil && !cmd.Is(command.ReadOnly) {
-		c.recent.countMulti(p, seq, bucketsOf(slots), countedWrite)
+	if c.guarantees != nil && !cmd.Is(command.ReadOnly) {
+		c.guarantees.countMulti(p, seq, bucketsOf(slots), countedWrite)
 		p.flags |= takeOvers[cmd.ID]
 	}
 	return seq
@@ -221,13 +221,13 @@ func (d *retry) spread() {
 	}
 }
 
-// obstacle finds what keeps the request from being sent to the owner of its slots.
-func (d *retry) obstacle(v *view) (o obstacle, blocked bool) {
+// block reason finds what keeps the request from being sent to the owner of its slots.
+func (d *retry) blockReason(v *view) (o blockReason, blocked bool) {
 	c := d.client
 	if d.slots == nil {
-		return c.pool.obstacle(v, d.slot)
+		return c.pool.blockReason(v, d.slot)
 	}
-	if o, blocked = c.pool.obstacleTo(v, d.slots); !blocked {
+	if o, blocked = c.pool.blockReasonOf(v, d.slots); !blocked {
 		return o, false
 	}
 	d.slot = o.slot

@@ -111,9 +111,9 @@ func (v *view) noteSettled(last *view) {
 	}
 }
 
-// straight is the node that commands on slot are sent to as they are, nil when it is not that simple: the slot
+// servingMaster is the node that commands on slot are sent to as they are, nil when it is not that simple: the slot
 // is locked or moving, or has no master that serves.
-func (v *view) straight(slot router.Slot) *backend.Node {
+func (v *view) servingMaster(slot router.Slot) *backend.Node {
 	if v == nil || v.fence != "" || v.table.Move(slot) != nil {
 		return nil
 	}

@@ -19,7 +19,7 @@ func (c *client) publish(q request) bool {
 	if !c.mayRoute(q.v, slot) {
 		return false
 	}
-	o, blocked := c.pool.obstacle(q.v, slot)
+	o, blocked := c.pool.blockReason(q.v, slot)
 	if blocked && (o.cause == HoldLocked || o.cause == HoldMoving) {
 		node := q.v.master(slot)
 		blocked = node == nil || !node.Serves()

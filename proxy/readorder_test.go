@@ -103,7 +103,7 @@ func TestEventualReadsMayMissOwnWrites(t *testing.T) {
 // What is run while a turn lasts is later than the clock of the loop says. Evidence of between is too old.
 func TestWritesAreAcknowledgedByAFreshClock(t *testing.T) {
 	for what, kept := range map[pendingFlags]Consistency{countedWrite: ReadYourWrites, atReplica: Monotonic, countedRead: Monotonic} {
-		r := recent{kept: kept}
+		r := sessionGuarantees{kept: kept}
 		r.writes[3], r.reads[3], r.others[3] = 1, 1, 1
 		between := clock.Now()
 		r.answered(1<<3, what)
@@ -123,8 +123,8 @@ func TestWritesAreAcknowledgedByAFreshClock(t *testing.T) {
 	x.onClient(func(c *client) {
 		turn := c.loop.now
 		x.prove(r)
-		c.recent.writes[bucketNumber("k")]++
-		c.recent.answered(1<<bucketNumber("k"), countedWrite)
+		c.guarantees.writes[bucketNumber("k")]++
+		c.guarantees.answered(1<<bucketNumber("k"), countedWrite)
 		if c.loop.now != turn {
 			t.Error("the clock of the loop has moved")
 		}
@@ -345,7 +345,7 @@ func TestMonotonicReadWaitsForThoseElsewhere(t *testing.T) {
 func TestReadsOfABucketAtTwoNodes(t *testing.T) {
 	x := startReads(t, testModel, 1, 2)
 	a, b := x.node(x.r[0][0]), x.node(x.r[0][1])
-	r := recent{kept: Monotonic}
+	r := sessionGuarantees{kept: Monotonic}
 	r.sent(1, a, true)
 	if r.readingElsewhere(1, a) || !r.readingElsewhere(1, b) {
 		t.Error("one read at a")

@@ -14,7 +14,7 @@ import (
 // keys.
 func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot, raw []byte, many bool) bool {
 	if !cmd.Is(command.ReadOnly) {
-		if c.recent.reading(bucketOf(slot)) {
+		if c.guarantees.reading(bucketOf(slot)) {
 			return false
 		}
 		seq := c.pipe.tail
@@ -38,7 +38,7 @@ func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot
 		return true
 	}
 	if c.readerOnItsWay(v, g, n) {
-		return c.holdBack(v, obstacle{cause: HoldNoReplica, slot: slot}, len(raw))
+		return c.holdBack(v, blockReason{cause: HoldNoReplica, slot: slot}, len(raw))
 	}
 	if c.reads.Policy == ReadReplica {
 		c.replyError(noReader(g))
@@ -54,11 +54,11 @@ func noReader(g *router.Group) string {
 
 // readMaster sends a read to the master.
 func (c *client) readMaster(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
-	node := v.straight(slot)
+	node := v.servingMaster(slot)
 	if node == nil {
 		return c.readUnsettled(v, cmd, slot, raw)
 	}
-	if c.reads.Consistency == Monotonic && c.recent.readingElsewhere(bucketOf(slot), node) {
+	if c.reads.Consistency == Monotonic && c.guarantees.readingElsewhere(bucketOf(slot), node) {
 		return false
 	}
 	c.sendRead(c.loop.link(node, c.proto, c.db), cmd, slot, raw)
@@ -76,7 +76,7 @@ func (c *client) readUnsettled(v *view, cmd *command.Command, slot router.Slot, 
 	}
 	if p := c.pipe.at(seq); p.cmd == cmd && p.flags&answered == 0 {
 		p.flags |= countedRead
-		c.recent.sentSomewhere(bucketOf(slot))
+		c.guarantees.sentSomewhere(bucketOf(slot))
 	}
 	return true
 }
@@ -89,13 +89,13 @@ func (c *client) sendRead(b *backend.Conn, cmd *command.Command, slot router.Slo
 	switch {
 	case b.Replica && c.reads.Consistency != Monotonic:
 		p.flags |= atReplica
-		c.recent.reads[slot%buckets]++
+		c.guarantees.reads[slot%buckets]++
 	case b.Replica:
 		p.flags |= atReplica
-		c.recent.sent(bucketOf(slot), b.Node, true)
+		c.guarantees.sent(bucketOf(slot), b.Node, true)
 	case c.reads.Consistency == Monotonic:
 		p.flags |= countedRead
-		c.recent.sent(bucketOf(slot), b.Node, false)
+		c.guarantees.sent(bucketOf(slot), b.Node, false)
 	}
 	b.CountRead()
 	if err := b.Send(raw, c, seq, l.now); err != nil {

@@ -43,9 +43,9 @@ func (c *client) setReads() {
 		return // All reads go to the master until it ends, see watch.
 	}
 	s := c.pool.Settings()
-	shared := &s.Reads.ReadRules // Clients that share their rules can share a choice, see sticky.
+	shared := &s.Reads.ReadRules // Clients that share their rules can share a choice, see turnReader.
 	for _, u := range s.Users {
-		if u.Name == c.user && !c.is(modeStranger) && u.Reads != nil {
+		if u.Name == c.user && !c.is(modeUnauthenticated) && u.Reads != nil {
 			shared = u.Reads
 		}
 	}
@@ -71,24 +71,24 @@ func (c *client) setReads() {
 	if rules == *shared {
 		c.reads = shared
 	}
-	defer func() { c.recent.kept = rules.Consistency }()
-	if c.recent == nil {
-		c.recent = new(recent)
+	defer func() { c.guarantees.kept = rules.Consistency }()
+	if c.guarantees == nil {
+		c.guarantees = new(sessionGuarantees)
 		if c.pipe.tail == 0 {
 			return // It has done nothing yet.
 		}
 		for seq := c.pipe.head; seq != c.pipe.tail; seq++ {
-			c.recent.adopt(seq, c.pipe.at(seq))
+			c.guarantees.adopt(seq, c.pipe.at(seq))
 		}
 		for _, s := range c.splits {
 			s.countWrites()
 		}
 	}
-	c.recent.renew()
+	c.guarantees.renew()
 }
 
 // adopt counts a request that was sent before the client had a recent.
-func (r *recent) adopt(seq uint32, p *pending) {
+func (r *sessionGuarantees) adopt(seq uint32, p *pending) {
 	if p.cmd == nil || p.flags&answered != 0 || p.cmd.Is(command.ReadOnly) {
 		return
 	}

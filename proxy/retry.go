@@ -176,9 +176,9 @@ func (d *retry) run() {
 		x.lostWatch()
 		return
 	}
-	o, blocked := d.obstacle(v)
+	o, blocked := d.blockReason(v)
 	if !blocked && d.silent != nil && v.master(d.slot) == d.silent && d.silent.AnsweredAt() < d.silentAt {
-		o, blocked = obstacle{cause: HoldNoMaster, slot: d.slot, node: d.silent, since: d.silentAt}, true
+		o, blocked = blockReason{cause: HoldNoMaster, slot: d.slot, node: d.silent, since: d.silentAt}, true
 	}
 	if blocked {
 		if x, ok := d.sink.(*crossing); ok && x.passOver(d) {
@@ -235,9 +235,9 @@ func (d *retry) reader(v *view) *backend.Conn {
 	}
 	// The request itself is nowhere now, and not in its own way.
 	counted := c.pipe.at(d.seq).flags & (atReplica | countedRead)
-	c.recent.count(bucketOf(d.slot), counted, -1)
+	c.guarantees.count(bucketOf(d.slot), counted, -1)
 	b := c.chooseReader(v, g, need{bucketOf(d.slot), v.settledAt(d.slot)})
-	c.recent.count(bucketOf(d.slot), counted, 1)
+	c.guarantees.count(bucketOf(d.slot), counted, 1)
 	if b == nil || !b.Replica {
 		return nil
 	}
@@ -250,7 +250,7 @@ func (d *retry) reader(v *view) *backend.Conn {
 func (d *retry) followTo() {
 	c := d.client
 	if v := c.pool.view.Load(); v != nil { // A lock counts for whoever is redirected, too.
-		if o, blocked := c.pool.obstacle(v, d.slot); blocked && o.stopsRedirects() {
+		if o, blocked := c.pool.blockReason(v, d.slot); blocked && o.stopsRedirects() {
 			d.waitFor(v, o)
 			return
 		}
@@ -267,7 +267,7 @@ func (d *retry) followTo() {
 		return
 	}
 	d.addr, d.ask = "", false // Ask the owner again, who may know better by then.
-	d.waitFor(v, obstacle{cause: HoldNoMaster, slot: d.slot, node: node, since: node.DownSince()})
+	d.waitFor(v, blockReason{cause: HoldNoMaster, slot: d.slot, node: node, since: node.DownSince()})
 }
 
 // send hands the request to a connection.

@@ -95,8 +95,8 @@ func (d *retry) overdue() bool {
 	return true
 }
 
-// waitFor is wait for an obstacle; then the retry is run again.
-func (d *retry) waitFor(v *view, o obstacle) {
+// waitFor is wait for an block reason; then the retry is run again.
+func (d *retry) waitFor(v *view, o blockReason) {
 	c := d.client
 	if o.fence != "" {
 		d.give(o.fence)

@@ -8,7 +8,7 @@ import (
 // become gives the client the identity of a user, nil for the default user of a pool without users.
 func (c *client) become(name string, u *User) {
 	c.user = name
-	c.setMode(modeStranger, false)
+	c.setMode(modeUnauthenticated, false)
 	c.wasKnown = true
 	c.setRights(nil)
 	if u != nil {
@@ -42,7 +42,7 @@ func (c *client) renewUser() {
 	switch {
 	case len(users) == 0 && c.user == "default":
 		c.become(c.user, nil) // Nobody has to say who he is any more.
-	case c.is(modeStranger):
+	case c.is(modeUnauthenticated):
 	case u == nil:
 		c.loop.server.log.Info("closing a client whose user is gone", "client", c.id, "addr", c.addr, "user", c.user)
 		c.close()

@@ -93,7 +93,7 @@ func (c *client) mustWaitAlone(q request, slot router.Slot) bool {
 	if !c.pool.Family.LosesAtomics || !mayWriteByScript(q.cmd) || c.pipe.empty() {
 		return false
 	}
-	node := q.v.straight(slot)
+	node := q.v.servingMaster(slot)
 	return node != nil && c.pool.isLeaving(node, slot)
 }
 

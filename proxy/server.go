@@ -59,8 +59,8 @@ type Server struct {
 	affordable   int                   // Config.AffordableClients
 	rejectedBase atomic.Uint64         // rejected at the last CONFIG RESETSTAT
 
-	pace   atomic.Int32  // how often the ticker runs; raised by loops, lowered by the ticker
-	rouses chan struct{} // capacity 1: that pace was raised
+	pace       atomic.Int32  // how often the ticker runs; raised by loops, lowered by the ticker
+	paceRaised chan struct{} // capacity 1: that pace was raised
 }
 
 // readBuffer is what a loop reads from a connection at once, and so how long one connection can keep
@@ -69,7 +69,7 @@ const readBuffer = 64 << 10
 
 // New returns a Server that does nothing yet.
 func New(cfg Config) *Server {
-	s := &Server{id: cfg.ID, version: cfg.Version, log: cfg.Log, started: time.Now(), rouses: make(chan struct{}, 1)}
+	s := &Server{id: cfg.ID, version: cfg.Version, log: cfg.Log, started: time.Now(), paceRaised: make(chan struct{}, 1)}
 	s.level, s.affordable = cfg.Level, cfg.AffordableClients
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	settings := cfg.Settings

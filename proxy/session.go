@@ -37,7 +37,7 @@ type session struct {
 func newSession(p *Pool, addr, laddr string) session {
 	s := session{proto: 2, addr: addr, laddr: laddr, created: time.Now(), user: "default"}
 	if len(p.Settings().Users) > 0 {
-		s.mode = modeStranger
+		s.mode = modeUnauthenticated
 	}
 	return s
 }
@@ -118,7 +118,7 @@ func cmdHello(c *client, args [][]byte) bool {
 	case o.auth && !c.login(o.user, o.password):
 		c.replyError(errWrongPass)
 		return true
-	case c.is(modeStranger):
+	case c.is(modeUnauthenticated):
 		c.replyError(errHelloAuth)
 		return true
 	}

@@ -76,8 +76,8 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 		if !c.mayRoute(v, slot) {
 			return false
 		}
-		if v.straight(slot) == nil && !(reads && c.hasReader(v, cmd, slot)) {
-			if o, blocked := c.pool.obstacle(v, slot); blocked {
+		if v.servingMaster(slot) == nil && !(reads && c.hasReader(v, cmd, slot)) {
+			if o, blocked := c.pool.blockReason(v, slot); blocked {
 				return c.holdBack(v, o, len(raw))
 			}
 		}
@@ -85,7 +85,7 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 			return false
 		}
 		if reads && c.waitsForReader(v, cmd, slot) {
-			return c.holdBack(v, obstacle{cause: HoldNoReplica, slot: slot}, len(raw))
+			return c.holdBack(v, blockReason{cause: HoldNoReplica, slot: slot}, len(raw))
 		}
 		single = single && slot == first
 	}
@@ -250,7 +250,7 @@ func (s *split) deliver(tag uint32, data []byte, _, last bool) {
 	}
 	if last {
 		if part.count != 0 {
-			s.client.recent.answered(part.need.buckets, part.count)
+			s.client.guarantees.answered(part.need.buckets, part.count)
 			part.count = 0
 		}
 		s.answered()
@@ -289,7 +289,7 @@ func (s *split) answered() {
 		s.client.keep(-len(s.parts[i].reply))
 	}
 	if s.writes != 0 {
-		s.client.recent.answered(s.writes, countedWrite)
+		s.client.guarantees.answered(s.writes, countedWrite)
 	}
 	s.client.splits = slices.DeleteFunc(s.client.splits, func(o *split) bool { return o == s })
 	s.client.loop.pool.Put(s.head)

@@ -11,16 +11,16 @@ import (
 // How the parts of a split command go by the policy for reads. Each part has needs of its own, those of the strictest of
 // its keys.
 
-// mustWait reports whether a command on slot has to wait for reads in flight, see recent.
+// mustWait reports whether a command on slot has to wait for reads in flight, see sessionGuarantees.
 func (c *client) mustWait(v *view, cmd *command.Command, slot router.Slot) bool {
 	if !cmd.Is(command.ReadOnly) {
-		return c.recent.reading(bucketOf(slot))
+		return c.guarantees.reading(bucketOf(slot))
 	}
 	if c.reads.Consistency != Monotonic {
 		return false
 	}
-	node := v.straight(slot)
-	return node != nil && c.recent.readingElsewhere(bucketOf(slot), node)
+	node := v.servingMaster(slot)
+	return node != nil && c.guarantees.readingElsewhere(bucketOf(slot), node)
 }
 
 // hasReader reports whether a replica may serve a read of keys in slot now.
@@ -45,7 +45,7 @@ func (c *client) waitsForReader(v *view, cmd *command.Command, slot router.Slot)
 
 // countWrites notes the writes of the parts.
 func (s *split) countWrites() {
-	r := s.client.recent
+	r := s.client.guarantees
 	if r == nil || s.cmd.Is(command.ReadOnly) {
 		return
 	}
@@ -83,7 +83,7 @@ func (s *split) connFor(part *splitPart) (b *backend.Conn, refusal string) {
 		part.count = countedRead
 	}
 	if part.count != 0 {
-		c.recent.sent(part.need.buckets, b.Node, b.Replica)
+		c.guarantees.sent(part.need.buckets, b.Node, b.Replica)
 	}
 	b.CountRead()
 	return b, ""

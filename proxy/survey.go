@@ -46,7 +46,7 @@ func surveyOf(kind surveyKind, topic topicKind) sessionFunc {
 			return true
 		}
 		if q.v == nil {
-			return c.holdBack(q.v, obstacle{cause: HoldNoTopology}, len(q.raw))
+			return c.holdBack(q.v, blockReason{cause: HoldNoTopology}, len(q.raw))
 		}
 		s := &survey{client: c, kind: kind, topic: topic}
 		for _, name := range q.args[2:] {

@@ -14,7 +14,7 @@ import (
 //	paceTimeouts  requests are in flight: their timeouts need an eye
 //	paceSoon      a client is about to be closed
 //
-// Loops raise the pace, at once, with Server.rouse; the ticker lowers it when every loop has had less to do
+// Loops raise the pace, at once, with Server.raisePace; the ticker lowers it when every loop has had less to do
 // for a while.
 type pace int32
 
@@ -45,8 +45,8 @@ const (
 	calmTime = 2 * time.Second
 )
 
-// rouse raises the pace. It is one atomic load when the pace is high enough already.
-func (s *Server) rouse(p pace) {
+// raisePace raises the pace. It is one atomic load when the pace is high enough already.
+func (s *Server) raisePace(p pace) {
 	for {
 		now := s.pace.Load()
 		if now >= int32(p) {
@@ -57,7 +57,7 @@ func (s *Server) rouse(p pace) {
 		}
 	}
 	select {
-	case s.rouses <- struct{}{}:
+	case s.paceRaised <- struct{}{}:
 	default:
 	}
 }
@@ -72,7 +72,7 @@ func (s *Server) runTicker() {
 		case <-s.ctx.Done():
 			return
 		case <-timer.C:
-		case <-s.rouses:
+		case <-s.paceRaised:
 		}
 		now := time.Now()
 		if s.wanted() >= pace(s.pace.Load()) {
@@ -115,7 +115,7 @@ const lateTick = int64(200 * time.Millisecond)
 func (l *loop) isLate(posted int64) bool {
 	l.late = !l.late && l.now-posted > lateTick
 	if l.late {
-		l.server.rouse(paceTimeouts)
+		l.server.raisePace(paceTimeouts)
 	}
 	return l.late
 }

@@ -81,7 +81,7 @@ func (l *loop) begin() {
 		l.begun = true
 		l.lookAtClock()
 	}
-	l.server.rouse(paceTimeouts)
+	l.server.raisePace(paceTimeouts)
 }
 
 // lookAtClock is for everything that is no part of a turn.

@@ -143,7 +143,7 @@ func (a *apart) last(db int) []byte {
 // waitsFor is the move that the transaction waits for before it is sent: what is about all keys must not miss one
 // on its way, and keys of a slot that moves are looked for in the database of the client, not in one that the
 // transaction selects.
-func (a *apart) waitsFor(v *view, slots []router.Slot) (o obstacle, blocked bool) {
+func (a *apart) waitsFor(v *view, slots []router.Slot) (o blockReason, blocked bool) {
 	if a == nil || v == nil {
 		return o, false
 	}
@@ -168,9 +168,9 @@ func usesOtherDB(q request) bool {
 
 // inOtherDBs is a move that a command waits for because it is about other databases: keys of a slot that moves are
 // looked for in that of the client alone.
-func inOtherDBs(m *router.Move) obstacle {
+func inOtherDBs(m *router.Move) blockReason {
 	why := fmt.Sprintf("is %s, and the request is about other databases, or about all keys", m)
-	return obstacle{cause: HoldMoving, slot: m.Slot, move: m, why: why}
+	return blockReason{cause: HoldMoving, slot: m.Slot, move: m, why: why}
 }
 
 // refusal says why the transaction can't be run any more, "" when it can.

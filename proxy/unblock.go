@@ -31,13 +31,13 @@ func (l *loop) recallBlocked(p *Pool) {
 func (x *blocking) belongs(v *view) bool {
 	if x.d.addr != x.conn.Node.Addr {
 		for _, slot := range x.d.slots {
-			if v.straight(slot) != x.conn.Node {
+			if v.servingMaster(slot) != x.conn.Node {
 				return false
 			}
 		}
-		return v.straight(x.d.slot) == x.conn.Node
+		return v.servingMaster(x.d.slot) == x.conn.Node
 	}
-	o, blocked := x.d.client.pool.obstacle(v, x.d.slot)
+	o, blocked := x.d.client.pool.blockReason(v, x.d.slot)
 	return !blocked || !o.stopsRedirects()
 }
 

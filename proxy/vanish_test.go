@@ -260,7 +260,7 @@ func TestVanishingClients(t *testing.T) {
 	p.wantHubsEmpty(t)
 	p.onEachLoop(t.Context(), func(l *loop) {
 		l.checkHeld()
-		l.rang()
+		l.onAlarm()
 		for _, d := range l.dedicated {
 			for i := range d.free {
 				d.free[i].since -= 2 * freeTime // The clock itself would not stay where it is put: it is read when a connection closes.

@@ -16,7 +16,7 @@ import (
 type AckRecord struct {
 	Epoch  uint64 `json:"epoch"`
 	Digest string `json:"digest"`  // of the topology: after a regress there are two with one number
-	TookMS int64  `json:"took_ms"` // from the doorbell to the ack
+	TookMS int64  `json:"took_ms"` // from the write of the epoch to the ack
 }
 
 // Applied says that the topology of epoch, with that digest, is in force, and when barrier, that everything sent before is answered too. It

@@ -4,7 +4,7 @@
 //
 // What runs:
 //
-//	doorbell watch --List, decode, Validate--> news --.
+//	epoch watch --List, decode, Validate--> news --.
 //	catalog watch  --decode---------------> listing --+--> Source.Run: one goroutine that owns all state,
 //	a prober per node --INFO replication----> rounds --'    builds the Snapshot and publishes it
 //	                                                            |

@@ -61,7 +61,7 @@ func TestKickEndsTheBackOff(t *testing.T) {
 		var asked []uint64
 		w := &watch[int]{
 			name: watchTopology, wait: time.Minute, health: newHealth(), log: slog.New(slog.DiscardHandler),
-			kick: make(chan struct{}, 1), bucket: newBucket(doorbellBurst, doorbellMin, doorbellMax), take: func(int) {},
+			kick: make(chan struct{}, 1), bucket: newBucket(epochBurst, epochMinGap, epochMaxGap), take: func(int) {},
 			ask: func(ctx context.Context, opts *api.QueryOptions) (int, *api.QueryMeta, error) {
 				asked = append(asked, opts.WaitIndex)
 				switch {

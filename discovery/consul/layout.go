@@ -17,7 +17,7 @@ import (
 // Below the root of a pool ("sluice/<pool>/"):
 //
 //	format            how keys become slots; written once
-//	topology/epoch    number and digest of the two below: the doorbell, the only key that proxies wait for
+//	topology/epoch    number and digest of the two below: the only key that proxies wait for
 //	topology/groups   groups and, unless they come from the catalog, their nodes
 //	topology/slots    which group has which slots, and what is on the move
 //

@@ -59,8 +59,8 @@ const (
 	fileAfter = 600 * time.Millisecond
 	// confirmEvery is how often the last good file is told that it is still right.
 	confirmEvery = 5 * time.Minute
-	// A doorbell is small, and the steps of a move follow each other at once while clients are held: it may ring often.
-	doorbellBurst, doorbellMin, doorbellMax = 8, 100 * time.Millisecond, time.Second
+	// The epoch key is small, and the steps of a move follow each other at once while clients are held: it may change often.
+	epochBurst, epochMinGap, epochMaxGap = 8, 100 * time.Millisecond, time.Second
 	// A listing of a catalog may be large, and all who watch it are woken together.
 	catalogBurst, catalogMin, catalogMax = 2, time.Second, 15 * time.Second
 )
@@ -250,7 +250,7 @@ func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) erro
 	}
 }
 
-// watchTopology joins, and then waits at the doorbell.
+// watchTopology joins, and then waits for a new epoch.
 func (s *Source) watchTopology(ctx context.Context) {
 	for s.cfg.Joined != nil && ctx.Err() == nil {
 		err := s.cfg.Joined(ctx)
@@ -265,7 +265,7 @@ func (s *Source) watchTopology(ctx context.Context) {
 	var seen *api.KVPair
 	w := &watch[*news]{
 		name: watchTopology, wait: s.cfg.Wait, health: s.health, log: s.log, kick: s.kick,
-		bucket: newBucket(doorbellBurst, doorbellMin, doorbellMax),
+		bucket: newBucket(epochBurst, epochMinGap, epochMaxGap),
 		ask: func(_ context.Context, opts *api.QueryOptions) (*news, *api.QueryMeta, error) {
 			pair, meta, err := s.cfg.Client.KV().Get(s.cfg.Root+keyEpoch, opts)
 			if err != nil {

@@ -215,7 +215,7 @@ func TestDamageKeepsTheLastGood(t *testing.T) {
 	})
 }
 
-// ring changes the doorbell and nothing else.
+// ring changes the epoch key and nothing else.
 func (p *pool) ring() error {
 	kv := p.client.KV()
 	pair, _, err := kv.Get(p.root()+keyEpoch, nil)

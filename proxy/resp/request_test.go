@@ -97,7 +97,7 @@ func TestParseBoundsLines(t *testing.T) {
 	f("*1\r\n$"+long, "Protocol error: too big bulk count string")
 }
 
-func TestParseBoundsStrangers(t *testing.T) {
+func TestParseBoundsUnauthenticated(t *testing.T) {
 	f := func(stream, want string) {
 		t.Helper()
 		p := Parser{Limits: testLimits}

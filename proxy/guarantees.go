@@ -15,7 +15,7 @@ import (
 // Two rules hold for every consistency, because commands of one connection on one key run in order: a read is not sent
 // to a replica while a write of its bucket is in flight, and a write waits while a read of its bucket is in flight at a
 // replica, which might see it.
-type recent struct {
+type sessionGuarantees struct {
 	kept Consistency // says which of the instants below are kept
 
 	writes [buckets]uint32 // in flight
@@ -33,7 +33,7 @@ type recent struct {
 	from   [buckets]int32  // the node that the last read was sent to, its ID plus 1; 0 is unknown
 }
 
-// buckets is how many a recent tells apart; one bit each in a mask.
+// buckets is how many sessionGuarantees tell apart; one bit each in a mask.
 const buckets = 64
 
 // allBuckets is the mask of all of them.
@@ -59,17 +59,17 @@ func anyOf(mask uint64, f func(b int) bool) bool {
 }
 
 // writing reports whether a write is in flight.
-func (r *recent) writing(mask uint64) bool {
+func (r *sessionGuarantees) writing(mask uint64) bool {
 	return anyOf(mask, func(b int) bool { return r.writes[b] > 0 })
 }
 
 // reading reports whether a read is in flight at a replica.
-func (r *recent) reading(mask uint64) bool {
+func (r *sessionGuarantees) reading(mask uint64) bool {
 	return anyOf(mask, func(b int) bool { return r.reads[b] > 0 })
 }
 
 // ackedIn is when the last write was acknowledged that reads of these buckets have to see.
-func (r *recent) ackedIn(mask uint64) int64 {
+func (r *sessionGuarantees) ackedIn(mask uint64) int64 {
 	last := r.taken
 	each(mask, func(b int) { last = max(last, r.acked[b]) })
 	return last
@@ -77,13 +77,13 @@ func (r *recent) ackedIn(mask uint64) int64 {
 
 // readingElsewhere reports whether a read is in flight at another node than this one, which may see more than this one
 // does now.
-func (r *recent) readingElsewhere(mask uint64, n *backend.Node) bool {
+func (r *sessionGuarantees) readingElsewhere(mask uint64, n *backend.Node) bool {
 	return anyOf(mask, func(b int) bool { return r.reads[b]+r.others[b] > 0 && r.from[b] != int32(n.ID)+1 })
 }
 
 // mayGoOnAt reports whether a replica shows nothing older than what was read before: it was read from last, or has all
 // that was acknowledged when the last read was answered.
-func (r *recent) mayGoOnAt(mask uint64, conn *backend.Conn, caughtUpTo int64) bool {
+func (r *sessionGuarantees) mayGoOnAt(mask uint64, conn *backend.Conn, caughtUpTo int64) bool {
 	if r.readingElsewhere(mask, conn.Node) {
 		return false
 	}
@@ -96,7 +96,7 @@ func (r *recent) mayGoOnAt(mask uint64, conn *backend.Conn, caughtUpTo int64) bo
 
 // sent notes a read that goes to a node. Parts of one command may go to two nodes at once; then it is not known
 // which of the two sees more.
-func (r *recent) sent(mask uint64, n *backend.Node, replica bool) {
+func (r *sessionGuarantees) sent(mask uint64, n *backend.Node, replica bool) {
 	id := int32(n.ID) + 1
 	each(mask, func(b int) {
 		if r.from[b] == id || r.reads[b]+r.others[b] == 0 {
@@ -113,7 +113,7 @@ func (r *recent) sent(mask uint64, n *backend.Node, replica bool) {
 }
 
 // sentSomewhere notes a read that goes to a master, which one is not known yet.
-func (r *recent) sentSomewhere(mask uint64) {
+func (r *sessionGuarantees) sentSomewhere(mask uint64) {
 	each(mask, func(b int) {
 		r.from[b] = 0
 		r.others[b]++
@@ -121,7 +121,7 @@ func (r *recent) sentSomewhere(mask uint64) {
 }
 
 // count adds n to what is in flight of a kind.
-func (r *recent) count(mask uint64, what pendingFlags, n int32) {
+func (r *sessionGuarantees) count(mask uint64, what pendingFlags, n int32) {
 	each(mask, func(b int) {
 		switch {
 		case what&atReplica != 0:
@@ -133,15 +133,15 @@ func (r *recent) count(mask uint64, what pendingFlags, n int32) {
 }
 
 // strayed notes that a read was not answered where it was sent to.
-func (r *recent) strayed(mask uint64) { each(mask, func(b int) { r.from[b] = 0 }) }
+func (r *sessionGuarantees) strayed(mask uint64) { each(mask, func(b int) { r.from[b] = 0 }) }
 
 // answered notes the end of what was counted in flight.
-func (r *recent) answered(mask uint64, what pendingFlags) {
+func (r *sessionGuarantees) answered(mask uint64, what pendingFlags) {
 	each(mask, func(b int) { r.answeredOne(router.Slot(b), what) })
 }
 
 // answeredOne is answered for one bucket.
-func (r *recent) answeredOne(b router.Slot, what pendingFlags) {
+func (r *sessionGuarantees) answeredOne(b router.Slot, what pendingFlags) {
 	// The instants are not of the loop's clock, which stands still during a turn: a write may have been run since that
 	// was read.
 	switch {
@@ -165,14 +165,14 @@ func (r *recent) answeredOne(b router.Slot, what pendingFlags) {
 }
 
 // tookOver notes that the client was shown something that others wrote.
-func (r *recent) tookOver() {
+func (r *sessionGuarantees) tookOver() {
 	if r.kept == ReadYourWrites {
 		r.taken = clock.Now()
 	}
 }
 
 // renew makes everything that was done before count as done just now: another consistency has to start somewhere.
-func (r *recent) renew() {
+func (r *sessionGuarantees) renew() {
 	now := clock.Now()
 	r.taken = now
 	for b := range buckets {
