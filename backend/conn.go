@@ -94,8 +94,8 @@ type Conn struct {
 	Transacts bool
 	// Retiring is the loop's mark that another Conn takes its place as soon as nothing is in flight, see Succeed.
 	Retiring bool
-	// Feed is not nil on a connection that subscribes to channels, from before it is dialled.
-	Feed Feed
+	// PushHandler is not nil on a connection that subscribes to channels, from before it is dialled.
+	Pushes PushHandler
 
 	home   Home
 	gc     gnet.Conn // nil unless up
@@ -105,7 +105,7 @@ type Conn struct {
 	framer resp.Framer
 	tail   []byte // start of a reply line that the last read cut
 	inPart bool   // a part of the oldest request's reply was delivered
-	inFeed bool   // a part of a frame was given to Feed
+	inPush bool   // a part of a frame was given to Pushes
 
 	expired      int    // oldest entries whose owners were told ErrTimeout
 	expiredBytes int    // their size in the send log
@@ -197,7 +197,7 @@ func (c *Conn) Receive(buf []byte, now int64) error {
 		buf = c.tail
 	}
 	for len(buf) > 0 {
-		if c.Feed != nil && !c.inPart && !c.inFeed && !kindShown(buf) {
+		if c.Pushes != nil && !c.inPart && !c.inPush && !kindShown(buf) {
 			break
 		}
 		n, done, err := c.framer.Next(buf)
@@ -228,9 +228,9 @@ func (c *Conn) deliver(data []byte, last bool) error {
 		return nil // Nothing that Sluice sends on a shared connection asks for pushes.
 	}
 	if c.toFeed(data) {
-		first := !c.inFeed
-		c.inFeed = !last
-		c.Feed.Unasked(c, data, first, last)
+		first := !c.inPush
+		c.inPush = !last
+		c.Pushes.OnPush(c, data, first, last)
 		return nil
 	}
 	if c.fifo.len() == 0 {
@@ -331,8 +331,8 @@ func (c *Conn) leave(err error) {
 	}
 	c.Node.users.Add(-1)
 	c.state, c.underway = stateClosed, nil
-	if up && c.Feed != nil {
-		c.Feed.Down(c, err)
+	if up && c.Pushes != nil {
+		c.Pushes.Down(c, err)
 	}
 }
 

@@ -51,19 +51,19 @@ type client struct {
 	hold       hold               // of the next request
 	session
 
-	id          uint64
-	tx          transaction    // while modeQueueing is on
-	watch       *watch         // nil while no key is watched
-	waiting     *waiting       // a WAIT in flight
-	newScripts  []newScript    // EVALs in flight, by seq
-	doubts      []doubt        // writes that timed out and may still be run
-	retriedKeys map[string]int // how many retries have a key
-	splits      []*split       // in flight
-	waits       []wait         // how long requests in flight were held before
-	seats       [topicKinds]map[string]*seat
-	lastSeat    uint64   // order of the newest seat
-	joining     *joining // a SUBSCRIBE that waits for servers
-	holding     holdUse  // what the hold of the client and those of its retries take up
+	id               uint64
+	tx               transaction    // while modeQueueing is on
+	watch            *watch         // nil while no key is watched
+	waiting          *waiting       // a WAIT in flight
+	newScripts       []newScript    // EVALs in flight, by seq
+	doubts           []doubt        // writes that timed out and may still be run
+	retriedKeys      map[string]int // how many retries have a key
+	splits           []*split       // in flight
+	waits            []wait         // how long requests in flight were held before
+	subscriptions    [topicKinds]map[string]*subscription
+	lastSubscription uint64            // order of the newest subscription
+	pendingSubscribe *pendingSubscribe // a SUBSCRIBE that waits for servers
+	holding          holdUse           // what the hold of the client and those of its retries take up
 
 	closeBy  int64            // loop clock at which one that closes and does not read, or has gone, is closed all the same
 	wasKnown bool             // it has authenticated, or did not have to, once

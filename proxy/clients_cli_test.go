@@ -257,7 +257,7 @@ type cliSubscription struct {
 	kind subscribeKind
 }
 
-func (c cli) subscribe(ctx context.Context, kind subscribeKind, name string) (subscription, error) {
+func (c cli) subscribe(ctx context.Context, kind subscribeKind, name string) (librarySubscription, error) {
 	s, err := c.session(ctx, string(kind), name)
 	if err != nil {
 		return nil, err

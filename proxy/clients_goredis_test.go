@@ -165,7 +165,7 @@ type goRedisSubscription struct {
 	kind subscribeKind
 }
 
-func (c goRedis) subscribe(ctx context.Context, kind subscribeKind, name string) (subscription, error) {
+func (c goRedis) subscribe(ctx context.Context, kind subscribeKind, name string) (librarySubscription, error) {
 	var s goRedisSubscription
 	switch kind {
 	case byChannel:

@@ -40,7 +40,7 @@ type library interface {
 	increment(ctx context.Context, first, second string, race func()) (attempts int, err error)
 
 	// subscribe returns when the subscription is confirmed.
-	subscribe(ctx context.Context, kind subscribeKind, name string) (subscription, error)
+	subscribe(ctx context.Context, kind subscribeKind, name string) (librarySubscription, error)
 	publish(ctx context.Context, kind subscribeKind, channel, message string) error
 
 	push(ctx context.Context, key, value string) error
@@ -75,8 +75,8 @@ const (
 	byShard   subscribeKind = "SSUBSCRIBE"
 )
 
-// subscription is to one channel or pattern.
-type subscription interface {
+// librarySubscription is to one channel or pattern.
+type librarySubscription interface {
 	next(ctx context.Context) (delivery, error)
 	// end unsubscribes. Nothing is received any more.
 	end(ctx context.Context) error

@@ -155,7 +155,7 @@ type rueidisSubscription struct {
 }
 
 // subscribe takes one node of a cluster for a channel: the library would take any, and another one for the end.
-func (c rueidisLibrary) subscribe(ctx context.Context, kind subscribeKind, name string) (subscription, error) {
+func (c rueidisLibrary) subscribe(ctx context.Context, kind subscribeKind, name string) (librarySubscription, error) {
 	nodes := c.Nodes()
 	node := nodes[slices.Min(slices.Collect(maps.Keys(nodes)))]
 	s := rueidisSubscription{delivered: newDelivered(), client: node, ended: make(chan error, 1)}

@@ -200,7 +200,7 @@ func (s *stage) watch() {
 
 // wantNext checks what arrives. Messages of one publisher come in order, so one that is delivered twice, or after
 // the end, stands where another is expected.
-func (s *stage) wantNext(from subscription, channel, message string) {
+func (s *stage) wantNext(from librarySubscription, channel, message string) {
 	s.Helper()
 	got, err := from.next(s.ctx)
 	if err != nil {
@@ -215,12 +215,12 @@ func (s *stage) publishAndSubscribe() {
 	pattern, err := s.c.subscribe(s.ctx, byPattern, "news:*")
 	s.check(err)
 	for _, channel := range manyNames("news:%d", 8) {
-		subscribe := func(c library) subscription {
+		subscribe := func(c library) librarySubscription {
 			named, err := c.subscribe(s.ctx, byChannel, channel)
 			s.check(err)
 			return named
 		}
-		publish := func(message string, to ...subscription) {
+		publish := func(message string, to ...librarySubscription) {
 			s.check(s.c.publish(s.ctx, byChannel, channel, message))
 			for _, received := range append(to, pattern) {
 				s.wantNext(received, channel, message)

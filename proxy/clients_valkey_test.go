@@ -140,7 +140,7 @@ type valkeySubscription struct {
 }
 
 // subscribe takes one node of a cluster for a channel: the library would take any, and another one for the end.
-func (c valkeyLibrary) subscribe(ctx context.Context, kind subscribeKind, name string) (subscription, error) {
+func (c valkeyLibrary) subscribe(ctx context.Context, kind subscribeKind, name string) (librarySubscription, error) {
 	nodes := c.Nodes()
 	node := nodes[slices.Min(slices.Collect(maps.Keys(nodes)))]
 	s := valkeySubscription{delivered: newDelivered(), client: node, ended: make(chan error, 1)}

@@ -75,11 +75,11 @@ func (c *client) outputMark() int { return min(maxOutputMark, c.outputLimit()/2)
 
 // stranger reports whether the client has never authenticated, though it has to. After RESET it may have output from
 // before.
-func (c *client) stranger() bool { return c.is(modeUnauthenticated) && !c.wasKnown }
+func (c *client) neverAuthenticated() bool { return c.is(modeUnauthenticated) && !c.wasKnown }
 
 // outputLimit is how many bytes may wait for a client before it is closed.
 func (c *client) outputLimit() int {
-	if c.stranger() {
+	if c.neverAuthenticated() {
 		return unauthenticatedOutput
 	}
 	return c.loop.server.limits().ClientOutput
@@ -87,7 +87,7 @@ func (c *client) outputLimit() int {
 
 // inputLimit is how many bytes of a client may wait to be parsed before it is closed.
 func (c *client) inputLimit() int {
-	if c.stranger() {
+	if c.neverAuthenticated() {
 		return unauthenticatedInput
 	}
 	return c.loop.server.limits().MaxUnparsed

@@ -8,7 +8,7 @@ import (
 	"sluice/router"
 )
 
-// recent is what a client that may read from replicas has done lately, by bucket of slots. A command on one slot says
+// sessionGuarantees is what a client that may read from replicas has done lately, by bucket of slots. A command on one slot says
 // nothing about keys of another, so what is remembered by bucket keeps fewer reads at the master than what would be
 // remembered for the whole group.
 //

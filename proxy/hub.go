@@ -27,12 +27,12 @@ type hub struct {
 	loop *loop
 	pool *Pool
 
-	topics   [topicKinds]map[string]*topic
-	links    map[*backend.Node]*hubLink
-	unready  map[*topic]bool
-	joinings map[*joining]bool
-	warnedAt int64           // loop clock of the last line about a refusal
-	nodes    []*backend.Node // scratch of homes
+	topics            [topicKinds]map[string]*topic
+	links             map[*backend.Node]*hubLink
+	unready           map[*topic]bool
+	pendingSubscribes map[*pendingSubscribe]bool
+	warnedAt          int64           // loop clock of the last line about a refusal
+	nodes             []*backend.Node // scratch of homes
 }
 
 // retryPause is how long a server that has refused a subscription is not asked for it again.
@@ -43,7 +43,7 @@ func (l *loop) hubOf(p *Pool) *hub {
 	h := l.hubs[p]
 	if h == nil {
 		h = &hub{
-			loop: l, pool: p, links: make(map[*backend.Node]*hubLink), unready: make(map[*topic]bool), joinings: make(map[*joining]bool),
+			loop: l, pool: p, links: make(map[*backend.Node]*hubLink), unready: make(map[*topic]bool), pendingSubscribes: make(map[*pendingSubscribe]bool),
 		}
 		for kind := range h.topics {
 			h.topics[kind] = make(map[string]*topic)
@@ -156,8 +156,8 @@ func (h *hub) arrange(t *topic) {
 			link.leave(t)
 		}
 	}
-	waiting := t.joining
-	t.joining = nil
+	waiting := t.waiting
+	t.waiting = nil
 	for j := range waiting {
 		if j.left--; j.left == 0 {
 			h.joined(j)
@@ -218,11 +218,11 @@ func (h *hub) refused(t *topic, node *backend.Node, line []byte, host string) {
 		h.pool.trouble(node.Addr)
 	case dialect.Pass, dialect.Denied:
 		t.retryAt = h.loop.now + retryPause
-		if len(t.seats) > 0 && h.loop.now-h.warnedAt >= retryPause {
+		if len(t.subscriptions) > 0 && h.loop.now-h.warnedAt >= retryPause {
 			h.warnedAt = h.loop.now
 			h.loop.server.log.Warn("a server refuses a subscription", "backend", node.Addr, "err", string(trimLine(line[1:])))
 		}
-		for j := range t.joining {
+		for j := range t.waiting {
 			h.refuse(j, string(trimLine(line[1:])))
 		}
 	}
@@ -261,7 +261,7 @@ func (h *hub) tick() (waiting bool) {
 	for t := range h.unready {
 		h.arrange(t)
 	}
-	for j := range h.joinings {
+	for j := range h.pendingSubscribes {
 		if text := h.overdue(j); text != "" {
 			h.refuse(j, text)
 		}

@@ -8,9 +8,9 @@ import (
 
 // What a server says unasked on a hubLink: messages, acknowledgements, errors, the end of shard subscriptions.
 
-// Unasked implements backend.Feed. A frame that comes in parts is put together first: a client can't be sent anything
+// OnPush implements backend.PushHandler. A frame that comes in parts is put together first: a client can't be sent anything
 // else in the middle of one.
-func (k *hubLink) Unasked(_ *backend.Conn, data []byte, first, last bool) {
+func (k *hubLink) OnPush(_ *backend.Conn, data []byte, first, last bool) {
 	pool := k.hub.loop.pool
 	if first && last {
 		k.frame(data, false)
@@ -63,8 +63,8 @@ func (k *hubLink) tell(kind topicKind, name, frame []byte, cut bool) {
 	if s == nil || s.state == subLeaving || t == nil {
 		return
 	}
-	for i := len(t.seats) - 1; i >= 0; i-- { // A write may close the client, which takes its own seat away and no other.
-		t.seats[i].client.tell(frame, cut)
+	for i := len(t.subscriptions) - 1; i >= 0; i-- { // A write may close the client, which takes its own subscription away and no other.
+		t.subscriptions[i].client.tell(frame, cut)
 	}
 }
 

@@ -34,7 +34,7 @@ type hubLink struct {
 type sub struct {
 	state   subState
 	request uint32 // the last one about it
-	counted bool   // in the census
+	counted bool   // in the registry
 }
 
 type subState uint8
@@ -79,7 +79,7 @@ func (h *hub) link(node *backend.Node) *hubLink {
 func (k *hubLink) dial() {
 	l := k.hub.loop
 	k.conn = backend.NewConn(k.node, 2, 0, l.pool, l)
-	k.conn.Feed = k
+	k.conn.Pushes = k
 	k.conn.Connect()
 	l.server.raisePace(paceTimeouts)
 }
@@ -98,7 +98,7 @@ func (k *hubLink) ask(t *topic) {
 		k.subs[t.kind][t.name] = s
 	}
 	s.state = subAsked
-	if len(t.seats) > 0 {
+	if len(t.subscriptions) > 0 {
 		k.hub.loop.stats.Resubscriptions++
 	}
 	k.entering[t.kind] = append(k.entering[t.kind], t.name)
@@ -178,16 +178,16 @@ func (k *hubLink) send(req []byte, r hubRequest) bool {
 	return true
 }
 
-// Up implements backend.Feed.
+// Up implements backend.PushHandler.
 func (k *hubLink) Up(*backend.Conn) { k.hub.arrangeAll() }
 
-// Down implements backend.Feed. The next tick dials again.
+// Down implements backend.PushHandler. The next tick dials again.
 func (k *hubLink) Down(*backend.Conn, error) {
 	h := k.hub
 	for kind := range k.subs {
 		for name, s := range k.subs[kind] {
 			if s.counted {
-				h.pool.census.link(topicKind(kind), name, k.node, -1)
+				h.pool.subscribers.countLoop(topicKind(kind), name, k.node, -1)
 			}
 			if t := h.topics[kind][name]; t != nil {
 				t.ready = false
@@ -252,14 +252,14 @@ func (k *hubLink) enter(kind topicKind, name string, s *sub) {
 	s.state = subOn
 	if !s.counted {
 		s.counted = true
-		k.hub.pool.census.link(kind, name, k.node, 1)
+		k.hub.pool.subscribers.countLoop(kind, name, k.node, 1)
 	}
 }
 
 // forget notes that the server has no subscription.
 func (k *hubLink) forget(kind topicKind, name string) {
 	if k.subs[kind][name].counted {
-		k.hub.pool.census.link(kind, name, k.node, -1)
+		k.hub.pool.subscribers.countLoop(kind, name, k.node, -1)
 	}
 	delete(k.subs[kind], name)
 }
@@ -301,6 +301,6 @@ func (k *hubLink) idle() bool {
 }
 
 var (
-	_ backend.Feed  = (*hubLink)(nil)
-	_ backend.Owner = (*hubLink)(nil)
+	_ backend.PushHandler = (*hubLink)(nil)
+	_ backend.Owner       = (*hubLink)(nil)
 )

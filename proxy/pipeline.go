@@ -43,9 +43,9 @@ const (
 	sentTwice                             // it was retried after a lost connection
 	passedPart                            // a part of the reply went to the client
 	retried                               // the request, or a part of it, is or was retried
-	atReplica                             // a read, sent to a replica; counted in client.recent
-	countedWrite                          // counted in client.recent
-	countedRead                           // a read, sent to the master; counted in client.recent
+	atReplica                             // a read, sent to a replica; counted in client.guarantees
+	countedWrite                          // counted in client.guarantees
+	countedRead                           // a read, sent to the master; counted in client.guarantees
 	muted                                 // its reply is dropped: CLIENT REPLY
 	multiSlot                             // its keys are in several slots, at one owner
 	blocks                                // it may have waited for as long as its client likes

@@ -64,9 +64,9 @@ var sessionCommands = map[string]sessionFunc{
 	"subscribe": subscribeTo(topicChannel), "unsubscribe": unsubscribeFrom(topicChannel),
 	"psubscribe": subscribeTo(topicPattern), "punsubscribe": unsubscribeFrom(topicPattern),
 	"ssubscribe": subscribeTo(topicShard), "sunsubscribe": unsubscribeFrom(topicShard),
-	"pubsub|channels": surveyOf(surveyChannels, topicChannel), "pubsub|shardchannels": surveyOf(surveyChannels, topicShard),
-	"pubsub|numsub": surveyOf(surveyCounts, topicChannel), "pubsub|shardnumsub": surveyOf(surveyCounts, topicShard),
-	"pubsub|numpat": surveyOf(surveyPatterns, topicPattern),
+	"pubsub|channels": queryPubsub(queryChannels, topicChannel), "pubsub|shardchannels": queryPubsub(queryChannels, topicShard),
+	"pubsub|numsub": queryPubsub(queryCounts, topicChannel), "pubsub|shardnumsub": queryPubsub(queryCounts, topicShard),
+	"pubsub|numpat": queryPubsub(queryPatterns, topicPattern),
 }
 
 // forbidden are commands that would act on a server behind Sluice's back.

@@ -33,14 +33,14 @@ type Pool struct {
 	probes      sync.WaitGroup
 	clearCaches map[string]bool // by address: has nothing in its cache that has moved away, see BeginMove
 
-	holds    holdBook
-	keyMoves keyMoves
-	progress moveProgress
-	service  service
-	scripts  scriptCache
-	cursors  keptCursors
-	monitors monitorBook
-	census   census
+	holds       holdBook
+	keyMoves    keyMoves
+	progress    moveProgress
+	service     service
+	scripts     scriptCache
+	cursors     keptCursors
+	monitors    monitorBook
+	subscribers subscriberRegistry
 
 	pause           pause
 	infos           serverInfos

@@ -28,7 +28,7 @@ func (c *client) publish(q request) bool {
 		return c.holdBack(q.v, o, len(q.raw))
 	}
 	node := q.v.master(slot)
-	if !c.pool.census.busy.Load() {
+	if !c.pool.subscribers.busy.Load() {
 		c.sendTo(node, q.cmd, slot, q.raw)
 		return true
 	}
@@ -37,7 +37,7 @@ func (c *client) publish(q request) bool {
 	if q.cmd != cmdPublish {
 		p.kind = topicShard
 	}
-	p.before = c.pool.census.listening(p.kind, p.channel, node)
+	p.before = c.pool.subscribers.listening(p.kind, p.channel, node)
 	p.seq = c.begin(q.cmd, slot)
 	b := l.link(node, c.proto, c.db)
 	if err := b.Send(q.raw, p, p.seq, l.now); err != nil {
@@ -92,7 +92,7 @@ func (p *publication) Fail(seq uint32, f backend.Failure) {
 func (p *publication) deliver(seq uint32, data []byte, first, last bool) {
 	c := p.client
 	if n, ok := integerReply(data); ok && first && last {
-		n = c.pool.census.receivers(p.kind, p.channel, p.node, n, p.before, c.pool.Model.Cluster())
+		n = c.pool.subscribers.receivers(p.kind, p.channel, p.node, n, p.before, c.pool.Model.Cluster())
 		data = resp.AppendInt(c.loop.scratch[:0], n)
 		c.loop.scratch = data
 	}

@@ -285,7 +285,7 @@ func (top *topology) awaitNoSubscribers(t *testing.T) {
 		left := 0
 		top.onEachLoop(t.Context(), func(l *loop) {
 			for _, h := range l.hubs {
-				left += len(h.unready) + len(h.joinings)
+				left += len(h.unready) + len(h.pendingSubscribes)
 				for kind := range topicKinds {
 					left += len(h.topics[kind])
 					for _, k := range h.links {
@@ -297,7 +297,7 @@ func (top *topology) awaitNoSubscribers(t *testing.T) {
 		for _, node := range top.nodes {
 			left += len(node.Do("PUBSUB", "CHANNELS").Array()) + node.Do("PUBSUB", "NUMPAT").Integer() + len(node.Do("PUBSUB", "SHARDCHANNELS").Array())
 		}
-		if left > 0 || top.pool.census.busy.Load() || top.pool.PubSub() != (PubSubCounts{}) {
+		if left > 0 || top.pool.subscribers.busy.Load() || top.pool.PubSub() != (PubSubCounts{}) {
 			return fmt.Errorf("%d things are left, %+v", left, top.pool.PubSub())
 		}
 		return nil
@@ -595,16 +595,16 @@ func TestGoRedisSubscribes(t *testing.T) {
 
 // A loop that leaves a channel may have been counted by the server, and its leaving acknowledged, before the reply of PUBLISH is read.
 func TestReceiversWhileALoopLeaves(t *testing.T) {
-	var s census
+	var s subscriberRegistry
 	node := backend.NewNode(1, "127.0.0.1:1", &backend.Options{})
 	defer node.Retire()
 	f := func(kind topicKind, name string) {
 		t.Helper()
-		s.seat(kind, name, 1)
-		s.link(kind, name, node, 1)
+		s.countClient(kind, name, 1)
+		s.countLoop(kind, name, node, 1)
 		before := s.listening(topicChannel, "news", node)
-		s.seat(kind, name, -1)
-		s.link(kind, name, node, -1)
+		s.countClient(kind, name, -1)
+		s.countLoop(kind, name, node, -1)
 		if got := s.receivers(topicChannel, "news", node, 1, before, false); before != 1 || got != 0 {
 			t.Errorf("%s: %d of %d loops are taken for clients", name, got, before)
 		}

@@ -84,7 +84,7 @@ func awaitSubscribed(t *testing.T, top *topology, node *testbed.Server, channel 
 	testbed.Eventually(t, func() error {
 		n := top.pool.Node(node.Addr())
 		for _, kind := range []topicKind{topicChannel, topicShard} {
-			if _, loops := top.pool.census.of(kind, channel, n); int(loops) != len(top.loops) {
+			if _, loops := top.pool.subscribers.of(kind, channel, n); int(loops) != len(top.loops) {
 				return fmt.Errorf("%d loops are subscribed", loops)
 			}
 		}
@@ -118,7 +118,7 @@ func TestChannelsLeaveADeadHome(t *testing.T) {
 			}
 			at := int64(0)
 			for _, n := range top.nodes[1:] {
-				_, loops := top.pool.census.of(kind, pattern, top.pool.Node(n.Addr()))
+				_, loops := top.pool.subscribers.of(kind, pattern, top.pool.Node(n.Addr()))
 				at += loops
 			}
 			if at != 1 {
@@ -274,7 +274,7 @@ func TestSubscribeWaitsForItsServer(t *testing.T) {
 	s.request("PING")
 	testbed.Eventually(t, func() error {
 		waiting := 0
-		top.onEachLoop(t.Context(), func(l *loop) { waiting += len(l.hubOf(top.pool).joinings) })
+		top.onEachLoop(t.Context(), func(l *loop) { waiting += len(l.hubOf(top.pool).pendingSubscribes) })
 		if waiting != 1 {
 			return errors.New("nobody waits")
 		}

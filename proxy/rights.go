@@ -58,15 +58,15 @@ func (c *client) renewUser() {
 
 // hearsTooMuch reports whether the client is subscribed to something that its rights do not allow, or about to be.
 func (c *client) hearsTooMuch() bool {
-	if j := c.joining; j != nil {
+	if j := c.pendingSubscribe; j != nil {
 		for _, name := range j.names {
 			if !c.rights.MayUse([]byte(name), j.kind == topicPattern) {
 				return true
 			}
 		}
 	}
-	for kind, seats := range c.seats {
-		for name := range seats {
+	for kind, all := range c.subscriptions {
+		for name := range all {
 			if !c.rights.MayUse([]byte(name), topicKind(kind) == topicPattern) {
 				return true
 			}

@@ -25,7 +25,7 @@ type split struct {
 	of     []int  // MGET: the part of each key, in the order of the request
 	left   int    // parts not answered
 	fan    *fan   // not nil: the parts are whole commands for one master each
-	writes uint64 // buckets counted in client.recent
+	writes uint64 // buckets counted in client.guarantees
 	head   []byte // the beginning of the request, for the slow log; from the loop's pool
 }
 
@@ -41,7 +41,7 @@ type splitPart struct {
 	atServer bool // sent and not answered
 
 	need  need         // of the keys
-	count pendingFlags // how it is counted in client.recent
+	count pendingFlags // how it is counted in client.guarantees
 }
 
 // splitKind says how the replies become one.

@@ -17,14 +17,14 @@ func subscribeTo(kind topicKind) sessionFunc {
 		if !c.pipe.empty() {
 			return false
 		}
-		j := &joining{client: c, kind: kind, since: c.loop.now}
+		j := &pendingSubscribe{client: c, kind: kind, since: c.loop.now}
 		for _, name := range q.args[1:] {
 			j.names = append(j.names, string(name))
 		}
 		h := c.loop.hubOf(c.pool)
 		if h.join(j) {
-			c.notify(func(dst []byte) []byte { return c.takeSeats(dst, j) })
-			h.endJoining(j)
+			c.notify(func(dst []byte) []byte { return c.takeSubscriptions(dst, j) })
+			h.endPending(j)
 			return true
 		}
 		j.seq, _ = c.beginAlone(nil, anySlot)
@@ -43,8 +43,8 @@ func (c *client) notify(build func(dst []byte) []byte) {
 	c.setMode(modeMuted, silent)
 }
 
-// takeSeats gives the client its seats and appends the acknowledgements, in the order of the request.
-func (c *client) takeSeats(dst []byte, j *joining) []byte {
+// takeSubscriptions gives the client its subscriptions and appends the acknowledgements, in the order of the request.
+func (c *client) takeSubscriptions(dst []byte, j *pendingSubscribe) []byte {
 	h := c.loop.hubOf(c.pool)
 	for i := range j.names {
 		h.topics[j.kind][j.names[i]].take(c)
@@ -74,7 +74,7 @@ func unsubscribeFrom(kind topicKind) sessionFunc {
 				return c.appendNotice(dst, kind, word, nil)
 			}
 			for i := range names {
-				h.unseat(c, kind, names[i])
+				h.unsubscribe(c, kind, names[i])
 				dst = c.appendNotice(dst, kind, word, &names[i])
 			}
 			return dst
@@ -87,21 +87,21 @@ func unsubscribeFrom(kind topicKind) sessionFunc {
 
 // topicNames lists what the client is subscribed to, in the order in which it has asked.
 func (c *client) topicNames(kind topicKind) []string {
-	seats := make([]*seat, 0, len(c.seats[kind]))
-	for _, s := range c.seats[kind] {
-		seats = append(seats, s)
+	all := make([]*subscription, 0, len(c.subscriptions[kind]))
+	for _, s := range c.subscriptions[kind] {
+		all = append(all, s)
 	}
-	slices.SortFunc(seats, func(a, b *seat) int { return int(a.order - b.order) })
-	names := make([]string, len(seats))
-	for i, s := range seats {
+	slices.SortFunc(all, func(a, b *subscription) int { return int(a.order - b.order) })
+	names := make([]string, len(all))
+	for i, s := range all {
 		names[i] = s.topic.name
 	}
 	return names
 }
 
-// unseat ends a subscription of a client, if it has it. The caller calls speak.
-func (h *hub) unseat(c *client, kind topicKind, name string) {
-	s := c.seats[kind][name]
+// unsubscribe ends a subscription of a client, if it has it. The caller calls speak.
+func (h *hub) unsubscribe(c *client, kind topicKind, name string) {
+	s := c.subscriptions[kind][name]
 	if s == nil {
 		return
 	}
@@ -115,19 +115,19 @@ func (h *hub) unseat(c *client, kind topicKind, name string) {
 // somebody to hear it: whoever is to be closed has to have all of his.
 func (c *client) leaveTopics() {
 	h := c.loop.hubs[c.pool]
-	if h == nil || !c.subscribed() && c.joining == nil {
+	if h == nil || !c.subscribed() && c.pendingSubscribe == nil {
 		return
 	}
 	switch {
-	case c.joining == nil:
+	case c.pendingSubscribe == nil:
 	case c.closed:
-		h.endJoining(c.joining)
+		h.endPending(c.pendingSubscribe)
 	default:
-		h.refuse(c.joining, errNotSubscribed)
+		h.refuse(c.pendingSubscribe, errNotSubscribed)
 	}
-	for kind := range c.seats {
-		for name := range c.seats[kind] {
-			h.unseat(c, topicKind(kind), name)
+	for kind := range c.subscriptions {
+		for name := range c.subscriptions[kind] {
+			h.unsubscribe(c, topicKind(kind), name)
 		}
 	}
 	c.setMode(modeSubscribed, false)

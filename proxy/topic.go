@@ -28,13 +28,13 @@ var topicWords = [topicKinds]struct{ subscribe, unsubscribe, message string }{
 // topic is a channel, a pattern or a shard channel that clients of one loop are subscribed to, or want to be. Owned by
 // the event loop; no locking.
 type topic struct {
-	kind    topicKind
-	name    string
-	slot    router.Slot       // of the name
-	seats   []*seat           // in no order
-	joining map[*joining]bool // wait for it
-	holds   int               // joinings that want it, waiting for it or for another of their topics
-	ready   bool              // subscribed wherever it has to be
+	kind          topicKind
+	name          string
+	slot          router.Slot                // of the name
+	subscriptions []*subscription            // in no order
+	waiting       map[*pendingSubscribe]bool // wait for it
+	holds         int                        // pending SUBSCRIBEs that want it, waiting for it or for another of their topics
+	ready         bool                       // subscribed wherever it has to be
 
 	home     *backend.Node // of a topic with one home in a cluster, see hub.homes
 	redirect *backend.Node // where a server says that a shard channel is; until the next view
@@ -42,11 +42,11 @@ type topic struct {
 	retryAt  int64         // loop clock before which no server is asked again
 }
 
-// seat is one client's subscription to a topic.
-type seat struct {
+// subscription is one client's subscription to a topic.
+type subscription struct {
 	client *client
 	topic  *topic
-	at     int    // in topic.seats
+	at     int    // in topic.subscriptions
 	order  uint64 // grows with every subscription of the client
 }
 
@@ -60,59 +60,59 @@ func (t *topic) local() bool {
 }
 
 // wait notes that somebody waits for the topic.
-func (t *topic) wait(j *joining) {
-	if t.joining == nil {
-		t.joining = make(map[*joining]bool)
+func (t *topic) wait(j *pendingSubscribe) {
+	if t.waiting == nil {
+		t.waiting = make(map[*pendingSubscribe]bool)
 	}
-	t.joining[j] = true
+	t.waiting[j] = true
 }
 
 // unwanted reports whether nobody is subscribed, nor about to be.
-func (t *topic) unwanted() bool { return len(t.seats)+t.holds == 0 }
+func (t *topic) unwanted() bool { return len(t.subscriptions)+t.holds == 0 }
 
-// take gives a client a seat.
+// take gives a client a subscription.
 func (t *topic) take(c *client) {
-	if c.seats[t.kind][t.name] != nil {
+	if c.subscriptions[t.kind][t.name] != nil {
 		return
 	}
 	if !c.subscribed() {
-		c.pool.census.subscribers.Add(1)
+		c.pool.subscribers.subscribers.Add(1)
 	}
-	if c.seats[t.kind] == nil {
-		c.seats[t.kind] = make(map[string]*seat)
+	if c.subscriptions[t.kind] == nil {
+		c.subscriptions[t.kind] = make(map[string]*subscription)
 	}
-	c.lastSeat++
-	s := &seat{client: c, topic: t, at: len(t.seats), order: c.lastSeat}
-	t.seats = append(t.seats, s)
-	c.seats[t.kind][t.name] = s
-	c.pool.census.seat(t.kind, t.name, 1)
+	c.lastSubscription++
+	s := &subscription{client: c, topic: t, at: len(t.subscriptions), order: c.lastSubscription}
+	t.subscriptions = append(t.subscriptions, s)
+	c.subscriptions[t.kind][t.name] = s
+	c.pool.subscribers.countClient(t.kind, t.name, 1)
 }
 
-// leave takes the seat away. Only s and, if it is another one, the last seat change their places.
-func (s *seat) leave() {
+// leave takes the subscription away. Only s and, if it is another one, the last subscription change their places.
+func (s *subscription) leave() {
 	t, c := s.topic, s.client
-	last := t.seats[len(t.seats)-1]
-	t.seats[s.at], last.at = last, s.at
-	t.seats[len(t.seats)-1] = nil
-	t.seats = t.seats[:len(t.seats)-1]
-	delete(c.seats[t.kind], t.name)
-	c.pool.census.seat(t.kind, t.name, -1)
+	last := t.subscriptions[len(t.subscriptions)-1]
+	t.subscriptions[s.at], last.at = last, s.at
+	t.subscriptions[len(t.subscriptions)-1] = nil
+	t.subscriptions = t.subscriptions[:len(t.subscriptions)-1]
+	delete(c.subscriptions[t.kind], t.name)
+	c.pool.subscribers.countClient(t.kind, t.name, -1)
 	if !c.subscribed() {
-		c.pool.census.subscribers.Add(-1)
+		c.pool.subscribers.subscribers.Add(-1)
 	}
 }
 
 // subscribed reports whether the client is subscribed to anything.
 func (c *client) subscribed() bool {
-	return len(c.seats[topicChannel])+len(c.seats[topicPattern])+len(c.seats[topicShard]) > 0
+	return len(c.subscriptions[topicChannel])+len(c.subscriptions[topicPattern])+len(c.subscriptions[topicShard]) > 0
 }
 
-// subscriptions is the number that acknowledgements tell: shard channels are counted apart.
-func (c *client) subscriptions(kind topicKind) int {
+// subscriptionCount is the number that acknowledgements tell: shard channels are counted apart.
+func (c *client) subscriptionCount(kind topicKind) int {
 	if kind == topicShard {
-		return len(c.seats[topicShard])
+		return len(c.subscriptions[topicShard])
 	}
-	return len(c.seats[topicChannel]) + len(c.seats[topicPattern])
+	return len(c.subscriptions[topicChannel]) + len(c.subscriptions[topicPattern])
 }
 
 // appendNotice adds an acknowledgement: a push in RESP3. A nil name is null.
@@ -124,7 +124,7 @@ func (c *client) appendNotice(dst []byte, kind topicKind, word string, name *str
 	} else {
 		dst = resp.AppendBulk(dst, *name)
 	}
-	return resp.AppendInt(dst, int64(c.subscriptions(kind)))
+	return resp.AppendInt(dst, int64(c.subscriptionCount(kind)))
 }
 
 // pushHeader begins what is sent unasked.

@@ -176,20 +176,20 @@ func (p *testProxy) wantHubsEmpty(t testing.TB) {
 				for kind := range h.topics {
 					topics += len(h.topics[kind])
 				}
-				if topics+len(h.links)+len(h.unready)+len(h.joinings) > 0 {
+				if topics+len(h.links)+len(h.unready)+len(h.pendingSubscribes) > 0 {
 					err = fmt.Errorf("loop %d: %d topics, %d of them not ready, %d links, %d that join",
-						l.id, topics, len(h.unready), len(h.links), len(h.joinings))
+						l.id, topics, len(h.unready), len(h.links), len(h.pendingSubscribes))
 				}
 			}
 		})
 		return err
 	}, replyWait)
-	census := &p.pool.census
-	census.mu.Lock()
-	defer census.mu.Unlock()
-	for kind := range census.topics {
-		if n := len(census.topics[kind]); n > 0 || census.busy.Load() || census.subscribers.Load() != 0 {
-			t.Errorf("the census has %d topics of kind %d, %d subscribers", n, kind, census.subscribers.Load())
+	registry := &p.pool.subscribers
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	for kind := range registry.topics {
+		if n := len(registry.topics[kind]); n > 0 || registry.busy.Load() || registry.subscribers.Load() != 0 {
+			t.Errorf("the registry has %d topics of kind %d, %d subscribers", n, kind, registry.subscribers.Load())
 		}
 	}
 }

@@ -11,12 +11,12 @@ import (
 	"sluice/proxy/resp"
 )
 
-// survey is a PUBSUB that asks every master. The replies are put together so that a loop's subscription, which
+// pubsubQuery is a PUBSUB that asks every master. The replies are put together so that a loop's subscription, which
 // stands for its clients, is not counted in their place, and one that is there at every master not once for each.
-type survey struct {
+type pubsubQuery struct {
 	client *client
 	seq    uint32
-	kind   surveyKind
+	kind   pubsubQueryKind
 	topic  topicKind
 	names  [][]byte // arguments behind the subcommand
 	nodes  []*backend.Node
@@ -30,25 +30,25 @@ type survey struct {
 	loops   [][]int64       // surveyCounts: by node and name
 }
 
-type surveyKind uint8
+type pubsubQueryKind uint8
 
 const (
-	surveyChannels surveyKind = iota // names of those that have subscribers
-	surveyCounts                     // subscribers of named ones
-	surveyPatterns                   // how many patterns there are
+	queryChannels pubsubQueryKind = iota // names of those that have subscribers
+	queryCounts                          // subscribers of named ones
+	queryPatterns                        // how many patterns there are
 )
 
 // surveyOf makes the command that asks for one of these.
-func surveyOf(kind surveyKind, topic topicKind) sessionFunc {
+func queryPubsub(kind pubsubQueryKind, topic topicKind) sessionFunc {
 	return func(c *client, q request) bool {
-		if kind == surveyChannels && len(q.args) > 3 {
+		if kind == queryChannels && len(q.args) > 3 {
 			c.reject(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%.128s'. Try PUBSUB HELP.", q.args[1]))
 			return true
 		}
 		if q.v == nil {
 			return c.holdBack(q.v, blockReason{cause: HoldNoTopology}, len(q.raw))
 		}
-		s := &survey{client: c, kind: kind, topic: topic}
+		s := &pubsubQuery{client: c, kind: kind, topic: topic}
 		for _, name := range q.args[2:] {
 			s.names = append(s.names, bytes.Clone(name))
 		}
@@ -64,25 +64,25 @@ func surveyOf(kind surveyKind, topic topicKind) sessionFunc {
 }
 
 // noteLoops keeps what the loops are subscribed to.
-func (s *survey) noteLoops() {
-	census := &s.client.pool.census
+func (s *pubsubQuery) noteLoops() {
+	registry := &s.client.pool.subscribers
 	switch s.kind {
-	case surveyChannels:
-		s.parting = census.parting(s.topic)
-	case surveyCounts:
+	case queryChannels:
+		s.parting = registry.parting(s.topic)
+	case queryCounts:
 		s.loops = make([][]int64, len(s.nodes))
 		for at, node := range s.nodes {
 			for _, name := range s.names {
-				_, loops := census.of(s.topic, string(name), node)
+				_, loops := registry.of(s.topic, string(name), node)
 				s.loops[at] = append(s.loops[at], loops)
 			}
 		}
-	case surveyPatterns:
+	case queryPatterns:
 	}
 }
 
 // ask sends the request to every node.
-func (s *survey) ask(raw []byte) {
+func (s *pubsubQuery) ask(raw []byte) {
 	c := s.client
 	s.seq = c.begin(nil, anySlot)
 	s.parts, s.left = make([][]byte, len(s.nodes)), len(s.nodes)+1
@@ -102,7 +102,7 @@ func (s *survey) ask(raw []byte) {
 }
 
 // Reply implements backend.Owner.
-func (s *survey) Reply(tag uint32, r backend.Reply) {
+func (s *pubsubQuery) Reply(tag uint32, r backend.Reply) {
 	c := s.client
 	if c.closed {
 		return
@@ -121,13 +121,13 @@ func (s *survey) Reply(tag uint32, r backend.Reply) {
 }
 
 // Fail implements backend.Owner.
-func (s *survey) Fail(_ uint32, f backend.Failure) {
+func (s *pubsubQuery) Fail(_ uint32, f backend.Failure) {
 	if !s.client.closed {
 		s.fail(fmt.Sprintf("ERR backend %s did not answer: %v", f.Conn.Node.Addr, f.Err))
 	}
 }
 
-func (s *survey) fail(text string) {
+func (s *pubsubQuery) fail(text string) {
 	if s.failed == nil {
 		s.failed = appendErrorLine(nil, text)
 	}
@@ -135,7 +135,7 @@ func (s *survey) fail(text string) {
 }
 
 // answered counts a reply, and the sending itself.
-func (s *survey) answered() {
+func (s *pubsubQuery) answered() {
 	if s.left--; s.left > 0 {
 		return
 	}
@@ -146,23 +146,23 @@ func (s *survey) answered() {
 	c.deliver(s.seq, s.merge(), true, true)
 }
 
-func (s *survey) merge() []byte {
+func (s *pubsubQuery) merge() []byte {
 	if s.failed != nil {
 		return s.failed
 	}
 	switch s.kind {
-	case surveyChannels:
+	case queryChannels:
 		return s.mergeNames()
-	case surveyCounts:
+	case queryCounts:
 		return s.mergeCounts()
-	case surveyPatterns:
+	case queryPatterns:
 		return s.mergePatterns()
 	}
-	panic("BUG: unknown kind of survey")
+	panic("BUG: unknown kind of query")
 }
 
 // mergeNames lists every channel once.
-func (s *survey) mergeNames() []byte {
+func (s *pubsubQuery) mergeNames() []byte {
 	found := make(map[string]bool)
 	for _, part := range s.parts {
 		for _, name := range bulks(part) {
@@ -171,7 +171,7 @@ func (s *survey) mergeNames() []byte {
 			}
 		}
 	}
-	for _, name := range s.client.pool.census.names(s.topic) {
+	for _, name := range s.client.pool.subscribers.names(s.topic) {
 		if len(s.names) == 0 || command.MatchPattern(s.names[0], []byte(name)) {
 			found[name] = true
 		}
@@ -185,7 +185,7 @@ func (s *survey) mergeNames() []byte {
 
 // mergeCounts adds the pool's clients and what is subscribed at servers beside them. In a Codis pool other proxies are
 // subscribed at every master, so there the largest number is taken for all.
-func (s *survey) mergeCounts() []byte {
+func (s *pubsubQuery) mergeCounts() []byte {
 	dst := resp.AppendArray(nil, 2*len(s.names))
 	everywhere := s.topic == topicChannel && !s.client.pool.Model.Cluster()
 	counts := make([][]int64, len(s.parts))
@@ -195,10 +195,10 @@ func (s *survey) mergeCounts() []byte {
 		}
 	}
 	for i, name := range s.names {
-		clients, _ := s.client.pool.census.of(s.topic, string(name), nil)
+		clients, _ := s.client.pool.subscribers.of(s.topic, string(name), nil)
 		others := int64(0)
 		for at, node := range s.nodes {
-			_, loops := s.client.pool.census.of(s.topic, string(name), node)
+			_, loops := s.client.pool.subscribers.of(s.topic, string(name), node)
 			foreign := max(counts[at][i]-max(loops, s.loops[at][i]), 0)
 			if everywhere {
 				others = max(others, foreign)
@@ -213,7 +213,7 @@ func (s *survey) mergeCounts() []byte {
 
 // mergePatterns counts patterns; servers tell no names, so what two of them have may be one. In a Codis pool the pool's
 // own patterns are at every master; in a cluster at one, but for those of notifications.
-func (s *survey) mergePatterns() []byte {
+func (s *pubsubQuery) mergePatterns() []byte {
 	var sum, largest int64
 	for _, part := range s.parts {
 		n, _ := integerReply(part)
@@ -222,7 +222,7 @@ func (s *survey) mergePatterns() []byte {
 	if !s.client.pool.Model.Cluster() {
 		return resp.AppendInt(nil, largest)
 	}
-	return resp.AppendInt(nil, max(sum-s.client.pool.census.copies(), 0))
+	return resp.AppendInt(nil, max(sum-s.client.pool.subscribers.copies(), 0))
 }
 
 // bulks are the bulk strings of an array.
@@ -285,4 +285,4 @@ func cmdPubSubHelp(c *client, _ [][]byte) bool {
 	return true
 }
 
-var _ backend.Owner = (*survey)(nil)
+var _ backend.Owner = (*pubsubQuery)(nil)

@@ -2,25 +2,25 @@ package backend
 
 import "bytes"
 
-// Feed owns a connection that subscribes to channels. There a server says things unasked, so replies can't be told by
+// PushHandler owns a connection that subscribes to channels. There a server says things unasked, so replies can't be told by
 // their order: every request on such a connection ends with a PING, whose reply is the reply of the request. All other
-// frames, acknowledgements and errors too, go to the Feed; those between two PONGs belong to the request of the
+// frames, acknowledgements and errors too, go to the PushHandler; those between two PONGs belong to the request of the
 // second. Calls come on the loop of the Conn.
 //
 // No request on such a connection times out before the connection is given up (Options.HungAfter): a server that was
 // paused still says what it was about to say.
-type Feed interface {
+type PushHandler interface {
 	// Up is called when the connection is up. It may Send.
 	Up(c *Conn)
-	// Unasked takes a frame that is no PONG, or the next part of one. data is valid during the call, and may be written to.
-	Unasked(c *Conn, data []byte, first, last bool)
+	// OnPush takes a frame that is no PONG, or the next part of one. data is valid during the call, and may be written to.
+	OnPush(c *Conn, data []byte, first, last bool)
 	// Down is called once when a connection that was up is closed.
 	Down(c *Conn, err error)
 }
 
-// toFeed reports whether data, at the start of a frame or in it, is for the Feed.
+// toFeed reports whether data, at the start of a frame or in it, is for the PushHandler.
 func (c *Conn) toFeed(data []byte) bool {
-	return c.Feed != nil && !c.inPart && (c.inFeed || !isPong(data))
+	return c.Pushes != nil && !c.inPart && (c.inPush || !isPong(data))
 }
 
 // kindShown reports whether buf, which begins with a frame, has enough of it for isPong and for what kind of frame it

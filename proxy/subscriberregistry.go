@@ -8,47 +8,47 @@ import (
 	"sluice/proxy/command"
 )
 
-// census knows how many of a pool's clients, over all loops, are subscribed to what, and at which nodes the loops are
-// subscribed in their place. A server counts the connections of the loops for receivers; with the census the count
+// subscriberRegistry knows how many of a pool's clients, over all loops, are subscribed to what, and at which nodes the loops are
+// subscribed in their place. A server counts the connections of the loops for receivers; with the registry the count
 // becomes that of clients. Only subscriptions and their loss change it, and only what counts receivers reads it: a
 // PUBLISH while nobody is subscribed costs one atomic load. mu guards topics; safe for concurrent use.
-type census struct {
+type subscriberRegistry struct {
 	busy        atomic.Bool  // topics is not empty
 	subscribers atomic.Int64 // clients that are subscribed to anything
 
 	mu     sync.Mutex
-	topics [topicKinds]map[string]*tally
+	topics [topicKinds]map[string]*topicCount
 }
 
-// tally is what the census knows of one topic.
-type tally struct {
+// topicCount is what the registry knows of one topic.
+type topicCount struct {
 	clients int
 	loops   map[*backend.Node]int // how many loops are subscribed there
 }
 
-// seat counts a client in, or out with -1.
-func (s *census) seat(kind topicKind, name string, n int) {
-	s.change(kind, name, func(t *tally) { t.clients += n })
+// countClient counts a client in, or out with -1.
+func (s *subscriberRegistry) countClient(kind topicKind, name string, n int) {
+	s.change(kind, name, func(t *topicCount) { t.clients += n })
 }
 
-// link counts a loop's subscription at a node in, or out with -1.
-func (s *census) link(kind topicKind, name string, node *backend.Node, n int) {
-	s.change(kind, name, func(t *tally) {
+// countLoop counts a loop's subscription at a node in, or out with -1.
+func (s *subscriberRegistry) countLoop(kind topicKind, name string, node *backend.Node, n int) {
+	s.change(kind, name, func(t *topicCount) {
 		if t.loops[node] += n; t.loops[node] == 0 {
 			delete(t.loops, node)
 		}
 	})
 }
 
-func (s *census) change(kind topicKind, name string, f func(t *tally)) {
+func (s *subscriberRegistry) change(kind topicKind, name string, f func(t *topicCount)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	t := s.topics[kind][name]
 	if t == nil {
 		if s.topics[kind] == nil {
-			s.topics[kind] = make(map[string]*tally)
+			s.topics[kind] = make(map[string]*topicCount)
 		}
-		t = &tally{loops: make(map[*backend.Node]int)}
+		t = &topicCount{loops: make(map[*backend.Node]int)}
 		s.topics[kind][name] = t
 	}
 	f(t)
@@ -59,7 +59,7 @@ func (s *census) change(kind topicKind, name string, f func(t *tally)) {
 }
 
 // matching calls f with the topics that get a message on a channel; one may be nil. mu is held.
-func (s *census) matching(kind topicKind, channel string, f func(t *tally)) {
+func (s *subscriberRegistry) matching(kind topicKind, channel string, f func(t *topicCount)) {
 	f(s.topics[kind][channel])
 	if kind != topicChannel {
 		return
@@ -72,10 +72,10 @@ func (s *census) matching(kind topicKind, channel string, f func(t *tally)) {
 }
 
 // listening is how many loops get a message on a channel from a node.
-func (s *census) listening(kind topicKind, channel string, node *backend.Node) (loops int64) {
+func (s *subscriberRegistry) listening(kind topicKind, channel string, node *backend.Node) (loops int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.matching(kind, channel, func(t *tally) {
+	s.matching(kind, channel, func(t *topicCount) {
 		_, at := t.counts(node)
 		loops += at
 	})
@@ -85,11 +85,11 @@ func (s *census) listening(kind topicKind, channel string, node *backend.Node) (
 // receivers is how many receivers a message on a channel has, when the node that published it has counted n, and
 // listening was before when it was sent there. In a cluster the node has told it to all others too. Clients whose
 // loop is subscribed nowhere, for its connection is lost, get nothing.
-func (s *census) receivers(kind topicKind, channel string, node *backend.Node, n, before int64, cluster bool) int64 {
+func (s *subscriberRegistry) receivers(kind topicKind, channel string, node *backend.Node, n, before int64, cluster bool) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clients, loops := int64(0), int64(0)
-	s.matching(kind, channel, func(t *tally) {
+	s.matching(kind, channel, func(t *topicCount) {
 		more, at := t.counts(node)
 		if at > 0 || cluster && t != nil && len(t.loops) > 0 {
 			clients += more
@@ -105,7 +105,7 @@ func (s *census) receivers(kind topicKind, channel string, node *backend.Node, n
 }
 
 // counts are the clients and the loops at a node; t may be nil.
-func (t *tally) counts(node *backend.Node) (clients, loops int64) {
+func (t *topicCount) counts(node *backend.Node) (clients, loops int64) {
 	if t == nil {
 		return 0, 0
 	}
@@ -113,14 +113,14 @@ func (t *tally) counts(node *backend.Node) (clients, loops int64) {
 }
 
 // of is the number of clients of a topic, and of loops that are subscribed to it at a node.
-func (s *census) of(kind topicKind, name string, node *backend.Node) (clients, loops int64) {
+func (s *subscriberRegistry) of(kind topicKind, name string, node *backend.Node) (clients, loops int64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.topics[kind][name].counts(node)
 }
 
 // names lists what clients are subscribed to.
-func (s *census) names(kind topicKind) []string {
+func (s *subscriberRegistry) names(kind topicKind) []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var names []string
@@ -133,7 +133,7 @@ func (s *census) names(kind topicKind) []string {
 }
 
 // parting are the topics without a client that a loop is subscribed to: it is about to leave.
-func (s *census) parting(kind topicKind) map[string]bool {
+func (s *subscriberRegistry) parting(kind topicKind) map[string]bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	names := make(map[string]bool)
@@ -146,7 +146,7 @@ func (s *census) parting(kind topicKind) map[string]bool {
 }
 
 // copies is at how many nodes beside the first each pattern is subscribed, added up.
-func (s *census) copies() int64 {
+func (s *subscriberRegistry) copies() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var n int64
@@ -165,9 +165,9 @@ type PubSubCounts struct {
 // PubSub counts what the clients of the pool are subscribed to.
 func (p *Pool) PubSub() PubSubCounts {
 	return PubSubCounts{
-		Channels:      len(p.census.names(topicChannel)),
-		Patterns:      len(p.census.names(topicPattern)),
-		ShardChannels: len(p.census.names(topicShard)),
-		Subscribers:   int(p.census.subscribers.Load()),
+		Channels:      len(p.subscribers.names(topicChannel)),
+		Patterns:      len(p.subscribers.names(topicPattern)),
+		ShardChannels: len(p.subscribers.names(topicShard)),
+		Subscribers:   int(p.subscribers.subscribers.Load()),
 	}
 }

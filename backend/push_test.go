@@ -7,15 +7,15 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-// recordedFeed notes what a Conn tells its Feed.
-type recordedFeed struct {
+// recordedPushes notes what a Conn tells its PushHandler.
+type recordedPushes struct {
 	frames []string
 	part   string
 }
 
-func (f *recordedFeed) Up(*Conn)          {}
-func (f *recordedFeed) Down(*Conn, error) { f.frames = append(f.frames, "down") }
-func (f *recordedFeed) Unasked(_ *Conn, data []byte, first, last bool) {
+func (f *recordedPushes) Up(*Conn)          {}
+func (f *recordedPushes) Down(*Conn, error) { f.frames = append(f.frames, "down") }
+func (f *recordedPushes) OnPush(_ *Conn, data []byte, first, last bool) {
 	if first {
 		f.part = ""
 	}
@@ -38,8 +38,8 @@ func TestFeedGetsEverythingButPongs(t *testing.T) {
 	}
 	for size := 1; size <= len(stream); size++ {
 		c, _, _ := connOn(t, testOptions())
-		feed := new(recordedFeed)
-		c.Feed = feed
+		pushes := new(recordedPushes)
+		c.Pushes = pushes
 		owner := new(recorder)
 		for i := range len(unasked) + 1 {
 			if err := c.Send([]byte("*1\r\n$4\r\nPING\r\n"), owner, uint32(i), 0); err != nil {
@@ -54,7 +54,7 @@ func TestFeedGetsEverythingButPongs(t *testing.T) {
 			}
 			rest = rest[n:]
 		}
-		if d := cmp.Diff(unasked, feed.frames); d != "" {
+		if d := cmp.Diff(unasked, pushes.frames); d != "" {
 			t.Fatalf("in pieces of %d: %s", size, d)
 		}
 		if c.InFlight() != 0 {
@@ -63,13 +63,13 @@ func TestFeedGetsEverythingButPongs(t *testing.T) {
 	}
 }
 
-// A request on a connection with a Feed outlives its timeout, since a paused server may still answer; it ends with the
-// connection, of which the Feed is told once.
+// A request on a connection with a PushHandler outlives its timeout, since a paused server may still answer; it ends with the
+// connection, of which the PushHandler is told once.
 func TestRequestsOfAFeedDoNotTimeOut(t *testing.T) {
 	opts := testOptions()
 	c, _, _ := connOn(t, opts)
-	feed, owner := new(recordedFeed), new(recorder)
-	c.Feed = feed
+	pushes, owner := new(recordedPushes), new(recorder)
+	c.Pushes = pushes
 	mustSend(t, c, owner, 0, "*1\r\n$4\r\nPING\r\n")
 	c.Flush()
 	if hung := int64(opts.HungAfter()); !c.Tick(hung-1) || c.Tick(hung+1) {
@@ -78,7 +78,7 @@ func TestRequestsOfAFeedDoNotTimeOut(t *testing.T) {
 	owner.want(t)
 	c.Close(ErrTimeout)
 	c.Close(ErrTimeout)
-	if len(owner.events) != 1 || len(feed.frames) != 1 {
-		t.Errorf("owner %q, feed %q", owner.events, feed.frames)
+	if len(owner.events) != 1 || len(pushes.frames) != 1 {
+		t.Errorf("owner %q, pushes %q", owner.events, pushes.frames)
 	}
 }

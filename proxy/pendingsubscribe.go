@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// joining is a SUBSCRIBE that waits for servers.
-type joining struct {
+// pendingSubscribe is a SUBSCRIBE that waits for servers.
+type pendingSubscribe struct {
 	client *client
 	seq    uint32
 	kind   topicKind
@@ -19,7 +19,7 @@ type joining struct {
 }
 
 // join makes the topics of a subscription wanted. When they are ready already nobody has to wait for a server.
-func (h *hub) join(j *joining) (ready bool) {
+func (h *hub) join(j *pendingSubscribe) (ready bool) {
 	known := make(map[*topic]bool)
 	for _, name := range j.names {
 		t := h.topic(j.kind, name)
@@ -38,9 +38,9 @@ func (h *hub) join(j *joining) (ready bool) {
 }
 
 // await waits for the servers; joined or refuse answers the client.
-func (h *hub) await(j *joining) {
-	j.client.joining = j
-	h.joinings[j] = true
+func (h *hub) await(j *pendingSubscribe) {
+	j.client.pendingSubscribe = j
+	h.pendingSubscribes[j] = true
 	for _, t := range j.topics {
 		if !t.ready {
 			h.arrange(t)
@@ -54,23 +54,23 @@ func (h *hub) await(j *joining) {
 }
 
 // joined answers a client whose topics are all ready.
-func (h *hub) joined(j *joining) {
+func (h *hub) joined(j *pendingSubscribe) {
 	if j.done {
 		return
 	}
 	l := h.loop
-	reply := j.client.takeSeats(l.pool.Get(64), j)
-	h.endJoining(j)
+	reply := j.client.takeSubscriptions(l.pool.Get(64), j)
+	h.endPending(j)
 	j.client.deliver(j.seq, reply, true, true)
 	l.pool.Put(reply)
 }
 
 // refuse answers a client that can't be subscribed. Nothing of what it asked for is.
-func (h *hub) refuse(j *joining, text string) {
+func (h *hub) refuse(j *pendingSubscribe, text string) {
 	if j.done {
 		return
 	}
-	h.endJoining(j)
+	h.endPending(j)
 	if j.muted {
 		j.client.pipe.at(j.seq).flags |= muted
 	}
@@ -78,13 +78,13 @@ func (h *hub) refuse(j *joining, text string) {
 }
 
 // endJoining forgets that a client waits, and the topics that nobody else wants.
-func (h *hub) endJoining(j *joining) {
+func (h *hub) endPending(j *pendingSubscribe) {
 	j.done = true
-	j.client.joining = nil
-	delete(h.joinings, j)
+	j.client.pendingSubscribe = nil
+	delete(h.pendingSubscribes, j)
 	for _, t := range j.topics {
 		t.holds--
-		delete(t.joining, j)
+		delete(t.waiting, j)
 		if t.unwanted() {
 			h.drop(t)
 		}
@@ -92,7 +92,7 @@ func (h *hub) endJoining(j *joining) {
 }
 
 // overdue is the error for a subscription that has waited long enough, "" while it may wait.
-func (h *hub) overdue(j *joining) string {
+func (h *hub) overdue(j *pendingSubscribe) string {
 	v := h.pool.view.Load()
 	waited := time.Duration(h.loop.now - j.since)
 	s := h.pool.Settings()
