@@ -41,9 +41,9 @@ func (c *Conn) Tick(now int64) bool {
 	return c.state != stateUp || now-oldest < int64(max(c.Node.hungAfter(), c.Patience))
 }
 
-// stuck reports whether a request from before the given time has not left yet, though the Conn is up: the server takes nothing
-// in. Nothing of it may leave any more, because its client is about to be told that its time is over; and whatever was sent is
-// older, and its time is over too. So the Conn is given up.
+// stuck reports whether a request from before the given time has not left yet, though the Conn is up: the server
+// takes nothing in. Nothing of it may leave any more, because its client is about to be told that its time is over;
+// and whatever was sent is older, and its time is over too. So the Conn is given up.
 func (c *Conn) stuck(before int64) bool {
 	if c.state != stateUp || c.Unsent() == 0 || c.Pushes != nil || c.moving(before) {
 		return false

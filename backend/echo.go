@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// Replies have no names: the n-th reply on a connection belongs to the n-th request, and a stream that is shifted by one
-// gives every client somebody else's data without an error. So the order is checked now and then with an ECHO of a number
-// that was never sent before: when a connection is greeted, once a second while it is used, and after whatever could have
-// shifted it (requests that timed out). A reply that is not the number ends the connection. Built with the tag
-// "echoeach" every request is followed by one.
+// Replies have no names: the n-th reply on a connection belongs to the n-th request, and a stream that is shifted
+// by one gives every client somebody else's data without an error. So the order is checked now and then with an
+// ECHO of a number that was never sent before: when a connection is greeted, once a second while it is used, and
+// after whatever could have shifted it (requests that timed out). A reply that is not the number ends the
+// connection. Built with the tag "echoeach" every request is followed by one.
 //
 // ECHO and not PING, because Pika takes no argument to PING. A server that does not answer ECHO at the greeting, or not
 // any more, is not checked.

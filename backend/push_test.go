@@ -29,7 +29,8 @@ func (f *recordedPushes) OnPush(_ *Conn, data []byte, first, last bool) {
 func TestFeedGetsEverythingButPongs(t *testing.T) {
 	unasked := []string{
 		"*3\r\n$9\r\nsubscribe\r\n$1\r\na\r\n:1\r\n", "-NOPERM no\r\n",
-		"*3\r\n$7\r\nmessage\r\n$4\r\npong\r\n$14\r\n*2\r\n$4\r\npong\r\n\r\n", "*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\na\r\n$0\r\n\r\n",
+		"*3\r\n$7\r\nmessage\r\n$4\r\npong\r\n$14\r\n*2\r\n$4\r\npong\r\n\r\n",
+		"*4\r\n$8\r\npmessage\r\n$1\r\n*\r\n$1\r\na\r\n$0\r\n\r\n",
 		"*3\r\n$12\r\nsunsubscribe\r\n$-1\r\n:0\r\n", "*3\r\n$7\r\nmessage\r\n$1\r\na\r\n$100\r\n" + strings.Repeat("x", 100) + "\r\n",
 	}
 	stream := "+PONG\r\n"
@@ -63,8 +64,8 @@ func TestFeedGetsEverythingButPongs(t *testing.T) {
 	}
 }
 
-// A request on a connection with a PushHandler outlives its timeout, since a paused server may still answer; it ends with the
-// connection, of which the PushHandler is told once.
+// A request on a connection with a PushHandler outlives its timeout, since a paused server may still answer; it
+// ends with the connection, of which the PushHandler is told once.
 func TestRequestsOfAFeedDoNotTimeOut(t *testing.T) {
 	opts := testOptions()
 	c, _, _ := connOn(t, opts)

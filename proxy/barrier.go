@@ -176,10 +176,10 @@ func describeMarks(marks []barrierMark, nodes []*backend.Node, halfOpen func(*ba
 // backgroundCheck is the time between two looks at a background migration.
 const backgroundCheck = 20 * time.Millisecond
 
-// AwaitBackground waits until the server at addr moves no slot in the background, if it is of a family that moves one at a time.
-// A dashboard whose first batch for a slot comes while the thread of the last slot is still ending is refused, and
-// pauses for six seconds, in which the slot moves on paper only. It returns when ctx ends at the latest, and
-// when the server can't be asked.
+// AwaitBackground waits until the server at addr moves no slot in the background, if it is of a family that moves
+// one at a time. A dashboard whose first batch for a slot comes while the thread of the last slot is still ending
+// is refused, and pauses for six seconds, in which the slot moves on paper only. It returns when ctx ends at the
+// latest, and when the server can't be asked.
 func (p *Pool) AwaitBackground(ctx context.Context, addr string) {
 	if !p.Family.Background {
 		return

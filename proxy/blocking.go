@@ -13,9 +13,9 @@ import (
 	"sluice/proxy/resp"
 )
 
-// blocking is the exclusive request of a command that may wait at the server for data: BLPOP and its kin, XREAD and XREADGROUP with
-// BLOCK. It waits on a connection of its own, as long as the client has asked for and the request timeout on top of
-// that. The client is not parsed meanwhile, as Redis does not parse a blocked client.
+// blocking is the exclusive request of a command that may wait at the server for data: BLPOP and its kin, XREAD and
+// XREADGROUP with BLOCK. It waits on a connection of its own, as long as the client has asked for and the request
+// timeout on top of that. The client is not parsed meanwhile, as Redis does not parse a blocked client.
 //
 //	send --> at the server --reply--------------------------------------------> the client
 //	  ^         |  |  \--nil because of a recall or the end of a slice--+
@@ -125,8 +125,9 @@ func blockTimeOf(cmd *command.Command, args [][]byte) blockTime {
 	return t
 }
 
-// parseBlockTime reads a block time as Redis does (redis 7.0, src/timeout.c getTimeoutFromObjectOrReply): whole milliseconds, or
-// seconds as strtold reads them. It is not ok for what Redis refuses: less than 0, and what is no number of milliseconds in 64 bits.
+// parseBlockTime reads a block time as Redis does (redis 7.0, src/timeout.c getTimeoutFromObjectOrReply): whole
+// milliseconds, or seconds as strtold reads them. It is not ok for what Redis refuses: less than 0, and what is no
+// number of milliseconds in 64 bits.
 func parseBlockTime(text string, unit time.Duration) (n float64, ok bool) {
 	if unit == time.Millisecond {
 		ms, ok := parseInteger([]byte(text))
@@ -146,8 +147,8 @@ func parseBlockTime(text string, unit time.Duration) (n float64, ok bool) {
 	return n, true
 }
 
-// blockOption is the position of the word BLOCK in an XREAD or XREADGROUP, -1 when it does not wait. Of several the last
-// one counts.
+// blockOption is the position of the word BLOCK in an XREAD or XREADGROUP, -1 when it does not wait. Of several the
+// last one counts.
 func blockOption(cmd *command.Command, args [][]byte) int {
 	at := -1
 	for i := 1; i < len(args)-1; i++ {
@@ -334,9 +335,9 @@ func (x *blocking) sendAgain() {
 	c.runRetries()
 }
 
-// streamGone is what Redis up to 7.0 answers to a blocked XREADGROUP whose key goes: deleted, or with its slot to another
-// node of the cluster. The command was given nothing. Sent again it finds the key, or is answered with NOGROUP, as a later
-// Redis does by itself.
+// streamGone is what Redis up to 7.0 answers to a blocked XREADGROUP whose key goes: deleted, or with its slot to
+// another node of the cluster. The command was given nothing. Sent again it finds the key, or is answered with
+// NOGROUP, as a later Redis does by itself.
 var streamGone = []byte("-UNBLOCKED the stream key no longer exists")
 
 // Fail implements backend.Owner.

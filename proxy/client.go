@@ -395,7 +395,8 @@ func (c *client) onClose(ended error) {
 	l.pool.Put(c.out)
 	l.pool.Put(c.pushes)
 	c.pushes = nil
-	c.pipe, c.in, c.out, c.retries, c.retriedKeys, c.splits, c.conn, c.view = pipeline{}, nil, nil, nil, nil, nil, nil, nil
+	c.pipe, c.in, c.out, c.retries, c.retriedKeys, c.splits, c.conn, c.view =
+		pipeline{}, nil, nil, nil, nil, nil, nil, nil
 	c.doubts, c.newScripts = nil, nil
 	delete(l.clients, c.id)
 	l.stats.ClientsClosed++

@@ -8,8 +8,8 @@ import (
 	"sluice/proxy/resp"
 )
 
-// cmdClientKill closes clients of the pool: of the old form, with an address alone, all that come from there; of the new
-// one those that all options choose. One that kills itself gets its answer first, as in Redis.
+// cmdClientKill closes clients of the pool: of the old form, with an address alone, all that come from there; of
+// the new one those that all options choose. One that kills itself gets its answer first, as in Redis.
 func cmdClientKill(c *client, args [][]byte) bool {
 	old := len(args) == 3
 	f, refusal := c.parseKillFilter(args)

@@ -24,8 +24,8 @@ func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
 	return c.dispatchOther(request{v, cmd, args, raw})
 }
 
-// dispatchUnknown takes a request of size bytes with a name that is no command. It returns false when the servers may still say
-// that it is one.
+// dispatchUnknown takes a request of size bytes with a name that is no command. It returns false when the servers
+// may still say that it is one.
 func (c *client) dispatchUnknown(v *view, args [][]byte, size int) bool {
 	if o, blocked := c.awaitsCommands(); blocked && !c.is(modeUnauthenticated) {
 		return c.holdBack(v, o, size)
@@ -46,7 +46,8 @@ func (c *client) rejectUnknown(args [][]byte) {
 	c.reject(unknownCommand(args))
 }
 
-// reject answers a request that is not run at all with an error. A transaction that it was meant for can't be run either.
+// reject answers a request that is not run at all with an error. A transaction that it was meant for can't be run
+// either.
 func (c *client) reject(text string) {
 	if c.is(modeQueueing) {
 		c.tx.aborted = true
@@ -54,7 +55,8 @@ func (c *client) reject(text string) {
 	c.replyError(text)
 }
 
-// rejectCommand is reject for a command that is known. A rejected EXEC ends its transaction, and says so even if there is none.
+// rejectCommand is reject for a command that is known. A rejected EXEC ends its transaction, and says so even if
+// there is none.
 func (c *client) rejectCommand(cmd *command.Command, text string) {
 	if cmd.Name != "exec" {
 		c.reject(text)
@@ -181,7 +183,8 @@ func (c *client) run(q request) bool {
 	return true
 }
 
-// runSession runs a command of the session. One that got a place in the pipeline of its own is counted when it leaves that.
+// runSession runs a command of the session. One that got a place in the pipeline of its own is counted when it
+// leaves that.
 func (c *client) runSession(q request, run sessionFunc) bool {
 	next := c.pipe.tail
 	done := run(c, q)

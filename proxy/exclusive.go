@@ -11,11 +11,11 @@ import (
 	"sluice/router"
 )
 
-// An exclusive request is a request that takes more than to be sent on a shared connection: a transaction is several requests that
-// must not be parted, a blocking command and WATCH need a connection of their own. It runs alone (beginAlone), as a
-// retry: that finds the node, waits in front of locks and for masters, follows redirects, has keys of a moving slot
-// moved, and knows which replies prove that nothing was run. The exclusive request does the sending, and hands the retry what
-// comes of it, with Reply and Fail and tagDirect.
+// An exclusive request is a request that takes more than to be sent on a shared connection: a transaction is
+// several requests that must not be parted, a blocking command and WATCH need a connection of their own. It runs
+// alone (beginAlone), as a retry: that finds the node, waits in front of locks and for masters, follows redirects,
+// has keys of a moving slot moved, and knows which replies prove that nothing was run. The exclusive request does
+// the sending, and hands the retry what comes of it, with Reply and Fail and tagDirect.
 type exclusive interface {
 	// send takes the request to a node, behind ASKING if ask is set. It may be called again, after a reply that proves
 	// that nothing was run. A refusal is the answer when it can't be sent.
@@ -24,9 +24,11 @@ type exclusive interface {
 	abandon()
 }
 
-// runExclusive begins an exclusive request. keys are those that do not stand in raw as a request's keys do, and must stay valid; bind
-// makes the exclusive request. It returns false when the request has to wait.
-func (c *client) runExclusive(cmd *command.Command, k keySlots, raw []byte, keys [][]byte, bind func(d *retry) exclusive) bool {
+// runExclusive begins an exclusive request. keys are those that do not stand in raw as a request's keys do, and
+// must stay valid; bind makes the exclusive request. It returns false when the request has to wait.
+func (c *client) runExclusive(
+	cmd *command.Command, k keySlots, raw []byte, keys [][]byte, bind func(d *retry) exclusive,
+) bool {
 	if !c.pipe.empty() {
 		return false
 	}
@@ -43,7 +45,8 @@ func (c *client) runExclusive(cmd *command.Command, k keySlots, raw []byte, keys
 	return true
 }
 
-// failed hands a failure to the retry of an exclusive request. The connection may be closed already, and f.Request gone with it.
+// failed hands a failure to the retry of an exclusive request. The connection may be closed already, and f.Request
+// gone with it.
 func (d *retry) failed(f backend.Failure) {
 	if f.Request != nil {
 		f.Request = d.raw
@@ -81,8 +84,8 @@ func (d *retry) unreached(node *backend.Node, err error) {
 	}
 }
 
-// someSlot is a slot for a request that has no key and may run anywhere: of all requests with the same mark the same, while
-// the slots have the same owners.
+// someSlot is a slot for a request that has no key and may run anywhere: of all requests with the same mark the
+// same, while the slots have the same owners.
 func (c *client) someSlot(mark []byte) router.Slot {
 	slots := c.pool.Model.Slots()
 	first := int(crc32.ChecksumIEEE(mark) % uint32(slots))

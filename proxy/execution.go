@@ -9,7 +9,8 @@ import (
 	"sluice/router"
 )
 
-// execution is the exclusive request of EXEC: it sends the transaction as one batch and makes one answer of the replies.
+// execution is the exclusive request of EXEC: it sends the transaction as one batch and makes one answer of the
+// replies.
 //
 // Without WATCH the batch goes over the shared connection: nothing gets between its commands there, and it ends with
 // EXEC whatever happens. With WATCH it goes over the connection that watches. If that is lost, or is one to a node that

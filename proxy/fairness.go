@@ -7,8 +7,8 @@ import (
 	"sluice/internal/clock"
 )
 
-// No client makes the others wait for longer than a moment, however much it has sent at once, and none fills memory with
-// replies that it does not read:
+// No client makes the others wait for longer than a moment, however much it has sent at once, and none fills memory
+// with replies that it does not read:
 //
 //   - a client is parsed for parseTime; then it stands at the end of the queue (stallTurn), behind whatever else has
 //     happened meanwhile;
@@ -24,8 +24,8 @@ const (
 	parseSpan  = 16 << 10
 	// maxOutputMark is how many bytes may wait for a client that goes on asking, at most.
 	maxOutputMark = 1 << 20
-	// strangerInput and strangerOutput are what a client may make Sluice keep before it has authenticated. A password may
-	// have 16 KiB (proxy/resp).
+	// strangerInput and strangerOutput are what a client may make Sluice keep before it has authenticated. A
+	// password may have 16 KiB (proxy/resp).
 	unauthenticatedInput  = 32 << 10
 	unauthenticatedOutput = 16 << 10
 	// minDrainPause and maxDrainPause bound the time between two looks at clients that have to read first.

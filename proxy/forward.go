@@ -254,7 +254,8 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 	c.advance(p)
 }
 
-// noteAnswered notes the end of a request that is counted in client.guarantees, or that has waited at a master for data.
+// noteAnswered notes the end of a request that is counted in client.guarantees, or that has waited at a master for
+// data.
 func (c *client) noteAnswered(seq uint32, p *pending) {
 	if c.guarantees == nil {
 		return

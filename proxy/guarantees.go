@@ -8,9 +8,9 @@ import (
 	"sluice/router"
 )
 
-// sessionGuarantees is what a client that may read from replicas has done lately, by bucket of slots. A command on one slot says
-// nothing about keys of another, so what is remembered by bucket keeps fewer reads at the master than what would be
-// remembered for the whole group.
+// sessionGuarantees is what a client that may read from replicas has done lately, by bucket of slots. A command on
+// one slot says nothing about keys of another, so what is remembered by bucket keeps fewer reads at the master than
+// what would be remembered for the whole group.
 //
 // Two rules hold for every consistency, because commands of one connection on one key run in order: a read is not sent
 // to a replica while a write of its bucket is in flight, and a write waits while a read of its bucket is in flight at a

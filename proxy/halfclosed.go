@@ -140,5 +140,6 @@ func (c *client) waitsForOthers() bool {
 		x, ok := d.exclusive.(*blocking)
 		return ok && !x.brief
 	}
-	return c.waiting != nil || c.pendingSubscribe != nil || c.monitor != nil || c.subscribed() || slices.ContainsFunc(c.retries, blocks)
+	return c.waiting != nil || c.pendingSubscribe != nil || c.monitor != nil || c.subscribed() ||
+		slices.ContainsFunc(c.retries, blocks)
 }

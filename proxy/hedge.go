@@ -8,9 +8,10 @@ import (
 	"sluice/router"
 )
 
-// A read that its replica leaves unanswered for unusually long may be sent to a second node; the first answer counts. Off
-// by default (reads.hedge). Unusual is what 99 of 100 reads are faster than, as measured, and no more than one read in
-// fifty is sent twice however slow all of them are, so that a slow group does not get twice the work.
+// A read that its replica leaves unanswered for unusually long may be sent to a second node; the first answer
+// counts. Off by default (reads.hedge). Unusual is what 99 of 100 reads are faster than, as measured, and no more
+// than one read in fifty is sent twice however slow all of them are, so that a slow group does not get twice the
+// work.
 //
 //	sendRead --await--> line of reads by time --due, unanswered--> hedge: owner of both requests
 type hedging struct {
@@ -37,8 +38,8 @@ const (
 // delay is how long a read is awaited.
 func (h *hedging) delay() int64 { return max(int64(h.p99), hedgeSoonest) }
 
-// observe takes the time of an answered read into p99. The estimate moves up 99 times as fast as down, so it rests where
-// one in a hundred is above it.
+// observe takes the time of an answered read into p99. The estimate moves up 99 times as fast as down, so it rests
+// where one in a hundred is above it.
 func (h *hedging) observe(took int64) {
 	step := max(h.p99/50, 1000)
 	if float64(took) > h.p99 {

@@ -210,8 +210,8 @@ func (c *client) unhold() {
 	c.loop.ready = append(c.loop.ready, c)
 }
 
-// holdStep is how often held clients are looked at, at most: all of them, so they share the moments. It is also how often
-// a master that does not serve, and a replica that is not ready, is looked at while requests wait for it.
+// holdStep is how often held clients are looked at, at most: all of them, so they share the moments. It is also how
+// often a master that does not serve, and a replica that is not ready, is looked at while requests wait for it.
 const holdStep = int64(10 * time.Millisecond)
 
 // watchHold makes the loop look at its held clients when there may be something to do for h.

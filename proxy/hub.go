@@ -43,7 +43,8 @@ func (l *loop) hubOf(p *Pool) *hub {
 	h := l.hubs[p]
 	if h == nil {
 		h = &hub{
-			loop: l, pool: p, links: make(map[*backend.Node]*hubLink), unready: make(map[*topic]bool), pendingSubscribes: make(map[*pendingSubscribe]bool),
+			loop: l, pool: p, links: make(map[*backend.Node]*hubLink), unready: make(map[*topic]bool),
+			pendingSubscribes: make(map[*pendingSubscribe]bool),
 		}
 		for kind := range h.topics {
 			h.topics[kind] = make(map[string]*topic)
@@ -115,7 +116,8 @@ func (v *view) isMaster(node *backend.Node) bool {
 }
 
 // needs reports whether a topic is not ready without a home that is away. A server that is away publishes nothing, and
-// is subscribed to when it is back; only that of the topic's own slot is waited for, since what its clients publish goes there.
+// is subscribed to when it is back; only that of the topic's own slot is waited for, since what its clients publish
+// goes there.
 func (h *hub) needs(t *topic, v *view, node *backend.Node) bool {
 	return node.Available() || t.kind != topicPattern && v.master(t.slot) == node
 }

@@ -8,8 +8,8 @@ import (
 
 // What a server says unasked on a hubLink: messages, acknowledgements, errors, the end of shard subscriptions.
 
-// OnPush implements backend.PushHandler. A frame that comes in parts is put together first: a client can't be sent anything
-// else in the middle of one.
+// OnPush implements backend.PushHandler. A frame that comes in parts is put together first: a client can't be sent
+// anything else in the middle of one.
 func (k *hubLink) OnPush(_ *backend.Conn, data []byte, first, last bool) {
 	pool := k.hub.loop.pool
 	if first && last {
@@ -63,7 +63,8 @@ func (k *hubLink) tell(kind topicKind, name, frame []byte, cut bool) {
 	if s == nil || s.state == subLeaving || t == nil {
 		return
 	}
-	for i := len(t.subscriptions) - 1; i >= 0; i-- { // A write may close the client, which takes its own subscription away and no other.
+	// A write may close the client, which takes its own subscription away and no other.
+	for i := len(t.subscriptions) - 1; i >= 0; i-- {
 		t.subscriptions[i].client.tell(frame, cut)
 	}
 }

@@ -8,10 +8,11 @@ import (
 	"sluice/proxy/command"
 )
 
-// A write that timed out is in doubt: its client was told that the outcome is unknown, and it may still be run, when the
-// server gets to it. On its own connection whatever the client asks next is run behind it. So a client waits before it
-// goes over to other connections (another RESP version or database, one of its own for WATCH or a blocking command) until
-// the write is answered or its connection is given up, after backend.Options.HungAfter at the latest.
+// A write that timed out is in doubt: its client was told that the outcome is unknown, and it may still be run,
+// when the server gets to it. On its own connection whatever the client asks next is run behind it. So a client
+// waits before it goes over to other connections (another RESP version or database, one of its own for WATCH or a
+// blocking command) until the write is answered or its connection is given up, after backend.Options.HungAfter at
+// the latest.
 type doubt struct {
 	conn *backend.Conn
 	upTo uint64 // position on it

@@ -10,8 +10,8 @@ import (
 	"sluice/router"
 )
 
-// keyMigration is how far a retry is in finding its keys while their slot moves, in Codis' way: each key is at the source
-// still or at the target already, and nobody is told when it goes. What a family allows decides how:
+// keyMigration is how far a retry is in finding its keys while their slot moves, in Codis' way: each key is at the
+// source still or at the target already, and nobody is told when it goes. What a family allows decides how:
 //
 //	codis-server, one key    SLOTSMGRT-EXEC-WRAPPER at the source: it runs the command, or says where the key is
 //	Pika, one key, a read    the read and EXISTS at the source: if that finds the key the answer counts, else the

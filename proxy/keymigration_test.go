@@ -43,7 +43,9 @@ func eachKeyMigration(t *testing.T, f func(x *keyMigrationTest)) {
 	}
 }
 
-func startKeyMigration(t *testing.T, kind fakecodis.Kind, method router.Method, wait time.Duration, change ...func(*Config, *PoolConfig)) *keyMigrationTest {
+func startKeyMigration(
+	t *testing.T, kind fakecodis.Kind, method router.Method, wait time.Duration, change ...func(*Config, *PoolConfig),
+) *keyMigrationTest {
 	x := &keyMigrationTest{T: t, method: method, slot: codisModel.Slot([]byte("{t}"))}
 	start := func() *fakecodis.Server {
 		if kind == fakecodis.CodisServer {
@@ -57,10 +59,13 @@ func startKeyMigration(t *testing.T, kind fakecodis.Kind, method router.Method, 
 		family = "codis"
 	}
 	x.specs = []router.GroupSpec{
-		{ID: "1", Master: x.source.Addr(), Slots: []router.Range{{From: 0, To: x.slot - 1}, {From: x.slot + 1, To: router.CodisSlots - 1}}},
+		{ID: "1", Master: x.source.Addr(), Slots: []router.Range{
+			{From: 0, To: x.slot - 1}, {From: x.slot + 1, To: router.CodisSlots - 1},
+		}},
 		{ID: "2", Master: x.target.Addr(), Slots: []router.Range{{From: x.slot, To: x.slot}}},
 	}
-	x.p = startProxy(t, codisModel, x.specs, append([]func(*Config, *PoolConfig){holding(wait), ofFamily(family)}, change...)...)
+	x.p = startProxy(t, codisModel, x.specs, append(
+		[]func(*Config, *PoolConfig){holding(wait), ofFamily(family)}, change...)...)
 	x.moving()
 	return x
 }
@@ -69,7 +74,8 @@ func (x *keyMigrationTest) moving() { x.p.setTable(x, x.specs, x.move(router.Mov
 
 func (x *keyMigrationTest) move(phase router.Phase) router.MoveSpec {
 	return router.MoveSpec{
-		Slots: []router.Range{{From: x.slot, To: x.slot}}, Phase: phase, Method: x.method, From: x.source.Addr(), FromID: "1",
+		Slots: []router.Range{{From: x.slot, To: x.slot}}, Phase: phase, Method: x.method, From: x.source.Addr(),
+		FromID: "1",
 	}
 }
 
@@ -94,7 +100,8 @@ func (x *keyMigrationTest) drive() {
 			stop := context.AfterFunc(ctx, func() { _ = conn.Close() })
 			c := &testClient{t: x, Conn: conn, r: bufio.NewReader(conn)}
 			for err == nil {
-				_, err = conn.Write(resp.AppendCommand(nil, "SLOTSMGRTTAGSLOT-ASYNC", "127.0.0.1", fmt.Sprint(x.target.Port()),
+				_, err = conn.Write(resp.AppendCommand(nil, "SLOTSMGRTTAGSLOT-ASYNC",
+					"127.0.0.1", fmt.Sprint(x.target.Port()),
 					"1000", "200", "1000000", fmt.Sprint(x.slot), "500"))
 				if err == nil {
 					_, err = c.tryReply()
@@ -107,8 +114,8 @@ func (x *keyMigrationTest) drive() {
 	x.Cleanup(func() { cancel(); work.Wait() })
 }
 
-// bringBack puts a key to the source that the background migration may have moved since it began. No more rounds can be asked
-// for: see RefuseMigration.
+// bringBack puts a key to the source that the background migration may have moved since it began. No more rounds
+// can be asked for: see RefuseMigration.
 func (x *keyMigrationTest) bringBack(key, value string) {
 	if !x.left() {
 		return
@@ -151,7 +158,8 @@ func (x *keyMigrationTest) wantAt(server *fakecodis.Server, key string) {
 		other = x.target
 	}
 	if !slices.Contains(server.Keys(), key) || slices.Contains(other.Keys(), key) {
-		x.Errorf("%s: at the source %v, at the target %v", key, slices.Contains(x.source.Keys(), key), slices.Contains(x.target.Keys(), key))
+		x.Errorf("%s: at the source %v, at the target %v", key, slices.Contains(x.source.Keys(), key),
+			slices.Contains(x.target.Keys(), key))
 	}
 }
 
@@ -181,16 +189,19 @@ func TestCommandsOnAMovingSlot(t *testing.T) {
 		c.want("-WRONGTYPE Operation against a key holding the wrong kind of value\r\n", "LPUSH", keys[4], "z")
 		c.want(":1\r\n", "DEL", "{t}1")
 		for _, key := range []string{keys[1], keys[2], keys[4], keys[5], keys[6], keys[7], "{t}list"} {
-			if x.source.Kind() != fakecodis.CodisServer || x.method == router.Sync { // Else the source has run the commands.
+			// Else the source has run the commands.
+			if x.source.Kind() != fakecodis.CodisServer || x.method == router.Sync {
 				x.wantAt(x.target, key)
 			}
 		}
 		// The dashboard moves the rest and settles the slot.
 		dashboard := dial(x, "tcp", x.source.Addr())
-		for !strings.HasSuffix(dashboard.do("SLOTSMGRTTAGSLOT", "127.0.0.1", fmt.Sprint(x.target.Port()), "1000", fmt.Sprint(x.slot)), ":0\r\n") {
+		for !strings.HasSuffix(dashboard.do("SLOTSMGRTTAGSLOT", "127.0.0.1", fmt.Sprint(x.target.Port()), "1000",
+			fmt.Sprint(x.slot)), ":0\r\n") {
 		}
 		x.p.setTable(x, x.specs)
-		c.want("*5\r\n$1\r\n0\r\n$2\r\n12\r\n$3\r\nnew\r\n$1\r\nx\r\n$1\r\ny\r\n", "MGET", keys[0], keys[1], keys[2], keys[4], keys[5])
+		c.want("*5\r\n$1\r\n0\r\n$2\r\n12\r\n$3\r\nnew\r\n$1\r\nx\r\n$1\r\ny\r\n", "MGET", keys[0], keys[1], keys[2],
+			keys[4], keys[5])
 		for _, key := range []string{keys[0], keys[1], "{t}list"} {
 			x.wantAt(x.target, key)
 		}
@@ -206,8 +217,10 @@ func TestEveryTypeLeavesTheSource(t *testing.T) {
 		before, after     string
 	}{
 		{[]string{"SET", "", "v"}, []string{"GET", ""}, []string{"APPEND", "", "w"}, bulkReply("v"), bulkReply("vw")},
-		{[]string{"SADD", "", "m"}, []string{"SMEMBERS", ""}, []string{"SADD", "", "n"}, "*1\r\n$1\r\nm\r\n", "*2\r\n$1\r\nm\r\n$1\r\nn\r\n"},
-		{[]string{"RPUSH", "", "a"}, []string{"LRANGE", "", "0", "-1"}, []string{"RPUSH", "", "b"}, "*1\r\n$1\r\na\r\n", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"},
+		{[]string{"SADD", "", "m"}, []string{"SMEMBERS", ""}, []string{"SADD", "", "n"}, "*1\r\n$1\r\nm\r\n",
+			"*2\r\n$1\r\nm\r\n$1\r\nn\r\n"},
+		{[]string{"RPUSH", "", "a"}, []string{"LRANGE", "", "0", "-1"}, []string{"RPUSH", "", "b"},
+			"*1\r\n$1\r\na\r\n", "*2\r\n$1\r\na\r\n$1\r\nb\r\n"},
 		{[]string{"HSET", "", "f", "v"}, []string{"HLEN", ""}, []string{"HSET", "", "g", "w"}, ":1\r\n", ":2\r\n"},
 		{[]string{"ZADD", "", "1", "m"}, []string{"ZCARD", ""}, []string{"ZADD", "", "2", "n"}, ":1\r\n", ":2\r\n"},
 	}
@@ -275,7 +288,8 @@ func TestWriteWaitsForTheBackground(t *testing.T) {
 			x.source.Do("RPUSH", "{t}list", "old")
 			sending := x.source.Faults.Hold(fakecodis.AsyncSend) // A round that is under way.
 			dashboard := dial(x, "tcp", x.source.Addr())
-			dashboard.want("*2\r\n:0\r\n:2\r\n", "SLOTSMGRTTAGSLOT-ASYNC", "127.0.0.1", fmt.Sprint(x.target.Port()), "1000", "200", "1000000",
+			dashboard.want("*2\r\n:0\r\n:2\r\n", "SLOTSMGRTTAGSLOT-ASYNC", "127.0.0.1", fmt.Sprint(x.target.Port()),
+				"1000", "200", "1000000",
 				fmt.Sprint(x.slot), "500")
 			<-sending.Arrived() // The round has read the key and not sent it.
 			c := x.p.dial(x)
@@ -319,7 +333,8 @@ func TestKeyInABatchOfCodisServer(t *testing.T) {
 	x.source.Do("SET", "{t}2", "old")
 	batch := x.source.Faults.Hold(fakecodis.AsyncWait)
 	dashboard := dial(x, "tcp", x.source.Addr())
-	dashboard.request("SLOTSMGRTTAGSLOT-ASYNC", "127.0.0.1", fmt.Sprint(x.target.Port()), "10000", "0", "0", fmt.Sprint(x.slot), "100")
+	dashboard.request("SLOTSMGRTTAGSLOT-ASYNC", "127.0.0.1", fmt.Sprint(x.target.Port()), "10000", "0", "0",
+		fmt.Sprint(x.slot), "100")
 	<-batch.Arrived()
 	reader, writer, multi := x.p.dial(x), x.p.dial(x), x.p.dial(x)
 	reader.want(bulkReply("old"), "GET", "{t}1")
@@ -342,7 +357,8 @@ func TestHotKeyIsLookedForOnce(t *testing.T) {
 		x.source.Do("SET", key, "0")
 		c := x.p.dial(x)
 		if x.source.Kind() == fakecodis.CodisServer {
-			dial(x, "tcp", x.source.Addr()).want(":1\r\n", "SLOTSMGRTTAGONE", "127.0.0.1", fmt.Sprint(x.target.Port()), "1000", key)
+			dial(x, "tcp", x.source.Addr()).want(":1\r\n", "SLOTSMGRTTAGONE", "127.0.0.1", fmt.Sprint(x.target.Port()),
+				"1000", key)
 		}
 		asked := func() int {
 			return x.source.Calls("SLOTSMGRTTAGONE").Seen + x.source.Calls("SLOTSMGRT-EXEC-WRAPPER").Seen + x.source.Calls("EXISTS").Seen
@@ -354,7 +370,8 @@ func TestHotKeyIsLookedForOnce(t *testing.T) {
 			c.want(fmt.Sprintf(":%d\r\n", i+2), "INCR", key)
 		}
 		if asked() != after || after == before {
-			x.Errorf("the source was asked %d times for the first command and %d times for 50 others", after-before, asked()-after)
+			x.Errorf("the source was asked %d times for the first command and %d times for 50 others", after-before,
+				asked()-after)
 		}
 	})
 }
@@ -444,7 +461,8 @@ func TestFailuresOfTheSource(t *testing.T) {
 		x.source.Faults.RefuseMigration(true)
 		x.bringBack(x.keys(2)[1], "5")
 		if x.source.Kind() == fakecodis.CodisServer {
-			x.source.Faults.Answer("SLOTSMGRT-EXEC-WRAPPER", "*2\r\n:1\r\n-ERR the specified key is being migrated\r\n", 5)
+			x.source.Faults.Answer("SLOTSMGRT-EXEC-WRAPPER",
+				"*2\r\n:1\r\n-ERR the specified key is being migrated\r\n", 5)
 		}
 	}, func(x *keyMigrationTest) {
 		x.p.awaitHeld(x, 1)
@@ -466,7 +484,8 @@ func TestFailuresOfTheSource(t *testing.T) {
 		return func(x *keyMigrationTest) {
 			wrapped := x.source.Kind() == fakecodis.CodisServer && x.method == router.SemiAsync
 			background := map[fakecodis.Step]fakecodis.Step{
-				fakecodis.Command: fakecodis.AsyncRead, fakecodis.SyncRead: fakecodis.AsyncSend, fakecodis.SyncSend: fakecodis.AsyncExpire,
+				fakecodis.Command: fakecodis.AsyncRead, fakecodis.SyncRead: fakecodis.AsyncSend,
+				fakecodis.SyncSend:   fakecodis.AsyncExpire,
 				fakecodis.SyncDelete: fakecodis.AsyncDelete, fakecodis.Reply: fakecodis.AsyncWait,
 			}
 			switch {

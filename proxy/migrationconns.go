@@ -81,7 +81,8 @@ func (l *loop) runMigrationQueue() {
 	}
 }
 
-// tickLanes looks at migration connections as tick does at the other connections. It reports whether requests wait on them.
+// tickLanes looks at migration connections as tick does at the other connections. It reports whether requests wait
+// on them.
 func (l *loop) tickMigrationConns() (waiting bool) {
 	for node, n := range l.migrationConns {
 		open := 0
@@ -104,7 +105,9 @@ func (l *loop) tickMigrationConns() (waiting bool) {
 		for _, d := range slices.Clone(n.running) {
 			d.moveOverdue()
 		}
-		n.running = slices.DeleteFunc(n.running, func(d *retry) bool { return d.state != retrySent || d.migration.moving.key == "" })
+		n.running = slices.DeleteFunc(n.running, func(d *retry) bool {
+			return d.state != retrySent || d.migration.moving.key == ""
+		})
 		n.queue = slices.DeleteFunc(n.queue, func(d *retry) bool { return d.state != retryQueued || d.client.closed })
 		if waiting = waiting || len(n.queue) > 0; open == 0 && len(n.queue) == 0 {
 			delete(l.migrationConns, node)

@@ -12,7 +12,9 @@ import (
 
 // A client that goes away while it waits in the queue for a migration connection is forgotten.
 func TestClientInTheMigrationQueueGoesAway(t *testing.T) {
-	x := startKeyMigration(t, fakecodis.Pika40, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
+	x := startKeyMigration(t, fakecodis.Pika40, router.Sync, never, func(_ *Config, pool *PoolConfig) {
+		pool.MoveParallel = 1
+	})
 	keys := x.keys(2)
 	for _, key := range keys {
 		x.source.Do("SET", key, "old")
@@ -42,7 +44,9 @@ func TestClientInTheMigrationQueueGoesAway(t *testing.T) {
 
 // What was given to a migration connection is written, also when a panic comes between.
 func TestMigrationConnAfterAPanic(t *testing.T) {
-	x := startKeyMigration(t, fakecodis.Pika40, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
+	x := startKeyMigration(t, fakecodis.Pika40, router.Sync, never, func(_ *Config, pool *PoolConfig) {
+		pool.MoveParallel = 1
+	})
 	keys := x.keys(2)
 	for _, key := range keys {
 		x.source.Do("SET", key, "old")
@@ -87,9 +91,12 @@ func TestMigrationConnIsAskedForInATick(t *testing.T) {
 	}
 }
 
-// When all migration connections are closed, because the source was away, those who stand in the line go on as soon as it is back.
+// When all migration connections are closed, because the source was away, those who stand in the line go on as soon
+// as it is back.
 func TestQueueGoesOnWhenItsMigrationConnectionsWereClosed(t *testing.T) {
-	x := startKeyMigration(t, fakecodis.PikaFixed, router.Sync, never, func(_ *Config, pool *PoolConfig) { pool.MoveParallel = 1 })
+	x := startKeyMigration(t, fakecodis.PikaFixed, router.Sync, never, func(_ *Config, pool *PoolConfig) {
+		pool.MoveParallel = 1
+	})
 	keys := x.keys(3)
 	for _, key := range keys {
 		x.source.Do("SET", key, "old")

@@ -60,8 +60,8 @@ func (b *monitorBook) remove(m *monitor) {
 	b.list.Store(&list)
 }
 
-// cmdMonitor is answered when every loop shows its commands. It waits until nothing of its client is in flight, so no line
-// gets between the parts of a reply. As in Redis, a client that monitors already gets no answer.
+// cmdMonitor is answered when every loop shows its commands. It waits until nothing of its client is in flight, so
+// no line gets between the parts of a reply. As in Redis, a client that monitors already gets no answer.
 func cmdMonitor(c *client, _ [][]byte) bool {
 	if c.monitor != nil {
 		return true
@@ -97,8 +97,8 @@ func (c *client) observe() {
 	c.unpause()
 }
 
-// refusedToMonitors reports whether a client that monitors may not run a command, as in Redis: to it a monitor is a kind
-// of replica.
+// refusedToMonitors reports whether a client that monitors may not run a command, as in Redis: to it a monitor is a
+// kind of replica.
 func refusedToMonitors(cmd *command.Command) bool {
 	return cmd.Flags&(command.Write|command.ReadOnly|command.MayReplicate) != 0
 }
@@ -184,8 +184,8 @@ func (m *monitor) add(line []byte, db int) {
 	}
 }
 
-// drain writes the lines that wait. While the monitor has not read what it was sent, or is in the middle of a reply, the next
-// tick tries again. On the loop of the monitor.
+// drain writes the lines that wait. While the monitor has not read what it was sent, or is in the middle of a
+// reply, the next tick tries again. On the loop of the monitor.
 func (m *monitor) drain() {
 	c := m.client
 	if c.closed || c.closing || c.monitor != m {

@@ -10,8 +10,8 @@ import (
 	"sluice/router"
 )
 
-// How keys are moved on access, with SLOTSMGRTTAGONE. The migration that the dashboard drives in the background does not
-// know of it, and must not be under way for a key that is moved:
+// How keys are moved on access, with SLOTSMGRTTAGONE. The migration that the dashboard drives in the background
+// does not know of it, and must not be under way for a key that is moved:
 //
 //	codis-server      fence, SLOTSMGRTTAGONE for each key, fence: the first lets the batch that runs end, the second
 //	                  one that was started in between (method sync has no batches)
@@ -51,9 +51,9 @@ const (
 	roundKeys = 500
 )
 
-// requestRound asks the source for a round of the background migration, as the dashboard does, when a request has waited for
-// long: the dashboard pauses for six seconds when one of its batches was refused. While it does not pause nobody waits that
-// long, and it is better left alone: two who ask at the same moment refuse each other.
+// requestRound asks the source for a round of the background migration, as the dashboard does, when a request has
+// waited for long: the dashboard pauses for six seconds when one of its batches was refused. While it does not
+// pause nobody waits that long, and it is better left alone: two who ask at the same moment refuse each other.
 func (d *retry) requestRound() {
 	c, t := d.client, &d.migration
 	l := c.loop
@@ -67,7 +67,8 @@ func (d *retry) requestRound() {
 	l.roundAsked[t.source] = l.now
 	l.stats.Moves.Nudges++
 	host, port, _ := net.SplitHostPort(t.move.To.Addr)
-	l.scratch = dialect.AppendMoveSlot(l.scratch[:0], host, port, t.source.Options().RequestTimeout, t.move.Slot, roundKeys)
+	l.scratch = dialect.AppendMoveSlot(l.scratch[:0], host, port, t.source.Options().RequestTimeout, t.move.Slot,
+		roundKeys)
 	b := l.link(t.source, c.proto, c.db)
 	_ = b.Send(l.scratch, nil, 0, l.now) // Whether it was refused shows in the keys.
 	l.markBackend(b)
@@ -218,7 +219,8 @@ func (d *retry) moveLimit() time.Duration {
 		return patientMove
 	}
 	limit := d.migration.source.Options().RequestTimeout
-	return max(limit/time.Duration(2*len(d.migration.asked)*max(1, d.client.pool.Settings().MoveParallel)), minMoveLimit)
+	return max(limit/time.Duration(2*len(d.migration.asked)*max(1, d.client.pool.Settings().MoveParallel)),
+		minMoveLimit)
 }
 
 const (

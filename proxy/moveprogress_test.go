@@ -15,7 +15,9 @@ import (
 func TestHoldGoesOnWhileKeysGo(t *testing.T) {
 	t.Parallel()
 	const wait, keys = 3 * time.Second, 100
-	x := startKeyMigration(t, fakecodis.Pika40, router.SemiAsync, wait, func(_ *Config, pool *PoolConfig) { pool.Hold.MaxMoveWait = never })
+	x := startKeyMigration(t, fakecodis.Pika40, router.SemiAsync, wait, func(_ *Config, pool *PoolConfig) {
+		pool.Hold.MaxMoveWait = never
+	})
 	for i := range keys {
 		x.source.Do("SET", fmt.Sprintf("{t}%d", i), "old")
 	}
@@ -58,7 +60,9 @@ func TestHoldGoesOnWhileKeysGo(t *testing.T) {
 // One that is not moved at all is answered after max_wait, with how far the move is.
 func TestHoldEndsWhenNoKeyGoes(t *testing.T) {
 	t.Parallel()
-	x := startKeyMigration(t, fakecodis.Pika40, router.SemiAsync, 500*time.Millisecond, func(_ *Config, pool *PoolConfig) { pool.Hold.MaxMoveWait = never })
+	x := startKeyMigration(t, fakecodis.Pika40, router.SemiAsync, 500*time.Millisecond, func(_ *Config, pool *PoolConfig) {
+		pool.Hold.MaxMoveWait = never
+	})
 	for i := range 5 {
 		x.source.Do("SET", fmt.Sprintf("{t}%d", i), "old")
 	}

@@ -97,7 +97,8 @@ EVALSHA ffffffffffffffffffffffffffffffffffffffff 2 {T}s {U}s; EVALSHA_RO fffffff
 MSETEX 2 {T}n 1 {U}n 2 EX 9; LMOVEM {T}l {U}l LEFT RIGHT; SDIFFCARD 2 {T}e {U}e; SUNIONCARD 2 {T}e {U}e; ZMOVE {T}z {U}z MIN; ZMOVEMEMBER {T}z {U}z MEMBERS 1 m
 `
 
-// Of a request whose keys are on two groups, or in a cluster in two slots, nothing is done. A cluster's words are Redis'.
+// Of a request whose keys are on two groups, or in a cluster in two slots, nothing is done. A cluster's words are
+// Redis'.
 func TestCommandsOverSeveralGroupsAreRefused(t *testing.T) {
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		tags := top.keysOnEveryNode("tag", 2)

@@ -6,7 +6,8 @@ import (
 	"sluice/router"
 )
 
-// How requests with keys in several slots go by the policy for reads. They need what the strictest of their slots needs.
+// How requests with keys in several slots go by the policy for reads. They need what the strictest of their slots
+// needs.
 
 // forwardMultiByPolicy is forwardByPolicy for keys in several slots.
 func (c *client) forwardMultiByPolicy(q request, slots []router.Slot) bool {

@@ -10,15 +10,16 @@ import (
 	"sluice/router"
 )
 
-// A request may have keys in several slots. Servers of a cluster refuse it. All others know nothing of slots, and there the
-// owner counts (MultiKeyGroup): the request runs at the server that has all of its slots, as it is.
+// A request may have keys in several slots. Servers of a cluster refuse it. All others know nothing of slots, and
+// there the owner counts (MultiKeyGroup): the request runs at the server that has all of its slots, as it is.
 //
 //	one owner, no slot moves           sent, like a request on one slot
 //	one owner, some slots move to it   a retry: the keys are moved or awaited slot by slot, then it is sent
 //	several owners, some slots move    held until they have one, or none moves
 //	several owners, no slot moves      CROSSSLOT
 //
-// In the pipeline it has anySlot and the flag multiSlot. Commands whose parts stand alone, such as MGET, are split instead.
+// In the pipeline it has anySlot and the flag multiSlot. Commands whose parts stand alone, such as MGET, are split
+// instead.
 
 // MultiKey says which keys a command, a script or a transaction may have together.
 type MultiKey uint8
@@ -140,7 +141,8 @@ func (c *client) forwardTo(q request, k keySlots) bool {
 	return c.forwardMulti(q, k.all)
 }
 
-// forwardMulti sends a request with keys in several slots to their master. It returns false when the request has to wait.
+// forwardMulti sends a request with keys in several slots to their master. It returns false when the request has to
+// wait.
 func (c *client) forwardMulti(q request, slots []router.Slot) bool {
 	if o, blocked := c.pool.blockReasonOf(q.v, slots); blocked {
 		if o.apart && o.move == nil {
@@ -232,7 +234,8 @@ func (d *retry) blockReason(v *view) (o blockReason, blocked bool) {
 	}
 	d.slot = o.slot
 	if o.apart {
-		d.migration = keyMigration{attempt: d.migration.attempt} // A move that it has waited for has nothing to do with this.
+		// A move that it has waited for has nothing to do with this.
+		d.migration = keyMigration{attempt: d.migration.attempt}
 		if o.move == nil {
 			o.fence = c.crossSlot(v, d.allKeys())
 		}
@@ -297,7 +300,8 @@ func (d *retry) allKeys() [][]byte {
 	return d.keys
 }
 
-// tooSlow is the answer to a request that has been on its way through slots that move for longer than it may, "" before.
+// tooSlow is the answer to a request that has been on its way through slots that move for longer than it may, ""
+// before.
 func (d *retry) tooSlow(m *router.Move) string {
 	c := d.client
 	s, since := &c.pool.Settings().Hold, c.pipe.at(d.seq).start

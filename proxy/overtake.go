@@ -17,7 +17,8 @@ import (
 // reads, its answer is dropped and it is run again behind the retry; if it writes, the retry must not run
 // any more, and its client is told so.
 
-// awaited reports whether a request behind d, on its slot, is at a server. What was found answered is not looked at again.
+// awaited reports whether a request behind d, on its slot, is at a server. What was found answered is not looked at
+// again.
 func (c *client) awaited(d *retry) bool {
 	if d.behind == 0 {
 		d.behind = 1
@@ -98,8 +99,8 @@ func (c *client) giveUpPassed(passed []*retry) {
 	}
 }
 
-// passed lists the retries of requests before seq that have a key of it and have not been sent again. With no raw, which is
-// forgotten after a timeout, any of them on its slot may.
+// passed lists the retries of requests before seq that have a key of it and have not been sent again. With no raw,
+// which is forgotten after a timeout, any of them on its slot may.
 func (c *client) passed(seq uint32, slot router.Slot, cmd *command.Command, raw []byte) []*retry {
 	shared := make(map[string]bool) // keys of the request that retries have
 	for _, key := range requestKeys(cmd, raw) {

@@ -127,8 +127,9 @@ func (c *client) postponed(q request) bool {
 	return true
 }
 
-// mayReplicate reports whether a request may do what goes to replicas: those are held by a pause of writes. Of scripts, as in
-// Redis, those are let through that declare that they write nothing; what a function has declared only its server knows.
+// mayReplicate reports whether a request may do what goes to replicas: those are held by a pause of writes. Of
+// scripts, as in Redis, those are let through that declare that they write nothing; what a function has declared
+// only its server knows.
 func (c *client) mayReplicate(q request) bool {
 	if q.cmd.Flags&(command.Write|command.MayReplicate) == 0 {
 		return false
@@ -143,7 +144,8 @@ func (c *client) mayReplicate(q request) bool {
 	return true
 }
 
-// queuedMayReplicate is mayReplicate for what is queued. It looks at each command, and is asked while there is a pause only.
+// queuedMayReplicate is mayReplicate for what is queued. It looks at each command, and is asked while there is a
+// pause only.
 func (c *client) queuedMayReplicate() bool {
 	queue := c.tx.queue
 	for _, size := range c.tx.sizes {

@@ -120,7 +120,8 @@ func (h *hub) overdue(j *pendingSubscribe) string {
 			case !node.Available() && outOfPatience && (h.needs(t, v, node) || away == len(homes)):
 				return unavailable(node)
 			case node.Available() && waited >= max(node.Options().RequestTimeout, s.Hold.MaxWait):
-				return fmt.Sprintf("ERR not subscribed: backend %s has not acknowledged within %s", node.Addr, waited.Round(time.Millisecond))
+				return fmt.Sprintf("ERR not subscribed: backend %s has not acknowledged within %s", node.Addr,
+					waited.Round(time.Millisecond))
 			}
 		}
 	}

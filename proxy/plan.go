@@ -64,8 +64,9 @@ var sessionCommands = map[string]sessionFunc{
 	"subscribe": subscribeTo(topicChannel), "unsubscribe": unsubscribeFrom(topicChannel),
 	"psubscribe": subscribeTo(topicPattern), "punsubscribe": unsubscribeFrom(topicPattern),
 	"ssubscribe": subscribeTo(topicShard), "sunsubscribe": unsubscribeFrom(topicShard),
-	"pubsub|channels": queryPubsub(queryChannels, topicChannel), "pubsub|shardchannels": queryPubsub(queryChannels, topicShard),
-	"pubsub|numsub": queryPubsub(queryCounts, topicChannel), "pubsub|shardnumsub": queryPubsub(queryCounts, topicShard),
+	"pubsub|channels":      queryPubsub(queryChannels, topicChannel),
+	"pubsub|shardchannels": queryPubsub(queryChannels, topicShard),
+	"pubsub|numsub":        queryPubsub(queryCounts, topicChannel), "pubsub|shardnumsub": queryPubsub(queryCounts, topicShard),
 	"pubsub|numpat": queryPubsub(queryPatterns, topicPattern),
 }
 

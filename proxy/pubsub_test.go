@@ -224,8 +224,8 @@ func TestEachSubscriberIsToldOnce(t *testing.T) {
 }
 
 // What is published after the acknowledgement is received, over and over, by whoever comes first.
-// A shard channel lives at the owner of its slot, so a transaction that tells it something runs there, and has no key of
-// another slot.
+// A shard channel lives at the owner of its slot, so a transaction that tells it something runs there, and has no
+// key of another slot.
 func TestTransactionPublishesAtTheOwnerOfTheShardChannel(t *testing.T) {
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		for _, channel := range top.keysOnEveryNode("ch", 1) {
@@ -593,7 +593,8 @@ func TestGoRedisSubscribes(t *testing.T) {
 	})
 }
 
-// A loop that leaves a channel may have been counted by the server, and its leaving acknowledged, before the reply of PUBLISH is read.
+// A loop that leaves a channel may have been counted by the server, and its leaving acknowledged, before the reply
+// of PUBLISH is read.
 func TestReceiversWhileALoopLeaves(t *testing.T) {
 	var s subscriberRegistry
 	node := backend.NewNode(1, "127.0.0.1:1", &backend.Options{})

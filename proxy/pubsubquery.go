@@ -42,7 +42,8 @@ const (
 func queryPubsub(kind pubsubQueryKind, topic topicKind) sessionFunc {
 	return func(c *client, q request) bool {
 		if kind == queryChannels && len(q.args) > 3 {
-			c.reject(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%.128s'. Try PUBSUB HELP.", q.args[1]))
+			c.reject(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%.128s'. Try PUBSUB HELP.",
+				q.args[1]))
 			return true
 		}
 		if q.v == nil {

@@ -83,8 +83,8 @@ func TestReplicaConnectionLostInMidFlight(t *testing.T) {
 	f(func(n *readNode, a, b string) string { return n.all(a, b) }, "MGET", "mget %s %s")
 }
 
-// Reads that a frozen replica has are the master's as soon as the replica's proof is withdrawn or too old. What it answers
-// when it is back is nobody's.
+// Reads that a frozen replica has are the master's as soon as the replica's proof is withdrawn or too old. What it
+// answers when it is back is nobody's.
 func TestFrozenReplica(t *testing.T) {
 	f := func(withdraw func(x *readsTest, r *readNode)) {
 		t.Helper()

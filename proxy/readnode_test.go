@@ -267,7 +267,8 @@ func (x *readsTest) awaitStalled() {
 func (x *readsTest) wantNothingCounted() {
 	x.Helper()
 	x.onClient(func(c *client) {
-		if r := c.guarantees; r != nil && (r.writes != [buckets]uint32{} || r.reads != [buckets]uint32{} || r.others != [buckets]uint32{}) {
+		if r := c.guarantees; r != nil && (r.writes != [buckets]uint32{} || r.reads != [buckets]uint32{} ||
+			r.others != [buckets]uint32{}) {
 			x.Errorf("in flight: writes %v, reads %v, at masters %v", r.writes, r.reads, r.others)
 		}
 	})

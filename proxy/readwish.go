@@ -66,7 +66,8 @@ func (c *client) setReads() {
 		c.reads = nil
 		return
 	}
-	// With reads in flight at replicas the rules stay, for the master alone: what comes next has to be kept in order with them.
+	// With reads in flight at replicas the rules stay, for the master alone: what comes next has to be kept in
+	// order with them.
 	c.reads = &rules
 	if rules == *shared {
 		c.reads = shared
@@ -102,8 +103,8 @@ func (r *sessionGuarantees) adopt(seq uint32, p *pending) {
 	r.writes[p.slot%buckets]++
 }
 
-// wish takes CLIENT SETINFO sluice-reads, sluice-consistency or sluice-max-lag. It returns the refusal, "" when there is
-// none; known is false for any other attribute.
+// wish takes CLIENT SETINFO sluice-reads, sluice-consistency or sluice-max-lag. It returns the refusal, "" when
+// there is none; known is false for any other attribute.
 func (c *client) wish(attribute, value string) (refusal string, known bool) {
 	switch attribute {
 	case "sluice-reads":

@@ -14,14 +14,14 @@ import (
 // so that order is kept. A second NOSCRIPT is the client's.
 //
 // A script may end with that very text after it has written, and must not run twice. So the server is asked first, with
-// SCRIPT EXISTS on the same connection: it is answered after everything that was sent before it, and if the script is not
-// there then, it was not there when the EVALSHA came, or somebody has run SCRIPT FLUSH in between. If it is there nobody
-// knows whether it was run; somebody else may just have loaded it. Then the client gets its NOSCRIPT, which libraries answer
-// with EVAL.
+// SCRIPT EXISTS on the same connection: it is answered after everything that was sent before it, and if the script
+// is not there then, it was not there when the EVALSHA came, or somebody has run SCRIPT FLUSH in between. If it is
+// there nobody knows whether it was run; somebody else may just have loaded it. Then the client gets its NOSCRIPT,
+// which libraries answer with EVAL.
 //
-// The script is loaded directly behind the question already, so that whatever the loop sends later finds it, and what was
-// sent before shares the answer: a crowd that meets a server without its script is healed as a whole. With another
-// loop, or another proxy, that crowd may meet a script that was just loaded.
+// The script is loaded directly behind the question already, so that whatever the loop sends later finds it, and
+// what was sent before shares the answer: a crowd that meets a server without its script is healed as a whole. With
+// another loop, or another proxy, that crowd may meet a script that was just loaded.
 //
 // There is one SCRIPT LOAD for all who have asked on one connection, and one more for each connection that they go to
 // instead, however many they are.
@@ -89,8 +89,8 @@ func (d *retry) lacksScript(r backend.Reply) bool {
 	return true
 }
 
-// reload finds the script that a request names and asks the server whether it lacks it. It returns nil when the script is
-// not known, or the server can't be asked.
+// reload finds the script that a request names and asks the server whether it lacks it. It returns nil when the
+// script is not known, or the server can't be asked.
 func (c *client) reload(raw []byte, b *backend.Conn) (*reload, *scriptCheck) {
 	args := splitRequest(raw)
 	if len(args) < 2 {
@@ -107,8 +107,8 @@ func (c *client) reload(raw []byte, b *backend.Conn) (*reload, *scriptCheck) {
 	return &reload{check: check, checking: true}, check
 }
 
-// checkScript asks a server whether it has a script, if that was not asked already, and loads it behind that; nil when that
-// is not possible.
+// checkScript asks a server whether it has a script, if that was not asked already, and loads it behind that; nil
+// when that is not possible.
 func (l *loop) checkScript(p *Pool, b *backend.Conn, id scriptID) *scriptCheck {
 	key := checkKey{b, id}
 	if check := l.checks[key]; check != nil {

@@ -31,9 +31,10 @@ type retry struct {
 	raw    []byte   // from the loop's pool
 	keys   [][]byte // views into raw
 	slot   router.Slot
-	slots  []router.Slot // where it has keys when that are several: of one owner when it was made; slot is the one in the way
-	state  retryState
-	hold   hold
+	// where it has keys when that are several: of one owner when it was made; slot is the one in the way
+	slots []router.Slot
+	state retryState
+	hold  hold
 
 	addr   string        // follow a redirect to here; "" is the owner of slot
 	ask    bool          // send ASKING first
@@ -226,7 +227,8 @@ func (d *retry) sendTo(node *backend.Node) {
 // reader is the connection to a replica that may serve the request while its master can't, nil when there is none.
 func (d *retry) reader(v *view) *backend.Conn {
 	c := d.client
-	if c.reads == nil || v == nil || d.slots != nil || d.masterOnly || d.exclusive != nil || !c.mayReadReplica(d.cmd, len(d.keys) > 1) {
+	if c.reads == nil || v == nil || d.slots != nil || d.masterOnly || d.exclusive != nil ||
+		!c.mayReadReplica(d.cmd, len(d.keys) > 1) {
 		return nil
 	}
 	g := v.readableGroup(d.slot)

@@ -34,8 +34,9 @@ func (c *client) renew() {
 	c.renewUser()
 }
 
-// renewUser gives the client what new settings say of its user, at once. A client whose user is gone is closed, as after
-// ACL DELUSER, and one that is subscribed to more than it may be; so is one without a password when its pool begins to ask for one and has no default user.
+// renewUser gives the client what new settings say of its user, at once. A client whose user is gone is closed, as
+// after ACL DELUSER, and one that is subscribed to more than it may be; so is one without a password when its pool
+// begins to ask for one and has no default user.
 func (c *client) renewUser() {
 	users := c.pool.Settings().Users
 	u := userNamed(users, c.user)

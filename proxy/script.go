@@ -38,8 +38,9 @@ func isScript(cmd *command.Command) bool { return cmd != nil && scriptKinds[cmd.
 // mayWriteByScript reports whether a command runs a script that is not bound to read only.
 func mayWriteByScript(cmd *command.Command) bool { return isScript(cmd) && !cmd.Is(command.ReadOnly) }
 
-// declaresNoWrites reports whether the first line of a script says that it only reads, as in "#!lua flags=no-writes" (redis
-// 7.0, src/eval.c evalExtractShebangFlags). Servers before 7.0 don't know such a line and refuse the script.
+// declaresNoWrites reports whether the first line of a script says that it only reads, as in "#!lua
+// flags=no-writes" (redis 7.0, src/eval.c evalExtractShebangFlags). Servers before 7.0 don't know such a line and
+// refuse the script.
 func declaresNoWrites(body []byte) bool {
 	line, _, ok := bytes.Cut(body, []byte("\n"))
 	words := bytes.Fields(line)
@@ -55,8 +56,8 @@ func declaresNoWrites(body []byte) bool {
 	return false
 }
 
-// forwardScript sends a command that runs a script. One with keys is routed by their slots; one without, for which slot is
-// anySlot, by its name, so that the same script always runs on the same node, by its body and by its SHA-1.
+// forwardScript sends a command that runs a script. One with keys is routed by their slots; one without, for which
+// slot is anySlot, by its name, so that the same script always runs on the same node, by its body and by its SHA-1.
 func (c *client) forwardScript(q request, k keySlots) bool {
 	name := q.args[1]
 	var id scriptID

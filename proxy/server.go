@@ -69,7 +69,8 @@ const readBuffer = 64 << 10
 
 // New returns a Server that does nothing yet.
 func New(cfg Config) *Server {
-	s := &Server{id: cfg.ID, version: cfg.Version, log: cfg.Log, started: time.Now(), paceRaised: make(chan struct{}, 1)}
+	s := &Server{id: cfg.ID, version: cfg.Version, log: cfg.Log, started: time.Now(),
+		paceRaised: make(chan struct{}, 1)}
 	s.level, s.affordable = cfg.Level, cfg.AffordableClients
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	settings := cfg.Settings

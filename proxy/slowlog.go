@@ -26,7 +26,8 @@ type SlowRequest struct {
 	Part    []string // of a command that was divided: what Node was asked
 }
 
-// slowLog keeps the newest slow requests of all loops. Safe for concurrent use; its mutex is taken for slow requests only.
+// slowLog keeps the newest slow requests of all loops. Safe for concurrent use; its mutex is taken for slow
+// requests only.
 type slowLog struct {
 	mu      sync.Mutex
 	next    int64
@@ -123,9 +124,9 @@ func (c *client) answeredBy(seq uint32, b *backend.Conn, request []byte) outcome
 	return outcome{node: b.Node, request: request, backend: c.loop.now - c.pipe.at(seq).start}
 }
 
-// noteSlow enters a request into the slow log if it belongs there. Redis does not count the time in which a command waits
-// for data, so what blocks is left out; so is what may hold a password. Of a transaction, which Redis enters command by
-// command, nobody here knows which of its commands took the time: it is one entry.
+// noteSlow enters a request into the slow log if it belongs there. Redis does not count the time in which a command
+// waits for data, so what blocks is left out; so is what may hold a password. Of a transaction, which Redis enters
+// command by command, nobody here knows which of its commands took the time: it is one entry.
 func (c *client) noteSlow(seq uint32, o outcome) {
 	p := c.pipe.at(seq)
 	before := c.takeWait(seq)
@@ -154,8 +155,8 @@ func (c *client) noteSlow(seq uint32, o outcome) {
 	s.slow.add(r, s.settings.Load().SlowlogMaxLen)
 }
 
-// slowPerSecond is how many requests a loop enters into the slow log at most. When everything is slow, noting it all would
-// make it slower still.
+// slowPerSecond is how many requests a loop enters into the slow log at most. When everything is slow, noting it
+// all would make it slower still.
 const slowPerSecond = 1000
 
 func (l *loop) mayNoteSlow() bool {
@@ -174,7 +175,8 @@ const (
 	slowHead = 4 << 10
 )
 
-// slowArgs reads the arguments of a request, of which raw may be no more than the beginning, and cuts them as Redis does.
+// slowArgs reads the arguments of a request, of which raw may be no more than the beginning, and cuts them as Redis
+// does.
 func slowArgs(raw []byte) []string {
 	n, raw, _ := cutHeader(raw, '*')
 	var args []string

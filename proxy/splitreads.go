@@ -8,8 +8,8 @@ import (
 	"sluice/router"
 )
 
-// How the parts of a split command go by the policy for reads. Each part has needs of its own, those of the strictest of
-// its keys.
+// How the parts of a split command go by the policy for reads. Each part has needs of its own, those of the
+// strictest of its keys.
 
 // mustWait reports whether a command on slot has to wait for reads in flight, see sessionGuarantees.
 func (c *client) mustWait(v *view, cmd *command.Command, slot router.Slot) bool {
@@ -89,8 +89,8 @@ func (s *split) connFor(part *splitPart) (b *backend.Conn, refusal string) {
 	return b, ""
 }
 
-// doubtful is client.doubtful for a part, which may have several keys: it is judged when all of its reply is there. A number
-// of keys that leaves some out counts, too.
+// doubtful is client.doubtful for a part, which may have several keys: it is judged when all of its reply is there.
+// A number of keys that leaves some out counts, too.
 func (s *split) doubtful(part *splitPart, r backend.Reply) bool {
 	if !r.Conn.Replica || !r.Last || !s.client.pool.Model.Cluster() {
 		return false

@@ -8,10 +8,11 @@ import (
 	"sluice/proxy/command"
 )
 
-// subscriberRegistry knows how many of a pool's clients, over all loops, are subscribed to what, and at which nodes the loops are
-// subscribed in their place. A server counts the connections of the loops for receivers; with the registry the count
-// becomes that of clients. Only subscriptions and their loss change it, and only what counts receivers reads it: a
-// PUBLISH while nobody is subscribed costs one atomic load. mu guards topics; safe for concurrent use.
+// subscriberRegistry knows how many of a pool's clients, over all loops, are subscribed to what, and at which nodes
+// the loops are subscribed in their place. A server counts the connections of the loops for receivers; with the
+// registry the count becomes that of clients. Only subscriptions and their loss change it, and only what counts
+// receivers reads it: a PUBLISH while nobody is subscribed costs one atomic load. mu guards topics; safe for
+// concurrent use.
 type subscriberRegistry struct {
 	busy        atomic.Bool  // topics is not empty
 	subscribers atomic.Int64 // clients that are subscribed to anything
@@ -85,7 +86,9 @@ func (s *subscriberRegistry) listening(kind topicKind, channel string, node *bac
 // receivers is how many receivers a message on a channel has, when the node that published it has counted n, and
 // listening was before when it was sent there. In a cluster the node has told it to all others too. Clients whose
 // loop is subscribed nowhere, for its connection is lost, get nothing.
-func (s *subscriberRegistry) receivers(kind topicKind, channel string, node *backend.Node, n, before int64, cluster bool) int64 {
+func (s *subscriberRegistry) receivers(
+	kind topicKind, channel string, node *backend.Node, n, before int64, cluster bool,
+) int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clients, loops := int64(0), int64(0)

@@ -33,7 +33,7 @@ type topic struct {
 	slot          router.Slot                // of the name
 	subscriptions []*subscription            // in no order
 	waiting       map[*pendingSubscribe]bool // wait for it
-	holds         int                        // pending SUBSCRIBEs that want it, waiting for it or for another of their topics
+	holds         int                        // pending SUBSCRIBEs that want it, or another topic too
 	ready         bool                       // subscribed wherever it has to be
 
 	home     *backend.Node // of a topic with one home in a cluster, see hub.homes

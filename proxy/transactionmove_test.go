@@ -72,8 +72,8 @@ func TestExclusiveRequestsInAReshard(t *testing.T) {
 	p.wantNothingBound(t)
 }
 
-// A counter that several clients read and write with WATCH, while its slot is locked and handed over: nobody's increment
-// is lost.
+// A counter that several clients read and write with WATCH, while its slot is locked and handed over: nobody's
+// increment is lost.
 func TestOptimisticLocking(t *testing.T) {
 	t.Parallel()
 	server := testbed.Redis(t)

@@ -15,8 +15,8 @@ import (
 // command. Whether it had data for the client at the same moment only the server knows. (CLIENT UNBLOCK is there since
 // Redis 5.0.)
 
-// recallBlocked has blocking commands of a pool come back whose slot is not simply served by the server where they wait.
-// A server that can't let go is left at the end of the slice.
+// recallBlocked has blocking commands of a pool come back whose slot is not simply served by the server where they
+// wait. A server that can't let go is left at the end of the slice.
 func (l *loop) recallBlocked(p *Pool) {
 	v := p.view.Load()
 	for x := range l.blocked {
@@ -41,8 +41,8 @@ func (x *blocking) belongs(v *view) bool {
 	return !blocked || !o.stopsRedirects()
 }
 
-// recall asks the server to let go, without the client noticing. If the server does not know how, the wait ends with its
-// connection, and what had become of the command is not known.
+// recall asks the server to let go, without the client noticing. If the server does not know how, the wait ends
+// with its connection, and what had become of the command is not known.
 func (x *blocking) recall() {
 	l, b := x.d.client.loop, x.conn
 	patience := l.now + int64(b.Node.Options().RequestTimeout)
@@ -69,8 +69,8 @@ func (x *blocking) recall() {
 	})
 }
 
-// unblock asks the server to let whoever waits on b go, with nil or with an error. done is called with the answer or the
-// lack of one; not at all if unblock returns false, because it is not known how the server calls b.
+// unblock asks the server to let whoever waits on b go, with nil or with an error. done is called with the answer
+// or the lack of one; not at all if unblock returns false, because it is not known how the server calls b.
 func (l *loop) unblock(b *backend.Conn, how string, done func(reply []byte, err error)) bool {
 	if b.ServerID == 0 {
 		return false
@@ -160,8 +160,8 @@ func (x *blocking) answeredFree(b *backend.Conn, letGo bool) {
 	}
 }
 
-// unblock is a CLIENT UNBLOCK of a client. Owned by the loop of the blocked client but for asked; it answers on the loop
-// of the one that asks.
+// unblock is a CLIENT UNBLOCK of a client. Owned by the loop of the blocked client but for asked; it answers on the
+// loop of the one that asks.
 type unblock struct {
 	client *client
 	seq    uint32
@@ -171,8 +171,8 @@ type unblock struct {
 	asked atomic.Bool
 }
 
-// ask asks the servers at which the client with an ID waits, if it is on this loop. Clients of other pools are none of its business,
-// as in CLIENT LIST.
+// ask asks the servers at which the client with an ID waits, if it is on this loop. Clients of other pools are none
+// of its business, as in CLIENT LIST.
 func (u *unblock) ask(l *loop, id uint64, how string) {
 	c := l.clients[id]
 	if c == nil || c.pool != u.client.pool {

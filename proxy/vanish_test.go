@@ -274,7 +274,8 @@ func TestVanishingClients(t *testing.T) {
 					node.Addr, b.Up(), b.InFlight(), b.Unsent(), b.Unblocking, len(d.free), len(d.conns))
 			}
 			for _, c := range l.clients {
-				t.Logf("%swatches %v, waits %v, %d retries, closed %v", c.describe(), c.watch != nil, c.waiting != nil, len(c.retries), c.closed)
+				t.Logf("%swatches %v, waits %v, %d retries, closed %v", c.describe(), c.watch != nil, c.waiting != nil,
+					len(c.retries), c.closed)
 			}
 		}
 		if len(l.held)+len(l.delayed)+len(l.closing)+len(l.dedicated) != 0 {

@@ -7,9 +7,9 @@ import (
 	"sluice/router"
 )
 
-// watch is what a client's WATCH has left at a server: a connection of its own, on which EXEC will be sent. All keys are
-// of one slot. Meanwhile the client's reads go to masters: what a replica shows may be older than the WATCH, and EXEC
-// would not notice.
+// watch is what a client's WATCH has left at a server: a connection of its own, on which EXEC will be sent. All
+// keys are of one slot. Meanwhile the client's reads go to masters: what a replica shows may be older than the
+// WATCH, and EXEC would not notice.
 //
 // Owned by the client's event loop.
 type watch struct {
@@ -80,8 +80,8 @@ func (c *client) endWatch(clean bool) {
 	}
 }
 
-// watching is the exclusive request of WATCH. In front of the first one on a connection goes the question whether the server knows
-// MULTI, which can't be asked later: DISCARD would end the watch.
+// watching is the exclusive request of WATCH. In front of the first one on a connection goes the question whether
+// the server knows MULTI, which can't be asked later: DISCARD would end the watch.
 type watching struct {
 	d        *retry
 	conn     *backend.Conn

@@ -26,8 +26,8 @@ type Family struct {
 	Wraps bool
 	// ReadsAtSource says that a read may be tried at the source, and EXISTS behind it proves that the key was there.
 	ReadsAtSource bool
-	// CachesMoved says that a server goes on showing keys that have moved away, and as they were then when they come back,
-	// until ClearCache.
+	// CachesMoved says that a server goes on showing keys that have moved away, and as they were then when they
+	// come back, until ClearCache.
 	CachesMoved bool
 	// Fences says that SLOTSMGRT-ASYNC-FENCE waits for the end of a batch of the background migration, of which
 	// SLOTSMGRTTAGONE knows nothing.
@@ -50,8 +50,8 @@ type Family struct {
 	// NoDBSize says that DBSIZE must not be sent: with slotmigrate and a key in every slot Pika answers it twice, and
 	// every reply behind it on the connection is the one of the request before.
 	NoDBSize bool
-	// LosesAtomics says that a migration never hears of what transactions and scripts write to its slots: they have to be
-	// kept away from them. MigrationQuestion and Leaves tell.
+	// LosesAtomics says that a migration never hears of what transactions and scripts write to its slots: they have
+	// to be kept away from them. MigrationQuestion and Leaves tell.
 	LosesAtomics bool
 	// KeepsMoved says that a node of a cluster may list keys of slots that it has handed over, or does not have yet.
 	KeepsMoved bool
@@ -160,8 +160,9 @@ var exact = map[string]bool{
 // that begins like one, after it has run.
 func Exact(reply []byte) bool { return exact[string(reply)] || bytes.HasPrefix(reply, readOnly) }
 
-// readOnly is how Redis refuses a write at a replica, also to a script, with or without its name behind. A script that is told so
-// has written nothing: the server was a replica from its beginning to its end. (It may have published something.)
+// readOnly is how Redis refuses a write at a replica, also to a script, with or without its name behind. A script
+// that is told so has written nothing: the server was a replica from its beginning to its end. (It may have
+// published something.)
 var readOnly = []byte("-READONLY You can't write against a read only replica.")
 
 // NoScript reports whether a reply is a server's to the SHA-1 of a script that it does not have (redis 3.2 to 7.2,

@@ -5,8 +5,8 @@ package dialect
 var Redis = register(&Family{Name: "redis", Judge: judgeRedis, OffsetsProve: true, Unblocks: true})
 
 // proven lists errors that Redis answers before it runs a command (redis 7.2, src/server.c processCommand,
-// src/cluster.c clusterRedirectClient), and that pass by themselves. Others of that kind, such as OOM, MISCONF, NOREPLICAS
-// or BUSY, may last for as long as they like and are the client's to know.
+// src/cluster.c clusterRedirectClient), and that pass by themselves. Others of that kind, such as OOM, MISCONF,
+// NOREPLICAS or BUSY, may last for as long as they like and are the client's to know.
 var proven = []token{
 	{"-TRYAGAIN ", Migrating},
 	{"-CLUSTERDOWN ", NoMaster},

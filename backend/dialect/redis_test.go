@@ -36,7 +36,8 @@ func TestKvrocks(t *testing.T) {
 	}
 	f("-MOVED 3999 127.0.0.1:6381\r\n", Verdict{Kind: Moved, Slot: 3999, Addr: "127.0.0.1:6381"})
 	f("-ERR MOVED 3999 127.0.0.1:6381\r\n", Verdict{Kind: Moved, Slot: 3999, Addr: "127.0.0.1:6381"})
-	f("-ERR TRYAGAIN Can't write to slot being migrated which is in write forbidden phase\r\n", Verdict{Kind: Migrating})
+	f("-ERR TRYAGAIN Can't write to slot being migrated which is in write forbidden phase\r\n",
+		Verdict{Kind: Migrating})
 	f("-ERR CLUSTERDOWN Hash slot not served\r\n", Verdict{Kind: NoMaster})
 	f("-ERR TRYAGAIN later script: 0a, on @user_script:1.\r\n", Verdict{})
 	f("-ERR MOVEDIT\r\n", Verdict{})

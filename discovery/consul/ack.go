@@ -9,8 +9,9 @@ import (
 )
 
 // An ack says: this proxy does as epoch N says, and everything that it has sent before is answered. Whoever moves slots
-// waits for it. Only barriers have one, since it is a write to Raft for each proxy. It stays true, so it is written again
-// after a lost session. It grows; when an operator has let an older topology in, it is deleted until the next barrier.
+// waits for it. Only barriers have one, since it is a write to Raft for each proxy. It stays true, so it is written
+// again after a lost session. It grows; when an operator has let an older topology in, it is deleted until the next
+// barrier.
 
 // AckRecord is what acks/<id> holds.
 type AckRecord struct {
@@ -19,8 +20,9 @@ type AckRecord struct {
 	TookMS int64  `json:"took_ms"` // from the write of the epoch to the ack
 }
 
-// Applied says that the topology of epoch, with that digest, is in force, and when barrier, that everything sent before is answered too. It
-// never blocks. Of several barriers that wait to be written, the latest is: it says the same of those before it.
+// Applied says that the topology of epoch, with that digest, is in force, and when barrier, that everything sent
+// before is answered too. It never blocks. Of several barriers that wait to be written, the latest is: it says the
+// same of those before it.
 func (m *Member) Applied(epoch uint64, digest string, barrier bool, took time.Duration) {
 	m.mu.Lock()
 	if m.state == StateJoining {

@@ -14,7 +14,8 @@ import (
 	"sluice/internal/testbed"
 )
 
-// From the write of the epoch to the last ack, as the controller sees it. What is asserted is that all come; the times are logged.
+// From the write of the epoch to the last ack, as the controller sees it. What is asserted is that all come; the
+// times are logged.
 func TestMemberAcksOfAHundred(t *testing.T) {
 	const members, rounds = 100, 5
 	c := testbed.Consul(t)

@@ -1,6 +1,7 @@
-// Package consul is the source of topology that lives in Consul: a document of slots and groups in its KV store, nodes from
-// that document or from the catalog, and masters as the nodes themselves say. It also keeps a proxy's membership there.
-// It does not route, and it moves no data: who writes the document is the controller, or a person with `sluice ctl`.
+// Package consul is the source of topology that lives in Consul: a document of slots and groups in its KV store,
+// nodes from that document or from the catalog, and masters as the nodes themselves say. It also keeps a proxy's
+// membership there. It does not route, and it moves no data: who writes the document is the controller, or a person
+// with `sluice ctl`.
 //
 // What runs:
 //

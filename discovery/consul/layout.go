@@ -126,8 +126,8 @@ func Digest(groups, slots []byte) string {
 	return hex.EncodeToString(h.Sum(nil))
 }
 
-// ReadDocument reads the topology below root, at one moment, from the leader. index is what WriteDocument asks for: 0 when
-// there is no topology, and right also when what is there makes no sense, so that it can be replaced.
+// ReadDocument reads the topology below root, at one moment, from the leader. index is what WriteDocument asks for:
+// 0 when there is no topology, and right also when what is there makes no sense, so that it can be replaced.
 func ReadDocument(ctx context.Context, kv *api.KV, root string) (d *Document, index uint64, err error) {
 	ctx, cancel := context.WithTimeout(ctx, firstWait)
 	defer cancel()

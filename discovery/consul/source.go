@@ -39,16 +39,16 @@ type Config struct {
 	Username, Password, ClientName string
 	Timeout                        time.Duration // of one question to a node; default 1 s
 
-	// Joined makes the proxy known; it is called, until it succeeds, before the topology is read for the first time: whoever
-	// moves slots must see the proxy, or the proxy the move. Optional.
+	// Joined makes the proxy known; it is called, until it succeeds, before the topology is read for the first
+	// time: whoever moves slots must see the proxy, or the proxy the move. Optional.
 	Joined func(ctx context.Context) error
 	// AwaitAnswered waits until the servers have answered what was sent to them before. Optional.
 	AwaitAnswered func(ctx context.Context, addrs []string) error
 	// Applied is told each epoch that is in force; see acker. It must not block. Optional.
 	Applied func(epoch uint64, digest string, barrier bool, took time.Duration)
-	// MayMove reports whether the proxy is sure of its membership. While it is not, no barrier is acknowledged, and an epoch
-	// that does nothing but lock slots is left out: whoever locks them may believe that the proxy is gone. Optional; it must
-	// not block.
+	// MayMove reports whether the proxy is sure of its membership. While it is not, no barrier is acknowledged, and
+	// an epoch that does nothing but lock slots is left out: whoever locks them may believe that the proxy is gone.
+	// Optional; it must not block.
 	MayMove func() bool
 	Log     *slog.Logger // optional
 }
@@ -59,14 +59,15 @@ const (
 	fileAfter = 600 * time.Millisecond
 	// confirmEvery is how often the last good file is told that it is still right.
 	confirmEvery = 5 * time.Minute
-	// The epoch key is small, and the steps of a move follow each other at once while clients are held: it may change often.
+	// The epoch key is small, and the steps of a move follow each other at once while clients are held: it may
+	// change often.
 	epochBurst, epochMinGap, epochMaxGap = 8, 100 * time.Millisecond, time.Second
 	// A listing of a catalog may be large, and all who watch it are woken together.
 	catalogBurst, catalogMin, catalogMax = 2, time.Second, 15 * time.Second
 )
 
-// Source sees the topology of a pool in Consul. Safe for concurrent use; mu guards the fields below it, and Run's goroutine
-// owns those between. Use New.
+// Source sees the topology of a pool in Consul. Safe for concurrent use; mu guards the fields below it, and Run's
+// goroutine owns those between. Use New.
 type Source struct {
 	cfg     Config
 	log     *slog.Logger
@@ -155,11 +156,12 @@ func New(cfg Config) *Source {
 	return s
 }
 
-// Refresh asks all nodes for their roles soon; Consul tells by itself. Safe for concurrent use; it never blocks for long.
+// Refresh asks all nodes for their roles soon; Consul tells by itself. Safe for concurrent use; it never blocks for
+// long.
 func (s *Source) Refresh() { s.probers.kickAll() }
 
-// Retry asks Consul for everything now: it answers others again. That ends the pauses after errors, and questions that may
-// have been lost on their way. Safe for concurrent use; it never blocks.
+// Retry asks Consul for everything now: it answers others again. That ends the pauses after errors, and questions
+// that may have been lost on their way. Safe for concurrent use; it never blocks.
 func (s *Source) Retry() {
 	notify(s.kick)
 	notify(s.relist)
@@ -175,8 +177,8 @@ func (s *Source) SetMaster(id router.GroupID, addr string) {
 	s.probers.kickAll()
 }
 
-// Accept takes what an alarm has kept out: an older topology, another one of the same epoch, an empty catalog. It is for
-// what is there now, once. Safe for concurrent use.
+// Accept takes what an alarm has kept out: an older topology, another one of the same epoch, an empty catalog. It
+// is for what is there now, once. Safe for concurrent use.
 func (s *Source) Accept() {
 	s.mu.Lock()
 	s.accept = true
