@@ -171,7 +171,6 @@ func TestSuspectBehindItsMaster(t *testing.T) {
 	t.Parallel()
 	master, replica, relay := pair(t)
 	p := fast()
-	p.rules.MaxLag = time.Hour
 	w := watch(t, p, master.Addr(), replica.Addr())
 	w.await(replica.Addr(), "in sync")
 	relay.Stall(testbed.FromTarget)

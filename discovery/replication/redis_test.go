@@ -88,13 +88,14 @@ func TestReplicaStops(t *testing.T) {
 	t.Parallel()
 	master, replica, _ := pair(t)
 	w := watch(t, fast(), master.Addr(), replica.Addr())
-	w.impatient(fast(), replica.Addr())
 	w.await(replica.Addr(), "in sync")
 	for range 2 {
-		do(t, replica.Stop())
-		w.await(replica.Addr(), "broken", "does not answer")
-		w.awaitUnreadable(replica.Addr())
-		do(t, replica.Cont())
+		w.silenced(fast(), replica.Addr(), func() {
+			do(t, replica.Stop())
+			w.await(replica.Addr(), "broken", "does not answer")
+			w.awaitUnreadable(replica.Addr())
+			do(t, replica.Cont())
+		})
 		w.await(replica.Addr(), "in sync")
 	}
 }
@@ -105,17 +106,18 @@ func TestMasterStops(t *testing.T) {
 	master, replica, _ := pair(t)
 	p := fast()
 	w := watch(t, p, master.Addr(), replica.Addr())
-	w.impatient(p, master.Addr())
 	for range 2 {
 		w.await(replica.Addr(), "in sync")
-		do(t, master.Stop())
-		w.awaitFailures(2, master.Addr())
-		w.ban(replica.Addr(), false)
-		w.awaitOrphan(replica.Addr(), p.rules.MaxLag)
-		says(t, replica, "master_link_status:up")
-		w.awaitProbes(5, replica.Addr())
-		w.allow(replica.Addr())
-		do(t, master.Cont())
+		w.silenced(p, master.Addr(), func() {
+			do(t, master.Stop())
+			w.awaitFailures(2, master.Addr())
+			w.ban(replica.Addr(), false)
+			w.awaitOrphan(p, replica.Addr())
+			says(t, replica, "master_link_status:up")
+			w.awaitProbes(5, replica.Addr())
+			w.allow(replica.Addr())
+			do(t, master.Cont())
+		})
 	}
 	w.await(replica.Addr(), "in sync")
 	for _, e := range w.events(replica.Addr(), 0) {
@@ -247,7 +249,6 @@ func TestRestartBetweenTwoProbes(t *testing.T) {
 	t.Parallel()
 	slow := fast()
 	slow.probe = time.Hour
-	slow.rules.MaxLag = time.Minute
 	f := func(name string, restart func(master, replica *testbed.Server) error, dropped bool) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -380,11 +381,12 @@ func TestReplicaSleeps(t *testing.T) {
 	master := testbed.Redis(t)
 	replica := testbed.Replica(t, master, "--enable-debug-command", "yes")
 	w := watch(t, fast(), master.Addr(), replica.Addr())
-	w.impatient(fast(), replica.Addr())
 	w.await(replica.Addr(), "in sync")
 	mark := w.mark()
-	ok(t, replica, "DEBUG", "SLEEP", "1.5") // Longer than a probe waits.
-	w.awaitEvent(mark, "state", replica.Addr(), "does not answer")
+	w.silenced(fast(), replica.Addr(), func() {
+		ok(t, replica, "DEBUG", "SLEEP", "1.5") // Longer than a probe waits.
+		w.awaitEvent(mark, "state", replica.Addr(), "does not answer")
+	})
 	w.await(replica.Addr(), "in sync")
 }
 

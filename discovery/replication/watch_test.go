@@ -50,10 +50,16 @@ type plan struct {
 }
 
 // fast is a plan with a probe every 30 ms. That nobody has found the time for one proves nothing here: evidence counts for
-// minutes.
+// minutes, and so long may a replica lag.
 func fast() plan {
-	return plan{family: dialect.Redis, probe: 30 * time.Millisecond, rules: Rules{Enabled: true, Interval: time.Minute, MaxLag: time.Second}}
+	return plan{
+		family: dialect.Redis, probe: 30 * time.Millisecond,
+		rules: Rules{Enabled: true, Interval: time.Minute, MaxLag: 2 * patience},
+	}
 }
+
+// orphanLag is how old what a replica of a silent master has may be where that is looked at.
+const orphanLag = time.Second
 
 // watch watches the group of a master and its replicas until the test ends.
 func watch(t *testing.T, p plan, master string, replicas ...string) *watched {
@@ -105,11 +111,21 @@ func (p plan) options() *backend.Options {
 	}
 }
 
-// impatient makes probes of a node fail soon when it is silent. Nothing may depend on that they don't fail while it is not.
-func (w *watched) impatient(p plan, addr string) {
+// silenced makes probes of a node fail soon while silence lasts, and has old data not read then. On a busy machine
+// neither may count while the node answers.
+func (w *watched) silenced(p plan, addr string, silence func()) {
+	w.Helper()
 	opts := p.options()
 	opts.DialTimeout = 300 * time.Millisecond
 	w.nodes[addr].SetOptions(opts)
+	silence()
+	w.nodes[addr].SetOptions(p.options())
+	w.maxLag(p, p.rules.MaxLag)
+}
+
+func (w *watched) maxLag(p plan, lag time.Duration) {
+	p.rules.MaxLag = lag
+	w.SetRules(p.rules)
 }
 
 func tableOf(t *testing.T, model router.Model, master string, replicas ...string) *router.Table {
@@ -292,15 +308,17 @@ func (w *watched) awaitMore(counts map[string]int, ask func(), more int, addrs .
 	}, patience)
 }
 
-// awaitOrphan waits until a replica of a silent master is read no more, since what it has is too old.
-func (w *watched) awaitOrphan(addr string, maxLag time.Duration) {
+// awaitOrphan waits until a replica of a silent master is read no more, since what it has is older than orphanLag, which
+// counts from now on.
+func (w *watched) awaitOrphan(p plan, addr string) {
 	w.Helper()
+	w.maxLag(p, orphanLag)
 	testbed.Eventually(w, func() error {
 		st := w.node(addr)
 		if st.State != "lagging" || st.Readable || !strings.Contains(st.Reason, "the master does not answer; the data is ") {
 			return fmt.Errorf("%s, readable %t: %s", st.State, st.Readable, st.Reason)
 		}
-		if st.Lag >= 0 && st.Lag <= maxLag {
+		if st.Lag >= 0 && st.Lag <= orphanLag {
 			w.Fatalf("not readable at a lag of %s", st.Lag)
 		}
 		return nil
