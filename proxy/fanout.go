@@ -169,7 +169,7 @@ func (c *client) fanOut(q request, f *fan, shares []share) bool {
 	return true
 }
 
-// fanObstacle finds what keeps a fan-out from being sent. A write waits for every slot that is not settled: a key
+// fanBlockReason finds what keeps a fan-out from being sent. A write waits for every slot that is not settled: a key
 // on its way between two groups would escape a FLUSHALL. A read asks those that own slots; if keys may be at a
 // server that does not, because its last slot is about to leave, it waits for that.
 func (c *client) fanBlockReason(q request, f *fan, shares []share) (o blockReason, blocked bool) {

@@ -24,7 +24,7 @@ type hold struct {
 	text     string
 }
 
-// block reason keeps commands on a slot from being sent.
+// blockReason keeps commands on a slot from being sent.
 type blockReason struct {
 	cause HoldCause
 	slot  router.Slot
@@ -36,7 +36,7 @@ type blockReason struct {
 	why   string        // what String says, when that is more than the cause
 }
 
-// block reason finds what keeps commands on slot from being sent to its master, if anything.
+// blockReason finds what keeps commands on slot from being sent to its master, if anything.
 func (p *Pool) blockReason(v *view, slot router.Slot) (o blockReason, blocked bool) {
 	if v == nil {
 		return blockReason{cause: HoldNoTopology, slot: slot}, true

@@ -16,7 +16,7 @@ import (
 //     times, quietPause apart: then nothing of the first move is still being run.
 //
 // That the target is quiet can't be proven if it stands still for longer than that with the rest of a move in its
-// memory. Safe for concurrent use.
+// memory. Safe for concurrent use; only requests for keys of moving slots come here.
 type keyMoves struct {
 	mu    sync.Mutex
 	moves map[movedKey]*keyMove

@@ -43,11 +43,11 @@ func (d *retry) lookReply(r backend.Reply) {
 }
 
 const (
-	// nudgeAfter is how long a request waits for the background before that is asked for a round, and nudgeEvery the
+	// roundAfter is how long a request waits for the background before that is asked for a round, and roundEvery the
 	// time between two such rounds.
 	roundAfter = time.Second
 	roundEvery = int64(100 * time.Millisecond)
-	// nudgeKeys is the size of a round, the default of a dashboard.
+	// roundKeys is the size of a round, the default of a dashboard.
 	roundKeys = 500
 )
 

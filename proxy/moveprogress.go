@@ -11,7 +11,7 @@ import (
 
 // moveProgress says how far the moves are for which requests of the pool wait, so that these may wait for longer
 // (HoldSettings.MaxMoveWait) while keys go. The source is asked how many keys of the slot it has left, by whoever
-// waits for one of them. Safe for concurrent use.
+// waits for one of them. Safe for concurrent use; only requests for keys of moving slots come here.
 type moveProgress struct {
 	mu    sync.Mutex
 	moves map[moveInDB]*movedKeys

@@ -66,7 +66,7 @@ func keySlotsOf(slots []router.Slot) keySlots {
 // keepsToSlot reports whether all keys of a command have to be in one slot.
 func (p *Pool) keepsToSlot() bool { return p.Model.Cluster() || p.Settings().MultiKey == MultiKeySlot }
 
-// obstacleTo is block reason for a request with keys in several slots.
+// blockReasonOf is blockReason for a request with keys in several slots.
 func (p *Pool) blockReasonOf(v *view, slots []router.Slot) (o blockReason, blocked bool) {
 	for _, slot := range slots {
 		if o, blocked = p.blockReason(v, slot); blocked {
@@ -223,7 +223,7 @@ func (d *retry) spread() {
 	}
 }
 
-// block reason finds what keeps the request from being sent to the owner of its slots.
+// blockReason finds what keeps the request from being sent to the owner of its slots.
 func (d *retry) blockReason(v *view) (o blockReason, blocked bool) {
 	c := d.client
 	if d.slots == nil {

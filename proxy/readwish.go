@@ -88,7 +88,7 @@ func (c *client) setReads() {
 	c.guarantees.renew()
 }
 
-// adopt counts a request that was sent before the client had a recent.
+// adopt counts a request that was sent before the client had guarantees.
 func (r *sessionGuarantees) adopt(seq uint32, p *pending) {
 	if p.cmd == nil || p.flags&answered != 0 || p.cmd.Is(command.ReadOnly) {
 		return

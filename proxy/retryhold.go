@@ -95,7 +95,7 @@ func (d *retry) overdue() bool {
 	return true
 }
 
-// waitFor is wait for an block reason; then the retry is run again.
+// waitFor is wait for a block reason; then the retry is run again.
 func (d *retry) waitFor(v *view, o blockReason) {
 	c := d.client
 	if o.fence != "" {

@@ -34,7 +34,7 @@ import (
 // poll waits in a raw system call. The Go scheduler does not know of it, so the loop keeps its processor. When gnet
 // waits, the goroutine first goes into the global queue, which wakes another thread to look for work, and after a while
 // the processor is given to others and has to be found again: a third of the CPU time and most of the tail at some
-// thousand requests a second (docs/ARCHITECTURE.md, "Decisions"). Signals interrupt a raw call, so the collector can
+// thousand requests a second (docs/DECISIONS.md). Signals interrupt a raw call, so the collector can
 // stop the loop as fast as any goroutine. The price is a processor that nobody else gets, for at most longPoll: a
 // process needs one more (keepProcessor), and a loop without traffic waits in gnet.
 type turn struct {
