@@ -19,7 +19,7 @@ var allowed = map[string][]string{
 	"backend/dialect":                {"proxy/resp", "router", "router/lag"},
 	"bench/":                         {"bench/"},
 	"conf":                           {"proxy/acl", "proxy/command"},
-	"cmd/sluice":                     {"backend", "backend/dialect", "conf", "discovery", "discovery/cluster", "discovery/codis", "discovery/consul", "discovery/learn", "discovery/migration", "discovery/replication", "discovery/static", "discovery/upkeep", "internal/control", "internal/testbed", "proxy", "proxy/acl", "proxy/admin", "proxy/command", "router"},
+	"cmd/sluice":                     {"backend", "backend/dialect", "conf", "discovery", "discovery/cluster", "discovery/codis", "discovery/consul", "discovery/learn", "discovery/migration", "discovery/replication", "discovery/static", "discovery/upkeep", "internal/control", "internal/testbed", "proxy", "proxy/acl", "proxy/admin", "proxy/command", "proxy/hold", "router"},
 	"discovery":                      {"router"},
 	"discovery/cluster":              {"discovery", "internal/control", "router"},
 	"discovery/codis":                {"discovery", "internal/control", "internal/statefile", "router"},
@@ -34,9 +34,12 @@ var allowed = map[string][]string{
 	"internal/testbed/fakecodis":     {"internal/testbed/fake"},
 	"internal/testbed/fakedragonfly": {"internal/testbed/fake"},
 	"internal/testbed/fakekvrocks":   {"internal/testbed/fake"},
-	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "internal/control", "internal/epoll", "internal/paced", "internal/rawio", "proxy/acl", "proxy/command", "proxy/resp", "router", "router/lag"},
+	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "internal/control", "internal/epoll", "internal/paced", "internal/rawio", "internal/sparselog", "proxy/acl", "proxy/command", "proxy/hold", "proxy/merge", "proxy/resp", "proxy/scan", "proxy/script", "router", "router/lag"},
 	"proxy/acl":                      {"proxy/command"},
-	"proxy/admin":                    {"backend", "discovery/migration", "discovery/replication", "proxy", "proxy/command", "router"},
+	"proxy/hold":                     {"router"},
+	"proxy/merge":                    {"proxy/resp"},
+	"proxy/scan":                     {"router"},
+	"proxy/admin":                    {"backend", "discovery/migration", "discovery/replication", "proxy", "proxy/command", "proxy/hold", "router"},
 }
 
 func TestImportDirection(t *testing.T) {

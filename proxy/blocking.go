@@ -10,6 +10,7 @@ import (
 	"sluice/backend"
 	"sluice/backend/dialect"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/proxy/resp"
 )
 
@@ -45,7 +46,7 @@ type blocking struct {
 	onFreed  func(letGo bool)
 
 	// The hold that ended when it came to a server last, to be continued if that does not keep it.
-	held      hold
+	held      heldRequest
 	tries     int
 	arrivedAt int64 // loop clock
 	tails     tails
@@ -206,7 +207,7 @@ func (x *blocking) arrived() {
 	d := x.d
 	x.conn.Until = x.patience()
 	x.held, x.tries, x.arrivedAt = d.hold, d.tries, d.client.loop.now
-	d.client.endHold(&d.hold, HoldReleased)
+	d.client.endHold(&d.hold, hold.Released)
 	d.tries = 0
 }
 
@@ -217,7 +218,7 @@ const briefStay = int64(time.Second)
 // READONLY or LOADING at once must not have the command for ever, a thousand times a second.
 func (x *blocking) continueHold() {
 	d := x.d
-	if x.held.active && x.held.cause == d.hold.cause && d.hold.cause != HoldLocked && d.client.loop.now-x.arrivedAt < briefStay {
+	if x.held.active && x.held.cause == d.hold.cause && d.hold.cause != hold.Locked && d.client.loop.now-x.arrivedAt < briefStay {
 		d.hold.since, d.hold.deadline, d.tries = x.held.since, x.held.deadline, x.tries
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"sluice/backend"
 	"sluice/backend/dialect"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
+	"sluice/proxy/resp"
 	"sluice/router"
 )
 
@@ -158,9 +160,9 @@ func (d *retry) obey(v dialect.Verdict, r backend.Reply) bool {
 	case dialect.Moved, dialect.Ask:
 		return d.follow(v, r)
 	case dialect.Migrating, dialect.NoMaster:
-		cause := HoldMoving
+		cause := hold.Moving
 		if v.Kind == dialect.NoMaster {
-			cause = HoldNoMaster
+			cause = hold.NoMaster
 			c.pool.trouble(r.Conn.Node.Addr)
 			r.Conn.Node.LookAgain(lookGap)
 		}
@@ -182,7 +184,7 @@ func (d *retry) follow(v dialect.Verdict, r backend.Reply) bool {
 		// A node that points to itself knows that it is not the owner, and not yet who is.
 		c.pool.trouble(r.Conn.Node.Addr)
 		d.addr, d.ask = "", false
-		return d.wait(HoldMoving, answeredWith(r), d.hops <= maxHops)
+		return d.wait(hold.Moving, answeredWith(r), d.hops <= maxHops)
 	}
 	d.addr, d.ask = v.Addr, v.Kind == dialect.Ask
 	if d.ask {
@@ -196,7 +198,7 @@ func (d *retry) follow(v dialect.Verdict, r backend.Reply) bool {
 		// owner again.
 		c.pool.trouble(r.Conn.Node.Addr)
 		d.addr, d.ask = "", false
-		return d.wait(HoldMoving, fmt.Sprintf("is redirected to %s, which the topology does not name", v.Addr), d.hops <= maxHops)
+		return d.wait(hold.Moving, fmt.Sprintf("is redirected to %s, which the topology does not name", v.Addr), d.hops <= maxHops)
 	}
 	if d.hops <= quickHops {
 		return true
@@ -205,10 +207,10 @@ func (d *retry) follow(v dialect.Verdict, r backend.Reply) bool {
 		d.give(tooManyRedirects(v.Slot, d.hops-1, v.Addr))
 		return false
 	}
-	return d.wait(HoldMoving, fmt.Sprintf("is redirected from node to node, last to %s", v.Addr), d.hops <= maxHops)
+	return d.wait(hold.Moving, fmt.Sprintf("is redirected from node to node, last to %s", v.Addr), d.hops <= maxHops)
 }
 
 // answeredWith describes an error reply, behind "slot 886".
 func answeredWith(r backend.Reply) string {
-	return fmt.Sprintf("is not served: backend %s answered %.120q", r.Conn.Node.Addr, trimLine(r.Data[1:]))
+	return fmt.Sprintf("is not served: backend %s answered %.120q", r.Conn.Node.Addr, resp.TrimLine(r.Data[1:]))
 }

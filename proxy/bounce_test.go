@@ -18,7 +18,7 @@ func TestErrorOfAScriptIsItsOwn(t *testing.T) {
 		c.want(bulkReply(fmt.Sprint(i+1)), "GET", "k")
 	}
 
-	server := startFake(t, func() script {
+	server := startFake(t, func() answerFunc {
 		seen := 0
 		return func(c *scriptedConn, args []string) {
 			if seen++; seen == 1 {

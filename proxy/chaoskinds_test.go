@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sluice/proxy/resp"
+	"sluice/proxy/script"
 )
 
 // The clients of the chaos. Each function is the life of one connection, on keys that nobody else uses: what a connection
@@ -405,7 +406,7 @@ func scriptChaos(m *mayhem, _ int, rng *rand.Rand) {
 	defer c.close()
 	n := &counter{name: c.life + ":s"}
 	body := "return redis.call('INCR', KEYS[1]) --" + c.life
-	id := scriptIDOf([]byte(body))
+	id := script.IDOf([]byte(body))
 	for range 200 {
 		if m.stop.Load() || c.gone != nil {
 			return

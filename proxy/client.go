@@ -9,6 +9,7 @@ import (
 	"sluice/backend"
 	"sluice/internal/rawio"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/proxy/resp"
 )
 
@@ -48,7 +49,7 @@ type client struct {
 	half       *halfClosed        // not nil: it has shut down its sending side
 	guarantees *sessionGuarantees // nil until the client may read from replicas
 	pushes     []byte             // messages that came in the middle of a reply
-	hold       hold               // of the next request
+	hold       heldRequest        // of the next request
 	session
 
 	id               uint64
@@ -63,7 +64,7 @@ type client struct {
 	subscriptions    [topicKinds]map[string]*subscription
 	lastSubscription uint64            // order of the newest subscription
 	pendingSubscribe *pendingSubscribe // a SUBSCRIBE that waits for servers
-	holding          holdUse           // what the hold of the client and those of its retries take up
+	holding          hold.Use          // what the hold of the client and those of its retries take up
 
 	closeBy  int64            // loop clock at which one that closes and does not read, or has gone, is closed all the same
 	wasKnown bool             // it has authenticated, or did not have to, once
@@ -212,7 +213,7 @@ func (c *client) process(buf []byte) int {
 		}
 		if c.hold.active {
 			c.noteWait()
-			c.endHold(&c.hold, HoldReleased)
+			c.endHold(&c.hold, hold.Released)
 		}
 		off += n
 	}
@@ -325,7 +326,7 @@ func (c *client) tooSlow(waiting int) bool {
 		return false
 	}
 	c.loop.stats.Overflows[overflow]++
-	c.loop.server.log.Warn("client does not read its replies, closing it",
+	c.loop.server.often.Warn("client does not read its replies, closing it",
 		"client", c.id, "addr", c.addr, "subscribed", c.subscribed(), "waiting_bytes", waiting, "limit_bytes", limit)
 	c.close()
 	return true
@@ -341,7 +342,7 @@ func (c *client) fatal(text string) {
 func (c *client) finish() {
 	c.closing, c.closeBy = true, c.loop.now+lingerTime
 	c.leaveTopics()
-	c.endHold(&c.hold, HoldClientGone)
+	c.endHold(&c.hold, hold.ClientGone)
 	c.loop.pool.Put(c.in)
 	c.in, c.inOff = nil, 0
 	c.limitIntake() // The kernel resets a connection that is closed with bytes unread, and its last replies are lost.
@@ -378,9 +379,9 @@ func (c *client) onClose(ended error) {
 	l.stats.HeldReplies -= c.held
 	c.held = 0
 	c.leaveTopics()
-	c.endHold(&c.hold, HoldClientGone)
+	c.endHold(&c.hold, hold.ClientGone)
 	for _, d := range c.retries {
-		c.endHold(&d.hold, HoldClientGone)
+		c.endHold(&d.hold, hold.ClientGone)
 		if d.exclusive != nil {
 			d.exclusive.abandon()
 		}

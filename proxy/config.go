@@ -8,6 +8,7 @@ import (
 	"sluice/backend"
 	"sluice/backend/dialect"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -84,7 +85,7 @@ type PoolSettings struct {
 	Databases int // SELECT takes 0..Databases-1
 	Users     []User
 	Backend   backend.Options
-	Hold      HoldSettings
+	Hold      hold.Settings
 	Reads     PoolReads
 	// MultiKey says which keys a request may have together.
 	MultiKey MultiKey

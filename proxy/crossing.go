@@ -198,7 +198,7 @@ func (x *crossing) deliver(_ uint32, data []byte, first, last bool) {
 		}
 	}
 	x.keepTails()
-	nothing := first && last && isNull(data)
+	nothing := first && last && resp.IsNull(data)
 	switch {
 	case nothing && (x.turn == nil || !x.turn.freed):
 		x.next()
@@ -262,7 +262,7 @@ func (x *crossing) gather(reply []byte) {
 	if x.client.resp3() {
 		kind = '%'
 	}
-	n, rest, ok := cutHeader(reply, kind)
+	n, rest, ok := resp.CutHeader(reply, kind)
 	if !ok {
 		x.end(reply)
 		return

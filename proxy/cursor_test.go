@@ -9,73 +9,9 @@ import (
 	"testing"
 
 	"sluice/internal/testbed"
+	"sluice/proxy/scan"
 	"sluice/router"
 )
-
-func FuzzCursor(f *testing.F) {
-	f.Add(uint64(0), uint32(1))
-	f.Add(uint64(1)<<32-1, uint32(1)<<markBits-1)
-	f.Add(uint64(1)<<32, uint32(1))
-	f.Add(uint64(1)<<63, uint32(1)<<markBits-1)
-	f.Fuzz(func(t *testing.T, server uint64, given uint32) {
-		m := mark(given & (1<<markBits - 1))
-		if m == 0 || server == 0 {
-			return
-		}
-		var kept keptCursors
-		c := cursorAt(m, uint32(server))
-		if server >= 1<<serverBits {
-			c = kept.keep(m, server)
-		}
-		text := strconv.FormatUint(uint64(c), 10)
-		back, ok := parseCursor([]byte(asDouble(t, text)))
-		if !ok || back != c || !back.known() || back.mark() != m || back.kept() != (server >= 1<<serverBits) {
-			t.Fatalf("mark %d, cursor %d: %s reads as %d of %d", m, server, text, back.number(), back.mark())
-		}
-		got := back.number()
-		if back.kept() {
-			got = kept.use(back)
-		}
-		if got != server {
-			t.Errorf("mark %d, cursor %d: %s goes on at %d", m, server, text, got)
-		}
-	})
-}
-
-// What is forgotten first is what was used, and then what was given out first.
-func TestKeptCursorsAreBounded(t *testing.T) {
-	var k keptCursors
-	const server = uint64(1) << 63
-	slow, again := k.keep(1, server), k.keep(1, server+1)
-	for range 2 {
-		if k.use(again) != server+1 {
-			t.Error("a cursor can't be used twice")
-		}
-	}
-	if k.use(slow^1<<markBits) != 0 || k.use(slow^3) != 0 {
-		t.Error("a cursor that nobody gave out is known")
-	}
-	// A scan as long as that takes nothing away from a slow one.
-	for i := range uint64(3 * maxKeptCursors) {
-		if c := k.keep(2, server+i); k.use(c) != server+i {
-			t.Fatalf("the cursor of step %d is not known", i)
-		}
-	}
-	if k.use(again) != 0 {
-		t.Error("the oldest of those that were used is still known")
-	}
-	first := k.keep(3, server)
-	for i := range uint64(maxKeptCursors - 2) {
-		k.keep(4, server+i)
-	}
-	if n := len(k.known); n != maxKeptCursors || n != k.used.Len()+k.unused.Len() || k.used.Len() != 0 {
-		t.Errorf("%d cursors are kept, %d used, %d not", n, k.used.Len(), k.unused.Len())
-	}
-	k.keep(5, server)
-	if k.use(slow) != 0 || k.use(first) != server {
-		t.Error("a scan was taken the cursor it goes on with before an older one was")
-	}
-}
 
 // wideServer has keys, and cursors like those of Kvrocks: numbers of 64 bits of which no two are the same.
 type wideServer struct {
@@ -182,8 +118,8 @@ func TestScanWithAForgottenCursor(t *testing.T) {
 	seen := scanAll(t, c, func(step int) {
 		if !forgotten && servers[1].lastScan(t) != "" && step%2 == 1 {
 			forgotten = true
-			for i := range uint64(maxKeptCursors) {
-				p.pool.cursors.keep(1, i)
+			for i := range uint64(scan.MaxKept) {
+				p.pool.cursors.For(1, i|1<<63)
 			}
 		}
 	})
@@ -325,7 +261,13 @@ func TestScanAfterManyFailovers(t *testing.T) {
 	}
 	for before := range 15 {
 		p.pool.viewMu.Lock()
-		p.pool.places.marks = append(p.pool.places.marks, make([]mark, maxPlaces-1-len(p.pool.places.marks))...)
+		there := p.pool.Table().Groups
+		all := slices.Clone(there)
+		for i := len(p.pool.places.Marks()); i < scan.MaxPlaces-1; i++ {
+			all = append(all, &router.Group{ID: router.GroupID(fmt.Sprint("gone", before, i)), Master: &router.Node{Addr: "m"}})
+		}
+		p.pool.places.Assign(all)
+		p.pool.places.Assign(there)
 		p.pool.viewMu.Unlock()
 		wantSeen(t, scanAll(t, c, func(step int) {
 			if step == before {

@@ -8,6 +8,7 @@ import (
 
 	"sluice/internal/clock"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 )
 
 // declared are a pool's commands that Redis does not have: those of the configuration and those that its servers
@@ -115,7 +116,7 @@ func (c *client) awaitsCommands() (o blockReason, blocked bool) {
 		return blockReason{}, false
 	}
 	why := "may be of a server that has not told its commands yet"
-	return blockReason{cause: HoldNoCommands, slot: c.someSlot(nil), since: d.since, why: why}, true
+	return blockReason{cause: hold.NoCommands, slot: c.someSlot(nil), since: d.since, why: why}, true
 }
 
 // forwardKeyless sends a declared command without keys to where its declaration says.

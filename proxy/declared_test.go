@@ -8,6 +8,7 @@ import (
 
 	"sluice/proxy/acl"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 )
 
 // moduleCommands are those of some modules.
@@ -273,7 +274,7 @@ func TestUnknownCommandsWaitForTheServersToTell(t *testing.T) {
 	p.awaitHeld(t, 1)
 	p.pool.SetLearned(nil, nil)
 	c.wantReply("-ERR unknown command 'm.other', with args beginning with: 'k' \r\n")
-	if counts := p.pool.Holds(); counts.Ended[HoldReleased] != 2 {
+	if counts := p.pool.Holds(); counts.Ended[hold.Released] != 2 {
 		t.Errorf("%+v", counts)
 	}
 }

@@ -7,6 +7,7 @@ import (
 
 	"sluice/backend"
 	"sluice/internal/clock"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -116,5 +117,5 @@ func (d *retry) mayBeLost(node *backend.Node) (o blockReason, blocked bool) {
 		return blockReason{}, false
 	}
 	l, blocked := d.client.pool.leaves(node, d.slot)
-	return blockReason{cause: HoldMoving, slot: d.slot, why: l.String()}, blocked
+	return blockReason{cause: hold.Moving, slot: d.slot, why: l.String()}, blocked
 }

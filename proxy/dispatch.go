@@ -39,7 +39,7 @@ func (c *client) rejectUnknown(args [][]byte) {
 	l := c.loop
 	l.stats.Unknown++
 	if isHTTP(args[0]) {
-		l.server.log.Warn("closing a client that speaks HTTP", "client", c.id, "addr", c.addr)
+		l.server.often.Warn("closing a client that speaks HTTP", "client", c.id, "addr", c.addr)
 		c.close()
 		return
 	}

@@ -8,6 +8,7 @@ import (
 
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -79,7 +80,7 @@ func (d *retry) unreached(node *backend.Node, err error) {
 		return
 	}
 	d.state = retryIdle // And it stays where a redirect has sent it: whoever did so would do it again.
-	if d.wait(HoldNoMaster, fmt.Sprintf("is not served: backend %s: %v", node.Addr, err), true) {
+	if d.wait(hold.NoMaster, fmt.Sprintf("is not served: backend %s: %v", node.Addr, err), true) {
 		c.runRetries()
 	}
 }

@@ -6,6 +6,8 @@ import (
 
 	"sluice/backend"
 	"sluice/backend/dialect"
+	"sluice/proxy/hold"
+	"sluice/proxy/resp"
 	"sluice/router"
 )
 
@@ -129,7 +131,7 @@ func (x *execution) Reply(tag uint32, r backend.Reply) {
 	if x.loose {
 		x.unwatch(false)
 		x.d.give(fmt.Sprintf("ERR outcome unknown: backend %s has run commands of the transaction alone, it answered MULTI with: %s",
-			r.Conn.Node.Addr, trimLine(x.refused[1:])))
+			r.Conn.Node.Addr, resp.TrimLine(x.refused[1:])))
 		return
 	}
 	if r.First && r.Data[0] == '-' {
@@ -206,11 +208,11 @@ func (x *execution) notRun(r backend.Reply) {
 	}
 	if c.judge(x.d.cmd, x.d.slot, cause, r.Conn).Kind == dialect.Pass {
 		x.unwatch(r.Conn.Transacts)
-		text := trimLine(r.Data[1:])
+		text := resp.TrimLine(r.Data[1:])
 		if x.refused != nil {
-			text = fmt.Appendf(nil, "EXECABORT Transaction discarded because of: %s", trimLine(x.refused[1:]))
+			text = fmt.Appendf(nil, "EXECABORT Transaction discarded because of: %s", resp.TrimLine(x.refused[1:]))
 		}
-		x.d.giveUp(HoldReleased, string(text))
+		x.d.giveUp(hold.Released, string(text))
 		return
 	}
 	if x.watch != nil {

@@ -22,7 +22,7 @@ import (
 // recorded nor shown to script.
 type fakeBackend struct {
 	ln        net.Listener
-	script    script
+	script    answerFunc
 	greetings map[string]string // raw replies by command; Immutable after construction
 	done      chan struct{}     // closed by stop
 	work      sync.WaitGroup
@@ -32,9 +32,9 @@ type fakeBackend struct {
 	requests []fakeRequest
 }
 
-// script answers one request. It runs on a goroutine of the connection, which takes the next request when
+// answerFunc answers one request. It runs on a goroutine of the connection, which takes the next request when
 // it returns; so a script that waits holds back what comes behind.
-type script func(c *scriptedConn, args []string)
+type answerFunc func(c *scriptedConn, args []string)
 
 // fakeRequest is a request in the order of arrival.
 type fakeRequest struct {
@@ -68,12 +68,12 @@ func fakeGreetings() map[string]string {
 const resp3Greeting = "%4\r\n$6\r\nserver\r\n$5\r\nredis\r\n$7\r\nversion\r\n$5\r\n7.2.0\r\n$5\r\nproto\r\n:3\r\n$4\r\nrole\r\n$6\r\nmaster\r\n"
 
 // startFake runs a fakeBackend on a free port until the test ends. change may alter it first.
-func startFake(t testing.TB, run script, change ...func(*fakeBackend)) *fakeBackend {
+func startFake(t testing.TB, run answerFunc, change ...func(*fakeBackend)) *fakeBackend {
 	t.Helper()
 	return startFakeAt(t, fmt.Sprintf("127.0.0.1:%d", testbed.FreePort(t)), run, change...)
 }
 
-func startFakeAt(t testing.TB, addr string, run script, change ...func(*fakeBackend)) *fakeBackend {
+func startFakeAt(t testing.TB, addr string, run answerFunc, change ...func(*fakeBackend)) *fakeBackend {
 	t.Helper()
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {

@@ -136,9 +136,9 @@ func commonEvents(values []string) string {
 
 // parametersIn reads a reply of CONFIG GET.
 func parametersIn(reply []byte) (map[string]string, bool) {
-	n, rest, ok := cutHeader(reply, '%')
+	n, rest, ok := resp.CutHeader(reply, '%')
 	if !ok {
-		n, rest, ok = cutHeader(reply, '*')
+		n, rest, ok = resp.CutHeader(reply, '*')
 		ok = ok && n%2 == 0
 		n /= 2
 	}
@@ -148,8 +148,8 @@ func parametersIn(reply []byte) (map[string]string, bool) {
 	shown := make(map[string]string)
 	for range n {
 		var name, value []byte
-		if name, rest, ok = cutBulk(rest); ok {
-			value, rest, ok = cutBulk(rest)
+		if name, rest, ok = resp.CutBulk(rest); ok {
+			value, rest, ok = resp.CutBulk(rest)
 		}
 		if !ok {
 			return nil, false
@@ -238,7 +238,7 @@ func (s *split) configFailure() []byte {
 			took = append(took, part.node.Addr)
 			continue
 		}
-		failed = append(failed, fmt.Sprintf("%s: %s", part.node.Addr, trimLine(part.reply[1:])))
+		failed = append(failed, fmt.Sprintf("%s: %s", part.node.Addr, resp.TrimLine(part.reply[1:])))
 	}
 	switch {
 	case len(failed) == 0:

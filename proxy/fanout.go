@@ -5,6 +5,8 @@ import (
 	"slices"
 
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
+	"sluice/proxy/scan"
 	"sluice/router"
 )
 
@@ -26,7 +28,7 @@ type fan struct {
 	raw       []byte // the request, during the dispatch
 	writes    bool
 	script    string        // of SCRIPT LOAD
-	mark      mark          // fanScan: of its place
+	mark      scan.Mark     // fanScan: of its place
 	functions bool          // it changes those of the servers
 	config    *fanConfig    // fanConfigGet, fanConfigSet
 	agreed    *router.Table // the last that divides the slots as view does
@@ -84,7 +86,7 @@ func sharesOf(t *router.Table, place map[string]int) []share {
 		if g == nil || settled[g.Index] && t.Move(slot) != nil {
 			continue
 		}
-		at[g.Index] = share{g.Master, slot, place[placeName(g)]}
+		at[g.Index] = share{g.Master, slot, place[scan.PlaceName(g)]}
 		settled[g.Index] = t.Move(slot) == nil
 	}
 	var list []share
@@ -189,9 +191,9 @@ func (c *client) fanBlockReason(q request, f *fan, shares []share) (o blockReaso
 		if !f.writes && !(orphan && q.cmd.Is(command.ReadOnly)) {
 			continue
 		}
-		o = blockReason{cause: HoldMoving, slot: m.Slot, move: m}
+		o = blockReason{cause: hold.Moving, slot: m.Slot, move: m}
 		if m.Phase == router.Locked {
-			o.cause = HoldLocked
+			o.cause = hold.Locked
 		}
 		return o, true
 	}

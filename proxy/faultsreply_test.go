@@ -13,7 +13,7 @@ import (
 // Replies that break off, that are no RESP, that are too many or too early.
 
 // answerFirst answers the first request with first and everything later like echoValue.
-func answerFirst(first script) script {
+func answerFirst(first answerFunc) answerFunc {
 	var requests atomic.Int32
 	return func(c *scriptedConn, args []string) {
 		if requests.Add(1) == 1 {
@@ -25,7 +25,7 @@ func answerFirst(first script) script {
 }
 
 // breakOff sends a part of a reply and closes the connection.
-func breakOff(part string) script {
+func breakOff(part string) answerFunc {
 	return func(c *scriptedConn, _ []string) {
 		c.reply(part)
 		c.hangUp()

@@ -109,7 +109,7 @@ func (l *loop) serverTraffic(b *backend.Conn, buf []byte) (action gnet.Action) {
 	}()
 	l.begin()
 	if err := l.backendTraffic(b, buf); err != nil {
-		l.server.log.Warn("closing a backend connection", "backend", b.Node.Addr, "err", err)
+		l.server.often.Warn("closing a backend connection", "backend", b.Node.Addr, "err", err)
 		b.Node.Report(err)
 		b.Close(err)
 		return gnet.Close

@@ -17,6 +17,7 @@ import (
 	"sluice/backend"
 	"sluice/internal/leaktest"
 	"sluice/internal/testbed"
+	"sluice/proxy/hold"
 	"sluice/proxy/resp"
 	"sluice/router"
 )
@@ -87,7 +88,7 @@ func startProxy(t testing.TB, model router.Model, specs []router.GroupSpec, chan
 // holding lets requests wait, without other limits.
 func holding(wait time.Duration) func(*Config, *PoolConfig) {
 	return func(_ *Config, pool *PoolConfig) {
-		pool.Hold = HoldSettings{
+		pool.Hold = hold.Settings{
 			MaxWait: wait, MaxRequests: 1 << 20, MaxBytes: 1 << 30, SlotRequests: 1 << 20, SlotBytes: 1 << 30,
 			ClientRequests: 1 << 20, ClientBytes: 1 << 30,
 		}

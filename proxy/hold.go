@@ -6,18 +6,19 @@ import (
 	"time"
 
 	"sluice/backend"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
-// hold is the wait of one request: of the next one of a client, which is not parsed meanwhile, or of one that
+// heldRequest is the wait of one request: of the next one of a client, which is not parsed meanwhile, or of one that
 // came back from a server (see retry). The zero value is no hold.
-type hold struct {
+type heldRequest struct {
 	slot     router.Slot
-	cause    HoldCause
+	cause    hold.Cause
 	active   bool
 	over     bool // no use in waiting any longer: answer text
 	listed   bool // stands in loop.held
-	end      HoldEnd
+	end      hold.End
 	bytes    int
 	since    int64 // loop clock
 	deadline int64 // loop clock
@@ -26,10 +27,10 @@ type hold struct {
 
 // blockReason keeps commands on a slot from being sent.
 type blockReason struct {
-	cause HoldCause
+	cause hold.Cause
 	slot  router.Slot
-	move  *router.Move  // HoldLocked, HoldMoving
-	node  *backend.Node // HoldNoMaster
+	move  *router.Move  // hold.Locked, hold.Moving
+	node  *backend.Node // hold.NoMaster
 	since int64         // loop clock at which it began, 0 when that is not known
 	apart bool          // the keys of the request have several owners; with a move that may change
 	fence string        // the answer, when it is not waited for at all
@@ -39,30 +40,30 @@ type blockReason struct {
 // blockReason finds what keeps commands on slot from being sent to its master, if anything.
 func (p *Pool) blockReason(v *view, slot router.Slot) (o blockReason, blocked bool) {
 	if v == nil {
-		return blockReason{cause: HoldNoTopology, slot: slot}, true
+		return blockReason{cause: hold.NoTopology, slot: slot}, true
 	}
 	if v.fence != "" {
-		return blockReason{cause: HoldNoTopology, slot: slot, fence: v.fence}, true
+		return blockReason{cause: hold.NoTopology, slot: slot, fence: v.fence}, true
 	}
 	if m := v.table.Move(slot); m != nil && m.Phase == router.Locked {
-		return blockReason{cause: HoldLocked, slot: slot, move: m}, true
+		return blockReason{cause: hold.Locked, slot: slot, move: m}, true
 	} else if m != nil && !p.Family.MovesKeys {
-		return blockReason{cause: HoldMoving, slot: slot, move: m}, true
+		return blockReason{cause: hold.Moving, slot: slot, move: m}, true
 	}
 	node := v.master(slot)
 	switch {
 	case node == nil:
-		return blockReason{cause: HoldNoTopology, slot: slot, since: v.since}, true
+		return blockReason{cause: hold.NoTopology, slot: slot, since: v.since}, true
 	case !node.Available():
-		return blockReason{cause: HoldNoMaster, slot: slot, node: node, since: node.DownSince()}, true
+		return blockReason{cause: hold.NoMaster, slot: slot, node: node, since: node.DownSince()}, true
 	case node.Paused():
-		return blockReason{cause: HoldNoMaster, slot: slot, node: node, why: "is not served: " + paused(node)}, true
+		return blockReason{cause: hold.NoMaster, slot: slot, node: node, why: "is not served: " + paused(node)}, true
 	}
 	return blockReason{}, false
 }
 
 // stopsRedirects reports whether whoever is sent elsewhere by a redirect has to wait as well.
-func (o blockReason) stopsRedirects() bool { return o.cause == HoldLocked || o.fence != "" }
+func (o blockReason) stopsRedirects() bool { return o.cause == hold.Locked || o.fence != "" }
 
 // String says what is in the way, behind "slot 886".
 func (o blockReason) String() string {
@@ -70,13 +71,13 @@ func (o blockReason) String() string {
 		return o.why
 	}
 	switch o.cause {
-	case HoldLocked, HoldMoving:
+	case hold.Locked, hold.Moving:
 		return "is " + o.move.String()
-	case HoldNoMaster:
+	case hold.NoMaster:
 		return fmt.Sprintf("is not served: %s", unavailable(o.node)[len("ERR "):])
-	case HoldNoReplica:
+	case hold.NoReplica:
 		return "has no connection yet to a replica that may be read"
-	case HoldNoTopology, HoldNoCommands, HoldCauses:
+	case hold.NoTopology, hold.NoCommands, hold.Causes:
 	}
 	return "has no known owner"
 }
@@ -86,13 +87,13 @@ func (o blockReason) refusal(v *view) string {
 	switch {
 	case o.fence != "":
 		return o.fence
-	case o.cause == HoldNoMaster:
+	case o.cause == hold.NoMaster:
 		return unavailable(o.node)
-	case o.cause == HoldNoReplica:
+	case o.cause == hold.NoReplica:
 		return noReader(v.readableGroup(o.slot))
-	case o.cause == HoldNoTopology && v == nil:
+	case o.cause == hold.NoTopology && v == nil:
 		return errNoTopology
-	case o.cause == HoldNoTopology:
+	case o.cause == hold.NoTopology:
 		return errSlotUnserved
 	}
 	return notHeld(o.slot, o.String(), "hold.max_wait is 0")
@@ -108,7 +109,7 @@ func heldFor(slot router.Slot, why string, waited time.Duration) string {
 
 // deadline is when a hold that began at since ends. What was the matter before has used up a part of the
 // patience: requests for a server that is down for good must not all wait.
-func (o blockReason) deadline(since int64, s *HoldSettings) int64 {
+func (o blockReason) deadline(since int64, s *hold.Settings) int64 {
 	if o.since != 0 && o.since < since {
 		since = o.since
 	}
@@ -126,7 +127,7 @@ func (c *client) holdBack(v *view, o blockReason, size int) bool {
 	}
 	if o.fence != "" {
 		c.replyError(o.fence)
-		c.endHold(h, HoldReleased)
+		c.endHold(h, hold.Released)
 		return true
 	}
 	s := &c.pool.Settings().Hold
@@ -143,7 +144,7 @@ func (c *client) holdBack(v *view, o blockReason, size int) bool {
 	c.renewHold(h, o)
 	if l.now >= h.deadline {
 		c.replyError(heldFor(o.slot, o.String(), time.Duration(l.now-h.since)))
-		c.endHold(h, HoldTimedOut)
+		c.endHold(h, hold.TimedOut)
 		return true
 	}
 	c.stall = stallHold
@@ -156,21 +157,27 @@ func (c *client) holdBack(v *view, o blockReason, size int) bool {
 }
 
 // beginHold enters a hold into the book, or names the limit that is in the way.
-func (c *client) beginHold(h *hold, slot router.Slot, cause HoldCause, bytes int) (limit string) {
+func (c *client) beginHold(h *heldRequest, slot router.Slot, cause hold.Cause, bytes int) (limit string) {
 	s := &c.pool.Settings().Hold
-	if limit = c.pool.holds.enter(s, slot, cause, c.holding, bytes); limit != "" {
+	if limit = c.pool.holds.Enter(s, slot, cause, c.holding, bytes); limit != "" {
 		return limit
 	}
-	c.holding.add(1, bytes)
-	*h = hold{slot: slot, cause: cause, active: true, listed: h.listed, bytes: bytes, since: c.loop.now}
+	c.holding.Add(1, bytes)
+	*h = heldRequest{slot: slot, cause: cause, active: true, listed: h.listed, bytes: bytes, since: c.loop.now}
 	h.deadline = h.since + int64(s.MaxWait)
 	return ""
 }
 
+// changeHold notes that a hold has another cause now, or waits for another slot.
+func (c *client) changeHold(h *heldRequest, slot router.Slot, cause hold.Cause) {
+	c.pool.holds.Change(h.slot, h.cause, slot, cause, h.bytes)
+	h.slot, h.cause = slot, cause
+}
+
 // renewHold notes what is in the way now.
-func (c *client) renewHold(h *hold, o blockReason) {
+func (c *client) renewHold(h *heldRequest, o blockReason) {
 	if h.cause != o.cause || h.slot != o.slot {
-		c.pool.holds.change(h, o.slot, o.cause)
+		c.changeHold(h, o.slot, o.cause)
 	}
 	h.deadline = o.deadline(h.since, &c.pool.Settings().Hold)
 }
@@ -182,23 +189,23 @@ func (c *client) growHold() {
 	if !h.active || more == 0 {
 		return
 	}
-	limit := c.pool.holds.grow(&c.pool.Settings().Hold, h.slot, c.holding, more)
+	limit := c.pool.holds.Grow(&c.pool.Settings().Hold, h.slot, c.holding, more)
 	h.bytes += more
-	c.holding.add(0, more)
+	c.holding.Add(0, more)
 	if limit != "" && !h.over && more > 0 {
-		h.over, h.end, h.text = true, HoldOverflowed, notHeld(h.slot, "is not ready", limit)
+		h.over, h.end, h.text = true, hold.Overflowed, notHeld(h.slot, "is not ready", limit)
 		c.unhold()
 	}
 }
 
 // endHold takes a hold out of the book.
-func (c *client) endHold(h *hold, end HoldEnd) {
+func (c *client) endHold(h *heldRequest, end hold.End) {
 	if !h.active {
 		return
 	}
-	c.pool.holds.leave(h.slot, h.cause, h.bytes, end, time.Duration(c.loop.now-h.since))
-	c.holding.add(-1, -h.bytes)
-	*h = hold{listed: h.listed}
+	c.pool.holds.Leave(h.slot, h.cause, h.bytes, end, time.Duration(c.loop.now-h.since))
+	c.holding.Add(-1, -h.bytes)
+	*h = heldRequest{listed: h.listed}
 }
 
 // unhold lets a held client look at its next request again.
@@ -215,9 +222,9 @@ func (c *client) unhold() {
 const holdStep = int64(10 * time.Millisecond)
 
 // watchHold makes the loop look at its held clients when there may be something to do for h.
-func (l *loop) watchHold(h *hold) {
+func (l *loop) watchHold(h *heldRequest) {
 	at := h.deadline
-	if h.cause == HoldNoMaster || h.cause == HoldNoReplica || h.cause == HoldNoCommands {
+	if h.cause == hold.NoMaster || h.cause == hold.NoReplica || h.cause == hold.NoCommands {
 		at = min(at, l.now+holdStep)
 	}
 	l.wakeAt((at + holdStep - 1) / holdStep * holdStep)
@@ -240,16 +247,16 @@ func (l *loop) checkHeld() {
 		}
 		switch {
 		case blocked && o.fence != "":
-		case blocked && l.now < h.deadline && h.cause == HoldNoMaster && c.reads != nil:
+		case blocked && l.now < h.deadline && h.cause == hold.NoMaster && c.reads != nil:
 			c.pool.askAround(l.now, o.node.Addr) // And a replica may have become fit for it.
 		case blocked && l.now < h.deadline:
-			if h.cause == HoldNoMaster {
+			if h.cause == hold.NoMaster {
 				c.pool.askAround(l.now, o.node.Addr)
 			}
 			l.watchHold(h)
 			return false
 		case blocked:
-			h.over, h.end = true, HoldTimedOut
+			h.over, h.end = true, hold.TimedOut
 			h.text = heldFor(h.slot, o.String(), time.Duration(l.now-h.since))
 		}
 		h.listed = false
@@ -258,3 +265,9 @@ func (l *loop) checkHeld() {
 	})
 	l.schedule()
 }
+
+// Holds is the account of the pool's holds. Safe for concurrent use.
+func (p *Pool) Holds() hold.Counts { return p.holds.Counts() }
+
+// HeldSlots lists the slots that requests wait for, with how many. Safe for concurrent use.
+func (p *Pool) HeldSlots() []hold.SlotUse { return p.holds.Slots() }

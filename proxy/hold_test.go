@@ -9,6 +9,7 @@ import (
 
 	"sluice/backend/dialect"
 	"sluice/internal/testbed"
+	"sluice/proxy/hold"
 	"sluice/proxy/resp"
 	"sluice/router"
 )
@@ -49,7 +50,7 @@ func TestLockedSlotHoldsItsClientsAndNoOther(t *testing.T) {
 	a.request("MGET", "other", "locked")
 	p.awaitHeld(t, 1)
 	b.want("+OK\r\n", "SET", "other", "2")
-	if counts := p.pool.Holds(); counts.Now[HoldLocked] != 1 || counts.Bytes == 0 {
+	if counts := p.pool.Holds(); counts.Now[hold.Locked] != 1 || counts.Bytes == 0 {
 		t.Errorf("holds: %+v", counts)
 	}
 	if slots := p.pool.HeldSlots(); len(slots) != 1 || slots[0].Slot != codisModel.Slot([]byte("locked")) || slots[0].Requests != 1 {
@@ -61,7 +62,7 @@ func TestLockedSlotHoldsItsClientsAndNoOther(t *testing.T) {
 	a.wantReply("$1\r\n2\r\n")
 	a.wantReply("+PONG\r\n")
 	a.wantReply("*2\r\n$1\r\n2\r\n$1\r\n2\r\n")
-	if counts := p.pool.Holds(); counts.Ended[HoldReleased] != 1 || counts.Bytes != 0 {
+	if counts := p.pool.Holds(); counts.Ended[hold.Released] != 1 || counts.Bytes != 0 {
 		t.Errorf("holds: %+v", counts)
 	}
 }
@@ -93,7 +94,7 @@ func TestHoldEndsAtMaxWait(t *testing.T) {
 	c.request("PING")
 	c.wantHeld(slot, "is locked on its way from group 7 to group 1")
 	c.wantReply("+PONG\r\n")
-	if counts := p.pool.Holds(); counts.Ended[HoldTimedOut] != 1 {
+	if counts := p.pool.Holds(); counts.Ended[hold.TimedOut] != 1 {
 		t.Errorf("holds: %+v", counts)
 	}
 	p.setTable(t, specs)
@@ -109,7 +110,7 @@ func TestHoldsCanBeTurnedOff(t *testing.T) {
 		p := startProxy(t, codisModel, specs, holding(never), change)
 		p.setTable(t, specs, lock(codisModel, "k"))
 		p.dial(t).want(fmt.Sprintf("-TRYAGAIN slot %d is locked in group 1 (not held: %s)\r\n", slot, why), "GET", "k")
-		if counts := p.pool.Holds(); counts.Ended[HoldOverflowed] != overflowed || counts.Held[HoldLocked] != overflowed {
+		if counts := p.pool.Holds(); counts.Ended[hold.Overflowed] != overflowed || counts.Held[hold.Locked] != overflowed {
 			t.Errorf("holds: %+v", counts)
 		}
 	}
@@ -121,7 +122,7 @@ func TestHoldLimits(t *testing.T) {
 	server := testbed.Redis(t)
 	specs := evenly(codisModel, server.Addr())
 	// held counts what is held before the limit answers the next request.
-	f := func(limit string, held int, change func(*HoldSettings)) {
+	f := func(limit string, held int, change func(*hold.Settings)) {
 		t.Helper()
 		p := startProxy(t, codisModel, specs, holding(never), func(_ *Config, pool *PoolConfig) { change(&pool.Hold) })
 		p.setTable(t, specs, lock(codisModel, "k"), lock(codisModel, "other"))
@@ -133,15 +134,15 @@ func TestHoldLimits(t *testing.T) {
 			"SET", "k", strings.Repeat("v", 100))
 		p.setTable(t, specs)
 		p.awaitHeld(t, 0)
-		if counts := p.pool.Holds(); counts.Ended[HoldReleased] != uint64(held) || counts.Ended[HoldOverflowed] != 1 {
+		if counts := p.pool.Holds(); counts.Ended[hold.Released] != uint64(held) || counts.Ended[hold.Overflowed] != 1 {
 			t.Errorf("%s: holds %+v", limit, counts)
 		}
 	}
-	f("2 requests wait, see hold.max_requests", 2, func(s *HoldSettings) { s.MaxRequests = 2 })
-	f("20 bytes wait, see hold.max_bytes", 1, func(s *HoldSettings) { s.MaxBytes = 110 })
-	f("1 requests wait for the slot, see hold.slot_requests", 1, func(s *HoldSettings) { s.SlotRequests = 1 })
-	f("20 bytes wait for the slot, see hold.slot_bytes", 1, func(s *HoldSettings) { s.SlotBytes = 110 })
-	f("0 bytes of the client wait, see hold.client_bytes", 1, func(s *HoldSettings) { s.ClientBytes = 110 })
+	f("2 requests wait, see hold.max_requests", 2, func(s *hold.Settings) { s.MaxRequests = 2 })
+	f("20 bytes wait, see hold.max_bytes", 1, func(s *hold.Settings) { s.MaxBytes = 110 })
+	f("1 requests wait for the slot, see hold.slot_requests", 1, func(s *hold.Settings) { s.SlotRequests = 1 })
+	f("20 bytes wait for the slot, see hold.slot_bytes", 1, func(s *hold.Settings) { s.SlotBytes = 110 })
+	f("0 bytes of the client wait, see hold.client_bytes", 1, func(s *hold.Settings) { s.ClientBytes = 110 })
 }
 
 // What a held client sends behind counts too. It is answered one by one until what is left fits.
@@ -163,7 +164,7 @@ func TestHeldClientThatSendsTooMuch(t *testing.T) {
 	for range 10 {
 		c.wantReply("$-1\r\n")
 	}
-	if counts := p.pool.Holds(); counts.Ended[HoldOverflowed] != 1 || counts.Bytes != 0 {
+	if counts := p.pool.Holds(); counts.Ended[hold.Overflowed] != 1 || counts.Bytes != 0 {
 		t.Errorf("holds: %+v", counts)
 	}
 }
@@ -180,7 +181,7 @@ func TestHeldClientGoesAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.awaitHeld(t, 0)
-	if counts := p.pool.Holds(); counts.Ended[HoldClientGone] != 1 || counts.Bytes != 0 {
+	if counts := p.pool.Holds(); counts.Ended[hold.ClientGone] != 1 || counts.Bytes != 0 {
 		t.Errorf("holds: %+v", counts)
 	}
 }
@@ -193,7 +194,7 @@ func TestRequestsWaitForTheFirstTopology(t *testing.T) {
 	c.request("SET", "k", "1")
 	c.request("MGET", "k", "other")
 	p.awaitHeld(t, 1)
-	if counts := p.pool.Holds(); counts.Now[HoldNoTopology] != 1 {
+	if counts := p.pool.Holds(); counts.Now[hold.NoTopology] != 1 {
 		t.Errorf("holds: %+v", counts)
 	}
 	p.setTable(t, evenly(codisModel, server.Addr()))
@@ -220,13 +221,13 @@ func TestRequestsWaitForTheirMaster(t *testing.T) {
 	if n := f.count("INCR k"); n != len(clients) {
 		t.Errorf("%d INCR arrived, want %d", n, len(clients))
 	}
-	if counts := p.pool.Holds(); counts.Ended[HoldTimedOut]+counts.Ended[HoldOverflowed] != 0 {
+	if counts := p.pool.Holds(); counts.Ended[hold.TimedOut]+counts.Ended[hold.Overflowed] != 0 {
 		t.Errorf("holds: %+v", counts)
 	}
 }
 
 // echoOrCount answers INCR with 1 and a GET with its key.
-func echoOrCount() script {
+func echoOrCount() answerFunc {
 	return func(c *scriptedConn, args []string) {
 		if args[0] == "INCR" {
 			c.reply(":1\r\n")
@@ -245,10 +246,10 @@ func TestDeadMasterIsNotWaitedForAgainAndAgain(t *testing.T) {
 	c := p.dial(t)
 	c.request("GET", "k")
 	c.wantPrefix("-TRYAGAIN slot ")
-	held := p.pool.Holds().Held[HoldNoMaster]
+	held := p.pool.Holds().Held[hold.NoMaster]
 	c.request("GET", "k")
 	c.wantPrefix("-ERR backend " + addr + " is unavailable: ")
-	if again := p.pool.Holds().Held[HoldNoMaster]; again != held {
+	if again := p.pool.Holds().Held[hold.NoMaster]; again != held {
 		t.Errorf("a request was held for a server that is down for longer than max_wait")
 	}
 }
@@ -388,7 +389,7 @@ func TestTenThousandHeldRequests(t *testing.T) {
 		}
 	}
 	testbed.Eventually(t, func() error {
-		if counts := p.pool.Holds(); counts.Now[HoldLocked] != clients || counts.Bytes != sent {
+		if counts := p.pool.Holds(); counts.Now[hold.Locked] != clients || counts.Bytes != sent {
 			return fmt.Errorf("holds: %+v, sent %d bytes", counts, sent)
 		}
 		return nil
@@ -399,7 +400,7 @@ func TestTenThousandHeldRequests(t *testing.T) {
 			c.wantReply("+OK\r\n")
 		}
 	}
-	if counts := p.pool.Holds(); counts.Bytes != 0 || counts.Ended[HoldReleased] < clients {
+	if counts := p.pool.Holds(); counts.Bytes != 0 || counts.Ended[hold.Released] < clients {
 		t.Errorf("holds: %+v", counts)
 	}
 	p.onEachLoop(t.Context(), func(l *loop) {

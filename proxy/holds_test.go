@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"sluice/internal/testbed"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -63,13 +64,13 @@ func TestHoldsBalance(t *testing.T) {
 	server := testbed.Redis(t)
 	specs := evenly(codisModel, server.Addr())
 	for _, tail := range []string{"", "QUIT\r\n", "*1\r\n$x\r\n", "PING\r\nQUIT\r\n", "GET"} {
-		for _, end := range []HoldEnd{HoldClientGone, HoldReleased} {
+		for _, end := range []hold.End{hold.ClientGone, hold.Released} {
 			p := startProxy(t, codisModel, specs, holding(never))
 			p.setTable(t, specs, lock(codisModel, "k"))
 			c := p.dial(t)
 			c.send("GET k\r\n" + tail)
 			p.awaitHeld(t, 1)
-			if end == HoldClientGone {
+			if end == hold.ClientGone {
 				_ = c.Close()
 			} else {
 				p.setTable(t, specs)

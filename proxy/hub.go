@@ -6,6 +6,7 @@ import (
 
 	"sluice/backend"
 	"sluice/backend/dialect"
+	"sluice/proxy/resp"
 	"sluice/router"
 )
 
@@ -31,7 +32,6 @@ type hub struct {
 	links             map[*backend.Node]*hubLink
 	unready           map[*topic]bool
 	pendingSubscribes map[*pendingSubscribe]bool
-	warnedAt          int64           // loop clock of the last line about a refusal
 	nodes             []*backend.Node // scratch of homes
 }
 
@@ -220,12 +220,11 @@ func (h *hub) refused(t *topic, node *backend.Node, line []byte, host string) {
 		h.pool.trouble(node.Addr)
 	case dialect.Pass, dialect.Denied:
 		t.retryAt = h.loop.now + retryPause
-		if len(t.subscriptions) > 0 && h.loop.now-h.warnedAt >= retryPause {
-			h.warnedAt = h.loop.now
-			h.loop.server.log.Warn("a server refuses a subscription", "backend", node.Addr, "err", string(trimLine(line[1:])))
+		if len(t.subscriptions) > 0 {
+			h.loop.server.often.Warn("a server refuses a subscription", "backend", node.Addr, "err", string(resp.TrimLine(line[1:])))
 		}
 		for j := range t.waiting {
-			h.refuse(j, string(trimLine(line[1:])))
+			h.refuse(j, string(resp.TrimLine(line[1:])))
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 
 	"sluice/backend"
+	"sluice/proxy/resp"
 )
 
 // What a server says unasked on a hubLink: messages, acknowledgements, errors, the end of shard subscriptions.
@@ -87,7 +88,7 @@ func (k *hubLink) dismissed(name string) {
 // frameStart finds the first two elements of an array of bulk strings; nil what is not there.
 func frameStart(frame []byte) (word, name []byte) {
 	_, rest, _ := bytes.Cut(frame, []byte("\r\n"))
-	word, rest, _ = cutBulk(rest)
-	name, _, _ = cutBulk(rest)
+	word, rest, _ = resp.CutBulk(rest)
+	name, _, _ = resp.CutBulk(rest)
 	return word, name
 }

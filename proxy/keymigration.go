@@ -7,6 +7,8 @@ import (
 	"sluice/backend"
 	"sluice/backend/dialect"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
+	"sluice/proxy/resp"
 	"sluice/router"
 )
 
@@ -74,7 +76,7 @@ func (d *retry) reach(v *view, m *router.Move) {
 	}
 	t.source = v.nodes[m.From.Index]
 	if !t.source.Available() {
-		d.waitFor(v, blockReason{cause: HoldNoMaster, slot: d.slot, node: t.source, since: t.source.DownSince()})
+		d.waitFor(v, blockReason{cause: hold.NoMaster, slot: d.slot, node: t.source, since: t.source.DownSince()})
 		return
 	}
 	family, single := c.pool.Family, len(d.keys) == 1 && d.exclusive == nil
@@ -262,7 +264,7 @@ func (d *retry) existsRefused(r backend.Reply) {
 	t := &d.migration
 	reply := t.answers[tagExists]
 	if !d.judged(reply, r.Conn) {
-		d.retryMove(fmt.Sprintf("is %s, and %s answered EXISTS with %.80q", t.move, r.Conn.Node.Addr, trimLine(reply)))
+		d.retryMove(fmt.Sprintf("is %s, and %s answered EXISTS with %.80q", t.move, r.Conn.Node.Addr, resp.TrimLine(reply)))
 	}
 }
 
@@ -300,7 +302,7 @@ func (d *retry) arrived() {
 // retryMove holds the request for a moment and tries again.
 func (d *retry) retryMove(why string) {
 	d.state = retryIdle
-	if d.wait(HoldMoving, why, false) {
+	if d.wait(hold.Moving, why, false) {
 		d.askProgress()
 		d.client.runRetries()
 	}

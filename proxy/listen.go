@@ -95,9 +95,8 @@ func (s *Server) accept(p *Pool, ln net.Listener) {
 			return
 		}
 		if err != nil {
-			if s.acceptErrs.Add(1)%20 == 1 { // About one line a second while it lasts.
-				s.log.Error("cannot accept a client, trying again", "listen", ln.Addr().String(), "err", err)
-			}
+			s.acceptErrs.Add(1)
+			s.often.Error("cannot accept a client, trying again", "listen", ln.Addr().String(), "err", err)
 			time.Sleep(acceptPause)
 			continue
 		}
@@ -129,7 +128,7 @@ func (s *Server) admit(p *Pool, conn net.Conn) {
 		l.execute(c.checkOpened)
 	case s.ctx.Err() == nil:
 		s.acceptErrs.Add(1)
-		s.log.Error("cannot take a client over", "addr", c.addr, "err", err)
+		s.often.Error("cannot take a client over", "addr", c.addr, "err", err)
 		s.clientGone()
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"sluice/internal/clock"
 	"sluice/internal/epoll"
 	"sluice/proxy/resp"
+	"sluice/proxy/script"
 	"sluice/router"
 )
 
@@ -71,7 +72,7 @@ type loop struct {
 	waits          map[*waiting]struct{}   // WAITs in flight
 	roundAsked     map[*backend.Node]int64 // loop clock at which a round was asked for
 	migratedKeys   migratedKeys
-	scripts        map[*Pool]*seenScripts
+	scripts        map[*Pool]*script.Seen
 	checks         map[checkKey]*scriptCheck // in flight
 	alarm          *time.Timer               // runs onAlarm
 	alarmAt        int64                     // loop clock, 0 when it is not set

@@ -7,6 +7,8 @@ import (
 
 	"sluice/backend"
 	"sluice/backend/dialect"
+	"sluice/proxy/hold"
+	"sluice/proxy/resp"
 	"sluice/router"
 )
 
@@ -79,7 +81,7 @@ func (d *retry) moveKeys() {
 	c, l, t := d.client, d.client.loop, &d.migration
 	b := l.migrationConn(t.source, c.db, c.pool.Settings().MoveParallel)
 	if b == nil {
-		if d.enterHold(HoldMoving, fmt.Sprintf("is %s, and %s is busy with other keys", t.move, t.source.Addr), true) {
+		if d.enterHold(hold.Moving, fmt.Sprintf("is %s, and %s is busy with other keys", t.move, t.source.Addr), true) {
 			d.state = retryQueued
 			l.waitForMigrationConn(t.source, d)
 		}
@@ -153,7 +155,7 @@ func (d *retry) moveOverdue() {
 	}
 	why := fmt.Sprintf("is %s, and %s has been moving the key %.100q%s for %.1fs",
 		t.move, t.source.Addr, t.moving.key, what, time.Duration(c.loop.now-d.sentAt).Seconds())
-	if !d.enterHold(HoldMoving, why, true) || d.overdue() {
+	if !d.enterHold(hold.Moving, why, true) || d.overdue() {
 		return
 	}
 	d.askProgress()
@@ -194,7 +196,7 @@ func (d *retry) targetReply(r backend.Reply) {
 	}
 	c.pool.keyMoves.look(movedKey{c.db, string(t.asked[0])}, string(answer), c.loop.now)
 	d.state = retryIdle
-	if d.wait(HoldMoving, fmt.Sprintf("is %s, a move of the key has failed, and %s may still be at work on it", t.move, r.Conn.Node.Addr), true) {
+	if d.wait(hold.Moving, fmt.Sprintf("is %s, a move of the key has failed, and %s may still be at work on it", t.move, r.Conn.Node.Addr), true) {
 		d.after = max(d.after, c.loop.now+quietPause)
 		if d.hold.active {
 			d.after = min(d.after, d.hold.deadline)
@@ -241,7 +243,7 @@ func (d *retry) keyReply() {
 		stats.KeysMoved += uint64(n)
 	} else {
 		stats.KeyMovesFailed++
-		t.failure = string(trimLine(t.answers[tagMoveKey]))
+		t.failure = string(resp.TrimLine(t.answers[tagMoveKey]))
 	}
 	t.answers[tagMoveKey] = t.answers[tagMoveKey][:0]
 }

@@ -7,10 +7,11 @@ import (
 
 	"sluice/backend"
 	"sluice/backend/dialect"
+	"sluice/proxy/hold"
 )
 
 // moveProgress says how far the moves are for which requests of the pool wait, so that these may wait for longer
-// (HoldSettings.MaxMoveWait) while keys go. The source is asked how many keys of the slot it has left, by whoever
+// (hold.Settings.MaxMoveWait) while keys go. The source is asked how many keys of the slot it has left, by whoever
 // waits for one of them. Safe for concurrent use; only requests for keys of moving slots come here.
 type moveProgress struct {
 	mu    sync.Mutex
@@ -81,7 +82,7 @@ func (p *moveProgress) note(in moveInDB, left int, now int64, limit time.Duratio
 }
 
 // deadline is when a hold that began at since ends: after MaxWait, or as long as keys go, at most after MaxMoveWait.
-func (p *moveProgress) deadline(in moveInDB, since int64, s *HoldSettings) int64 {
+func (p *moveProgress) deadline(in moveInDB, since int64, s *hold.Settings) int64 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	end := since + int64(s.MaxWait)
@@ -92,7 +93,7 @@ func (p *moveProgress) deadline(in moveInDB, since int64, s *HoldSettings) int64
 }
 
 // describe says how far the move is, and which setting ends the wait of a request that has waited for so long.
-func (p *moveProgress) describe(in moveInDB, waited time.Duration, s *HoldSettings) string {
+func (p *moveProgress) describe(in moveInDB, waited time.Duration, s *hold.Settings) string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	setting := "hold.max_wait"
@@ -153,5 +154,5 @@ func (k *slotKeys) Fail(uint32, backend.Failure) {}
 // moveAt is the move that the request waits for.
 func (d *retry) moveAt() (in moveInDB, ok bool) {
 	m := d.migration.move
-	return moveInDB{m, d.client.db}, m != nil && d.hold.active && d.hold.cause == HoldMoving
+	return moveInDB{m, d.client.db}, m != nil && d.hold.active && d.hold.cause == hold.Moving
 }

@@ -8,6 +8,7 @@ import (
 
 	"sluice/internal/testbed"
 	"sluice/internal/testbed/fakecodis"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -76,7 +77,7 @@ func TestHoldEndsWhenNoKeyGoes(t *testing.T) {
 func TestMoveProgress(t *testing.T) {
 	const ms = int64(time.Millisecond)
 	p, in := new(moveProgress), moveInDB{move: new(router.Move)}
-	s := &HoldSettings{MaxWait: 2 * time.Second, MaxMoveWait: 10 * time.Second}
+	s := &hold.Settings{MaxWait: 2 * time.Second, MaxMoveWait: 10 * time.Second}
 	want := func(deadline int64, words string) {
 		t.Helper()
 		if got := p.deadline(in, 0, s); got != deadline*ms {
@@ -114,7 +115,7 @@ func TestMoveProgress(t *testing.T) {
 	if got := p.describe(in, 10*time.Second, s); !strings.HasSuffix(got, "see hold.max_move_wait") {
 		t.Errorf("%q", got)
 	}
-	if got := p.deadline(in, 0, new(HoldSettings)); got != 0 {
+	if got := p.deadline(in, 0, new(hold.Settings)); got != 0 {
 		t.Errorf("where nothing is held it ends at %d", got)
 	}
 }

@@ -3,6 +3,7 @@ package proxy
 import (
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -33,7 +34,7 @@ func (c *client) forwardMultiByPolicy(q request, slots []router.Slot) bool {
 		return true
 	}
 	if c.readerOnItsWay(q.v, g, n) {
-		return c.holdBack(q.v, blockReason{cause: HoldNoReplica, slot: slots[0]}, len(q.raw))
+		return c.holdBack(q.v, blockReason{cause: hold.NoReplica, slot: slots[0]}, len(q.raw))
 	}
 	if c.reads.Policy == ReadReplica {
 		c.replyError(noReader(g))

@@ -7,6 +7,7 @@ import (
 
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -89,7 +90,7 @@ func (p *Pool) blockReasonOf(v *view, slots []router.Slot) (o blockReason, block
 	}
 	m := v.table.Move(moving)
 	why := fmt.Sprintf("is %s, and other keys of the request have another owner", m)
-	return blockReason{cause: HoldMoving, slot: moving, move: m, apart: true, why: why}, true
+	return blockReason{cause: hold.Moving, slot: moving, move: m, apart: true, why: why}, true
 }
 
 // crossSlot is the answer to a request whose keys belong to several groups.

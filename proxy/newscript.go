@@ -5,6 +5,7 @@ import (
 
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/script"
 )
 
 // A script is kept when a server has run or loaded it without an error, and not before: what no server takes would be
@@ -13,11 +14,11 @@ import (
 // newScript is an EVAL in flight whose script is not kept yet.
 type newScript struct {
 	seq uint32
-	id  scriptID
+	id  script.ID
 }
 
 // bringsScript notes that request seq brings a script.
-func (c *client) bringsScript(seq uint32, id scriptID) {
+func (c *client) bringsScript(seq uint32, id script.ID) {
 	at := 0
 	for _, s := range c.newScripts { // Those that are answered are done with.
 		if int32(s.seq-c.pipe.head) >= 0 {
@@ -38,7 +39,7 @@ func (c *client) noteAccepted(seq uint32, r backend.Reply) {
 }
 
 // keepScript keeps the script of an EVAL, given in wire form.
-func (c *client) keepScript(id scriptID, raw []byte) {
+func (c *client) keepScript(id script.ID, raw []byte) {
 	if args := splitRequest(raw); len(args) > 1 {
 		c.loop.keepScript(c.pool, id, args[1])
 	}
@@ -46,8 +47,8 @@ func (c *client) keepScript(id scriptID, raw []byte) {
 
 // keepScript keeps the script that a request that is retried has brought.
 func (d *retry) keepScript() {
-	if args := splitRequest(d.raw); len(args) > 1 && len(args[1]) <= maxScript {
-		d.client.loop.keepScript(d.client.pool, scriptIDOf(args[1]), args[1])
+	if args := splitRequest(d.raw); len(args) > 1 && len(args[1]) <= script.MaxScript {
+		d.client.loop.keepScript(d.client.pool, script.IDOf(args[1]), args[1])
 	}
 }
 
@@ -72,8 +73,8 @@ func (c *client) keepScripts(raw []byte, sizes []int, reply backend.Reply) {
 		case cmd.Name != "script|load":
 			continue
 		}
-		if len(body) <= maxScript {
-			c.loop.keepScript(c.pool, scriptIDOf(body), body)
+		if len(body) <= script.MaxScript {
+			c.loop.keepScript(c.pool, script.IDOf(body), body)
 		}
 	}
 }

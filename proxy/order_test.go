@@ -229,7 +229,7 @@ func TestOrderIsKeptAcrossATimeout(t *testing.T) {
 
 // Whatever happens to a write, the server has received it once.
 func TestAtMostOnceWhateverTheFault(t *testing.T) {
-	f := func(name string, fault script) {
+	f := func(name string, fault answerFunc) {
 		t.Helper()
 		b := startFake(t, answerFirst(fault))
 		p := startProxy(t, testModel, evenly(testModel, b.addr()), faultOptions(nil))

@@ -6,6 +6,7 @@ import (
 
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -92,10 +93,10 @@ func (c *client) giveUpPassed(passed []*retry) {
 			return
 		}
 		if d.script != nil {
-			d.giveUp(HoldReleased, errNoScript) // What the server has said, in its place.
+			d.giveUp(hold.Released, errNoScript) // What the server has said, in its place.
 			continue
 		}
-		d.giveUp(HoldReleased, fmt.Sprintf("TRYAGAIN slot %d: the command was not run in time, and a later one of this connection on its key was", d.slot))
+		d.giveUp(hold.Released, fmt.Sprintf("TRYAGAIN slot %d: the command was not run in time, and a later one of this connection on its key was", d.slot))
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 // bounceOnce answers the first request that starts with one of the prefixes with an error, and everything else as
 // a tiny server would: SET and GET of one value per key.
-func bounceOnce(line string, prefixes ...string) script {
+func bounceOnce(line string, prefixes ...string) answerFunc {
 	values := make(map[string]string) // Only one connection uses a fake at a time in these tests.
 	bounced := make(map[string]bool)
 	return func(c *scriptedConn, args []string) {

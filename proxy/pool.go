@@ -9,6 +9,9 @@ import (
 	"sluice/backend"
 	"sluice/backend/dialect"
 	"sluice/internal/clock"
+	"sluice/proxy/hold"
+	"sluice/proxy/scan"
+	"sluice/proxy/script"
 	"sluice/router"
 )
 
@@ -33,12 +36,12 @@ type Pool struct {
 	probes      sync.WaitGroup
 	clearCaches map[string]bool // by address: has nothing in its cache that has moved away, see BeginMove
 
-	holds       holdBook
+	holds       hold.Account
 	keyMoves    keyMoves
 	progress    moveProgress
 	service     service
-	scripts     scriptCache
-	cursors     keptCursors
+	scripts     script.Cache
+	cursors     scan.Kept
 	monitors    monitorBook
 	subscribers subscriberRegistry
 
@@ -53,7 +56,7 @@ type Pool struct {
 	asked    atomic.Int64         // loop clock of the last askAround
 	viewMu   sync.Mutex           // held while view is replaced; guards fence and places
 	fence    string               // of views to come
-	places   places               // guarded by viewMu
+	places   scan.Places          // guarded by viewMu
 	view     atomic.Pointer[view] // read by the loops once per batch
 	leaving  atomic.Pointer[[]departure]
 }
@@ -65,11 +68,11 @@ type view struct {
 	named map[string]*backend.Node // by address: those of nodes. Only they get requests and credentials
 	since int64                    // loop clock at which it came into force
 
-	shares  []share    // by place
-	marks   []mark     // by place
-	readers [][]reader // by router.Group.Index; nil when nothing may be read from replicas
-	settled []int64    // by slot: loop clock at which it last changed hands, 0 for before base; nil when none did
-	base    int64      // since of the first view
+	shares  []share     // by place
+	marks   []scan.Mark // by place
+	readers [][]reader  // by router.Group.Index; nil when nothing may be read from replicas
+	settled []int64     // by slot: loop clock at which it last changed hands, 0 for before base; nil when none did
+	base    int64       // since of the first view
 
 	fence string // why nothing is served, "" when all is well
 }
@@ -187,8 +190,8 @@ func (p *Pool) SetTable(t *router.Table) {
 	v.fence = p.fence
 	v.noteSettled(p.view.Load())
 	v.setReaders(p.settings.Load())
-	v.shares = sharesOf(v.table, p.places.assign(v.table.Groups))
-	v.marks = p.places.marks
+	v.shares = sharesOf(v.table, p.places.Assign(v.table.Groups))
+	v.marks = p.places.Marks()
 	p.view.Store(v)
 	p.viewMu.Unlock()
 	p.markWanted(t)

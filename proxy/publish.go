@@ -3,6 +3,7 @@ package proxy
 import (
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/proxy/resp"
 	"sluice/router"
 )
@@ -20,7 +21,7 @@ func (c *client) publish(q request) bool {
 		return false
 	}
 	o, blocked := c.pool.blockReason(q.v, slot)
-	if blocked && (o.cause == HoldLocked || o.cause == HoldMoving) {
+	if blocked && (o.cause == hold.Locked || o.cause == hold.Moving) {
 		node := q.v.master(slot)
 		blocked = node == nil || !node.Serves()
 	}
@@ -91,7 +92,7 @@ func (p *publication) Fail(seq uint32, f backend.Failure) {
 // deliver implements sink.
 func (p *publication) deliver(seq uint32, data []byte, first, last bool) {
 	c := p.client
-	if n, ok := integerReply(data); ok && first && last {
+	if n, ok := resp.Integer(data); ok && first && last {
 		n = c.pool.subscribers.receivers(p.kind, p.channel, p.node, n, p.before, c.pool.Model.Cluster())
 		data = resp.AppendInt(c.loop.scratch[:0], n)
 		c.loop.scratch = data

@@ -8,6 +8,7 @@ import (
 
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/proxy/resp"
 )
 
@@ -47,7 +48,7 @@ func queryPubsub(kind pubsubQueryKind, topic topicKind) sessionFunc {
 			return true
 		}
 		if q.v == nil {
-			return c.holdBack(q.v, blockReason{cause: HoldNoTopology}, len(q.raw))
+			return c.holdBack(q.v, blockReason{cause: hold.NoTopology}, len(q.raw))
 		}
 		s := &pubsubQuery{client: c, kind: kind, topic: topic}
 		for _, name := range q.args[2:] {
@@ -217,7 +218,7 @@ func (s *pubsubQuery) mergeCounts() []byte {
 func (s *pubsubQuery) mergePatterns() []byte {
 	var sum, largest int64
 	for _, part := range s.parts {
-		n, _ := integerReply(part)
+		n, _ := resp.Integer(part)
 		sum, largest = sum+n, max(largest, n)
 	}
 	if !s.client.pool.Model.Cluster() {
@@ -228,11 +229,11 @@ func (s *pubsubQuery) mergePatterns() []byte {
 
 // bulks are the bulk strings of an array.
 func bulks(reply []byte) [][]byte {
-	_, rest, _ := cutHeader(reply, '*')
+	_, rest, _ := resp.CutHeader(reply, '*')
 	var list [][]byte
 	for len(rest) > 0 {
 		var value []byte
-		if value, rest, _ = cutBulk(rest); value == nil {
+		if value, rest, _ = resp.CutBulk(rest); value == nil {
 			break
 		}
 		list = append(list, value)
@@ -242,12 +243,12 @@ func bulks(reply []byte) [][]byte {
 
 // integers are every second element of an array: the numbers behind names.
 func integers(reply []byte) []int64 {
-	_, rest, _ := cutHeader(reply, '*')
+	_, rest, _ := resp.CutHeader(reply, '*')
 	var list []int64
 	for len(rest) > 0 {
-		_, after, _ := cutBulk(rest)
+		_, after, _ := resp.CutBulk(rest)
 		end := bytes.IndexByte(after, '\n') + 1
-		n, ok := integerReply(after[:end])
+		n, ok := resp.Integer(after[:end])
 		if !ok {
 			break
 		}

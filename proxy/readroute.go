@@ -7,6 +7,7 @@ import (
 
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -38,7 +39,7 @@ func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot
 		return true
 	}
 	if c.readerOnItsWay(v, g, n) {
-		return c.holdBack(v, blockReason{cause: HoldNoReplica, slot: slot}, len(raw))
+		return c.holdBack(v, blockReason{cause: hold.NoReplica, slot: slot}, len(raw))
 	}
 	if c.reads.Policy == ReadReplica {
 		c.replyError(noReader(g))

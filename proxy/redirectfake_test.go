@@ -12,13 +12,14 @@ import (
 
 	"sluice/backend"
 	"sluice/internal/testbed"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
 // Redirects by fakes: nodes that disagree, addresses that need thought, and ASKING on a busy connection.
 
 // redirectTo answers every request with a redirect of its first key.
-func redirectTo(kind string, addr func() string) script {
+func redirectTo(kind string, addr func() string) answerFunc {
 	return func(c *scriptedConn, args []string) {
 		if args[0] == "ASKING" {
 			c.reply("+OK\r\n")
@@ -246,7 +247,7 @@ func TestRedirectLoopIsHeld(t *testing.T) {
 	if n := a.count("SET k v") + b.count("SET k v"); n <= quickHops {
 		t.Errorf("sent %d times", n)
 	}
-	if ended := p.pool.Holds().Ended[HoldTimedOut]; ended != 1 {
+	if ended := p.pool.Holds().Ended[hold.TimedOut]; ended != 1 {
 		t.Errorf("%d holds timed out, want 1", ended)
 	}
 }

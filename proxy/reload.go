@@ -6,6 +6,7 @@ import (
 	"sluice/backend"
 	"sluice/backend/dialect"
 	"sluice/proxy/resp"
+	"sluice/proxy/script"
 	"sluice/router"
 )
 
@@ -54,7 +55,7 @@ func (s *scriptCheck) loadFor(b *backend.Conn) []byte {
 
 type checkKey struct {
 	conn *backend.Conn
-	id   scriptID
+	id   script.ID
 }
 
 // lacksScript looks at an error reply to a request that has not been retried. If that is a NOSCRIPT which can be
@@ -96,7 +97,7 @@ func (c *client) reload(raw []byte, b *backend.Conn) (*reload, *scriptCheck) {
 	if len(args) < 2 {
 		return nil, nil
 	}
-	id, ok := parseScriptID(args[1])
+	id, ok := script.ParseID(args[1])
 	if !ok {
 		return nil, nil
 	}
@@ -109,12 +110,12 @@ func (c *client) reload(raw []byte, b *backend.Conn) (*reload, *scriptCheck) {
 
 // checkScript asks a server whether it has a script, if that was not asked already, and loads it behind that; nil
 // when that is not possible.
-func (l *loop) checkScript(p *Pool, b *backend.Conn, id scriptID) *scriptCheck {
+func (l *loop) checkScript(p *Pool, b *backend.Conn, id script.ID) *scriptCheck {
 	key := checkKey{b, id}
 	if check := l.checks[key]; check != nil {
 		return check
 	}
-	body, ok := p.scripts.body(id)
+	body, ok := p.scripts.Body(id)
 	if !ok {
 		return nil
 	}

@@ -1,7 +1,6 @@
 package proxy
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 
@@ -86,14 +85,12 @@ func sendError(node *backend.Node, err error) string {
 // denied is the answer when a node does not take the proxy for whom it says it is.
 func denied(r backend.Reply) string {
 	return fmt.Sprintf("ERR backend %s does not accept Sluice's credentials, see [pool.auth] backend_password: %s",
-		r.Conn.Node.Addr, trimLine(r.Data[1:]))
+		r.Conn.Node.Addr, resp.TrimLine(r.Data[1:]))
 }
 
-// trimLine cuts the line end off a reply.
-func trimLine(line []byte) []byte { return bytes.TrimRight(line, "\r\n") }
-
 func tooManyRedirects(slot router.Slot, hops int, addr string) string {
-	return fmt.Sprintf("TRYAGAIN slot %d was redirected %d times, last to %s: the nodes disagree about its owner", slot, hops, addr)
+	return fmt.Sprintf("TRYAGAIN slot %d was redirected %d times, last to %s: the nodes disagree about its owner", slot,
+		hops, addr)
 }
 
 func unsupported(name string) string {

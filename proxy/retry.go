@@ -7,6 +7,7 @@ import (
 	"sluice/backend"
 	"sluice/backend/dialect"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -34,7 +35,7 @@ type retry struct {
 	// where it has keys when that are several: of one owner when it was made; slot is the one in the way
 	slots []router.Slot
 	state retryState
-	hold  hold
+	hold  heldRequest
 
 	addr   string        // follow a redirect to here; "" is the owner of slot
 	ask    bool          // send ASKING first
@@ -179,7 +180,7 @@ func (d *retry) run() {
 	}
 	o, blocked := d.blockReason(v)
 	if !blocked && d.silent != nil && v.master(d.slot) == d.silent && d.silent.AnsweredAt() < d.silentAt {
-		o, blocked = blockReason{cause: HoldNoMaster, slot: d.slot, node: d.silent, since: d.silentAt}, true
+		o, blocked = blockReason{cause: hold.NoMaster, slot: d.slot, node: d.silent, since: d.silentAt}, true
 	}
 	if blocked {
 		if x, ok := d.sink.(*crossing); ok && x.passOver(d) {
@@ -194,7 +195,7 @@ func (d *retry) run() {
 	}
 	if m := d.nextMove(v); m != nil {
 		if text := d.tooSlow(m); text != "" {
-			d.giveUp(HoldTimedOut, text)
+			d.giveUp(hold.TimedOut, text)
 			return
 		}
 		d.reach(v, m)
@@ -269,7 +270,7 @@ func (d *retry) followTo() {
 		return
 	}
 	d.addr, d.ask = "", false // Ask the owner again, who may know better by then.
-	d.waitFor(v, blockReason{cause: HoldNoMaster, slot: d.slot, node: node, since: node.DownSince()})
+	d.waitFor(v, blockReason{cause: hold.NoMaster, slot: d.slot, node: node, since: node.DownSince()})
 }
 
 // send hands the request to a connection.
@@ -304,9 +305,9 @@ func (d *retry) first(b *backend.Conn) (requests [][]byte) {
 }
 
 // give ends the retry with an error of our own: the request was not run.
-func (d *retry) give(text string) { d.giveUp(HoldReleased, text) }
+func (d *retry) give(text string) { d.giveUp(hold.Released, text) }
 
-func (d *retry) giveUp(end HoldEnd, text string) {
+func (d *retry) giveUp(end hold.End, text string) {
 	if d.confirming != nil {
 		d.confirming.giveUp() // It may have run.
 		return
@@ -338,7 +339,7 @@ func (d *retry) done() {
 	if c.closed {
 		return
 	}
-	c.endHold(&d.hold, HoldReleased)
+	c.endHold(&d.hold, hold.Released)
 	d.noteKeys(-1)
 	c.loop.pool.Put(d.raw)
 	d.raw, d.keys = nil, nil

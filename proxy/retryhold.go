@@ -5,13 +5,14 @@ import (
 	"time"
 
 	"sluice/backend"
+	"sluice/proxy/hold"
 )
 
 // The waits of a retry: the holds that it begins, moves the ends of, and gives up at.
 
 // wait holds the request for a moment; why is what is in the way. With free it waits also where nothing may
 // be held. It returns false when the client was answered instead.
-func (d *retry) wait(cause HoldCause, why string, free bool) bool {
+func (d *retry) wait(cause hold.Cause, why string, free bool) bool {
 	if !d.enterHold(cause, why, free) {
 		return false
 	}
@@ -29,7 +30,7 @@ func (d *retry) wait(cause HoldCause, why string, free bool) bool {
 
 // enterHold begins a hold of the request, or notes what is in the way now. It returns false when the client was
 // answered instead.
-func (d *retry) enterHold(cause HoldCause, why string, free bool) bool {
+func (d *retry) enterHold(cause hold.Cause, why string, free bool) bool {
 	c := d.client
 	d.why = why
 	if c.pool.Settings().Hold.MaxWait > 0 {
@@ -43,7 +44,7 @@ func (d *retry) enterHold(cause HoldCause, why string, free bool) bool {
 			}
 		}
 		if d.hold.cause != cause {
-			c.pool.holds.change(&d.hold, d.hold.slot, cause)
+			c.changeHold(&d.hold, d.hold.slot, cause)
 		}
 		d.renewDeadline()
 	} else if !free {
@@ -74,10 +75,10 @@ func (d *retry) overdue() bool {
 		if d.state == retryIdle || c.loop.now-c.pipe.at(d.seq).start < patience {
 			return false
 		}
-		d.giveUp(HoldTimedOut, notHeld(d.slot, d.why, "hold.max_wait is 0"))
+		d.giveUp(hold.TimedOut, notHeld(d.slot, d.why, "hold.max_wait is 0"))
 		return true
 	}
-	if x, ok := d.exclusive.(*blocking); ok && d.hold.cause == HoldNoMaster && x.timedOut() {
+	if x, ok := d.exclusive.(*blocking); ok && d.hold.cause == hold.NoMaster && x.timedOut() {
 		return true
 	}
 	in, moving := d.moveAt()
@@ -91,7 +92,7 @@ func (d *retry) overdue() bool {
 	if moving {
 		why += c.pool.progress.describe(in, waited, &c.pool.Settings().Hold)
 	}
-	d.giveUp(HoldTimedOut, heldFor(d.slot, why, waited))
+	d.giveUp(hold.TimedOut, heldFor(d.slot, why, waited))
 	return true
 }
 
@@ -130,7 +131,7 @@ func (d *retry) retryLater(f backend.Failure) {
 	if f.Conn.Node.Paused() {
 		why = "is not served: " + paused(f.Conn.Node)
 	}
-	if d.wait(HoldNoMaster, why, true) {
+	if d.wait(hold.NoMaster, why, true) {
 		c.runRetries()
 	}
 }

@@ -45,13 +45,13 @@ func (c *client) renewUser() {
 		c.become(c.user, nil) // Nobody has to say who he is any more.
 	case c.is(modeUnauthenticated):
 	case u == nil:
-		c.loop.server.log.Info("closing a client whose user is gone", "client", c.id, "addr", c.addr, "user", c.user)
+		c.loop.server.often.Info("closing a client whose user is gone", "client", c.id, "addr", c.addr, "user", c.user)
 		c.close()
 	default:
 		c.setRights(u.Rights)
 		c.recheckQueue()
 		if c.hearsTooMuch() {
-			c.loop.server.log.Info("closing a client that may not be subscribed any more", "client", c.id, "addr", c.addr, "user", c.user)
+			c.loop.server.often.Info("closing a client that may not be subscribed any more", "client", c.id, "addr", c.addr, "user", c.user)
 			c.close()
 		}
 	}

@@ -4,7 +4,9 @@ import (
 	"slices"
 	"strconv"
 
+	"sluice/proxy/merge"
 	"sluice/proxy/resp"
+	"sluice/proxy/scan"
 )
 
 // SCAN goes over one group after the other: each call is one call of one master, and when that is through its keys the
@@ -30,7 +32,7 @@ var scanEnd = []byte("*2\r\n$1\r\n0\r\n*0\r\n")
 
 // dispatchScan sends a SCAN to the group that its cursor names.
 func (c *client) dispatchScan(q request, shares []share) bool {
-	at, ok := parseCursor(q.args[1])
+	at, ok := scan.ParseCursor(q.args[1])
 	if !ok {
 		c.replyError(errCursor)
 		return true
@@ -62,25 +64,22 @@ func (c *client) dispatchScan(q request, shares []share) bool {
 
 // resume says where a scan goes on: from the start of a place whose server's cursor is forgotten, and from the very
 // start if the cursor is none of this order of places. So it may show a key twice, and misses none.
-func (p *Pool) resume(v *view, at cursor) (place int, server uint64) {
-	place = slices.Index(v.marks, at.mark())
-	switch {
-	case place < 0 || !at.known():
+func (p *Pool) resume(v *view, at scan.Cursor) (place int, server uint64) {
+	place = slices.Index(v.marks, at.Mark())
+	if place < 0 || !at.Known() {
 		return 0, 0
-	case at.kept():
-		return place, p.cursors.use(at)
 	}
-	return place, at.number()
+	return place, p.cursors.Server(at)
 }
 
 // mergeScan makes the reply of a SCAN from that of one server.
 func (s *split) mergeScan() []byte {
 	part := &s.parts[0]
-	n, rest, ok := cutHeader(part.reply, '*')
+	n, rest, ok := resp.CutHeader(part.reply, '*')
 	if !ok || n != 2 {
 		return s.unexpected(0)
 	}
-	given, rest, ok := cutBulk(rest)
+	given, rest, ok := resp.CutBulk(rest)
 	if !ok {
 		return s.unexpected(0)
 	}
@@ -88,11 +87,12 @@ func (s *split) mergeScan() []byte {
 	if err != nil {
 		return s.misfit(given)
 	}
-	count, rest, ok := cutHeader(rest, '*')
+	count, rest, ok := resp.CutHeader(rest, '*')
 	if !ok {
 		return s.unexpected(0)
 	}
-	keys, count, ok := s.appendOwned(nil, part, count, rest)
+	filters := s.filters()
+	keys, count, ok := merge.AppendKeys(nil, count, rest, func(key []byte) bool { return !filters || s.owns(part, key) })
 	if !ok {
 		return s.unexpected(0)
 	}
@@ -102,23 +102,20 @@ func (s *split) mergeScan() []byte {
 }
 
 // nextCursor is the client's for one of the server, 0 when all groups are through.
-func (s *split) nextCursor(server uint64) cursor {
-	switch {
-	case server == 0:
+func (s *split) nextCursor(server uint64) scan.Cursor {
+	if server == 0 {
 		return s.nextGroup()
-	case server < 1<<serverBits:
-		return cursorAt(s.fan.mark, uint32(server))
 	}
-	return s.client.pool.cursors.keep(s.fan.mark, server)
+	return s.client.pool.cursors.For(s.fan.mark, server)
 }
 
 // nextGroup is the cursor with which the next group begins, 0 when this was the last. If places were given out anew in
 // the meantime that is the first one.
-func (s *split) nextGroup() cursor {
+func (s *split) nextGroup() scan.Cursor {
 	v := s.client.pool.view.Load()
 	next := shareFrom(v.shares, slices.Index(v.marks, s.fan.mark)+1)
 	if next == nil {
 		return 0
 	}
-	return cursorAt(v.marks[next.place], 0)
+	return scan.Start(v.marks[next.place])
 }

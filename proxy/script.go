@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"sluice/proxy/command"
+	"sluice/proxy/resp"
+	"sluice/proxy/script"
 	"sluice/router"
 )
 
@@ -60,15 +62,15 @@ func declaresNoWrites(body []byte) bool {
 // slot is anySlot, by its name, so that the same script always runs on the same node, by its body and by its SHA-1.
 func (c *client) forwardScript(q request, k keySlots) bool {
 	name := q.args[1]
-	var id scriptID
+	var id script.ID
 	kept := true
 	switch scriptKinds[q.cmd.ID] {
 	case scriptBody:
-		id, kept = c.loop.scriptID(c.pool, name)
-		kept = kept || len(name) > maxScript
+		id, kept = c.loop.seenScripts(c.pool).ID(&c.pool.scripts, name)
+		kept = kept || len(name) > script.MaxScript
 		name = id[:]
 	case scriptSHA:
-		if sha, ok := parseScriptID(name); ok {
+		if sha, ok := script.ParseID(name); ok {
 			id = sha
 			name = id[:]
 		}
@@ -104,6 +106,53 @@ func (c *client) noteFlush(q request) {
 		return
 	}
 	if len(q.args) == 2 || len(q.args) == 3 && (isWord(q.args[2], "sync") || isWord(q.args[2], "async")) {
-		c.pool.scripts.clear()
+		c.pool.scripts.Clear()
 	}
+}
+
+// scriptBody is the script with a SHA-1 in hex, in any case; nil when it is not known. The caller may keep it.
+func (p *Pool) scriptBody(sha []byte) []byte {
+	id, ok := script.ParseID(sha)
+	if !ok {
+		return nil
+	}
+	body, ok := p.scripts.Body(id)
+	if !ok {
+		return nil
+	}
+	return []byte(body)
+}
+
+// loadRequests are the SCRIPT LOADs of those of the scripts that are known, one for each.
+func (c *client) loadRequests(shas [][]byte) (requests [][]byte) {
+	seen := make(map[script.ID]bool)
+	for _, sha := range shas {
+		id, ok := script.ParseID(sha)
+		if !ok || seen[id] {
+			continue
+		}
+		seen[id] = true
+		if body := c.pool.scriptBody(id[:]); body != nil {
+			requests = append(requests, resp.AppendCommand(nil, "SCRIPT", "LOAD", string(body)))
+		}
+	}
+	return requests
+}
+
+// seenScripts are those of a pool that the loop has seen.
+func (l *loop) seenScripts(p *Pool) *script.Seen {
+	seen := l.scripts[p]
+	if seen == nil {
+		if l.scripts == nil {
+			l.scripts = make(map[*Pool]*script.Seen)
+		}
+		seen = new(script.Seen)
+		l.scripts[p] = seen
+	}
+	return seen
+}
+
+// keepScript keeps a script that has come with EVAL.
+func (l *loop) keepScript(p *Pool, id script.ID, body []byte) {
+	l.seenScripts(p).Keep(&p.scripts, id, body)
 }

@@ -6,7 +6,9 @@ import (
 	"testing"
 
 	"sluice/internal/testbed"
+	"sluice/proxy/hold"
 	"sluice/proxy/resp"
+	"sluice/proxy/script"
 	"sluice/router"
 )
 
@@ -21,7 +23,7 @@ func TestScriptWithoutKeysHasItsNode(t *testing.T) {
 		nodes := 0
 		for i := range 20 {
 			body := fmt.Sprint("return ", i)
-			id := scriptIDOf([]byte(body))
+			id := script.IDOf([]byte(body))
 			for range 3 {
 				c.want(fmt.Sprintf(":%d\r\n", i), "EVAL", body, "0")
 				c.want(fmt.Sprintf(":%d\r\n", i), "EVALSHA", string(id[:]), "0")
@@ -52,7 +54,7 @@ func TestScriptIsLoadedWhereItIsMissing(t *testing.T) {
 		keys := top.keysOnEveryNode("k", 3)
 		c := top.dial(t)
 		body := "return redis.call('INCR', KEYS[1])"
-		id := scriptIDOf([]byte(body))
+		id := script.IDOf([]byte(body))
 		sha := string(id[:])
 		c.want(noScriptLine, "EVALSHA", sha, "1", keys[0]) // Nobody knows it yet.
 		c.want(":1\r\n", "EVAL", body, "1", keys[0])
@@ -151,7 +153,7 @@ func TestReloadIsTriedOnce(t *testing.T) {
 	})
 	p := startProxy(t, codisModel, evenly(codisModel, server.addr()), faultOptions(nil))
 	c := p.dial(t)
-	id := scriptIDOf([]byte("return 1"))
+	id := script.IDOf([]byte("return 1"))
 	sha := string(id[:])
 	c.want("+OK\r\n", "EVAL", "return 1", "1", "k")
 	c.want(noScriptLine, "EVALSHA", sha, "1", "k")
@@ -173,7 +175,7 @@ func TestReloadIsTriedOnce(t *testing.T) {
 // Of a crowd that meets a server without the script nobody gets a NOSCRIPT, whenever they come.
 func TestCrowdIsHealedByOneReload(t *testing.T) {
 	var server *fakeBackend
-	id := scriptIDOf([]byte("return 7"))
+	id := script.IDOf([]byte("return 7"))
 	sha := string(id[:])
 	loaded := false
 	late := make(chan struct{})
@@ -194,7 +196,7 @@ func TestCrowdIsHealedByOneReload(t *testing.T) {
 		}
 	})
 	p := startProxy(t, codisModel, evenly(codisModel, server.addr()), faultOptions(nil))
-	p.pool.scripts.add(id, "return 7", true)
+	p.pool.scripts.Add(id, "return 7", true)
 	first, second := p.dial(t), p.dial(t)
 	for range 3 {
 		first.request("EVALSHA", sha, "1", "a")
@@ -219,14 +221,14 @@ func TestCrowdIsHealedByOneReload(t *testing.T) {
 func TestOnlyAcceptedScriptsAreKept(t *testing.T) {
 	top := codisTopology(t)
 	c := top.dial(t)
-	f := func(script string, kept bool, run ...[]string) {
+	f := func(body string, kept bool, run ...[]string) {
 		t.Helper()
 		for _, args := range run {
 			c.do(args...)
 		}
-		id := scriptIDOf([]byte(script))
+		id := script.IDOf([]byte(body))
 		if got := top.pool.scriptBody(id[:]); (got != nil) != kept {
-			t.Errorf("%q of %q: kept %v", script, run, got != nil)
+			t.Errorf("%q of %q: kept %v", body, run, got != nil)
 		}
 	}
 	multi := func(args ...string) [][]string { return [][]string{{"MULTI"}, args, {"EXEC"}} }
@@ -244,10 +246,10 @@ func TestOnlyAcceptedScriptsAreKept(t *testing.T) {
 func TestCrowdSharesALongScript(t *testing.T) {
 	s := testbed.Redis(t)
 	p := startProxy(t, codisModel, evenly(codisModel, s.Addr()), faultOptions(nil))
-	script := "return 7 --" + strings.Repeat("x", maxScript-100)
-	id := scriptIDOf([]byte(script))
+	long := "return 7 --" + strings.Repeat("x", script.MaxScript-100)
+	id := script.IDOf([]byte(long))
 	c := p.dial(t)
-	c.want(":7\r\n", "EVAL", script, "1", "k")
+	c.want(":7\r\n", "EVAL", long, "1", "k")
 	s.Do("SCRIPT", "FLUSH")
 	s.Do("CONFIG", "RESETSTAT")
 	const n = 500
@@ -282,8 +284,8 @@ func TestScriptIsLoadedAtTheSourceOfAMove(t *testing.T) {
 	target := startFake(t, echoValue)
 	p := startMove(t, "k", source, target)
 	c := p.dial(t)
-	id := scriptIDOf([]byte("return 7"))
-	p.pool.scripts.add(id, "return 7", true)
+	id := script.IDOf([]byte("return 7"))
+	p.pool.scripts.Add(id, "return 7", true)
 	c.want(":7\r\n", "EVALSHA", string(id[:]), "1", "k")
 	if n := len(target.seen()); n != 0 {
 		t.Errorf("the target got %d requests", n)
@@ -298,7 +300,7 @@ func TestScriptsGoInFrontOfTheirTransaction(t *testing.T) {
 		c.want("+OK\r\n", "SET", key, "0")
 		sha := c.do("SCRIPT", "LOAD", "return redis.call('INCR', KEYS[1])")[5:45]
 		queued := "return redis.call('GET', KEYS[1])"
-		id := scriptIDOf([]byte(queued))
+		id := script.IDOf([]byte(queued))
 		c.want("+OK\r\n", "MULTI")
 		c.want("+QUEUED\r\n", "EVAL", queued, "1", key) // This is how it becomes known.
 		c.want("*1\r\n"+bulkReply("0"), "EXEC")
@@ -331,11 +333,11 @@ func TestScriptsOfATransactionAreSentOnce(t *testing.T) {
 		return args[0] == "EXEC"
 	})
 	p := startProxy(t, clusterModel, with(evenly(clusterModel, source.addr()), target.addr()), faultOptions(nil))
-	id, other := scriptIDOf([]byte("return 7")), scriptIDOf([]byte("return 8"))
-	p.pool.scripts.add(id, "return 7", true)
+	id, other := script.IDOf([]byte("return 7")), script.IDOf([]byte("return 8"))
+	p.pool.scripts.Add(id, "return 7", true)
 	c := p.dial(t)
 	c.want("+OK\r\n", "MULTI")
-	for _, sha := range []scriptID{id, other, id} {
+	for _, sha := range []script.ID{id, other, id} {
 		c.want("+QUEUED\r\n", "EVALSHA", string(sha[:]), "1", "k")
 	}
 	c.request("EXEC")
@@ -361,62 +363,17 @@ func TestTransactionCallsAScriptOfARestartedServer(t *testing.T) {
 	}
 }
 
-func TestScriptCacheIsBounded(t *testing.T) {
-	var s scriptCache
-	put := func(i int, loaded bool) scriptID {
-		body := fmt.Sprint(i, strings.Repeat("x", 100_000))
-		id := scriptIDOf([]byte(body))
-		if got := s.add(id, body, loaded); got != body {
-			t.Fatalf("script %d: another body is kept", i)
-		}
-		return id
-	}
-	first, kept := put(-1, false), put(-2, true)
-	used := put(-3, false)
-	for i := range 1000 {
-		put(i, false)
-		if s.bytes > maxScriptBytes {
-			t.Fatalf("%d bytes", s.bytes)
-		}
-		if _, ok := s.body(used); !ok {
-			t.Fatalf("script that is used was forgotten behind %d others", i)
-		}
-	}
-	if _, ok := s.body(first); ok {
-		t.Error("script that was not used for long is kept")
-	}
-	if _, ok := s.body(kept); !ok {
-		t.Error("script of SCRIPT LOAD went before those of EVAL")
-	}
-	size := 0
-	for _, e := range s.byID {
-		size += len(e.Value.(*knownScript).body) + scriptOverhead
-	}
-	if size != s.bytes || s.loaded.Len()+s.seen.Len() != len(s.byID) || s.generation.Load() == 0 {
-		t.Errorf("%d bytes counted, %d are there; generation %d", s.bytes, size, s.generation.Load())
-	}
-	s.add(scriptID{}, strings.Repeat("x", maxScript+1), true)
-	if _, ok := s.body(scriptID{}); ok {
-		t.Error("script beyond the limit is kept")
-	}
-	s.clear()
-	if _, ok := s.body(kept); ok || s.bytes != 0 {
-		t.Error("scripts are left behind clear")
-	}
-	put(1, true)
-}
-
 // What a loop remembers goes when the cache has forgotten it.
 func TestLoopForgetsScriptsWithTheCache(t *testing.T) {
 	top := codisTopology(t)
 	c := top.dial(t)
-	id := scriptIDOf([]byte("return 1"))
+	id := script.IDOf([]byte("return 1"))
 	for range 2 {
 		c.want(":1\r\n", "EVAL", "return 1", "0")
 		if body := top.pool.scriptBody([]byte(strings.ToUpper(string(id[:])))); string(body) != "return 1" {
 			t.Errorf("kept: %q", body)
 		}
-		top.pool.scripts.clear()
+		top.pool.scripts.Clear()
 		if body := top.pool.scriptBody(id[:]); body != nil {
 			t.Errorf("kept: %q", body)
 		}
@@ -430,10 +387,10 @@ func TestLoopForgetsScriptsWithTheCache(t *testing.T) {
 func TestKnownScriptCostsNothing(t *testing.T) {
 	p, l := new(Pool), new(loop)
 	body := []byte("return 1")
-	id, _ := l.scriptID(p, body)
+	id, _ := l.seenScripts(p).ID(&p.scripts, body)
 	l.keepScript(p, id, body)
 	n := testing.AllocsPerRun(100, func() {
-		if got, kept := l.scriptID(p, body); got != id || !kept {
+		if got, kept := l.seenScripts(p).ID(&p.scripts, body); got != id || !kept {
 			t.Errorf("%s, kept %v", got, kept)
 		}
 	})
@@ -468,7 +425,7 @@ func TestScriptThatWritesWaitsForTheNewMaster(t *testing.T) {
 	}
 	c.request("EVAL", "return redis.call('INCR', KEYS[1])", "1", "k")
 	testbed.Eventually(t, func() error {
-		if held := p.pool.Holds().Held[HoldNoMaster]; held != 1 {
+		if held := p.pool.Holds().Held[hold.NoMaster]; held != 1 {
 			return fmt.Errorf("%d requests are held", held)
 		}
 		return nil

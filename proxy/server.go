@@ -17,6 +17,7 @@ import (
 	"github.com/panjf2000/gnet/v2/pkg/logging"
 
 	"sluice/internal/epoll"
+	"sluice/internal/sparselog"
 )
 
 // Server runs the event loops and the pools on them. Its exported methods are safe for concurrent use.
@@ -26,6 +27,7 @@ type Server struct {
 	id      string
 	version string
 	log     *slog.Logger
+	often   *slog.Logger // for what others can make happen as often as they like
 	started time.Time
 
 	engine *gnet.Client
@@ -71,6 +73,10 @@ const readBuffer = 64 << 10
 func New(cfg Config) *Server {
 	s := &Server{id: cfg.ID, version: cfg.Version, log: cfg.Log, started: time.Now(),
 		paceRaised: make(chan struct{}, 1)}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	s.often = slog.New(sparselog.New(s.log.Handler()))
 	s.level, s.affordable = cfg.Level, cfg.AffordableClients
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	settings := cfg.Settings

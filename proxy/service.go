@@ -11,6 +11,7 @@ import (
 
 	"sluice/internal/clock"
 	"sluice/proxy/command"
+	"sluice/proxy/resp"
 )
 
 // served counts, on one loop, what became of the requests of one pool. Owned by the loop.
@@ -53,7 +54,7 @@ func (s *served) failure(reply []byte) {
 	begins := func(start []byte) bool { return bytes.HasPrefix(text, start) }
 	if slices.ContainsFunc(serviceErrors, begins) || bytes.Contains(text, toBackend) {
 		s.failed++
-		s.last = append(s.last[:0], trimLine(reply[1:min(len(reply), maxErrorShown)])...)
+		s.last = append(s.last[:0], resp.TrimLine(reply[1:min(len(reply), maxErrorShown)])...)
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/resp"
 )
 
 // SlowRequest is a request that took at least Settings.SlowlogSlowerThan. Immutable.
@@ -178,10 +179,10 @@ const (
 // slowArgs reads the arguments of a request, of which raw may be no more than the beginning, and cuts them as Redis
 // does.
 func slowArgs(raw []byte) []string {
-	n, raw, _ := cutHeader(raw, '*')
+	n, raw, _ := resp.CutHeader(raw, '*')
 	var args []string
 	for i := range n {
-		size, rest, ok := cutHeader(raw, '$')
+		size, rest, ok := resp.CutHeader(raw, '$')
 		if !ok || n > slowMaxArgs && i == slowMaxArgs-1 {
 			return append(args, fmt.Sprintf("... (%d more arguments)", n-i))
 		}

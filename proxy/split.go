@@ -7,7 +7,10 @@ import (
 
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
+	"sluice/proxy/merge"
 	"sluice/proxy/resp"
+	"sluice/proxy/script"
 	"sluice/router"
 )
 
@@ -85,7 +88,7 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 			return false
 		}
 		if reads && c.waitsForReader(v, cmd, slot) {
-			return c.holdBack(v, blockReason{cause: HoldNoReplica, slot: slot}, len(raw))
+			return c.holdBack(v, blockReason{cause: hold.NoReplica, slot: slot}, len(raw))
 		}
 		single = single && slot == first
 	}
@@ -296,7 +299,7 @@ func (s *split) answered() {
 	s.head = nil
 	reply := s.merge()
 	if s.fan != nil && s.fan.script != "" && reply[0] != '-' {
-		s.client.pool.scripts.add(scriptIDOf([]byte(s.fan.script)), s.fan.script, true)
+		s.client.pool.scripts.Add(script.IDOf([]byte(s.fan.script)), s.fan.script, true)
 	}
 	s.client.deliver(s.seq, reply, true, true)
 }
@@ -313,9 +316,9 @@ func (s *split) merge() []byte {
 	case splitMSet:
 		return s.parts[0].reply
 	case splitCount:
-		return s.mergeCounts()
+		return s.merged(merge.Sum(s.replies()))
 	case splitMGet:
-		return s.mergeArrays()
+		return s.merged(merge.Interleave(s.replies(), s.of))
 	}
 	panic("BUG: unknown kind of split")
 }
@@ -344,62 +347,11 @@ func (s *split) failure() []byte {
 
 var unknownOutcome = []byte("-ERR outcome unknown")
 
-func (s *split) mergeCounts() []byte {
-	var sum int64
-	for i := range s.parts {
-		n, ok := integerReply(s.parts[i].reply)
-		if !ok {
-			return s.unexpected(i)
-		}
-		sum += n
-	}
-	return resp.AppendInt(nil, sum)
-}
-
-func (s *split) mergeArrays() []byte {
-	size := 16
-	rest := make([][]byte, len(s.parts))
-	for i := range s.parts {
-		_, values, ok := cutHeader(s.parts[i].reply, '*')
-		if !ok {
-			return s.unexpected(i)
-		}
-		rest[i] = values
-		size += len(values)
-	}
-	merged := resp.AppendArray(make([]byte, 0, size), len(s.of))
-	for _, at := range s.of {
-		var f resp.Framer
-		n, done, err := f.Next(rest[at])
-		if !done || err != nil {
-			return s.unexpected(at)
-		}
-		merged = append(merged, rest[at][:n]...)
-		rest[at] = rest[at][n:]
-	}
-	return merged
-}
-
 // unexpected is the reply when a server answered something that the command can't answer.
 func (s *split) unexpected(i int) []byte {
 	reply := s.parts[i].reply
 	return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered %s with %.40q",
 		s.parts[i].node.Addr, s.cmd.Name, reply))
-}
-
-// integerReply reads ":12\r\n".
-func integerReply(reply []byte) (int64, bool) {
-	if len(reply) < 4 || reply[0] != ':' {
-		return 0, false
-	}
-	var n int64
-	for _, c := range reply[1 : len(reply)-2] {
-		if c-'0' > 9 {
-			return 0, false
-		}
-		n = n*10 + int64(c-'0')
-	}
-	return n, true
 }
 
 var (

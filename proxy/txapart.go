@@ -8,6 +8,7 @@ import (
 
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/hold"
 	"sluice/proxy/resp"
 	"sluice/router"
 )
@@ -170,7 +171,7 @@ func usesOtherDB(q request) bool {
 // looked for in that of the client alone.
 func inOtherDBs(m *router.Move) blockReason {
 	why := fmt.Sprintf("is %s, and the request is about other databases, or about all keys", m)
-	return blockReason{cause: HoldMoving, slot: m.Slot, move: m, why: why}
+	return blockReason{cause: hold.Moving, slot: m.Slot, move: m, why: why}
 }
 
 // refusal says why the transaction can't be run any more, "" when it can.
@@ -192,7 +193,7 @@ func (a *apart) size() int {
 // closeOverflowing closes a client whose reply is put together here and has become larger than client_output: at
 // one server it would be closed as well.
 func (c *client) closeOverflowing(cmd string) {
-	c.loop.server.log.Warn("client does not read its replies, closing it", "client", c.id, "addr", c.addr, "cmd", cmd,
+	c.loop.server.often.Warn("client does not read its replies, closing it", "client", c.id, "addr", c.addr, "cmd", cmd,
 		"limit_bytes", c.loop.server.limits().ClientOutput)
 	c.close()
 }
@@ -209,7 +210,7 @@ func (a *apart) take(c *client, r backend.Reply) []byte {
 		pool.Put(a.reply)
 		a.reply = nil
 	}()
-	elements, ok := elementsOf(a.reply)
+	elements, ok := resp.Elements(a.reply)
 	if !ok { // Null, or an error.
 		return bytes.Clone(a.reply)
 	}

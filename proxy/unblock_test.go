@@ -22,7 +22,7 @@ type fakeBlocker struct {
 
 	said   chan struct{} // closed: CLIENT UNBLOCK is answered; nil: at once
 	letGo  chan struct{}
-	onElse script
+	onElse answerFunc
 
 	mu   sync.Mutex // guards the field below it
 	deaf int        // how many CLIENT UNBLOCK come before the server has seen the BLPOP

@@ -15,6 +15,7 @@ import (
 
 	"sluice/internal/testbed"
 	"sluice/proxy/resp"
+	"sluice/proxy/script"
 	"sluice/router"
 )
 
@@ -77,7 +78,7 @@ var visits = []visit{
 	},
 	func(rng *rand.Rand, key string) [][]string {
 		body := fmt.Sprintf("return redis.call('INCRBY', KEYS[1], %d)", rng.IntN(50))
-		id := scriptIDOf([]byte(body))
+		id := script.IDOf([]byte(body))
 		call := []string{"EVALSHA", string(id[:]), "1", key + "n"}
 		return [][]string{call, {"EVAL", body, "1", key + "n"}, call, {"MULTI"}, call, {"EXEC"}, {"SCRIPT", "EXISTS", string(id[:])}}
 	},

@@ -95,7 +95,7 @@ func (w *waiting) Reply(tag uint32, r backend.Reply) {
 	numbers, ok := integersReply(a.reply)
 	switch {
 	case !ok:
-		w.fail(string(trimLine(a.reply[1:])))
+		w.fail(string(resp.TrimLine(a.reply[1:])))
 		return
 	case w.least == nil:
 		w.least = numbers
@@ -166,10 +166,10 @@ func (w *waiting) abandon() {
 
 // integersReply reads ":1\r\n", or an array of such.
 func integersReply(reply []byte) ([]int64, bool) {
-	if n, ok := integerReply(reply); ok {
+	if n, ok := resp.Integer(reply); ok {
 		return []int64{n}, true
 	}
-	_, rest, ok := cutHeader(reply, '*')
+	_, rest, ok := resp.CutHeader(reply, '*')
 	if !ok {
 		return nil, false
 	}
@@ -177,7 +177,7 @@ func integersReply(reply []byte) ([]int64, bool) {
 	for len(rest) > 0 {
 		var f resp.Framer
 		n, done, err := f.Next(rest)
-		number, ok := integerReply(rest[:n])
+		number, ok := resp.Integer(rest[:n])
 		if !done || err != nil || !ok {
 			return nil, false
 		}

@@ -91,7 +91,7 @@ func TestWaitTimesOut(t *testing.T) {
 
 // WAITAOF answers two numbers, of each the least of all servers counts; they may come in pieces.
 func TestWaitAOF(t *testing.T) {
-	answer := func(line string) script {
+	answer := func(line string) answerFunc {
 		return func(c *scriptedConn, args []string) {
 			if args[0] == "WAITAOF" {
 				c.reply(line)

@@ -25,6 +25,7 @@ import (
 	"sluice/discovery/upkeep"
 	"sluice/proxy"
 	"sluice/proxy/admin"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -348,7 +349,7 @@ func poolSettings(p *conf.Pool, cfg *conf.Config, id string) proxy.PoolSettings 
 			MaxQueued: inMemory(cfg.Proxy.Limits.BackendOutput), MaxDedicated: b.MaxDedicated,
 			MaxConnectionAge: b.MaxConnectionAge.Std(),
 		},
-		Hold: proxy.HoldSettings{
+		Hold: hold.Settings{
 			MaxWait: p.Hold.MaxWait.Std(), MaxMoveWait: p.Hold.MaxMoveWait.Std(), DryRun: p.Hold.DryRun,
 			MaxRequests: p.Hold.MaxRequests, MaxBytes: inMemory(p.Hold.MaxBytes),
 			SlotRequests: p.Hold.SlotRequests, SlotBytes: inMemory(p.Hold.SlotBytes),

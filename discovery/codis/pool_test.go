@@ -16,6 +16,7 @@ import (
 	"sluice/internal/testbed"
 	"sluice/internal/testbed/dashboard"
 	"sluice/proxy"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
@@ -53,7 +54,7 @@ func startPool(t *testing.T, change ...func(*Config)) *testPool {
 				ReconnectMin: 5 * time.Millisecond, ReconnectMax: 50 * time.Millisecond, ProbeInterval: 50 * time.Millisecond,
 				BreakerFailures: 5, BreakerOpen: 100 * time.Millisecond, MaxQueued: 1 << 20,
 			},
-			Hold: proxy.HoldSettings{
+			Hold: hold.Settings{
 				MaxWait: wait, MaxRequests: 1000, MaxBytes: 1 << 20, SlotRequests: 1000, SlotBytes: 1 << 20,
 				ClientRequests: 1000, ClientBytes: 1 << 20,
 			},

@@ -5,32 +5,33 @@ import (
 	"slices"
 
 	"sluice/proxy"
+	"sluice/proxy/hold"
 	"sluice/router"
 )
 
 // holds writes what waits, and what waiting came to. The sum of sluice_holds_total is that of
 // sluice_holds_ended_total and sluice_holds.
 func (e *exposition) holds(pools []*proxy.Pool) {
-	counts := make([]proxy.HoldCounts, len(pools))
+	counts := make([]hold.Counts, len(pools))
 	for i, p := range pools {
 		counts[i] = p.Holds()
 	}
 	e.family("sluice_holds", "gauge", "Requests that wait for their slot now, by cause.")
 	for i, p := range pools {
 		for cause, n := range counts[i].Now {
-			e.value("sluice_holds", float64(n), "pool", p.Name, "cause", proxy.HoldCause(cause).String())
+			e.value("sluice_holds", float64(n), "pool", p.Name, "cause", hold.Cause(cause).String())
 		}
 	}
 	e.family("sluice_holds_total", "counter", "Requests that had to wait for their slot, by the first cause.")
 	for i, p := range pools {
 		for cause, n := range counts[i].Held {
-			e.value("sluice_holds_total", float64(n), "pool", p.Name, "cause", proxy.HoldCause(cause).String())
+			e.value("sluice_holds_total", float64(n), "pool", p.Name, "cause", hold.Cause(cause).String())
 		}
 	}
 	e.family("sluice_holds_ended_total", "counter", "Waits that ended, by how.")
 	for i, p := range pools {
 		for end, n := range counts[i].Ended {
-			e.value("sluice_holds_ended_total", float64(n), "pool", p.Name, "end", proxy.HoldEnd(end).String())
+			e.value("sluice_holds_ended_total", float64(n), "pool", p.Name, "end", hold.End(end).String())
 		}
 	}
 	e.family("sluice_hold_bytes", "gauge", "Bytes of requests that wait, with what their clients sent behind them.")

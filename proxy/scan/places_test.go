@@ -1,4 +1,4 @@
-package proxy
+package scan
 
 import (
 	"fmt"
@@ -17,10 +17,10 @@ func groupsOf(ids ...router.GroupID) []*router.Group {
 }
 
 func TestPlacesOfGroups(t *testing.T) {
-	var p places
+	var p Places
 	f := func(want string, ids ...router.GroupID) {
 		t.Helper()
-		if got := fmt.Sprint(p.assign(groupsOf(ids...))); got != want {
+		if got := fmt.Sprint(p.Assign(groupsOf(ids...))); got != want {
 			t.Errorf("%v: %s, want %s", ids, got, want)
 		}
 	}
@@ -28,9 +28,9 @@ func TestPlacesOfGroups(t *testing.T) {
 	f("map[0 m:2 a m:0 b m:1]", "b", "a", "0")
 	f("map[0 m:2 b m:1]", "b", "0")
 	f("map[0 m:2 a m:3 b m:1]", "b", "a", "0") // One that comes back is scanned last.
-	for len(p.marks) < maxPlaces {
-		p.assign(groupsOf("b", "a"))
-		p.assign(groupsOf("b", "a", "0"))
+	for len(p.marks) < MaxPlaces {
+		p.Assign(groupsOf("b", "a"))
+		p.Assign(groupsOf("b", "a", "0"))
 	}
 	f("map[a m:3 b m:1]", "b", "a")
 	f("map[a m:0 b m:1 z m:2]", "z", "b", "a")
@@ -38,10 +38,10 @@ func TestPlacesOfGroups(t *testing.T) {
 
 // A mark is known where the same groups have come in the same order, and nowhere else.
 func TestMarksTellHistoriesApart(t *testing.T) {
-	after := func(steps ...[]*router.Group) []mark {
-		var p places
+	after := func(steps ...[]*router.Group) []Mark {
+		var p Places
 		for _, groups := range steps {
-			p.assign(groups)
+			p.Assign(groups)
 		}
 		return p.marks
 	}
@@ -61,10 +61,10 @@ func TestMarksTellHistoriesApart(t *testing.T) {
 		t.Errorf("another order: %v and %v", other, all)
 	}
 
-	var p places
-	before := map[mark]bool{0: true}
-	for i := range maxPlaces {
-		p.assign(groupsOf(router.GroupID(fmt.Sprint(i))))
+	var p Places
+	before := map[Mark]bool{0: true}
+	for i := range MaxPlaces {
+		p.Assign(groupsOf(router.GroupID(fmt.Sprint(i))))
 	}
 	for _, m := range p.marks {
 		if before[m] || m >= 1<<markBits {
@@ -73,8 +73,8 @@ func TestMarksTellHistoriesApart(t *testing.T) {
 		before[m] = true
 	}
 	old := p.marks
-	p.assign(groupsOf("4095", "new"))
-	if len(p.marks) != 2 || before[p.marks[0]] || before[p.marks[1]] || len(old) != maxPlaces {
-		t.Errorf("marks after %d places: %v", maxPlaces, p.marks)
+	p.Assign(groupsOf("4095", "new"))
+	if len(p.marks) != 2 || before[p.marks[0]] || before[p.marks[1]] || len(old) != MaxPlaces {
+		t.Errorf("marks after %d places: %v", MaxPlaces, p.marks)
 	}
 }
