@@ -45,6 +45,7 @@ func (c *Counts) Check() error {
 // Use is what holds take up.
 type Use struct{ Requests, Bytes int }
 
+// Add adds to it; negative numbers take away.
 func (u *Use) Add(requests, bytes int) {
 	u.Requests += requests
 	u.Bytes += bytes

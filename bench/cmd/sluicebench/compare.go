@@ -55,16 +55,13 @@ func (p *participant) runs(cell report.Cell) bool {
 	return cell.Rate > 0 && p.kind.Open || cell.Rate == 0 && p.kind.Closed
 }
 
-// alone makes the participant run while f does; it is paused before and after that. The server behind all is not.
-func (p *participant) alone(f func()) {
+// alone lets a participant that is paused run until its result is called. The server behind all always runs.
+func (p *participant) alone() (pause func()) {
 	if p.kind == nil {
-		f()
-		return
+		return func() {}
 	}
-	in := p.in
-	in.Resume()
-	f()
-	in.Pause()
+	p.in.Resume()
+	return p.in.Pause
 }
 
 type options struct {
@@ -221,7 +218,7 @@ func (c *comparison) run(ctx context.Context) (err error) {
 		}
 	}
 	for _, p := range c.running() {
-		p.alone(func() {}) // From now on.
+		p.alone()() // Paused from now on.
 	}
 	if c.spinners, err = peer.Spin(c.root, c.opt.beside); err != nil {
 		return err

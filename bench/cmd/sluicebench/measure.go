@@ -82,9 +82,9 @@ func sample(ctx context.Context, cfg load.Config, in *peer.Instance) (*load.Resu
 // measure does one run and files it. Only the end of ctx is an error; a proxy that
 // fails is out from here on.
 func (c *comparison) measure(ctx context.Context, round int, cell report.Cell, p *participant) error {
-	var run report.Run
-	var err error
-	p.alone(func() { _, run, err = sample(ctx, c.cellLoad(cell, p.in.Addr), p.in) })
+	pause := p.alone()
+	_, run, err := sample(ctx, c.cellLoad(cell, p.in.Addr), p.in)
+	pause()
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}

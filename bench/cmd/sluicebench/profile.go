@@ -38,9 +38,9 @@ func (c *comparison) profileMisses(ctx context.Context) error {
 			if !slices.Contains(missed, cell.Name) {
 				continue
 			}
-			var text string
-			var err error
-			p.alone(func() { text, err = c.profile(ctx, cell, p) })
+			pause := p.alone()
+			text, err := c.profile(ctx, cell, p)
+			pause()
 			if ctx.Err() != nil {
 				return ctx.Err()
 			}
