@@ -14,13 +14,13 @@ import (
 
 // What is made of a request that came back without having been run, or was lost: a retry, or an error.
 
-// bounced looks at an error reply. If that proves that the request was not run, and tells what to do
-// instead, bounced returns true and the client never sees it.
-func (c *client) bounced(to sink, tag, seq uint32, slot router.Slot, r backend.Reply) bool {
+// retryRejected looks at an error reply. If that proves that the request was not run, and tells what to do
+// instead, it returns true and the client never sees it.
+func (c *client) retryRejected(to sink, tag, seq uint32, slot router.Slot, r backend.Reply) bool {
 	cmd := c.pipe.at(seq).cmd
 	verdict := c.judge(cmd, slot, r.Data, r.Conn)
 	if verdict.Kind == dialect.Pass {
-		return c.lacksScript(to, tag, seq, slot, r)
+		return c.healNoScript(to, tag, seq, slot, r)
 	}
 	if r.Conn.Replica && verdict.Kind != dialect.Moved && verdict.Kind != dialect.Ask {
 		unproven(r.Conn)
@@ -81,10 +81,10 @@ func (c *client) judge(cmd *command.Command, slot router.Slot, reply []byte, b *
 	return v
 }
 
-// lost looks at a failed request that was sent because of slot. If it may safely run again it is queued and lost
+// retryLost looks at a failed request that was sent because of slot. If it may safely run again it is queued and retryLost
 // returns true.
-func (c *client) lost(to sink, tag, seq uint32, slot router.Slot, f backend.Failure) bool {
-	if c.loop.stopping || !c.maySendAgain(seq, f) || c.onlyOnce(f) && !to.again(tag) {
+func (c *client) retryLost(to sink, tag, seq uint32, slot router.Slot, f backend.Failure) bool {
+	if c.loop.stopping || !c.maySendAgain(seq, f) || c.onlyOnce(f) && !to.beginAgain(tag) {
 		return false
 	}
 	if keys := requestKeys(c.pipe.at(seq).cmd, f.Request); len(keys) > 0 {

@@ -301,6 +301,6 @@ func (x *crossing) deliverFailure(_ uint32, f backend.Failure) {
 }
 
 // again implements sink.
-func (x *crossing) again(uint32) bool { return x.client.again(x.seq) }
+func (x *crossing) beginAgain(uint32) bool { return x.client.beginAgain(x.seq) }
 
 var _ sink = (*crossing)(nil)

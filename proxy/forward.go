@@ -134,7 +134,7 @@ func (c *client) Reply(seq uint32, r backend.Reply) {
 	if c.closed {
 		return
 	}
-	if r.First && r.Data[0] == '-' && c.bounced(c, seq, seq, c.pipe.at(seq).slot, r) {
+	if r.First && r.Data[0] == '-' && c.retryRejected(c, seq, seq, c.pipe.at(seq).slot, r) {
 		return
 	}
 	if c.doubtful(r) {
@@ -146,7 +146,7 @@ func (c *client) Reply(seq uint32, r backend.Reply) {
 		c.noteAccepted(seq, r)
 	}
 	if r.First && len(c.retries) > 0 {
-		if p := c.pipe.at(seq); c.overtook(seq, p.slot, p.cmd, r.Request, r.Last) {
+		if p := c.pipe.at(seq); c.resolveOvertaking(seq, p.slot, p.cmd, r.Request, r.Last) {
 			c.addRetry(c.newRetry(c, seq, seq, p.slot, r.Request))
 			return
 		}
@@ -168,7 +168,7 @@ func (c *client) Fail(seq uint32, f backend.Failure) {
 	if c.closed {
 		return
 	}
-	if c.lost(c, seq, seq, c.pipe.at(seq).slot, f) {
+	if c.retryLost(c, seq, seq, c.pipe.at(seq).slot, f) {
 		return
 	}
 	if p := c.pipe.at(seq); len(c.retries) > 0 {
@@ -185,7 +185,7 @@ func (c *client) Fail(seq uint32, f backend.Failure) {
 }
 
 // again implements sink.
-func (c *client) again(seq uint32) bool {
+func (c *client) beginAgain(seq uint32) bool {
 	p := c.pipe.at(seq)
 	if p.flags&(passedPart|sentTwice) != 0 {
 		return false

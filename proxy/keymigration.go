@@ -177,7 +177,7 @@ func (d *retry) wrappedReply(r backend.Reply) {
 	w, body, ok := dialect.ReadWrapped(answer)
 	if ok && w == dialect.WrappedRun {
 		d.client.loop.stats.Moves.Wrapped[w]++
-		if r.Last && d.lacksScript(backend.Reply{Conn: r.Conn, Data: answer[body:]}) {
+		if r.Last && d.healNoScript(backend.Reply{Conn: r.Conn, Data: answer[body:]}) {
 			return
 		}
 		t.passing, t.begun = true, len(answer) > body

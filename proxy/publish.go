@@ -63,7 +63,7 @@ type publication struct {
 // Reply implements backend.Owner.
 func (p *publication) Reply(seq uint32, r backend.Reply) {
 	c := p.client
-	if c.closed || r.First && r.Data[0] == '-' && c.bounced(p, seq, seq, p.slot, r) {
+	if c.closed || r.First && r.Data[0] == '-' && c.retryRejected(p, seq, seq, p.slot, r) {
 		return
 	}
 	p.node = r.Conn.Node
@@ -79,7 +79,7 @@ func (p *publication) Reply(seq uint32, r backend.Reply) {
 // Fail implements backend.Owner.
 func (p *publication) Fail(seq uint32, f backend.Failure) {
 	c := p.client
-	if c.closed || c.lost(p, seq, seq, p.slot, f) {
+	if c.closed || c.retryLost(p, seq, seq, p.slot, f) {
 		return
 	}
 	if c.slow(seq) {
@@ -104,7 +104,7 @@ func (p *publication) deliver(seq uint32, data []byte, first, last bool) {
 func (p *publication) deliverFailure(seq uint32, f backend.Failure) { p.client.deliverFailure(seq, f) }
 
 // again implements sink.
-func (p *publication) again(seq uint32) bool { return p.client.again(seq) }
+func (p *publication) beginAgain(seq uint32) bool { return p.client.beginAgain(seq) }
 
 var (
 	_ backend.Owner = (*publication)(nil)

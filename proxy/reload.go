@@ -58,9 +58,9 @@ type checkKey struct {
 	id   script.ID
 }
 
-// lacksScript looks at an error reply to a request that has not been retried. If that is a NOSCRIPT which can be
+// healNoScript looks at an error reply to a request that has not been retried. If that is a NOSCRIPT which can be
 // healed, it returns true and the client does not see it.
-func (c *client) lacksScript(to sink, tag, seq uint32, slot router.Slot, r backend.Reply) bool {
+func (c *client) healNoScript(to sink, tag, seq uint32, slot router.Slot, r backend.Reply) bool {
 	cmd := c.pipe.at(seq).cmd
 	if cmd == nil || scriptKinds[cmd.ID] != scriptSHA || !dialect.NoScript(r.Data) {
 		return false
@@ -76,8 +76,8 @@ func (c *client) lacksScript(to sink, tag, seq uint32, slot router.Slot, r backe
 	return true
 }
 
-// lacksScript is the same for a request that is being retried.
-func (d *retry) lacksScript(r backend.Reply) bool {
+// healNoScript is the same for a request that is being retried.
+func (d *retry) healNoScript(r backend.Reply) bool {
 	if d.script != nil || scriptKinds[d.cmd.ID] != scriptSHA || !dialect.NoScript(r.Data) {
 		return false
 	}

@@ -77,9 +77,9 @@ const (
 type sink interface {
 	deliver(tag uint32, data []byte, first, last bool)
 	deliverFailure(tag uint32, f backend.Failure)
-	// again reports whether a request that was lost may be sent once more: it was not before, and nothing of
+	// beginAgain reports whether a request that was lost may be sent once more: it was not before, and nothing of
 	// its reply has reached the client. What has come of the reply is forgotten.
-	again(tag uint32) bool
+	beginAgain(tag uint32) bool
 }
 
 const (
@@ -386,7 +386,7 @@ func (d *retry) Reply(tag uint32, r backend.Reply) {
 				return
 			}
 		}
-		if d.lacksScript(r) {
+		if d.healNoScript(r) {
 			return
 		}
 	}
@@ -413,7 +413,7 @@ func (d *retry) only() router.Slot {
 // pass gives a reply, or a part of it, to whoever asked.
 func (d *retry) pass(data []byte, first, last bool) {
 	c := d.client
-	if first && c.overtook(d.seq, d.only(), d.cmd, d.raw, last) {
+	if first && c.resolveOvertaking(d.seq, d.only(), d.cmd, d.raw, last) {
 		d.state = retryIdle
 		c.retries = slices.DeleteFunc(c.retries, func(o *retry) bool { return o == d })
 		c.addRetry(d) // Behind those that it has overtaken.
@@ -454,7 +454,7 @@ func (d *retry) Fail(tag uint32, f backend.Failure) {
 		d.retryLater(f)
 		return
 	}
-	if !c.loop.stopping && c.maySendAgain(d.seq, f) && (!c.onlyOnce(f) || d.sink.again(d.tag)) {
+	if !c.loop.stopping && c.maySendAgain(d.seq, f) && (!c.onlyOnce(f) || d.sink.beginAgain(d.tag)) {
 		d.retryLater(f)
 		return
 	}

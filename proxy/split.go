@@ -187,7 +187,7 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 	}
 	part := &s.parts[tag]
 	part.atServer = !r.Last
-	if r.First && r.Data[0] == '-' && !s.atOnce() && c.bounced(s, tag, s.seq, part.slot, r) {
+	if r.First && r.Data[0] == '-' && !s.atOnce() && c.retryRejected(s, tag, s.seq, part.slot, r) {
 		return
 	}
 	if s.doubtful(part, r) {
@@ -196,7 +196,7 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 		c.askMaster(s, tag, s.seq, part.slot, r.Request)
 		return
 	}
-	if r.First && len(c.retries) > 0 && c.overtook(s.seq, s.slots(part), s.cmd, r.Request, r.Last) {
+	if r.First && len(c.retries) > 0 && c.resolveOvertaking(s.seq, s.slots(part), s.cmd, r.Request, r.Last) {
 		c.addRetry(c.newRetry(s, tag, s.seq, part.slot, r.Request))
 		return
 	}
@@ -224,7 +224,7 @@ func (s *split) slots(part *splitPart) router.Slot {
 func (s *split) Fail(tag uint32, f backend.Failure) {
 	c := s.client
 	s.parts[tag].atServer = false
-	if c.closed || !s.atOnce() && c.lost(s, tag, s.seq, s.parts[tag].slot, f) {
+	if c.closed || !s.atOnce() && c.retryLost(s, tag, s.seq, s.parts[tag].slot, f) {
 		return
 	}
 	c.mayHaveOvertaken(s.seq, s.slots(&s.parts[tag]), s.cmd, f)
@@ -261,7 +261,7 @@ func (s *split) deliver(tag uint32, data []byte, _, last bool) {
 }
 
 // again implements sink.
-func (s *split) again(tag uint32) bool {
+func (s *split) beginAgain(tag uint32) bool {
 	part := &s.parts[tag]
 	if part.twice {
 		return false
