@@ -10,6 +10,9 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"sluice/backend"
 	"sluice/internal/testbed"
 )
 
@@ -122,25 +125,45 @@ func TestRequestsOnEndedConnectionsAreSentAgain(t *testing.T) {
 	server := testbed.Redis(t)
 	p := startProxyTo(t, server, func(cfg *Config, _ *PoolConfig) { cfg.Loops = 1 })
 	c := p.dial(t)
-	end := func(value string) {
+	end := func(l *loop, value string) {
 		c.request("SET", "k", value) // It is in the socket when the connection ends.
 		server.Do("CLIENT", "KILL", "TYPE", "normal", "SKIPME", "yes")
+		for _, peer := range l.peers {
+			if b, ok := peer.(*backend.Conn); ok {
+				awaitEnd(t, b.GnetConn().Fd()) // The server answers before it closes the others.
+			}
+		}
 	}
 	for i := range 20 {
 		c.want("+OK\r\n", "SET", "k", "v")
-		p.onEachLoop(t.Context(), func(*loop) { end(fmt.Sprint(i)) })
+		p.onEachLoop(t.Context(), func(l *loop) { end(l, fmt.Sprint(i)) })
 		if got := c.reply(); got != "+OK\r\n" {
 			t.Fatalf("round %d: %q", i, got)
 		}
 	}
 	p.onEachLoop(t.Context(), func(l *loop) {
-		end("last")
+		end(l, "last")
 		l.poll()
 		if len(l.dirtyBackends) != 1 || l.dirtyBackends[0].Unsent() == 0 {
 			t.Errorf("poll does not leave the end to gnet before it writes: %d connections to be written", len(l.dirtyBackends))
 		}
 	})
 	c.reply() // A task is no callback of gnet: here it is written.
+}
+
+// awaitEnd waits until the other end of a socket has closed it.
+func awaitEnd(t *testing.T, fd int) {
+	poll := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLRDHUP}}
+	for {
+		n, err := unix.Poll(poll, int(replyWait.Milliseconds()))
+		if n > 0 {
+			return
+		}
+		if err != unix.EINTR { //nolint:errorlint // A system call returns it as it is.
+			t.Errorf("the connection does not end: %v", err)
+			return
+		}
+	}
 }
 
 // A loop whose engine is about to stop leaves everything to gnet.
