@@ -218,7 +218,7 @@ func (s *split) mergeConfigSet() []byte {
 		return failure
 	}
 	c.pool.parameters.set(f.theirs)
-	c.loop.server.log.Warn("CONFIG SET: all masters have it, and those that come will get it",
+	c.loop.server.often.Warn("CONFIG SET: all masters have it, and those that come will get it",
 		"pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user, "set", setting(f.theirs))
 	if len(f.params) > 0 {
 		if refusal := c.setOwn(f.params, f.pairs); refusal != "" { // A reload came in between.

@@ -100,7 +100,7 @@ func cmdClientPause(c *client, args [][]byte) bool {
 		return true
 	}
 	wait := time.Duration(min(millis, longestPause)) * time.Millisecond
-	c.loop.server.log.Warn("CLIENT PAUSE: clients of the pool wait",
+	c.loop.server.often.Warn("CLIENT PAUSE: clients of the pool wait",
 		"pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user, "for", wait, "writes_only", !all)
 	pool := c.pool
 	pool.pause.begin(pauseState{until: time.Now().Add(wait), all: all}, func() { pool.onClients((*client).observe) })
