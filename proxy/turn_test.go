@@ -159,7 +159,7 @@ func awaitEnd(t *testing.T, fd int) {
 		if n > 0 {
 			return
 		}
-		if err != unix.EINTR { //nolint:errorlint // A system call returns it as it is.
+		if err != unix.EINTR {
 			t.Errorf("the connection does not end: %v", err)
 			return
 		}
