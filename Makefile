@@ -21,6 +21,8 @@ ARCHES := 386 arm arm64
 # What reads lengths and sizes; its tests run with an int of 32 bits too.
 NARROW := ./backend/... ./conf ./internal/control ./proxy/acl ./proxy/command/... ./proxy/resp ./router/...
 BENCHFLAGS ?=
+# Packages that are tested at the same time. Tests wait more than they compute: two for each processor.
+TESTS_TOGETHER ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
 
 .PHONY: help
 help: ## Show this list
@@ -42,7 +44,7 @@ dev-consul: build redis consul ## Build and start a playground with Consul: two 
 .PHONY: test
 test: redis consul ioredis apps ## Install what the tests need and run all of them: unit, race, integration with real servers
 	go vet ./...
-	go test -race -shuffle=on -timeout 30m ./...
+	go test -race -shuffle=on -timeout 30m -p $(TESTS_TOGETHER) ./...
 	$(if $(filter linux/amd64,$(shell go env GOHOSTOS)/$(shell go env GOHOSTARCH)),GOARCH=386 CGO_ENABLED=0 go test -shuffle=on $(NARROW))
 
 .PHONY: soak
