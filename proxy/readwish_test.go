@@ -99,7 +99,7 @@ func TestSettingsChangeForConnectedClients(t *testing.T) {
 		s := *x.p.pool.Settings()
 		s.Reads.Policy, s.Reads.Consistency = policy, consistency
 		x.p.pool.SetSettings(s)
-		x.onLoop(func(*loop) {})
+		x.p.visitClients(x.p.ctx, x.p.pool, (*client).renew) // Now, and not at its next request.
 	}
 	x.ready(r)
 	c.want(m.at(a), "GET", a)
@@ -150,7 +150,7 @@ func TestRulesThatChangeInTheMiddle(t *testing.T) {
 		s := *x.p.pool.Settings()
 		s.Reads.Policy, s.Reads.Consistency = policy, consistency
 		x.p.pool.SetSettings(s)
-		x.onLoop(func(*loop) {})
+		x.p.visitClients(x.p.ctx, x.p.pool, (*client).renew) // Now, and not at its next request.
 	}
 	// From replicas to the master: the write behind a read at a replica waits.
 	thaw := r.freeze()
