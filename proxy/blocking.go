@@ -218,7 +218,8 @@ const briefStay = int64(time.Second)
 // READONLY or LOADING at once must not have the command for ever, a thousand times a second.
 func (x *blocking) continueHold() {
 	d := x.d
-	if x.held.active && x.held.cause == d.hold.cause && d.hold.cause != hold.Locked && d.client.loop.now-x.arrivedAt < briefStay {
+	if x.held.active && x.held.cause == d.hold.cause && d.hold.cause != hold.Locked &&
+		d.client.loop.now-x.arrivedAt < briefStay {
 		d.hold.since, d.hold.deadline, d.tries = x.held.since, x.held.deadline, x.tries
 	}
 }

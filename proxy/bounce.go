@@ -81,8 +81,8 @@ func (c *client) judge(cmd *command.Command, slot router.Slot, reply []byte, b *
 	return v
 }
 
-// retryLost looks at a failed request that was sent because of slot. If it may safely run again it is queued and retryLost
-// returns true.
+// retryLost looks at a failed request that was sent because of slot. If it may safely run again it is queued and
+// retryLost returns true.
 func (c *client) retryLost(to sink, tag, seq uint32, slot router.Slot, f backend.Failure) bool {
 	if c.loop.stopping || !c.maySendAgain(seq, f) || c.onlyOnce(f) && !to.beginAgain(tag) {
 		return false
@@ -198,7 +198,8 @@ func (d *retry) follow(v dialect.Verdict, r backend.Reply) bool {
 		// owner again.
 		c.pool.trouble(r.Conn.Node.Addr)
 		d.addr, d.ask = "", false
-		return d.wait(hold.Moving, fmt.Sprintf("is redirected to %s, which the topology does not name", v.Addr), d.hops <= maxHops)
+		return d.wait(hold.Moving, fmt.Sprintf("is redirected to %s, which the topology does not name", v.Addr),
+			d.hops <= maxHops)
 	}
 	if d.hops <= quickHops {
 		return true

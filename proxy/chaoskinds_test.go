@@ -17,8 +17,8 @@ import (
 	"sluice/proxy/script"
 )
 
-// The clients of the chaos. Each function is the life of one connection, on keys that nobody else uses: what a connection
-// has left in doubt may still be run when it has gone, so the next one has other keys.
+// The clients of the chaos. Each function is the life of one connection, on keys that nobody else uses: what a
+// connection has left in doubt may still be run when it has gone, so the next one has other keys.
 
 var chaosLives atomic.Int64
 

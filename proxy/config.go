@@ -70,8 +70,8 @@ type PoolConfig struct {
 	// goroutine, event loops too, and must not block. May be nil.
 	Trouble func(addr string)
 
-	// Leaving is told that slots leave the node at addr of which SetLeaving has not heard. It is called on an event loop
-	// and must not block. May be nil.
+	// Leaving is told that slots leave the node at addr of which SetLeaving has not heard. It is called on an event
+	// loop and must not block. May be nil.
 	Leaving func(addr string)
 
 	// Observe is told what every probe of a node found. It is called from the goroutine of the probe. May be nil.

@@ -28,7 +28,8 @@ func TestConfigSetHasTheBoundsOfTheFile(t *testing.T) {
 	walk("proxy.", reflect.TypeFor[conf.Proxy]())
 	walk("", reflect.TypeFor[conf.Pool]())
 	same := map[string]string{ // The keys of Redis' parameters.
-		"maxclients": "proxy.max_clients", "proto-max-bulk-len": "proxy.limits.max_bulk", "slowlog-max-len": "proxy.slowlog_max_len",
+		"maxclients": "proxy.max_clients", "proto-max-bulk-len": "proxy.limits.max_bulk",
+		"slowlog-max-len": "proxy.slowlog_max_len",
 	}
 	checked := 0
 	for _, p := range configParams {

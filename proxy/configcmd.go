@@ -48,8 +48,8 @@ func (c *client) setOwn(params []*configParam, pairs [][]byte) (refusal string) 
 		s.configSet[p.name] = true
 	}
 	c.loop.slowFrom = f.slowFrom() // For what stands behind it in the same pipeline.
-	s.often.Warn("CONFIG SET: in force until the next reload", "pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user,
-		"set", setting(pairs))
+	s.often.Warn("CONFIG SET: in force until the next reload", "pool", c.pool.Name, "client", c.id, "addr", c.addr,
+		"user", c.user, "set", setting(pairs))
 	return ""
 }
 

@@ -264,7 +264,8 @@ func TestScanAfterManyFailovers(t *testing.T) {
 		there := p.pool.Table().Groups
 		all := slices.Clone(there)
 		for i := len(p.pool.places.Marks()); i < scan.MaxPlaces-1; i++ {
-			all = append(all, &router.Group{ID: router.GroupID(fmt.Sprint("gone", before, i)), Master: &router.Node{Addr: "m"}})
+			all = append(all, &router.Group{ID: router.GroupID(fmt.Sprint("gone", before, i)),
+				Master: &router.Node{Addr: "m"}})
 		}
 		p.pool.places.Assign(all)
 		p.pool.places.Assign(there)

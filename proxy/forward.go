@@ -201,7 +201,8 @@ func (c *client) deliverFailure(seq uint32, f backend.Failure) {
 	if p.flags&passedPart != 0 {
 		// A part of the reply is with the client already. Only the end of the connection can tell it that
 		// the rest won't come.
-		c.loop.server.often.Warn("closing a client in the middle of a reply", "client", c.id, "addr", c.addr, "err", f.Err)
+		c.loop.server.often.Warn("closing a client in the middle of a reply", "client", c.id, "addr", c.addr,
+			"err", f.Err)
 		c.close()
 		return
 	}

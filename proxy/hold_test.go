@@ -110,7 +110,8 @@ func TestHoldsCanBeTurnedOff(t *testing.T) {
 		p := startProxy(t, codisModel, specs, holding(never), change)
 		p.setTable(t, specs, lock(codisModel, "k"))
 		p.dial(t).want(fmt.Sprintf("-TRYAGAIN slot %d is locked in group 1 (not held: %s)\r\n", slot, why), "GET", "k")
-		if counts := p.pool.Holds(); counts.Ended[hold.Overflowed] != overflowed || counts.Held[hold.Locked] != overflowed {
+		if counts := p.pool.Holds(); counts.Ended[hold.Overflowed] != overflowed ||
+			counts.Held[hold.Locked] != overflowed {
 			t.Errorf("holds: %+v", counts)
 		}
 	}

@@ -77,7 +77,8 @@ func TestHoldsBalance(t *testing.T) {
 				c.wantReply("$-1\r\n")
 			}
 			p.awaitHeld(t, 0)
-			if counts := p.pool.Holds(); counts.Bytes != 0 || counts.Ended[end] != 1 || slices.Max(counts.Ended[:]) != 1 {
+			if counts := p.pool.Holds(); counts.Bytes != 0 || counts.Ended[end] != 1 ||
+				slices.Max(counts.Ended[:]) != 1 {
 				t.Errorf("%q behind: holds %+v", tail, counts)
 			}
 		}

@@ -221,7 +221,8 @@ func (h *hub) refused(t *topic, node *backend.Node, line []byte, host string) {
 	case dialect.Pass, dialect.Denied:
 		t.retryAt = h.loop.now + retryPause
 		if len(t.subscriptions) > 0 {
-			h.loop.server.often.Warn("a server refuses a subscription", "backend", node.Addr, "err", string(resp.TrimLine(line[1:])))
+			h.loop.server.often.Warn("a server refuses a subscription", "backend", node.Addr,
+				"err", string(resp.TrimLine(line[1:])))
 		}
 		for j := range t.waiting {
 			h.refuse(j, string(resp.TrimLine(line[1:])))

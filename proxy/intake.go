@@ -37,7 +37,8 @@ func (c *client) limitIntake() {
 func (c *client) readable(yes bool) bool {
 	err := c.loop.poller.Wait(c.conn.Fd(), yes, c.conn.OutboundBuffered() > 0)
 	if err != nil {
-		c.loop.server.often.Error("cannot say whether a client is read", "client", c.id, "addr", c.addr, "read", yes, "err", err)
+		c.loop.server.often.Error("cannot say whether a client is read", "client", c.id, "addr", c.addr, "read", yes,
+			"err", err)
 	}
 	return err == nil
 }

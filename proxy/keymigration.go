@@ -264,7 +264,8 @@ func (d *retry) existsRefused(r backend.Reply) {
 	t := &d.migration
 	reply := t.answers[tagExists]
 	if !d.judged(reply, r.Conn) {
-		d.retryMove(fmt.Sprintf("is %s, and %s answered EXISTS with %.80q", t.move, r.Conn.Node.Addr, resp.TrimLine(reply)))
+		d.retryMove(fmt.Sprintf("is %s, and %s answered EXISTS with %.80q", t.move, r.Conn.Node.Addr,
+			resp.TrimLine(reply)))
 	}
 }
 

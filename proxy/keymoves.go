@@ -39,8 +39,8 @@ type keyMove struct {
 const (
 	quietLooks = 3
 	quietPause = int64(200 * time.Millisecond)
-	// maxFailedMoves bounds the keys that are remembered because their move has failed. Of more than that the first to be
-	// found are forgotten.
+	// maxFailedMoves bounds the keys that are remembered because their move has failed. Of more than that the first
+	// to be found are forgotten.
 	maxFailedMoves = 10000
 )
 

@@ -196,7 +196,8 @@ func (d *retry) targetReply(r backend.Reply) {
 	}
 	c.pool.keyMoves.look(movedKey{c.db, string(t.asked[0])}, string(answer), c.loop.now)
 	d.state = retryIdle
-	if d.wait(hold.Moving, fmt.Sprintf("is %s, a move of the key has failed, and %s may still be at work on it", t.move, r.Conn.Node.Addr), true) {
+	if d.wait(hold.Moving, fmt.Sprintf("is %s, a move of the key has failed, and %s may still be at work on it",
+		t.move, r.Conn.Node.Addr), true) {
 		d.after = max(d.after, c.loop.now+quietPause)
 		if d.hold.active {
 			d.after = min(d.after, d.hold.deadline)

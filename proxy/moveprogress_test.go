@@ -61,7 +61,7 @@ func TestHoldGoesOnWhileKeysGo(t *testing.T) {
 // One that is not moved at all is answered after max_wait, with how far the move is.
 func TestHoldEndsWhenNoKeyGoes(t *testing.T) {
 	t.Parallel()
-	x := startKeyMigration(t, fakecodis.Pika40, router.SemiAsync, 500*time.Millisecond, func(_ *Config, pool *PoolConfig) {
+	x := startKeyMigration(t, fakecodis.Pika40, router.SemiAsync, time.Second/2, func(_ *Config, pool *PoolConfig) {
 		pool.Hold.MaxMoveWait = never
 	})
 	for i := range 5 {

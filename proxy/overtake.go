@@ -64,9 +64,9 @@ func (c *client) splitAtServer(seq uint32, slot router.Slot) bool {
 	return false
 }
 
-// resolveOvertaking is told that the request seq was answered, which its server may have run. Retries of older requests with a
-// key of it are given up if it writes; if it only reads it returns true: the answer has to be dropped and the
-// request run again. The client may be closed then.
+// resolveOvertaking is told that the request seq was answered, which its server may have run. Retries of older
+// requests with a key of it are given up if it writes; if it only reads it returns true: the answer has to be
+// dropped and the request run again. The client may be closed then.
 func (c *client) resolveOvertaking(seq uint32, slot router.Slot, cmd *command.Command, raw []byte, whole bool) bool {
 	passed := c.passed(seq, slot, cmd, raw)
 	if len(passed) == 0 {

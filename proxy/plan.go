@@ -66,8 +66,9 @@ var sessionCommands = map[string]sessionFunc{
 	"ssubscribe": subscribeTo(topicShard), "sunsubscribe": unsubscribeFrom(topicShard),
 	"pubsub|channels":      queryPubsub(queryChannels, topicChannel),
 	"pubsub|shardchannels": queryPubsub(queryChannels, topicShard),
-	"pubsub|numsub":        queryPubsub(queryCounts, topicChannel), "pubsub|shardnumsub": queryPubsub(queryCounts, topicShard),
-	"pubsub|numpat": queryPubsub(queryPatterns, topicPattern),
+	"pubsub|numsub":        queryPubsub(queryCounts, topicChannel),
+	"pubsub|shardnumsub":   queryPubsub(queryCounts, topicShard),
+	"pubsub|numpat":        queryPubsub(queryPatterns, topicPattern),
 }
 
 // forbidden are commands that would act on a server behind Sluice's back.

@@ -51,7 +51,8 @@ func (c *client) renewUser() {
 		c.setRights(u.Rights)
 		c.recheckQueue()
 		if c.hearsTooMuch() {
-			c.loop.server.often.Info("closing a client that may not be subscribed any more", "client", c.id, "addr", c.addr, "user", c.user)
+			c.loop.server.often.Info("closing a client that may not be subscribed any more", "client", c.id,
+				"addr", c.addr, "user", c.user)
 			c.close()
 		}
 	}

@@ -92,7 +92,9 @@ func (s *split) mergeScan() []byte {
 		return s.unexpected(0)
 	}
 	filters := s.filters()
-	keys, count, ok := merge.AppendKeys(nil, count, rest, func(key []byte) bool { return !filters || s.owns(part, key) })
+	keys, count, ok := merge.AppendKeys(nil, count, rest, func(key []byte) bool {
+		return !filters || s.owns(part, key)
+	})
 	if !ok {
 		return s.unexpected(0)
 	}

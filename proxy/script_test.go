@@ -104,8 +104,8 @@ func TestScriptSurvivesTheRestartOfItsServer(t *testing.T) {
 	c.want(":2\r\n", "EVALSHA", sha, "1", "k")
 }
 
-// A command behind EVALSHA in a pipeline has run before anybody knew that the script is missing. The script must not run behind
-// it then, and the client gets what the server has said.
+// A command behind EVALSHA in a pipeline has run before anybody knew that the script is missing. The script must
+// not run behind it then, and the client gets what the server has said.
 func TestScriptIsNotLoadedBehindALaterWrite(t *testing.T) {
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		key := top.keysOnEveryNode("k", 1)[0]

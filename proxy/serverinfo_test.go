@@ -107,7 +107,8 @@ func TestInfoAsksSeldom(t *testing.T) {
 			c.reply()
 		}
 	}
-	if n, rounds := asked()-before, int(time.Since(began)/infoPause)+1; n > inRound*rounds+20 { // And those of the probes.
+	// And those of the probes.
+	if n, rounds := asked()-before, int(time.Since(began)/infoPause)+1; n > inRound*rounds+20 {
 		t.Errorf("%d INFOs at a master for %d in %s", n, 10*len(clients), time.Since(began))
 	}
 	top.pool.infos.mu.Lock()

@@ -186,9 +186,8 @@ func (l *loop) servedOf(p *Pool) *served {
 	return s
 }
 
-// MultiSlot counts the requests whose keys were in several slots, by the name of the command: those that would be refused
-// if the slots had several owners. A transaction counts as its EXEC.
-// Not to be called on a loop.
+// MultiSlot counts the requests whose keys were in several slots, by the name of the command: those that would be
+// refused if the slots had several owners. A transaction counts as its EXEC. Not to be called on a loop.
 func (p *Pool) MultiSlot() map[string]uint64 {
 	ctx, cancel := context.WithTimeout(context.Background(), loopWait)
 	defer cancel()

@@ -8,11 +8,11 @@ import (
 	"sluice/proxy/resp"
 )
 
-// waiting is a WAIT or WAITAOF: it asks every master how many of its replicas have what was written up to now, and answers
-// the least, which is what their response policy says. A server counts what the connection has written that asks;
-// Sluice's own connection for it has written nothing, but the server takes the offset at which it ran that connection's
-// last command for it (redis 7.0, src/server.c processCommand), which a PING in front of WAIT makes the present one. The
-// client's own writes are answered by then, since WAIT runs alone.
+// waiting is a WAIT or WAITAOF: it asks every master how many of its replicas have what was written up to now, and
+// answers the least, which is what their response policy says. A server counts what the connection has written that
+// asks; Sluice's own connection for it has written nothing, but the server takes the offset at which it ran that
+// connection's last command for it (redis 7.0, src/server.c processCommand), which a PING in front of WAIT makes
+// the present one. The client's own writes are answered by then, since WAIT runs alone.
 //
 // Owned by the client's event loop.
 type waiting struct {

@@ -352,7 +352,8 @@ func TestPikaMasterHangs(t *testing.T) {
 	})
 }
 
-// TestNodeThatLeavesIsLeftAlone: no heartbeats are written to a master that is in no group any more, and it has no slot.
+// TestNodeThatLeavesIsLeftAlone: no heartbeats are written to a master that is in no group any more, and it has no
+// slot.
 func TestNodeThatLeavesIsLeftAlone(t *testing.T) {
 	t.Parallel()
 	master, replica := pikas(t)

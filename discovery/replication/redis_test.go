@@ -243,8 +243,8 @@ func TestReplicaRestartsAlone(t *testing.T) {
 	w.await(replica.Addr(), "in sync")
 }
 
-// TestRestartBetweenTwoProbes: nobody has seen the server away. One probe is enough to find out that all is new, and that
-// it is right again; the next one would come in an hour.
+// TestRestartBetweenTwoProbes: nobody has seen the server away. One probe is enough to find out that all is new,
+// and that it is right again; the next one would come in an hour.
 func TestRestartBetweenTwoProbes(t *testing.T) {
 	t.Parallel()
 	slow := fast()

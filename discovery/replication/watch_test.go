@@ -49,8 +49,8 @@ type plan struct {
 	password string
 }
 
-// fast is a plan with a probe every 30 ms. That nobody has found the time for one proves nothing here: evidence counts for
-// minutes, and so long may a replica lag.
+// fast is a plan with a probe every 30 ms. That nobody has found the time for one proves nothing here: evidence
+// counts for minutes, and so long may a replica lag.
 func fast() plan {
 	return plan{
 		family: dialect.Redis, probe: 30 * time.Millisecond,
@@ -213,8 +213,8 @@ func (w *watched) awaitUnreadable(addr string) {
 	}, patience)
 }
 
-// ban says that from now on nothing a node answers may make it in sync, or readable either, until allow. From here on it
-// must not come to be in sync by anything else. A ban may be made stricter by another one.
+// ban says that from now on nothing a node answers may make it in sync, or readable either, until allow. From here
+// on it must not come to be in sync by anything else. A ban may be made stricter by another one.
 func (w *watched) ban(addr string, readable bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -282,8 +282,8 @@ func (w *watched) awaitProbesOf(ask func(), more int, addrs ...string) {
 	w.awaitMore(w.probed, ask, more, addrs...)
 }
 
-// awaitFailures waits until some more probes of nodes have failed. Behind the second one of a node that has fallen silent no
-// probe is left that was answered before.
+// awaitFailures waits until some more probes of nodes have failed. Behind the second one of a node that has fallen
+// silent no probe is left that was answered before.
 func (w *watched) awaitFailures(more int, addrs ...string) {
 	w.Helper()
 	w.awaitMore(w.failed, func() {}, more, addrs...)
@@ -308,8 +308,8 @@ func (w *watched) awaitMore(counts map[string]int, ask func(), more int, addrs .
 	}, patience)
 }
 
-// awaitOrphan waits until a replica of a silent master is read no more, since what it has is older than orphanLag, which
-// counts from now on.
+// awaitOrphan waits until a replica of a silent master is read no more, since what it has is older than orphanLag,
+// which counts from now on.
 func (w *watched) awaitOrphan(p plan, addr string) {
 	w.Helper()
 	w.maxLag(p, orphanLag)

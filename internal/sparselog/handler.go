@@ -1,5 +1,5 @@
-// Package sparselog keeps a log readable, and its disk from filling, when others can make a line happen as often as they
-// like.
+// Package sparselog keeps a log readable, and its disk from filling, when others can make a line happen as often as
+// they like.
 package sparselog
 
 import (

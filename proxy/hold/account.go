@@ -51,8 +51,8 @@ func (u *Use) Add(requests, bytes int) {
 	u.Bytes += bytes
 }
 
-// Account keeps the counts of a pool's holds over all loops. Safe for concurrent use: it has a lock, since only requests
-// that wait anyhow come here. The zero value is ready.
+// Account keeps the counts of a pool's holds over all loops. Safe for concurrent use: it has a lock, since only
+// requests that wait anyhow come here. The zero value is ready.
 type Account struct {
 	mu     sync.Mutex
 	counts Counts

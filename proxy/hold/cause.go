@@ -1,5 +1,5 @@
-// Package hold counts and bounds the requests that wait instead of failing: their slot is locked or moving, or nobody is known
-// to serve it. Who waits, and for how long, is the proxy's.
+// Package hold counts and bounds the requests that wait instead of failing: their slot is locked or moving, or
+// nobody is known to serve it. Who waits, and for how long, is the proxy's.
 package hold
 
 import "time"

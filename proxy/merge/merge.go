@@ -1,8 +1,8 @@
-// Package merge makes one reply of those of several servers. It knows nothing of servers: replies go in, and a reply comes
-// out.
+// Package merge makes one reply of those of several servers. It knows nothing of servers: replies go in, and a
+// reply comes out.
 //
-// Functions that return bad say with it which of the replies is nothing that the command can answer, -1 when all are. The
-// replies are whole, not empty, and no errors, but where it is said. Results may be views into them.
+// Functions that return bad say with it which of the replies is nothing that the command can answer, -1 when all
+// are. The replies are whole, not empty, and no errors, but where it is said. Results may be views into them.
 package merge
 
 import (
@@ -77,7 +77,8 @@ func Common(replies [][]byte) (reply []byte, bad int) {
 	return append(resp.AppendArray(nil, len(common)), bytes.Join(common, nil)...), none
 }
 
-// One is the first reply that is no error. Of errors, which replies may be here, that nothing runs at a server says least.
+// One is the first reply that is no error. Of errors, which replies may be here, that nothing runs at a server says
+// least.
 func One(replies [][]byte) []byte {
 	best := replies[0]
 	for _, r := range replies {
@@ -91,8 +92,8 @@ func One(replies [][]byte) []byte {
 	return best
 }
 
-// Running chooses a reply to FUNCTION STATS that tells of a running function, which is the one thing that servers differ
-// in.
+// Running chooses a reply to FUNCTION STATS that tells of a running function, which is the one thing that servers
+// differ in.
 func Running(replies [][]byte) []byte {
 	for _, r := range replies {
 		if _, running, ok := bytes.Cut(r, []byte("running_script\r\n")); ok && !resp.IsNull(running) {
@@ -112,7 +113,8 @@ func Keys(replies [][]byte, keep func(from int, key []byte) bool) (reply []byte,
 			return nil, i
 		}
 		var left int
-		if keys, left, ok = AppendKeys(keys, n, rest, func(key []byte) bool { return keep == nil || keep(i, key) }); !ok {
+		keys, left, ok = AppendKeys(keys, n, rest, func(key []byte) bool { return keep == nil || keep(i, key) })
+		if !ok {
 			return nil, i
 		}
 		count += left
@@ -120,8 +122,8 @@ func Keys(replies [][]byte, keep func(from int, key []byte) bool) (reply []byte,
 	return append(resp.AppendArray(make([]byte, 0, len(keys)+16), count), keys...), none
 }
 
-// AppendKeys appends those of n keys, which buf begins with, that are to be kept, and says how many these are. It reports
-// false when there are not so many keys.
+// AppendKeys appends those of n keys, which buf begins with, that are to be kept, and says how many these are. It
+// reports false when there are not so many keys.
 func AppendKeys(dst []byte, n int, buf []byte, keep func(key []byte) bool) (kept []byte, left int, ok bool) {
 	for range n {
 		key, rest, ok := resp.CutBulk(buf)

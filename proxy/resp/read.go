@@ -4,8 +4,8 @@ import "bytes"
 
 // Reading of replies that are there as a whole, as a Framer has cut them. What is returned are views into them.
 
-// CutHeader cuts the line off that says how long an array, a map or a bulk string is; kind is its first byte. It reports
-// false for anything else, and for a null.
+// CutHeader cuts the line off that says how long an array, a map or a bulk string is; kind is its first byte. It
+// reports false for anything else, and for a null.
 func CutHeader(buf []byte, kind byte) (n int, rest []byte, ok bool) {
 	end := bytes.IndexByte(buf, '\r')
 	if end < 2 || buf[0] != kind || len(buf) < end+2 {
@@ -61,5 +61,6 @@ func TrimLine(line []byte) []byte { return bytes.TrimRight(line, "\r\n") }
 
 // IsNull reports whether a value that buf begins with is a null, of either version of the protocol.
 func IsNull(buf []byte) bool {
-	return bytes.HasPrefix(buf, []byte("_")) || bytes.HasPrefix(buf, []byte("$-1")) || bytes.HasPrefix(buf, []byte("*-1"))
+	return bytes.HasPrefix(buf, []byte("_")) || bytes.HasPrefix(buf, []byte("$-1")) ||
+		bytes.HasPrefix(buf, []byte("*-1"))
 }

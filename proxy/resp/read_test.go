@@ -16,7 +16,8 @@ func TestCutBulk(t *testing.T) {
 	f("$1\r\na\r\n$0\r\n\r\n", "a", "$0\r\n\r\n", true)
 	f("$0\r\n\r\n", "", "", true)
 	for _, buf := range []string{
-		"", "$", "$1", "$1\r", "$1\r\n", "$1\r\na", "$-1\r\n", "$-0\r\n\r\n", "$+1\r\na\r\n", "$x\r\n", ":1\r\n", "+$1\r\na\r\n",
+		"", "$", "$1", "$1\r", "$1\r\n", "$1\r\na", "$-1\r\n", "$-0\r\n\r\n", "$+1\r\na\r\n", "$x\r\n", ":1\r\n",
+		"+$1\r\na\r\n",
 		"$99999999999999999999\r\na\r\n",
 	} {
 		f(buf, "", "", false)

@@ -1,5 +1,5 @@
-// Package scan has the cursors of SCAN over several servers: what a client gets for the cursor of one of them, and the order
-// in which they are scanned.
+// Package scan has the cursors of SCAN over several servers: what a client gets for the cursor of one of them, and
+// the order in which they are scanned.
 package scan
 
 import "strconv"

@@ -19,7 +19,7 @@ import (
 // for each place.
 type Places struct {
 	of    map[string]int // by PlaceName; never changed, but replaced
-	marks []Mark         // by place, also of groups that are gone; views share it, so it is only appended to, or replaced
+	marks []Mark         // by place, see Marks
 	chain [sha256.Size]byte
 }
 

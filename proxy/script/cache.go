@@ -11,8 +11,8 @@ import (
 
 // Cache has the scripts that clients have sent through a pool, so that one that a server lacks can be loaded
 // there: a server that was restarted, the new master after a failover, a group that has come later. It is bounded; what
-// was used longest ago goes first, and what came with EVAL before what came with SCRIPT LOAD, since there are clients that
-// make a new script for every EVAL.
+// was used longest ago goes first, and what came with EVAL before what came with SCRIPT LOAD, since there are
+// clients that make a new script for every EVAL.
 //
 // Safe for concurrent use. A loop remembers what it has put here (Seen), so that a script costs its SHA-1 and the
 // lock once per loop.

@@ -1,7 +1,7 @@
 package script
 
-// Seen are the scripts that a loop has put into a Cache, all of one generation: what the cache has forgotten is forgotten
-// here too. Owned by the loop. The zero value is ready.
+// Seen are the scripts that a loop has put into a Cache, all of one generation: what the cache has forgotten is
+// forgotten here too. Owned by the loop. The zero value is ready.
 type Seen struct {
 	generation uint64
 	ids        map[string]ID // by body
