@@ -38,7 +38,7 @@ func (l *loop) onAlarm() {
 // settle is told that a pool has a new topology, or new settings.
 func (l *loop) settle(p *Pool) {
 	if v := p.view.Load(); v != nil {
-		l.migratedKeys.prune(p, v)
+		l.arrivedKeys.Prune(p.Name, v.table)
 		l.connectReaders(v)
 	}
 	l.recallBlocked(p)

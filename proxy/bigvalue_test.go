@@ -80,52 +80,11 @@ func TestTargetIsLookedAtAfterAFailedMove(t *testing.T) {
 	x.fillList("{t}list", 10)
 	x.source.Faults.Answer("SLOTSMGRTTAGONE", "-ERR Connect slots target, Recv error: Timeout: \r\n", 1)
 	x.p.dial(t).want(":11\r\n", "RPUSH", "{t}list", "x")
-	if looks := x.target.Calls("LLEN").Seen; looks < quietLooks {
-		t.Errorf("%d looks at the target, want %d", looks, quietLooks)
+	if looks := x.target.Calls("LLEN").Seen; looks < 3 {
+		t.Errorf("%d looks at the target, want %d", looks, 3)
 	}
 	x.wantList("{t}list", 10)
 	x.source.Faults.Answer("SLOTSMGRTTAGONE", fakecodis.PikaConnectError, 1)
 	x.source.Do("SET", "{t}s", "v")
 	x.p.dial(t).want("$1\r\nv\r\n", "GETSET", "{t}s", "w")
-}
-
-func TestKeyMoves(t *testing.T) {
-	var k keyMoves
-	key, other := movedKey{0, "k"}, movedKey{1, "k"}
-	want := func(key movedKey, want moveStart) {
-		t.Helper()
-		if got := k.begin(key); got != want {
-			t.Errorf("begin says %d, want %d", got, want)
-		}
-	}
-	want(key, moveBegun)
-	want(key, moveRunning)
-	want(other, moveBegun)
-	k.end(key, true)
-	want(key, moveBegun)
-	k.end(key, false)
-	now := int64(1)
-	look := func(size string, then moveStart) {
-		t.Helper()
-		k.look(key, size, now)
-		now += quietPause
-		want(key, then)
-	}
-	look("10", moveFailed)
-	look("10", moveFailed)
-	look("11", moveFailed) // It is at work.
-	look("11", moveFailed)
-	now -= quietPause / 2
-	look("11", moveFailed) // Too early to say anything.
-	look("11", moveBegun)
-	k.end(key, false)
-	for i := range 2 * maxFailedMoves {
-		failed := movedKey{0, fmt.Sprint(i)}
-		want(failed, moveBegun)
-		k.end(failed, false)
-	}
-	if len(k.moves) > maxFailedMoves+1 {
-		t.Errorf("%d keys are remembered", len(k.moves))
-	}
-	want(other, moveRunning)
 }

@@ -6,6 +6,7 @@ import (
 
 	"sluice/backend"
 	"sluice/proxy/command"
+	"sluice/proxy/keymove"
 	"sluice/router"
 )
 
@@ -112,7 +113,7 @@ func (c *client) forwardUnsettled(v *view, cmd *command.Command, slot router.Slo
 	if o, blocked := c.pool.blockReason(v, slot); blocked {
 		return c.holdBack(v, o, len(raw))
 	}
-	if m := v.table.Move(slot); m == nil || len(c.loop.migratedKeys.missing(nil, m, c.db, requestKeys(cmd, raw))) == 0 {
+	if m := v.table.Move(slot); m == nil || len(c.loop.arrivedKeys.Missing(nil, keymove.In{Move: m, DB: c.db}, requestKeys(cmd, raw))) == 0 {
 		c.sendTo(v.master(slot), cmd, slot, raw)
 		return true
 	}

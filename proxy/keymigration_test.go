@@ -522,7 +522,7 @@ func TestBackgroundThatStandsStillIsAskedForARound(t *testing.T) {
 			c := x.p.dial(x)
 			c.want(":2\r\n", "INCR", keys[0])
 			c.want(":3\r\n", "INCR", keys[1])
-			if n := x.p.Stats().Moves.Nudges; n < 1 || x.source.Calls("SLOTSMGRTTAGONE").Seen != 0 {
+			if n := x.p.Stats().Moves.Rounds; n < 1 || x.source.Calls("SLOTSMGRTTAGONE").Seen != 0 {
 				x.Errorf("%d rounds, %d SLOTSMGRTTAGONE", n, x.source.Calls("SLOTSMGRTTAGONE").Seen)
 			}
 			x.wantAt(x.target, keys[0])

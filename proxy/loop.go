@@ -16,6 +16,7 @@ import (
 	"sluice/internal/bufpool"
 	"sluice/internal/clock"
 	"sluice/internal/epoll"
+	"sluice/proxy/keymove"
 	"sluice/proxy/resp"
 	"sluice/proxy/script"
 	"sluice/router"
@@ -71,7 +72,7 @@ type loop struct {
 	blocked        map[*blocking]struct{}  // at a server
 	waits          map[*waiting]struct{}   // WAITs in flight
 	roundAsked     map[*backend.Node]int64 // loop clock at which a round was asked for
-	migratedKeys   migratedKeys
+	arrivedKeys    keymove.Arrived
 	scripts        map[*Pool]*script.Seen
 	checks         map[checkKey]*scriptCheck // in flight
 	alarm          *time.Timer               // runs onAlarm

@@ -106,7 +106,7 @@ func (l *loop) tickMigrationConns() (waiting bool) {
 			d.moveOverdue()
 		}
 		n.running = slices.DeleteFunc(n.running, func(d *retry) bool {
-			return d.state != retrySent || d.migration.moving.key == ""
+			return d.state != retrySent || !d.migration.Moving()
 		})
 		n.queue = slices.DeleteFunc(n.queue, func(d *retry) bool { return d.state != retryQueued || d.client.closed })
 		if waiting = waiting || len(n.queue) > 0; open == 0 && len(n.queue) == 0 {

@@ -8,6 +8,7 @@ import (
 	"sluice/backend"
 	"sluice/proxy/command"
 	"sluice/proxy/hold"
+	"sluice/proxy/keymove"
 	"sluice/router"
 )
 
@@ -185,7 +186,7 @@ func (c *client) keysAway(v *view, slots []router.Slot, q request) bool {
 	}
 	return slices.ContainsFunc(argKeys(q.cmd, q.args), func(key []byte) bool {
 		m := v.table.Move(c.pool.Model.Slot(key))
-		return m != nil && len(c.loop.migratedKeys.missing(nil, m, c.db, [][]byte{key})) > 0
+		return m != nil && len(c.loop.arrivedKeys.Missing(nil, keymove.In{Move: m, DB: c.db}, [][]byte{key})) > 0
 	})
 }
 
@@ -236,7 +237,7 @@ func (d *retry) blockReason(v *view) (o blockReason, blocked bool) {
 	d.slot = o.slot
 	if o.apart {
 		// A move that it has waited for has nothing to do with this.
-		d.migration = keyMigration{attempt: d.migration.attempt}
+		d.migration.forget()
 		if o.move == nil {
 			o.fence = c.crossSlot(v, d.allKeys())
 		}
@@ -268,7 +269,7 @@ func (d *retry) nextMove(v *view) *router.Move {
 // missing appends the keys in the slot of a move to dst that are not known to have arrived: to the loop, which forgets
 // them when they are many, or to the request itself.
 func (d *retry) missing(dst [][]byte, m *router.Move) [][]byte {
-	dst = d.client.loop.migratedKeys.missing(dst, m, d.client.db, d.keysIn(m.Slot))
+	dst = d.client.loop.arrivedKeys.Missing(dst, keymove.In{Move: m, DB: d.client.db}, d.keysIn(m.Slot))
 	return slices.DeleteFunc(dst, func(key []byte) bool { return d.found[foundKey{m, string(key)}] })
 }
 

@@ -8,6 +8,7 @@ import (
 
 	"sluice/internal/testbed"
 	"sluice/internal/testbed/fakecodis"
+	"sluice/proxy/keymove"
 	"sluice/router"
 )
 
@@ -205,7 +206,7 @@ func TestKeysThatALoopForgets(t *testing.T) {
 	x := startKeyMigration(t, fakecodis.CodisServer, router.SemiAsync, never)
 	x.together()
 	c := x.p.dial(x)
-	long := strings.Repeat("x", maxMigratedKeys+1)
+	long := strings.Repeat("x", keymove.MaxArrived+1)
 	c.want(":1\r\n", "MSETNX", "{t}"+long, "v", "settled", "v")
 	c.want(":1\r\n", "MSETNX", "{t}2"+long, "v", "{t}b", "v")
 	c.want("$1\r\nv\r\n", "GET", "{t}"+long)

@@ -10,6 +10,7 @@ import (
 	"sluice/backend/dialect"
 	"sluice/internal/clock"
 	"sluice/proxy/hold"
+	"sluice/proxy/keymove"
 	"sluice/proxy/scan"
 	"sluice/proxy/script"
 	"sluice/router"
@@ -37,8 +38,8 @@ type Pool struct {
 	clearCaches map[string]bool // by address: has nothing in its cache that has moved away, see BeginMove
 
 	holds       hold.Account
-	keyMoves    keyMoves
-	progress    moveProgress
+	keyMoves    keymove.Moves
+	progress    keymove.Progress
 	service     service
 	scripts     script.Cache
 	cursors     scan.Kept

@@ -8,6 +8,7 @@ import (
 	"sluice/backend/dialect"
 	"sluice/proxy/command"
 	"sluice/proxy/hold"
+	"sluice/proxy/keymove"
 	"sluice/router"
 )
 
@@ -71,6 +72,9 @@ const (
 	retrySent                     // a server has it
 	retryDone
 )
+
+// tagDirect is the tag of the request itself; others are those of keymove.Search.
+const tagDirect = 0
 
 // sink takes the reply of a request, in parts, by the tag it was sent with: the client itself, or the
 // command that it was split from.
@@ -360,7 +364,7 @@ func (d *retry) Reply(tag uint32, r backend.Reply) {
 		c.loop.migrationConnsFreed = true
 	}
 	if c.closed || d.state == retryDone {
-		d.moveAnswered(tag, r)
+		d.migration.Late(tag, r.Data, r.First, r.Last)
 		return
 	}
 	if tag != tagDirect {
@@ -441,13 +445,15 @@ func (d *retry) Fail(tag uint32, f backend.Failure) {
 	if f.Conn.Aside {
 		c.loop.migrationConnsFreed = true
 	}
-	if tag&tagMask == tagMoveKey {
-		d.endMove(!f.Sent)
+	next, own := keymove.Action{}, true
+	if tag != tagDirect {
+		next, own = d.migration.Failed(tag, f.Sent, f.Err)
 	}
 	if c.closed || d.state == retryDone {
 		return
 	}
-	if tag != tagDirect && d.migrationFailed(tag, f) {
+	if !own {
+		d.act(next)
 		return
 	}
 	if !f.Sent && d.hold.active && !c.loop.stopping {

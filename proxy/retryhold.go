@@ -61,7 +61,7 @@ func (d *retry) renewDeadline() {
 	}
 	s := &d.client.pool.Settings().Hold
 	if in, ok := d.moveAt(); ok {
-		d.hold.deadline = d.client.pool.progress.deadline(in, d.hold.since, s)
+		d.hold.deadline = d.client.pool.progress.Deadline(in, d.hold.since, s)
 		return
 	}
 	d.hold.deadline = min(d.hold.deadline, d.hold.since+int64(s.MaxWait))
@@ -90,7 +90,7 @@ func (d *retry) overdue() bool {
 	}
 	why, waited := d.why, time.Duration(c.loop.now-d.hold.since)
 	if moving {
-		why += c.pool.progress.describe(in, waited, &c.pool.Settings().Hold)
+		why += c.pool.progress.Describe(in, waited, &c.pool.Settings().Hold)
 	}
 	d.giveUp(hold.TimedOut, heldFor(d.slot, why, waited))
 	return true

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sluice/proxy/command"
+	"sluice/proxy/keymove"
 )
 
 // Stats are the counters of one loop, or the sum of several. A loop owns its own and counts without atomics;
@@ -28,7 +29,7 @@ type Stats struct {
 	Resubscriptions uint64 // of channels with subscribers, at another server or after a lost connection
 	Redirects       [redirectKinds]uint64
 	Overflows       [overflowKinds]uint64
-	Moves           MoveStats
+	Moves           keymove.Stats
 
 	ClientsOpened  uint64
 	ClientsClosed  uint64
@@ -154,7 +155,7 @@ func (s *Stats) merge(o *Stats) {
 	for i := range o.Overflows {
 		s.Overflows[i] += o.Overflows[i]
 	}
-	s.Moves.merge(&o.Moves)
+	s.Moves.Merge(&o.Moves)
 	s.ClientsOpened += o.ClientsOpened
 	s.ClientsClosed += o.ClientsClosed
 	s.ClientBytesIn += o.ClientBytesIn

@@ -19,22 +19,13 @@ type Family struct {
 	// Judge reads an error reply to a command of a client; host is that of the node that sent it, which
 	// stands for an empty host in a redirect. It allocates only for what is not Pass.
 	Judge func(reply []byte, host string) Verdict
-	// MovesKeys says that a moving slot's keys are moved one at a time, with SLOTSMGRTTAGONE, so that a
-	// proxy has to find out on which side a key is. Other families answer redirects instead.
-	MovesKeys bool
-	// Wraps says that SLOTSMGRT-EXEC-WRAPPER may be used and believed.
-	Wraps bool
-	// ReadsAtSource says that a read may be tried at the source, and EXISTS behind it proves that the key was there.
-	ReadsAtSource bool
+	// FindKey says how the keys of a request are found while their slot moves key by key, with SLOTSMGRTTAGONE, so that
+	// a proxy has to find out on which side a key is. nil: the family answers redirects instead.
+	FindKey func(r KeyRequest) Way
 	// CachesMoved says that a server goes on showing keys that have moved away, and as they were then when they
 	// come back, until ClearCache.
 	CachesMoved bool
-	// Fences says that SLOTSMGRT-ASYNC-FENCE waits for the end of a batch of the background migration, of which
-	// SLOTSMGRTTAGONE knows nothing.
-	Fences bool
-	// OneAtATime says that a server does nothing else while it moves a key with SLOTSMGRTTAGONE.
-	OneAtATime bool
-	// Background says that nothing does: keys whose slot is moved in the background are left to that.
+	// Background says that a background migration, which BackgroundBusy tells of, moves one slot at a time.
 	Background bool
 
 	// Unblocks says that CLIENT UNBLOCK makes a server let a blocked client go.

@@ -9,6 +9,27 @@ import (
 	"sluice/router"
 )
 
+// Way is how a key of a moving slot is found.
+type Way uint8
+
+// The ways.
+const (
+	RunAtSource     Way = iota // SLOTSMGRT-EXEC-WRAPPER at the source runs the request, or says where the key is
+	ReadAtSource               // the request at the source, and behind it EXISTS, which proves that the key was there
+	AwaitBackground            // the background migration moves the key; EXISTS at the source says when it has gone
+	MoveFenced                 // SLOTSMGRTTAGONE for each key, between fences, which wait for batches of the background
+	MoveAlone                  // SLOTSMGRTTAGONE for one key at a time, and EXISTS behind it
+)
+
+// KeyRequest is what decides about the Way.
+type KeyRequest struct {
+	Method router.Method
+	Single bool // one key, and no more to be done than to send the request
+	Reads  bool // it only reads
+	// Refused says that the source would not run the request for its client.
+	Refused bool
+}
+
 // AppendWrapped appends SLOTSMGRT-EXEC-WRAPPER key command args...: the source of a moving slot runs the
 // command if it has the key. args are the command's, its name first.
 func AppendWrapped(dst, key []byte, args [][]byte) []byte {

@@ -3,6 +3,8 @@ package dialect
 import (
 	"bytes"
 	"strings"
+
+	"sluice/router"
 )
 
 // Pika is Pika 3.5 and 4.0, with and without the fix of pull request 3233. Its SLOTSMGRT-EXEC-WRAPPER can't be
@@ -12,7 +14,10 @@ import (
 // gone and still in the cache. And the background migration that the dashboard drives does not know of keys that are
 // moved on access: for such a key it sends an older value after a newer one, or a DEL. So with the dashboard's method
 // semi-async keys are left to it. What the server reports as its version makes no difference to any of this.
-var Pika = register(&Family{Name: "pika", Judge: judgePika, MovesKeys: true, ReadsAtSource: true, CachesMoved: true, Background: true, RelinkUnproven: true, NoDBSize: true})
+var Pika = register(&Family{
+	Name: "pika", Judge: judgePika, FindKey: findKeyPika, CachesMoved: true, Background: true, RelinkUnproven: true,
+	NoDBSize: true,
+})
 
 // pikaProven has the spellings of Pika, which puts ERR in front.
 var pikaProven = []token{
@@ -26,6 +31,17 @@ func judgePika(reply []byte, _ string) Verdict {
 		return v
 	}
 	return judge(reply, proven)
+}
+
+// findKeyPika never lets the source write, and moves no key that the background may move.
+func findKeyPika(r KeyRequest) Way {
+	switch {
+	case r.Single && r.Reads:
+		return ReadAtSource
+	case r.Method == router.SemiAsync:
+		return AwaitBackground
+	}
+	return MoveAlone
 }
 
 // ClearCache is the command that empties the cache of a Pika. It is answered at once, and from then on nothing is

@@ -6,6 +6,7 @@ import (
 
 	"sluice/proxy"
 	"sluice/proxy/hold"
+	"sluice/proxy/keymove"
 	"sluice/router"
 )
 
@@ -75,7 +76,7 @@ func (e *exposition) unsettled(pools []*proxy.Pool) {
 }
 
 // moves writes what it took to find keys in moving slots.
-func (e *exposition) moves(m *proxy.MoveStats) {
+func (e *exposition) moves(m *keymove.Stats) {
 	e.family("sluice_move_wrapped_total", "counter", "Answers of SLOTSMGRT-EXEC-WRAPPER, by their first number.")
 	for i, answer := range []string{"0", "1", "2", "other"} {
 		e.value("sluice_move_wrapped_total", float64(m.Wrapped[i]), "answer", answer)
@@ -83,6 +84,6 @@ func (e *exposition) moves(m *proxy.MoveStats) {
 	e.counter("sluice_move_key_requests_total", "SLOTSMGRTTAGONE sent.", m.KeyMoves)
 	e.counter("sluice_move_key_failures_total", "SLOTSMGRTTAGONE that were not answered with a number.", m.KeyMovesFailed)
 	e.counter("sluice_move_keys_total", "Keys that SLOTSMGRTTAGONE has moved.", m.KeysMoved)
-	e.counter("sluice_move_nudges_total", "Rounds of a background migration that were asked for because the dashboard paused.", m.Nudges)
+	e.counter("sluice_move_nudges_total", "Rounds of a background migration that were asked for because the dashboard paused.", m.Rounds)
 	e.counter("sluice_move_source_reads_total", "Reads that were tried at the source of a moving slot.", m.SourceReads)
 }

@@ -1,29 +1,30 @@
-package proxy
+package keymove
 
 import (
 	"sync"
 	"time"
 )
 
-// keyMoves says which keys SLOTSMGRTTAGONE is moving for this pool, and of which a move has failed. A Pika sends a
+// Moves says which keys SLOTSMGRTTAGONE is moving for a pool, and of which a move has failed. A Pika sends a
 // key as commands, such as DEL and RPUSH of 512 elements each, and gives up when the answer to one of them does not
 // come in time; the target goes on with what it has received. A second move meanwhile mixes with the first (a list of
 // 1,000,642 elements arrived with 1,660,447), and what is left of a first one undoes what clients have written since.
 // So:
 //
-//   - the source waits long for its target (patientMove), and the pool asks for a key once at a time;
+//   - the source waits long for its target (patientLimit), and the pool asks for a key once at a time;
 //   - after a move that has failed the key is not moved again until the target has shown the same size of it quietLooks
 //     times, quietPause apart: then nothing of the first move is still being run.
 //
 // That the target is quiet can't be proven if it stands still for longer than that with the rest of a move in its
 // memory. Safe for concurrent use; only requests for keys of moving slots come here.
-type keyMoves struct {
+// The zero value is empty.
+type Moves struct {
 	mu    sync.Mutex
-	moves map[movedKey]*keyMove
+	moves map[Key]*keyMove
 }
 
-// movedKey is a key of one database. The zero value is none.
-type movedKey struct {
+// Key is a key of one database. The zero value is none.
+type Key struct {
 	db  int
 	key string
 }
@@ -54,7 +55,7 @@ const (
 )
 
 // begin asks to move a key. end follows if it says moveBegun.
-func (k *keyMoves) begin(key movedKey) moveStart {
+func (k *Moves) begin(key Key) moveStart {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	m := k.moves[key]
@@ -66,14 +67,14 @@ func (k *keyMoves) begin(key movedKey) moveStart {
 		return moveFailed
 	}
 	if k.moves == nil {
-		k.moves = make(map[movedKey]*keyMove)
+		k.moves = make(map[Key]*keyMove)
 	}
 	k.moves[key] = &keyMove{running: true}
 	return moveBegun
 }
 
 // end is called once for each begin that said moveBegun. With ok the source was answered by its target.
-func (k *keyMoves) end(key movedKey, ok bool) {
+func (k *Moves) end(key Key, ok bool) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	if ok {
@@ -92,7 +93,7 @@ func (k *keyMoves) end(key movedKey, ok bool) {
 }
 
 // look notes the size of a key that the target has shown.
-func (k *keyMoves) look(key movedKey, size string, now int64) {
+func (k *Moves) look(key Key, size string, now int64) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	m := k.moves[key]
