@@ -182,7 +182,7 @@ func (w *Watcher) look(ctx context.Context) (busy bool) {
 	answers := w.askAll(ctx, masters(table))
 	nameMoves(table, answers)
 	w.locate(ctx, answers)
-	answers = append(answers, w.askAll(ctx, w.strangers(answers))...)
+	answers = append(answers, w.askAll(ctx, w.unasked(answers))...)
 	if ctx.Err() != nil {
 		return false
 	}
@@ -272,8 +272,8 @@ func (w *Watcher) locate(ctx context.Context, answers []answer) {
 	}
 }
 
-// strangers are nodes that take part in a migration and were not asked yet.
-func (w *Watcher) strangers(answers []answer) []string {
+// unasked are nodes that take part in a migration and were not asked yet.
+func (w *Watcher) unasked(answers []answer) []string {
 	asked := make(map[string]bool)
 	for _, a := range answers {
 		asked[a.addr] = true

@@ -38,7 +38,7 @@ type Config struct {
 	// Adopt, unless nil, is told the new master of a group, when the old one has given way to it. It must not block.
 	Adopt func(group router.GroupID, addr string)
 	// Invite, unless nil, is told of a server that the group does not have and that may be its master by now. The group
-	// has it as a replica then, which may follow; see lag.Group.Strangers. It must not block.
+	// has it as a replica then, which may follow; see lag.Group.MasterCandidates. It must not block.
 	Invite func(group router.GroupID, addr string)
 	// InviteReplicas makes Invite be told of the replicas that a master lists, to be read once they are proven, and of
 	// nobody else.
@@ -377,7 +377,7 @@ func (w *Watcher) judge(g *group, now int64) {
 		n.SetProof(nil)
 	}
 	w.findSuccessor(g, now)
-	w.findStrangers(g, now)
+	w.findUnlisted(g, now)
 }
 
 // findSuccessor proposes a new master when the group has one.

@@ -53,17 +53,17 @@ func reach(ctx context.Context, n *backend.Node, replica bool, process uint64) (
 	return nil, fmt.Errorf("%s leads to another process than the one that gives the evidence", n.Addr)
 }
 
-// maxInvited is how many strangers a group is asked to take, so that servers which name ever others don't make it
+// maxInvited is how many servers a group is asked to take, so that servers which name ever others don't make it
 // grow for ever.
 const maxInvited = 8
 
-// findStrangers proposes servers that may be the master, or replicas, and that the group does not have. The caller
+// findUnlisted proposes servers that may be the master, or replicas, and that the group does not have. The caller
 // holds mu.
-func (w *Watcher) findStrangers(g *group, now int64) {
+func (w *Watcher) findUnlisted(g *group, now int64) {
 	if w.cfg.Invite == nil {
 		return
 	}
-	strangers, why := g.Strangers, "it may be the master now, and is not in the configuration; it is asked"
+	strangers, why := g.MasterCandidates, "it may be the master now, and is not in the configuration; it is asked"
 	if w.cfg.InviteReplicas {
 		strangers, why = g.Unlisted, "the master lists it as its replica, and the source of the topology does not; it is asked"
 	}

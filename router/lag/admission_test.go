@@ -9,7 +9,7 @@ import (
 func TestWhatAReplicaSaysAgainstItself(t *testing.T) {
 	f := func(state State, reason string, changes ...func(*Sample)) {
 		t.Helper()
-		c := newCourt(t)
+		c := newGroupFixture(t)
 		c.admit()
 		c.say("r:2", changes...)
 		c.wants(state, reason)
@@ -17,7 +17,7 @@ func TestWhatAReplicaSaysAgainstItself(t *testing.T) {
 		c.say("m:1")
 		c.say("r:2", changes...)
 		c.wants(state, reason)
-		c = newCourt(t)
+		c = newGroupFixture(t)
 		c.say("m:1")
 		c.say("r:2", changes...)
 		c.wants(state, reason)
@@ -44,7 +44,7 @@ func TestWhatAReplicaSaysAgainstItself(t *testing.T) {
 
 // TestWipedReplica: a master that was restarted empty and its replica agree on offset 0.
 func TestWipedReplica(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	if dropped := c.say("m:1", id(histB), at(0), life(2)); dropped != "the master was restarted, or its connection was lost" {
 		t.Errorf("dropped %q", dropped)
@@ -62,7 +62,7 @@ func TestWipedReplica(t *testing.T) {
 func TestWhatTheMasterSaysOfAReplica(t *testing.T) {
 	f := func(state State, reason string, changes ...func(*Sample)) {
 		t.Helper()
-		c := newCourt(t)
+		c := newGroupFixture(t)
 		c.admit()
 		c.say("m:1", changes...)
 		c.wants(state, reason)
@@ -83,7 +83,7 @@ func TestWhatTheMasterSaysOfAReplica(t *testing.T) {
 }
 
 func TestMasterHasAState(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	f := func(state State, reason string) {
 		t.Helper()
 		if v, _ := c.Verdict("m:1"); v.State != state || v.Reason != reason || v.Readable {
@@ -108,7 +108,7 @@ func TestMasterHasAState(t *testing.T) {
 }
 
 func TestWithoutEvidence(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.judge()
 	c.wants(Unknown, "has not been asked yet")
 	c.silent("r:2")
@@ -136,7 +136,7 @@ func TestWithoutEvidence(t *testing.T) {
 	c.Comparing("x:9")
 	c.Compared("x:9", 1, "")
 	// What the master was asked later than the replica is reached all the same.
-	c = newCourt(t)
+	c = newGroupFixture(t)
 	c.say("r:2")
 	c.wants(Broken, "the master does not answer, and nothing was proven before")
 	c.say("m:1")
@@ -145,7 +145,7 @@ func TestWithoutEvidence(t *testing.T) {
 
 // TestUnread: where nobody reads from replicas nothing is compared, and nothing is proven by that.
 func TestUnread(t *testing.T) {
-	c := newCourt(t, func(r *Rules) { r.Unread = true })
+	c := newGroupFixture(t, func(r *Rules) { r.Unread = true })
 	c.say("m:1")
 	c.say("r:2")
 	c.wantsVerdict("r:2", InSync, "follows its master", false)
@@ -161,7 +161,7 @@ func TestUnread(t *testing.T) {
 
 // TestEvidenceGrowsOld: evidence that nobody has renewed counts for MaxAge, and the proof says so too.
 func TestEvidenceGrowsOld(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	p := c.Proof("r:2")
 	if answered := c.now; p.ValidUntil != answered+300*ms || p.Asked != answered-2*ms || p.CaughtUpTo != answered-12*ms || p.Behind != 0 {
@@ -178,7 +178,7 @@ func TestEvidenceGrowsOld(t *testing.T) {
 }
 
 // by makes r:2 answer with a watermark that is so long ago; it needs heartbeats.
-func (c *court) by(lag int64, state State, reason string) {
+func (c *groupFixture) by(lag int64, state State, reason string) {
 	c.Helper()
 	if v, _ := c.Verdict("r:2"); c.now < v.CaughtUpTo+lag {
 		c.now = v.CaughtUpTo + lag // Watermarks do not go back.
@@ -197,7 +197,7 @@ func patient(r *Rules) { r.MaxAge = math.MaxInt64 / 2 }
 // TestHysteresis: lagging above MaxLag; back after three good samples at half of it.
 func TestHysteresis(t *testing.T) {
 	const ok, before = "follows its master", "was behind until a moment ago"
-	c := newCourt(t, pika, beats, patient)
+	c := newGroupFixture(t, pika, beats, patient)
 	c.now = 1e6 * ms
 	c.say("m:1")
 	c.say("r:2", heartbeat(c.now))
@@ -231,7 +231,7 @@ func TestHysteresis(t *testing.T) {
 
 // TestNothingToSettleAfterAnotherState: a replica whose link was lost lags no more, it catches up.
 func TestNothingToSettleAfterAnotherState(t *testing.T) {
-	c := newCourt(t, pika, beats, patient, func(r *Rules) { r.RelinkUnproven = false })
+	c := newGroupFixture(t, pika, beats, patient, func(r *Rules) { r.RelinkUnproven = false })
 	c.now = 1e6 * ms
 	c.say("m:1")
 	c.say("r:2", heartbeat(c.now))
@@ -246,7 +246,7 @@ func TestNothingToSettleAfterAnotherState(t *testing.T) {
 }
 
 func TestMaxBehind(t *testing.T) {
-	c := newCourt(t, patient, func(r *Rules) { r.MaxBehind, r.MaxLag = 1000, math.MaxInt64/4 })
+	c := newGroupFixture(t, patient, func(r *Rules) { r.MaxBehind, r.MaxLag = 1000, math.MaxInt64/4 })
 	c.say("m:1", at(10))
 	c.say("m:1", at(10_000))
 	f := func(behind int64, state State, reason string) {
@@ -279,7 +279,7 @@ func TestMaxBehind(t *testing.T) {
 
 // TestNewReplicaFarBehind: one that was never in sync catches up, it does not lag; one good sample is enough then.
 func TestNewReplicaFarBehind(t *testing.T) {
-	c := newCourt(t, patient)
+	c := newGroupFixture(t, patient)
 	c.say("m:1")
 	first := c.now - 2*ms
 	c.say("r:2", at(50))
@@ -306,7 +306,7 @@ func TestNewReplicaFarBehind(t *testing.T) {
 
 func TestComparison(t *testing.T) {
 	const mismatch = `its data is not the master's: 3 of 256 sampled keys differ, such as "k"`
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.say("m:1")
 	c.say("r:2")
 	c.compare(mismatch)
@@ -341,7 +341,7 @@ func TestComparison(t *testing.T) {
 func TestComparisonThatWasOvertaken(t *testing.T) {
 	f := func(changes ...func(*Sample)) {
 		t.Helper()
-		c := newCourt(t, func(r *Rules) { r.RelinkUnproven = true })
+		c := newGroupFixture(t, func(r *Rules) { r.RelinkUnproven = true })
 		c.say("m:1")
 		c.say("r:2")
 		c.Comparing("r:2")
@@ -364,7 +364,7 @@ func TestComparisonThatWasOvertaken(t *testing.T) {
 func TestSeenToSync(t *testing.T) {
 	f := func(relink bool, state State, changes ...func(*Sample)) {
 		t.Helper()
-		c := newCourt(t, func(r *Rules) { r.RelinkUnproven = relink })
+		c := newGroupFixture(t, func(r *Rules) { r.RelinkUnproven = relink })
 		c.say("m:1")
 		c.say("r:2", changes...)
 		c.say("r:2")
@@ -384,7 +384,7 @@ func TestSeenToSync(t *testing.T) {
 func TestOtherData(t *testing.T) {
 	f := func(reason string, changes ...func(*Sample)) {
 		t.Helper()
-		c := newCourt(t)
+		c := newGroupFixture(t)
 		c.admit()
 		c.say("r:2", changes...)
 		c.say("m:1")
@@ -396,14 +396,14 @@ func TestOtherData(t *testing.T) {
 	f(compared, id(histB))
 	f(compared, follows(""))
 	f(compared, isMaster)
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	c.say("m:1", at(200))
 	c.say("r:2", at(200))
 	c.wants(InSync, "follows its master")
 	c.say("r:2", at(150)) // Backwards.
 	c.wants(CatchingUp, compared)
-	c = newCourt(t)
+	c = newGroupFixture(t)
 	c.admit()
 	c.say("r:2", at(-1)) // A count of its own, that has begun anew.
 	c.say("m:1", at(300))
@@ -411,7 +411,7 @@ func TestOtherData(t *testing.T) {
 	c.say("r:2", at(300))
 	c.wants(CatchingUp, compared)
 	// A link that goes down and comes back at the same place is none of that.
-	c = newCourt(t)
+	c = newGroupFixture(t)
 	c.admit()
 	c.say("r:2", linkDown, at(-1))
 	c.wants(Broken, "its link to m:1 is down")
@@ -423,7 +423,7 @@ func TestOtherData(t *testing.T) {
 func TestMasterGoesBack(t *testing.T) {
 	f := func(want string, changes ...func(*Sample)) {
 		t.Helper()
-		c := newCourt(t, func(r *Rules) { r.OffsetsProve = false })
+		c := newGroupFixture(t, func(r *Rules) { r.OffsetsProve = false })
 		c.admit()
 		if got := c.say("m:1", changes...); got != want {
 			t.Errorf("dropped %q, want %q", got, want)
@@ -435,7 +435,7 @@ func TestMasterGoesBack(t *testing.T) {
 	f("the master's offset went back to 99", same, at(99))
 	f("the master was restarted, or its connection was lost", same, at(99), life(2))
 	f("the master's replication id changed from aaaaaaaa to bbbbbbbb", id(histB), at(99))
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	if got := c.say("m:1", at(99)); got != "the master's offset went back to 99" {
 		t.Errorf("dropped %q", got)
@@ -448,7 +448,7 @@ func TestMasterGoesBack(t *testing.T) {
 
 // TestMasterIsAskedByANewConnection: the stream may be the same, so what was compared counts.
 func TestMasterIsAskedByANewConnection(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	if got := c.say("m:1", life(2)); got != "the master was restarted, or its connection was lost" {
 		t.Errorf("dropped %q", got)
@@ -463,7 +463,7 @@ func TestMasterIsAskedByANewConnection(t *testing.T) {
 
 // TestReplicationIDChanges: without a failover too, when a master gets its first replica.
 func TestReplicationIDChanges(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	if got := c.say("m:1", id(histB)); got != "the master's replication id changed from aaaaaaaa to bbbbbbbb" {
 		t.Errorf("dropped %q", got)
@@ -478,7 +478,7 @@ func TestReplicationIDChanges(t *testing.T) {
 func TestSecondID(t *testing.T) {
 	f := func(offset int64, state State, reason string) {
 		t.Helper()
-		c := newCourt(t)
+		c := newGroupFixture(t)
 		promoted := []func(*Sample){id(histB), after(histA, 101), at(150)}
 		c.say("m:1", promoted...)
 		c.say("m:1", promoted...)
@@ -490,7 +490,7 @@ func TestSecondID(t *testing.T) {
 	f(101, Diverged, other)
 	f(150, Diverged, other)
 	f(-1, Diverged, other)
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	c.say("m:1", id(histB), after(histA, 101))
 	c.say("m:1", id(histB), after(histA, 101))
@@ -502,7 +502,7 @@ func TestSecondID(t *testing.T) {
 
 // TestBeyondTheMaster: only a master that was asked later can tell.
 func TestBeyondTheMaster(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	c.say("r:2", at(150))
 	c.wants(InSync, "follows its master")
@@ -527,7 +527,7 @@ func TestBeyondTheMaster(t *testing.T) {
 
 // TestOrphan: a replica whose master is silent may be read as of its watermark, and is never in sync.
 func TestOrphan(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	mark := c.now - 12*ms
 	c.silent("m:1")
@@ -553,7 +553,7 @@ func TestOrphan(t *testing.T) {
 
 // TestKeptOrphan: with KeepOrphans no age is too much, and the proof says so.
 func TestKeptOrphan(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	rules := c.rules
 	rules.KeepOrphans, rules.MaxBehind = true, 10
 	c.SetRules(rules)
@@ -573,9 +573,9 @@ func TestKeptOrphan(t *testing.T) {
 }
 
 func TestWhoIsNoOrphan(t *testing.T) {
-	f := func(state State, reason string, prepare func(c *court), changes ...func(*Sample)) {
+	f := func(state State, reason string, prepare func(c *groupFixture), changes ...func(*Sample)) {
 		t.Helper()
-		c := newCourt(t)
+		c := newGroupFixture(t)
 		if prepare != nil {
 			prepare(c)
 		} else {
@@ -586,9 +586,9 @@ func TestWhoIsNoOrphan(t *testing.T) {
 		c.wants(state, reason)
 	}
 	const nothing = "the master does not answer, and nothing was proven before"
-	f(Broken, nothing, func(*court) {})
-	f(Broken, nothing, func(c *court) { c.say("m:1"); c.say("r:2") }) // Not compared.
-	f(Broken, nothing, func(c *court) { c.say("m:1"); c.say("r:2"); c.compare("differs") })
+	f(Broken, nothing, func(*groupFixture) {})
+	f(Broken, nothing, func(c *groupFixture) { c.say("m:1"); c.say("r:2") }) // Not compared.
+	f(Broken, nothing, func(c *groupFixture) { c.say("m:1"); c.say("r:2"); c.compare("differs") })
 	f(Broken, nothing, nil, life(2))
 	f(Broken, nothing, nil, id(histB))
 	f(Broken, nothing, nil, follows("x:9"))
@@ -598,19 +598,19 @@ func TestWhoIsNoOrphan(t *testing.T) {
 	f(Broken, "follows nobody", nil, follows(""))
 	f(Broken, "is unfit", nil, unfit("is unfit"))
 	// The link is down, since the master is dead: that is what an orphan is.
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	c.silent("m:1")
 	c.say("r:2", linkDown)
 	c.wantsVerdict("r:2", Lagging, "the master does not answer; the data is at most 30ms old", true)
 	// The evidence of a master that has another id now counts no more.
-	c = newCourt(t)
+	c = newGroupFixture(t)
 	c.admit()
 	c.say("m:1", id(histB))
 	c.silent("m:1")
 	c.wants(Broken, nothing)
 	// A limit in bytes is not met by what is unknown.
-	c = newCourt(t, func(r *Rules) { r.MaxBehind = 1000 })
+	c = newGroupFixture(t, func(r *Rules) { r.MaxBehind = 1000 })
 	c.admit()
 	c.silent("m:1")
 	c.wants(Lagging, "the master does not answer, so how far behind is not known")
@@ -618,7 +618,7 @@ func TestWhoIsNoOrphan(t *testing.T) {
 
 // TestOrphanBySilence: nobody has said that the master is dead, its evidence is only too old.
 func TestOrphanBySilence(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	c.wait(291 * ms)
 	c.say("r:2")
@@ -636,7 +636,7 @@ func TestOrphanBySilence(t *testing.T) {
 // TestRelinkOfAPika: a link that comes back may lack data, and what was proven before may be gone.
 func TestRelinkOfAPika(t *testing.T) {
 	const compared = "was never seen to sync; its data is compared with the master's"
-	c := newCourt(t, pika)
+	c := newGroupFixture(t, pika)
 	c.admit()
 	for range 2 {
 		c.say("r:2", linkDown)
@@ -659,7 +659,7 @@ func TestRelinkOfAPika(t *testing.T) {
 }
 
 func TestHeartbeats(t *testing.T) {
-	c := newCourt(t, pika, beats)
+	c := newGroupFixture(t, pika, beats)
 	c.say("m:1")
 	c.say("r:2")
 	c.wants(CatchingUp, "has not reached what the master is known to have had")
@@ -693,14 +693,14 @@ func TestHeartbeats(t *testing.T) {
 	c.wantsMark(beat)
 }
 
-func (c *court) reason() string {
+func (c *groupFixture) reason() string {
 	v, _ := c.Verdict("r:2")
 	return v.Reason
 }
 
 // TestHeartbeatsOfAHungMaster: the replica says that it is well, and its newest heartbeat grows old.
 func TestHeartbeatsOfAHungMaster(t *testing.T) {
-	c := newCourt(t, pika, beats)
+	c := newGroupFixture(t, pika, beats)
 	c.say("m:1", at(-1))
 	beat := c.now
 	c.say("r:2", heartbeat(beat))
@@ -718,7 +718,7 @@ func TestHeartbeatsOfAHungMaster(t *testing.T) {
 
 // TestNothingToTellTheLag: without offsets and heartbeats a replica is readable, and nothing is proven about time.
 func TestNothingToTellTheLag(t *testing.T) {
-	c := newCourt(t, pika)
+	c := newGroupFixture(t, pika)
 	c.say("m:1", at(-1))
 	c.say("r:2", at(7))
 	c.compare("")
@@ -736,7 +736,7 @@ func TestNothingToTellTheLag(t *testing.T) {
 	c.say("r:2", at(7))
 	c.wants(Lagging, "the master does not answer; the data is 1.01s old")
 	// Offsets that prove nothing still tell who is behind.
-	c = newCourt(t, pika)
+	c = newGroupFixture(t, pika)
 	c.admit()
 	for range 60 {
 		c.say("m:1", at(200))
@@ -748,7 +748,7 @@ func TestNothingToTellTheLag(t *testing.T) {
 
 // TestChain: a replica of a replica is in no list of the master; its offset speaks for it.
 func TestChain(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	only := lists(Listed{Addr: "s:3", Online: true, State: "online", Offset: 100})
 	c.say("m:1", only)
 	c.say("s:3")
@@ -764,7 +764,7 @@ func TestChain(t *testing.T) {
 	c.wants(Lagging, "is 1.22s behind")
 	f := func(state State, reason string, changes ...func(*Sample)) {
 		t.Helper()
-		c := newCourt(t)
+		c := newGroupFixture(t)
 		c.say("m:1", only)
 		c.say("s:3")
 		c.say("r:2", changes...)
@@ -773,7 +773,7 @@ func TestChain(t *testing.T) {
 	f(CatchingUp, "the master does not list it", follows("x:9"))
 	f(Broken, "has no replication id, so its offset says nothing", follows("s:3"), id(""))
 	// It follows a master of its own: the old one, that the topology takes for a replica since a failover.
-	c = newCourt(t, pika)
+	c = newGroupFixture(t, pika)
 	c.say("m:1", only)
 	c.say("s:3", isMaster)
 	c.say("r:2", follows("s:3"))
@@ -789,7 +789,7 @@ func TestChain(t *testing.T) {
 
 // TestFamilyWithoutIDs: there the address of the master is all that tells histories apart.
 func TestFamilyWithoutIDs(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit(id(""))
 	c.say("r:2", id(""), follows("x:9"))
 	c.wants(Broken, "follows x:9")
@@ -806,7 +806,7 @@ func TestFamilyWithoutIDs(t *testing.T) {
 // of now as well says nothing.
 func TestRestartWithoutIDs(t *testing.T) {
 	const old = "has not been asked since the master was restarted, or its connection was lost"
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit(id(""))
 	// It was restarted and has written since, and the replica has a part of that.
 	again := []func(*Sample){id(""), life(2), lists(Listed{Addr: "r:2", Online: true, State: "online", Offset: 20})}
@@ -833,7 +833,7 @@ func TestRestartWithoutIDs(t *testing.T) {
 // TestMasterRestartsWhileItsReplicaIsRead: a replica is read as of its watermark until it is known that the master came back
 // as another one, and not by anything that was known before from then on.
 func TestMasterRestartsWhileItsReplicaIsRead(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	mark := c.now - 12*ms
 	c.silent("m:1")
@@ -853,7 +853,7 @@ func TestMasterRestartsWhileItsReplicaIsRead(t *testing.T) {
 }
 
 func TestMembersChange(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	mark := c.now - 12*ms
 	c.SetMembers("m:1", []string{"s:3", "r:2", "new:4"})
@@ -875,7 +875,7 @@ func TestMembersChange(t *testing.T) {
 }
 
 func TestTransitionsAndSince(t *testing.T) {
-	c := newCourt(t)
+	c := newGroupFixture(t)
 	c.admit()
 	v, _ := c.Verdict("r:2")
 	since := c.now

@@ -12,21 +12,21 @@ const (
 	histB = "bbbbbbbbbbbbbbbb"
 )
 
-// court is a group of the master m:1 and the replicas r:2 and s:3 that has a clock of its own. Who says something says
+// groupFixture is a group of the master m:1 and the replicas r:2 and s:3 that has a clock of its own. Who says something says
 // it 10 ms after the last one who did, and what is said is judged at once.
-type court struct {
+type groupFixture struct {
 	*testing.T
 	*Group
 	now         int64
 	transitions []Transition
 }
 
-func newCourt(t *testing.T, changes ...func(*Rules)) *court {
+func newGroupFixture(t *testing.T, changes ...func(*Rules)) *groupFixture {
 	rules := Rules{OffsetsProve: true, MaxLag: 1000 * ms, MaxAge: 300 * ms}
 	for _, change := range changes {
 		change(&rules)
 	}
-	c := &court{T: t, Group: NewGroup(rules)}
+	c := &groupFixture{T: t, Group: NewGroup(rules)}
 	c.SetMembers("m:1", []string{"r:2", "s:3"})
 	return c
 }
@@ -39,7 +39,7 @@ func beats(r *Rules) { r.Heartbeats = true }
 
 // say makes a node answer: m:1 as a master at offset 100, others as its replicas at the same, but for what change says.
 // It returns what Observe says.
-func (c *court) say(addr string, changes ...func(*Sample)) (dropped string) {
+func (c *groupFixture) say(addr string, changes ...func(*Sample)) (dropped string) {
 	c.Helper()
 	c.now += 10 * ms
 	s := Sample{Asked: c.now - 2*ms, Answered: c.now, Life: 1, Keys: -1}
@@ -58,29 +58,29 @@ func (c *court) say(addr string, changes ...func(*Sample)) (dropped string) {
 }
 
 // silent makes a node fail to answer.
-func (c *court) silent(addr string) {
+func (c *groupFixture) silent(addr string) {
 	c.miss(addr)
 	c.Fail(addr, c.now, "connection refused")
 	c.judge()
 }
 
 // miss is one question without an answer.
-func (c *court) miss(addr string) {
+func (c *groupFixture) miss(addr string) {
 	c.now += 10 * ms
 	c.Fail(addr, c.now, "connection refused")
 	c.judge()
 }
 
 // wait lets time pass.
-func (c *court) wait(d int64) {
+func (c *groupFixture) wait(d int64) {
 	c.now += d
 	c.judge()
 }
 
-func (c *court) judge() { c.transitions = append(c.transitions, c.Judge(c.now)...) }
+func (c *groupFixture) judge() { c.transitions = append(c.transitions, c.Judge(c.now)...) }
 
 // admit makes r:2 in sync: master and replica have answered, and its data was compared.
-func (c *court) admit(changes ...func(*Sample)) {
+func (c *groupFixture) admit(changes ...func(*Sample)) {
 	c.Helper()
 	c.say("m:1", changes...)
 	c.say("r:2", changes...)
@@ -89,7 +89,7 @@ func (c *court) admit(changes ...func(*Sample)) {
 }
 
 // compare ends a comparison of r:2, which must have been asked for.
-func (c *court) compare(mismatch string) {
+func (c *groupFixture) compare(mismatch string) {
 	c.Helper()
 	v, _ := c.Verdict("r:2")
 	if !v.Suspect || v.Readable {
@@ -101,12 +101,12 @@ func (c *court) compare(mismatch string) {
 }
 
 // wants checks the verdict on r:2. Only who is in sync is readable.
-func (c *court) wants(state State, reason string) {
+func (c *groupFixture) wants(state State, reason string) {
 	c.Helper()
 	c.wantsVerdict("r:2", state, reason, state == InSync)
 }
 
-func (c *court) wantsVerdict(addr string, state State, reason string, readable bool) {
+func (c *groupFixture) wantsVerdict(addr string, state State, reason string, readable bool) {
 	c.Helper()
 	v, ok := c.Verdict(addr)
 	if !ok || v.State != state || v.Reason != reason || v.Readable != readable {
@@ -121,7 +121,7 @@ func (c *court) wantsVerdict(addr string, state State, reason string, readable b
 }
 
 // wantsMark checks the watermark of r:2.
-func (c *court) wantsMark(at int64) {
+func (c *groupFixture) wantsMark(at int64) {
 	c.Helper()
 	if v, _ := c.Verdict("r:2"); v.CaughtUpTo != at {
 		c.Errorf("caught up to %d ms, want %d ms (%s: %s)", v.CaughtUpTo/ms, at/ms, v.State, v.Reason)
@@ -129,7 +129,7 @@ func (c *court) wantsMark(at int64) {
 }
 
 // path is the states that r:2 went through.
-func (c *court) path() string {
+func (c *groupFixture) path() string {
 	var states []string
 	for _, t := range c.transitions {
 		if t.Addr == "r:2" {
@@ -139,7 +139,7 @@ func (c *court) path() string {
 	return strings.Join(states, ", ")
 }
 
-// What a sample says otherwise than court.say.
+// What a sample says otherwise than groupFixture.say.
 
 func at(offset int64) func(*Sample)     { return func(s *Sample) { s.Offset = offset } }
 func id(id string) func(*Sample)        { return func(s *Sample) { s.ID = id } }
