@@ -39,7 +39,7 @@ type blocking struct {
 	timeout  blockTime
 	until    int64 // loop clock at which the client's time is over; 0: never
 	sliced   bool
-	brief    bool // a turn of a crossing: it ends whenever the server lets go
+	brief    bool // a turn of a cross-group command: it ends whenever the server lets go
 	recalled bool // the server was asked to let go, so nil does not mean that the time is over
 	freed    bool // the server was asked to let go for good
 	freeing  bool // and has not answered that yet
@@ -72,8 +72,8 @@ func cmdBlock(c *client, q request) bool {
 		c.replyError(refusal)
 		return true
 	}
-	if c.crosses(q, k) {
-		return c.cross(q, k)
+	if c.crossesGroups(q, k) {
+		return c.runCrossGroup(q, k)
 	}
 	if k.all != nil && q.v != nil {
 		if o, blocked := c.pool.blockReasonOf(q.v, k.all); blocked && o.apart && o.move == nil {

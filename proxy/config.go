@@ -98,7 +98,7 @@ type PoolSettings struct {
 	Commands command.Declarations
 	// LearnCommands asks the masters for more of them.
 	LearnCommands bool
-	// CrossGroup lets commands that wait for data have keys of several groups; see crossing.go.
+	// CrossGroup lets commands that wait for data have keys of several groups; see crossgroup.go.
 	CrossGroup bool
 	// Ping says what PING and ROLE answer while no master serves.
 	Ping PingAnswer

@@ -216,8 +216,8 @@ func (c *client) forwardKeys(q request) bool {
 	if isScript(q.cmd) {
 		return c.forwardScript(q, k)
 	}
-	if c.crosses(q, k) {
-		return c.cross(q, k)
+	if c.crossesGroups(q, k) {
+		return c.runCrossGroup(q, k)
 	}
 	if q.v != nil && k.slot != anySlot && usesOtherDB(q) {
 		for _, slot := range k.list() {
@@ -253,7 +253,7 @@ func (c *client) slotsOf(q request) (k keySlots, refusal string) {
 		switch {
 		case k.all == nil && slot == k.slot:
 			continue
-		case k.all == nil && c.pool.keepsToSlot() && !c.mayCross(q.cmd):
+		case k.all == nil && c.pool.keepsToSlot() && !c.mayCrossGroups(q.cmd):
 			return keySlots{}, errCrossSlot
 		case k.all == nil:
 			k.all = append(l.slots[:0], k.slot)

@@ -78,7 +78,7 @@ func (x *execution) sendBatch(b *backend.Conn, ask bool) (refusal string) {
 	}
 	tag := x.attempt << execTagBits
 	if c.pool.Family.LosesAtomics && len(x.d.keys) > 0 {
-		w := &witness{client: c, node: b.Node, slot: x.d.slot, next: x, tag: tag, reads: !x.writes}
+		w := &lossCheck{client: c, node: b.Node, slot: x.d.slot, next: x, tag: tag, reads: !x.writes}
 		return x.queued(b, w.send(b, first, x.d.raw, x.sizes, x.d.keys[0]))
 	}
 	return x.queued(b, b.SendAll(first, x.d.raw, x.sizes, x, tag, c.loop.now))

@@ -41,7 +41,7 @@ func (c *client) begin(cmd *command.Command, slot router.Slot) uint32 {
 		c.pipe.at(seq).flags |= muted
 	}
 	if c.guarantees != nil && slot != anySlot && !cmd.Is(command.ReadOnly) {
-		c.pipe.at(seq).flags |= countedWrite | takeOvers[cmd.ID]
+		c.pipe.at(seq).flags |= countedWrite | observers[cmd.ID]
 		c.guarantees.writes[slot%buckets]++
 	}
 	return seq
@@ -94,7 +94,7 @@ func (c *client) forwardToMaster(v *view, cmd *command.Command, slot router.Slot
 // sendTo sends a request as it is to a node.
 func (c *client) sendTo(node *backend.Node, cmd *command.Command, slot router.Slot, raw []byte) {
 	if c.pool.Family.LosesAtomics && mayWriteByScript(cmd) {
-		c.sendWitnessed(node, cmd, slot, raw)
+		c.sendLossChecked(node, cmd, slot, raw)
 		return
 	}
 	l := c.loop

@@ -25,7 +25,7 @@ type sessionGuarantees struct {
 
 	// ReadYourWrites.
 	acked [buckets]int64 // when the last write was acknowledged
-	taken int64          // when the last one that takes over was, in any bucket
+	taken int64          // when the last observing write was, in any bucket
 
 	// Monotonic.
 	others [buckets]uint32 // reads in flight at the master
@@ -149,7 +149,7 @@ func (r *sessionGuarantees) answeredOne(b router.Slot, what pendingFlags) {
 		r.writes[b]--
 		if r.kept == ReadYourWrites {
 			r.acked[b] = clock.Now()
-			if what&takesOver != 0 {
+			if what&observesOthers != 0 {
 				r.tookOver()
 			}
 		}

@@ -85,7 +85,7 @@ func (c *client) outlive(ended error) bool {
 	if !errors.Is(ended, io.EOF) || !owed || hungUp(c.conn.Fd()) || c.loop.stopping || c.waitsForOthers() || c.conn.OutboundBuffered() > 0 {
 		return false // Of bytes that gnet keeps nobody knows how many it can still write.
 	}
-	if x := c.crossing(); x != nil && !x.leave() {
+	if x := c.crossGroup(); x != nil && !x.leave() {
 		return false
 	}
 	h, err := newHalfClosed(c.conn)
@@ -125,12 +125,12 @@ func (c *client) endHalfClosed() {
 	c.close()
 }
 
-// crossing is what the client waits for with keys of several owners, nil when it does not.
-func (c *client) crossing() *crossing {
+// crossGroup is the command that the client waits for with keys of several owners, nil when it does not.
+func (c *client) crossGroup() *crossGroup {
 	if len(c.retries) == 0 {
 		return nil
 	}
-	x, _ := c.retries[0].sink.(*crossing)
+	x, _ := c.retries[0].sink.(*crossGroup)
 	return x
 }
 

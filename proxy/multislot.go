@@ -152,11 +152,11 @@ func (c *client) forwardMulti(q request, slots []router.Slot) bool {
 		}
 		return c.holdBack(q.v, o, len(q.raw))
 	}
-	witnessed := c.pool.Family.LosesAtomics && mayWriteByScript(q.cmd)
+	lossChecked := c.pool.Family.LosesAtomics && mayWriteByScript(q.cmd)
 	switch {
-	case witnessed && !c.pipe.empty():
+	case lossChecked && !c.pipe.empty():
 		return false
-	case witnessed, c.keysAway(q.v, slots, q):
+	case lossChecked, c.keysAway(q.v, slots, q):
 		seq := c.beginMulti(q.cmd, slots)
 		c.addRetry(c.newRetry(c, seq, seq, slots[0], q.raw))
 		return true
@@ -198,7 +198,7 @@ func (c *client) beginMulti(cmd *command.Command, slots []router.Slot) uint32 {
 	c.served.noteMultiSlot(cmd)
 	if c.guarantees != nil && !cmd.Is(command.ReadOnly) {
 		c.guarantees.countMulti(p, seq, bucketsOf(slots), countedWrite)
-		p.flags |= takeOvers[cmd.ID]
+		p.flags |= observers[cmd.ID]
 	}
 	return seq
 }

@@ -38,18 +38,18 @@ const anySlot = router.Slot(1<<16 - 1)
 type pendingFlags uint16
 
 const (
-	answered     pendingFlags = 1 << iota // the whole reply is here
-	failed                                // the reply is an error
-	sentTwice                             // it was retried after a lost connection
-	passedPart                            // a part of the reply went to the client
-	retried                               // the request, or a part of it, is or was retried
-	atReplica                             // a read, sent to a replica; counted in client.guarantees
-	countedWrite                          // counted in client.guarantees
-	countedRead                           // a read, sent to the master; counted in client.guarantees
-	muted                                 // its reply is dropped: CLIENT REPLY
-	multiSlot                             // its keys are in several slots, at one owner
-	blocks                                // it may have waited for as long as its client likes
-	takesOver                             // a write that shows what others wrote; see takeover.go
+	answered       pendingFlags = 1 << iota // the whole reply is here
+	failed                                  // the reply is an error
+	sentTwice                               // it was retried after a lost connection
+	passedPart                              // a part of the reply went to the client
+	retried                                 // the request, or a part of it, is or was retried
+	atReplica                               // a read, sent to a replica; counted in client.guarantees
+	countedWrite                            // counted in client.guarantees
+	countedRead                             // a read, sent to the master; counted in client.guarantees
+	muted                                   // its reply is dropped: CLIENT REPLY
+	multiSlot                               // its keys are in several slots, at one owner
+	blocks                                  // it may have waited for as long as its client likes
+	observesOthers                          // a write that shows what others wrote; see observers.go
 )
 
 const minPipeline = 4

@@ -59,7 +59,7 @@ type Pool struct {
 	fence    string               // of views to come
 	places   scan.Places          // guarded by viewMu
 	view     atomic.Pointer[view] // read by the loops once per batch
-	leaving  atomic.Pointer[[]departure]
+	leaving  atomic.Pointer[[]leavingSlots]
 }
 
 // view is a topology with the nodes it names. Immutable.

@@ -48,7 +48,7 @@ func TestReadYourWrites(t *testing.T) {
 }
 
 // Who takes work over sees what was written for it, whatever bucket that is in.
-func TestReadsBehindWhatTakesOver(t *testing.T) {
+func TestReadsBehindObservingWrites(t *testing.T) {
 	f := func(everything bool, requests ...string) {
 		t.Helper()
 		x := startReads(t, testModel, 1, 1, reading(ReadPreferReplica, ReadYourWrites))

@@ -21,7 +21,7 @@ func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot
 		seq := c.pipe.tail
 		done := c.forwardToMaster(v, cmd, slot, raw)
 		if done && !c.closed && c.pipe.tail != seq && isLock(cmd, raw) {
-			c.pipe.at(seq).flags |= takesOver
+			c.pipe.at(seq).flags |= observesOthers
 		}
 		return done
 	}

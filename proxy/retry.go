@@ -187,7 +187,7 @@ func (d *retry) run() {
 		o, blocked = blockReason{cause: hold.NoMaster, slot: d.slot, node: d.silent, since: d.silentAt}, true
 	}
 	if blocked {
-		if x, ok := d.sink.(*crossing); ok && x.passOver(d) {
+		if x, ok := d.sink.(*crossGroup); ok && x.passOver(d) {
 			return
 		}
 		if b := d.reader(v); b != nil {
@@ -282,7 +282,7 @@ func (d *retry) send(b *backend.Conn) {
 	l := d.client.loop
 	err := error(nil)
 	if d.writesAtomically() {
-		w := &witness{client: d.client, node: b.Node, slot: d.slot, next: d, tag: tagDirect, script: true}
+		w := &lossCheck{client: d.client, node: b.Node, slot: d.slot, next: d, tag: tagDirect, script: true}
 		err = w.send(b, d.first(b), d.raw, []int{len(d.raw)}, d.keys[0])
 	} else {
 		err = b.SendBehind(d.first(b), d.raw, d, tagDirect, l.now)

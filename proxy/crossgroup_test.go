@@ -16,15 +16,15 @@ import (
 
 func acrossGroups(_ *Config, pool *PoolConfig) { pool.CrossGroup = true }
 
-// crossingTest is a pool of three real servers.
-type crossingTest struct {
+// crossGroupTest is a pool of three real servers.
+type crossGroupTest struct {
 	*testProxy
 	servers []*testbed.Server
 	specs   []router.GroupSpec
 }
 
-func startCrossing(t *testing.T, change ...func(*Config, *PoolConfig)) *crossingTest {
-	x := &crossingTest{}
+func startCrossGroup(t *testing.T, change ...func(*Config, *PoolConfig)) *crossGroupTest {
+	x := &crossGroupTest{}
 	var addrs []string
 	for range 3 {
 		s := testbed.Redis(t)
@@ -36,13 +36,13 @@ func startCrossing(t *testing.T, change ...func(*Config, *PoolConfig)) *crossing
 }
 
 // key is one of the keys of a group.
-func (x *crossingTest) key(t *testing.T, group int) string {
+func (x *crossGroupTest) key(t *testing.T, group int) string {
 	return x.keysAt(t, x.servers[group].Addr(), 1)[0]
 }
 
 // Whoever has an element gives it, first those that have one already in the order of the keys, then whoever gets one.
 func TestPopsOverSeveralGroups(t *testing.T) {
-	x := startCrossing(t)
+	x := startCrossGroup(t)
 	a, b, d := x.key(t, 0), x.key(t, 1), x.key(t, 2)
 	for _, proto := range []string{"2", "3"} {
 		c, other := x.dial(t), x.dial(t)
@@ -89,7 +89,7 @@ func TestPopsOverSeveralGroups(t *testing.T) {
 }
 
 // awaitBlocked returns when n clients wait for data.
-func (x *crossingTest) awaitBlocked(t *testing.T, n int) {
+func (x *crossGroupTest) awaitBlocked(t *testing.T, n int) {
 	t.Helper()
 	testbed.Eventually(t, func() error {
 		now := 0
@@ -103,7 +103,7 @@ func (x *crossingTest) awaitBlocked(t *testing.T, n int) {
 
 // Streams of several groups are read as one, with what all of them have, and "$" is where they ended at the first look.
 func TestStreamsOverSeveralGroups(t *testing.T) {
-	x := startCrossing(t)
+	x := startCrossGroup(t)
 	a, b := x.key(t, 0), x.key(t, 1)
 	stream := func(key, id string) string {
 		return fmt.Sprintf("$%d\r\n%s\r\n*1\r\n*2\r\n$%d\r\n%s\r\n*2\r\n$1\r\nf\r\n$1\r\nv\r\n", len(key), key, len(id), id)
@@ -129,7 +129,7 @@ func TestStreamsOverSeveralGroups(t *testing.T) {
 			known := false
 			x.onEachLoop(t.Context(), func(l *loop) {
 				for w := range l.blocked {
-					known = known || w.d.sink.(*crossing).pass > 0
+					known = known || w.d.sink.(*crossGroup).pass > 0
 				}
 			})
 			if !known {
@@ -168,7 +168,7 @@ func TestStreamsOverSeveralGroups(t *testing.T) {
 
 // The first look waits nowhere, and what comes behind the command is seen though another server is silent.
 func TestTheFirstLookDoesNotWait(t *testing.T) {
-	x := startCrossing(t)
+	x := startCrossGroup(t)
 	a, b := x.key(t, 0), x.key(t, 1)
 	c, other := x.dial(t), x.dial(t)
 	other.want(":2\r\n", "RPUSH", b, "1", "2")
@@ -198,7 +198,7 @@ func TestTheFirstLookDoesNotWait(t *testing.T) {
 
 // Without being asked for, and for what no server can do in one piece, it stays as it is.
 func TestWhatDoesNotCross(t *testing.T) {
-	x := startCrossing(t)
+	x := startCrossGroup(t)
 	a, b := x.key(t, 0), x.key(t, 1)
 	c := x.dial(t)
 	for _, request := range []string{"BLMOVE %s %s LEFT LEFT 0", "BRPOPLPUSH %s %s 0", "SUNION %s %s", "RENAME %s %s", "LMPOP 2 %s %s LEFT", "PFCOUNT %s %s"} {
@@ -208,7 +208,7 @@ func TestWhatDoesNotCross(t *testing.T) {
 		}
 	}
 	many := []string{"BLPOP", a, b}
-	for i := range mostCrossed {
+	for i := range maxCrossGroupKeys {
 		many = append(many, fmt.Sprint("k", i))
 	}
 	c.want("-ERR 'blpop' may have 1000 keys of several groups at most, and has 1002\r\n", append(many, "0")...)
@@ -227,8 +227,8 @@ func TestWhatDoesNotCross(t *testing.T) {
 }
 
 // While a slot is locked the other groups go on being asked, and what moves is found where it is.
-func TestCrossingsWhileSlotsMove(t *testing.T) {
-	x := startCrossing(t)
+func TestCrossGroupWhileSlotsMove(t *testing.T) {
+	x := startCrossGroup(t)
 	a, b := x.key(t, 0), x.key(t, 1)
 	c, other := x.dial(t), x.dial(t)
 	c.request("BLPOP", a, b, "0")
@@ -255,8 +255,8 @@ func TestCrossingsWhileSlotsMove(t *testing.T) {
 }
 
 // CLIENT UNBLOCK and a client that goes end it; nothing is taken for who has gone.
-func TestCrossingsEnd(t *testing.T) {
-	x := startCrossing(t)
+func TestCrossGroupEnd(t *testing.T) {
+	x := startCrossGroup(t)
 	a, b := x.key(t, 0), x.key(t, 1)
 	c, other := x.dial(t), x.dial(t)
 	id := strings.TrimSpace(c.do("CLIENT", "ID")[1:])
@@ -277,8 +277,8 @@ func TestCrossingsEnd(t *testing.T) {
 }
 
 // Whoever shuts down its sending side while it waits gets what its turn has taken.
-func TestCrossingsOfClientsThatHalfClose(t *testing.T) {
-	x := startCrossing(t)
+func TestCrossGroupOfClientsThatHalfClose(t *testing.T) {
+	x := startCrossGroup(t)
 	a, b := x.key(t, 0), x.key(t, 1)
 	producer := x.dial(t)
 	const pushed = 300
@@ -309,8 +309,8 @@ func TestCrossingsOfClientsThatHalfClose(t *testing.T) {
 }
 
 // Many workers at the queues of three groups get every element once.
-func TestCrossingsTakeEachElementOnce(t *testing.T) {
-	x := startCrossing(t)
+func TestCrossGroupTakeEachElementOnce(t *testing.T) {
+	x := startCrossGroup(t)
 	queues := []string{x.key(t, 0), x.key(t, 1), x.key(t, 2)}
 	const workers, elements = 16, 1200
 	got := make(chan string, 2*elements)
@@ -348,7 +348,7 @@ func TestCrossingsTakeEachElementOnce(t *testing.T) {
 }
 
 // In a cluster the slots count.
-func TestCrossingsInACluster(t *testing.T) {
+func TestCrossGroupInACluster(t *testing.T) {
 	top := clusterTopology(t)
 	s := *top.pool.Settings()
 	s.CrossGroup = true

@@ -9,10 +9,10 @@ import (
 	"sluice/router"
 )
 
-// A turn of a crossing: whose it is, what it asks and for how long.
+// A turn of a cross-group command: whose it is, what it asks and for how long.
 
 // owners divides the keys by who has them, in the order of the first of each.
-func (x *crossing) owners() (parts [][]int) {
+func (x *crossGroup) owners() (parts [][]int) {
 	c := x.client
 	v, bySlot := c.pool.view.Load(), c.pool.keepsToSlot()
 	type owner struct {
@@ -37,7 +37,7 @@ func (x *crossing) owners() (parts [][]int) {
 }
 
 // served reports whether all slots of some keys are served now.
-func (x *crossing) served(keys []int) bool {
+func (x *crossGroup) served(keys []int) bool {
 	v := x.client.pool.view.Load()
 	return !slices.ContainsFunc(keys, func(at int) bool {
 		_, blocked := x.client.pool.blockReason(v, x.client.pool.Model.Slot(x.args[at]))
@@ -46,7 +46,7 @@ func (x *crossing) served(keys []int) bool {
 }
 
 // look makes the turn one that does not wait.
-func (x *crossing) look() {
+func (x *crossGroup) look() {
 	c := x.client
 	slot := c.pool.Model.Slot(x.args[x.asked[0]])
 	raw, _ := x.request(x.asked)
@@ -67,7 +67,7 @@ func (x *crossing) look() {
 }
 
 // wait makes the turn one that waits at its server for a slice.
-func (x *crossing) wait() {
+func (x *crossGroup) wait() {
 	c := x.client
 	raw, timeAt := x.request(x.asked)
 	d := c.newRetry(x, 0, x.seq, c.pool.Model.Slot(x.args[x.asked[0]]), raw)
@@ -85,7 +85,7 @@ func (x *crossing) wait() {
 }
 
 // slice is how long the server may wait whose turn it is.
-func (x *crossing) slice() time.Duration {
+func (x *crossGroup) slice() time.Duration {
 	slice := min(firstSlice<<min(x.pass-1, 8), longestSlice)
 	if x.until != 0 {
 		slice = min(slice, time.Duration(x.until-x.client.loop.now))
@@ -94,7 +94,7 @@ func (x *crossing) slice() time.Duration {
 }
 
 // request is the client's request with some of its keys, and where the time to wait is in it.
-func (x *crossing) request(keys []int) (raw []byte, timeAt int) {
+func (x *crossGroup) request(keys []int) (raw []byte, timeAt int) {
 	first, last := x.keys[0], x.keys[len(x.keys)-1]
 	head, tail := x.args[:first], x.args[last+1:]
 	if isStreamRead(x.cmd) { // Behind the keys come as many IDs.

@@ -7,7 +7,7 @@ import (
 
 // askTails asks where streams end that are to be read from there on. Those that are not simply served are asked
 // when it is their turn.
-func (x *crossing) askTails(v *view) {
+func (x *crossGroup) askTails(v *view) {
 	c := x.client
 	if x.cmd.Name != "xread" || x.bad {
 		return
@@ -19,22 +19,22 @@ func (x *crossing) askTails(v *view) {
 		}
 		b := c.loop.link(node, c.proto, c.db)
 		c.loop.scratch = resp.AppendCommand(c.loop.scratch[:0], "XREVRANGE", string(x.args[at]), "+", "-", "COUNT", "1")
-		if b.Send(c.loop.scratch, &crossingTail{x: x, at: at + len(x.keys)}, 0, c.loop.now) == nil {
+		if b.Send(c.loop.scratch, &crossGroupTail{x: x, at: at + len(x.keys)}, 0, c.loop.now) == nil {
 			x.tails++
 			c.loop.markBackend(b)
 		}
 	}
 }
 
-// crossingTail takes the last entry of a stream.
-type crossingTail struct {
-	x    *crossing
+// crossGroupTail takes the last entry of a stream.
+type crossGroupTail struct {
+	x    *crossGroup
 	at   int    // position of its "$"
 	head []byte // how the answer begins
 }
 
 // Reply implements backend.Owner.
-func (t *crossingTail) Reply(_ uint32, r backend.Reply) {
+func (t *crossGroupTail) Reply(_ uint32, r backend.Reply) {
 	t.head = append(t.head, r.Data[:min(len(r.Data), headSize-len(t.head))]...)
 	if !r.Last {
 		return
@@ -46,12 +46,12 @@ func (t *crossingTail) Reply(_ uint32, r backend.Reply) {
 }
 
 // Fail implements backend.Owner.
-func (t *crossingTail) Fail(uint32, backend.Failure) { t.x.tailAnswered() }
+func (t *crossGroupTail) Fail(uint32, backend.Failure) { t.x.tailAnswered() }
 
-func (x *crossing) tailAnswered() {
+func (x *crossGroup) tailAnswered() {
 	if x.tails--; x.tails == 0 && !x.client.closed {
 		x.next()
 	}
 }
 
-var _ backend.Owner = (*crossingTail)(nil)
+var _ backend.Owner = (*crossGroupTail)(nil)

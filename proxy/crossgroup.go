@@ -12,7 +12,7 @@ import (
 	"sluice/router"
 )
 
-// A crossing is a command that waits for data under keys of several owners: BLPOP and its kin, XREAD and
+// A cross-group command is one that waits for data under keys of several owners: BLPOP and its kin, XREAD and
 // XREADGROUP, where the pool allows it (cross_group). No server can do that, and asking all of them at once could
 // take two elements for a client that gets one. So one server at a time is asked, with the keys that it has:
 //
@@ -32,7 +32,7 @@ import (
 // out before each turn, and a slot that is locked is passed over while another server can be asked.
 //
 // Owned by the client's event loop.
-type crossing struct {
+type crossGroup struct {
 	client *client
 	seq    uint32
 	cmd    *command.Command
@@ -63,24 +63,24 @@ const (
 	longestSlice = 100 * time.Millisecond
 )
 
-// mostCrossed bounds the keys of a crossing: each pass goes over them on the event loop, and in a cluster asks for
+// maxCrossGroupKeys bounds the keys of one: each pass goes over them on the event loop, and in a cluster asks for
 // each slot.
-const mostCrossed = 1000
+const maxCrossGroupKeys = 1000
 
-// crossable are the commands that may be crossings: those that take or show something of one key of several.
-// Immutable after construction.
-var crossable = map[string]bool{
+// crossGroupCommands are the commands that may be cross-group commands: those that take or show something of one
+// key of several. Immutable after construction.
+var crossGroupCommands = map[string]bool{
 	"blpop": true, "brpop": true, "blmpop": true, "bzpopmin": true, "bzpopmax": true, "bzmpop": true, "xread": true, "xreadgroup": true,
 }
 
-// mayCross reports whether the pool lets a command have keys of several owners.
-func (c *client) mayCross(cmd *command.Command) bool {
-	return c.pool.Settings().CrossGroup && crossable[cmd.Name]
+// mayCrossGroups reports whether the pool lets a command have keys of several owners.
+func (c *client) mayCrossGroups(cmd *command.Command) bool {
+	return c.pool.Settings().CrossGroup && crossGroupCommands[cmd.Name]
 }
 
-// crosses reports whether a request has keys of several owners and may have.
-func (c *client) crosses(q request, k keySlots) bool {
-	if k.all == nil || q.v == nil || !c.mayCross(q.cmd) {
+// crossesGroups reports whether a request has keys of several owners and may have.
+func (c *client) crossesGroups(q request, k keySlots) bool {
+	if k.all == nil || q.v == nil || !c.mayCrossGroups(q.cmd) {
 		return false
 	}
 	if c.pool.keepsToSlot() {
@@ -90,17 +90,17 @@ func (c *client) crosses(q request, k keySlots) bool {
 	return slices.ContainsFunc(k.all, func(slot router.Slot) bool { return q.v.table.Owner(slot) != first })
 }
 
-// cross begins a crossing. It returns false when the request has to wait.
-func (c *client) cross(q request, k keySlots) bool {
+// runCrossGroup begins a cross-group command. It returns false when the request has to wait.
+func (c *client) runCrossGroup(q request, k keySlots) bool {
 	if !c.settled() || !c.pipe.empty() {
 		return false
 	}
-	if keys := argKeys(q.cmd, q.args); len(keys) > mostCrossed {
+	if keys := argKeys(q.cmd, q.args); len(keys) > maxCrossGroupKeys {
 		c.replyError(fmt.Sprintf("ERR '%s' may have %d keys of several groups at most, and has %d",
-			q.cmd.Name, mostCrossed, len(keys)))
+			q.cmd.Name, maxCrossGroupKeys, len(keys)))
 		return true
 	}
-	x := &crossing{client: c, cmd: q.cmd, args: splitRequest(bytes.Clone(q.raw))}
+	x := &crossGroup{client: c, cmd: q.cmd, args: splitRequest(bytes.Clone(q.raw))}
 	x.keys, _ = q.cmd.AppendKeys(nil, x.args)
 	x.timeout = blockTimeOf(q.cmd, x.args)
 	waits := !isStreamRead(q.cmd) || blockOption(q.cmd, q.args) >= 0
@@ -121,8 +121,8 @@ func (c *client) cross(q request, k keySlots) bool {
 
 func isStreamRead(cmd *command.Command) bool { return cmd.Name == "xread" || cmd.Name == "xreadgroup" }
 
-// next asks the next server, or ends the crossing.
-func (x *crossing) next() {
+// next asks the next server, or ends the command.
+func (x *crossGroup) next() {
 	c := x.client
 	at := slices.IndexFunc(x.left, x.served)
 	if over := x.pass > 0 && x.until != 0 && c.loop.now >= x.until; x.leaving || over {
@@ -155,7 +155,7 @@ func (x *crossing) next() {
 // leave is called when the client has shut down its sending side. Redis would drop one that waits; here the server
 // is asked to let go first, since its turn may just have taken something, and the client still reads. It reports
 // whether there is a turn.
-func (x *crossing) leave() bool {
+func (x *crossGroup) leave() bool {
 	if x.leaving = true; x.turn == nil {
 		return true
 	}
@@ -171,7 +171,7 @@ func (x *crossing) leave() bool {
 
 // passOver ends a turn that would have to wait for its slot while another server can be asked. It reports whether
 // it has.
-func (x *crossing) passOver(d *retry) bool {
+func (x *crossGroup) passOver(d *retry) bool {
 	if x.once || d != x.current || !slices.ContainsFunc(x.owners(), x.served) {
 		return false
 	}
@@ -182,7 +182,7 @@ func (x *crossing) passOver(d *retry) bool {
 }
 
 // deliver implements sink: it takes the reply of a turn.
-func (x *crossing) deliver(_ uint32, data []byte, first, last bool) {
+func (x *crossGroup) deliver(_ uint32, data []byte, first, last bool) {
 	c := x.client
 	if x.ended {
 		return
@@ -225,7 +225,7 @@ func (x *crossing) deliver(_ uint32, data []byte, first, last bool) {
 }
 
 // collect puts the parts of a reply together. It returns nil before it is whole, and when the client was closed.
-func (x *crossing) collect(data []byte, last bool) []byte {
+func (x *crossGroup) collect(data []byte, last bool) []byte {
 	c := x.client
 	if limit := c.loop.server.limits().ClientOutput; len(x.reply)+len(x.gathered)+len(data) > limit {
 		x.ended = true
@@ -243,10 +243,10 @@ func (x *crossing) collect(data []byte, last bool) []byte {
 
 // taken reports whether a group has given entries already: they are its consumer's, and must not be lost by an
 // error of another server. What is wrong there shows at the next call.
-func (x *crossing) taken() bool { return x.streams > 0 && x.cmd.Name == "xreadgroup" }
+func (x *crossGroup) taken() bool { return x.streams > 0 && x.cmd.Name == "xreadgroup" }
 
 // keepTails notes from where streams are read on that were to be read from their end: that of the first turn counts.
-func (x *crossing) keepTails() {
+func (x *crossGroup) keepTails() {
 	if x.turn == nil || !x.turn.tails.known {
 		return
 	}
@@ -257,7 +257,7 @@ func (x *crossing) keepTails() {
 }
 
 // gather keeps what a server has of its streams in the first pass. Together they are one reply.
-func (x *crossing) gather(reply []byte) {
+func (x *crossGroup) gather(reply []byte) {
 	kind := byte('*')
 	if x.client.resp3() {
 		kind = '%'
@@ -273,7 +273,7 @@ func (x *crossing) gather(reply []byte) {
 }
 
 // result is the reply when no server is asked any more.
-func (x *crossing) result() []byte {
+func (x *crossGroup) result() []byte {
 	resp3 := x.client.resp3()
 	switch {
 	case x.streams == 0:
@@ -284,13 +284,13 @@ func (x *crossing) result() []byte {
 	return append(resp.AppendArray(nil, x.streams), x.gathered...) // Of pairs.
 }
 
-func (x *crossing) end(reply []byte) {
+func (x *crossGroup) end(reply []byte) {
 	x.ended = true
 	x.client.deliver(x.seq, reply, true, true)
 }
 
 // deliverFailure implements sink.
-func (x *crossing) deliverFailure(_ uint32, f backend.Failure) {
+func (x *crossGroup) deliverFailure(_ uint32, f backend.Failure) {
 	switch {
 	case x.ended:
 	case x.taken():
@@ -301,6 +301,6 @@ func (x *crossing) deliverFailure(_ uint32, f backend.Failure) {
 }
 
 // again implements sink.
-func (x *crossing) beginAgain(uint32) bool { return x.client.beginAgain(x.seq) }
+func (x *crossGroup) beginAgain(uint32) bool { return x.client.beginAgain(x.seq) }
 
-var _ sink = (*crossing)(nil)
+var _ sink = (*crossGroup)(nil)

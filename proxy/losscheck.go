@@ -27,8 +27,8 @@ import (
 // Who owns a slot is looked at when a command is queued, and not at EXEC: a transaction that only reads may read what
 // the old owner has left. EXISTS behind it tells, and it is sent to the new one.
 //
-// witness owns the batch and hands everything but the questions to next.
-type witness struct {
+// lossCheck owns the batch and hands everything but the questions to next.
+type lossCheck struct {
 	client *client
 	node   *backend.Node
 	slot   router.Slot
@@ -45,8 +45,8 @@ type witness struct {
 	done    bool
 }
 
-// sendWitnessed is sendTo for a script that may write.
-func (c *client) sendWitnessed(node *backend.Node, cmd *command.Command, slot router.Slot, raw []byte) {
+// sendLossChecked is sendTo for a script that may write.
+func (c *client) sendLossChecked(node *backend.Node, cmd *command.Command, slot router.Slot, raw []byte) {
 	l := c.loop
 	seq := c.begin(cmd, slot)
 	keys := requestKeys(cmd, raw)
@@ -59,7 +59,7 @@ func (c *client) sendWitnessed(node *backend.Node, cmd *command.Command, slot ro
 	if len(keys) == 0 { // No key is open to it.
 		err = b.Send(raw, c, seq, l.now)
 	} else {
-		w := &witness{client: c, node: node, slot: slot, next: c, tag: seq, script: true, request: slices.Clone(raw)}
+		w := &lossCheck{client: c, node: node, slot: slot, next: c, tag: seq, script: true, request: slices.Clone(raw)}
 		err = w.send(b, nil, raw, []int{len(raw)}, keys[0])
 	}
 	if err != nil {
@@ -70,7 +70,7 @@ func (c *client) sendWitnessed(node *backend.Node, cmd *command.Command, slot ro
 }
 
 // send queues a batch of requests, the last of which has key, and the questions behind them.
-func (w *witness) send(b *backend.Conn, first [][]byte, batch []byte, sizes []int, key []byte) error {
+func (w *lossCheck) send(b *backend.Conn, first [][]byte, batch []byte, sizes []int, key []byte) error {
 	w.last = uint32(len(sizes) - 1)
 	exists := resp.AppendCommand(nil, "EXISTS", string(key))
 	batch = slices.Concat(batch, dialect.MigrationQuestion, exists)
@@ -79,7 +79,7 @@ func (w *witness) send(b *backend.Conn, first [][]byte, batch []byte, sizes []in
 }
 
 // Reply implements backend.Owner.
-func (w *witness) Reply(tag uint32, r backend.Reply) {
+func (w *lossCheck) Reply(tag uint32, r backend.Reply) {
 	c := w.client
 	switch {
 	case w.done || c.closed:
@@ -94,13 +94,13 @@ func (w *witness) Reply(tag uint32, r backend.Reply) {
 		w.status = append(w.status, r.Data...)
 	default:
 		if w.owner = append(w.owner, r.Data...); r.Last {
-			w.testify(r.Conn)
+			w.conclude(r.Conn)
 		}
 	}
 }
 
-// testify passes the reply on, or says that what it stands for may be lost.
-func (w *witness) testify(b *backend.Conn) {
+// conclude passes the reply on, or says that what it stands for may be lost.
+func (w *lossCheck) conclude(b *backend.Conn) {
 	w.finish()
 	if w.reads {
 		if w.moved(b) {
@@ -113,7 +113,7 @@ func (w *witness) testify(b *backend.Conn) {
 }
 
 // lost says why what the request has written may be lost, "" when it is not.
-func (w *witness) lost(b *backend.Conn) string {
+func (w *lossCheck) lost(b *backend.Conn) string {
 	c := w.client
 	l, leaves := Leaving{Source: w.node.Addr}, false
 	switch {
@@ -136,12 +136,12 @@ func (w *witness) lost(b *backend.Conn) string {
 }
 
 // moved reports whether the node has redirected the second question.
-func (w *witness) moved(b *backend.Conn) bool {
+func (w *lossCheck) moved(b *backend.Conn) bool {
 	return w.client.pool.Family.Judge(w.owner, b.Host()).Kind == dialect.Moved
 }
 
 // notRun reports whether the reply says that nothing was written.
-func (w *witness) notRun(b *backend.Conn) bool {
+func (w *lossCheck) notRun(b *backend.Conn) bool {
 	switch w.reply[0] {
 	case '-':
 		return !w.script || dialect.NoScript(w.reply) || w.client.pool.Family.Judge(w.reply, b.Host()).Kind != dialect.Pass
@@ -151,14 +151,14 @@ func (w *witness) notRun(b *backend.Conn) bool {
 	return !w.script && (string(w.reply) == "$-1\r\n" || string(w.reply) == "*-1\r\n") // A watched key has changed.
 }
 
-// finish ends the part of the witness: replies that still come are nobody's.
-func (w *witness) finish() {
+// finish ends the check: replies that still come are nobody's.
+func (w *lossCheck) finish() {
 	w.done = true
 	w.client.keep(-len(w.reply))
 }
 
 // Fail implements backend.Owner. When a question is not answered nobody knows what has become of the request.
-func (w *witness) Fail(tag uint32, f backend.Failure) {
+func (w *lossCheck) Fail(tag uint32, f backend.Failure) {
 	if w.done || w.client.closed {
 		return
 	}
@@ -174,4 +174,4 @@ func (w *witness) Fail(tag uint32, f backend.Failure) {
 	w.next.Fail(w.tag+w.last, f)
 }
 
-var _ backend.Owner = (*witness)(nil)
+var _ backend.Owner = (*lossCheck)(nil)

@@ -17,11 +17,11 @@ import (
 // ZADD, APPEND), or set a time to live: a connection that writes ten times a second would hardly ever read from a
 // replica.
 
-// takeOvers has the flag takesOver for commands that show in their reply what others wrote. Immutable after
+// observers has the flag observesOthers for commands that show in their reply what others wrote. Immutable after
 // construction.
-var takeOvers = makeTakeOvers()
+var observers = makeObservers()
 
-func makeTakeOvers() (table [command.Declared + 1]pendingFlags) {
+func makeObservers() (table [command.Declared + 1]pendingFlags) {
 	for _, name := range []string{
 		"lpop", "rpop", "lmpop", "blpop", "brpop", "blmpop", "lmove", "blmove", "rpoplpush", "brpoplpush",
 		"spop", "zpopmin", "zpopmax", "zmpop", "bzpopmin", "bzpopmax", "bzmpop",
@@ -32,9 +32,9 @@ func makeTakeOvers() (table [command.Declared + 1]pendingFlags) {
 		"hgetdel", "hgetex", "delex", "delifeq", "msetex", "hsetex", "saddex", "xackdel", "xdelex", "lmovem", "blmovem", "zmove", "bzmove", "increx",
 		"exec", "eval", "evalsha", "fcall",
 	} {
-		table[command.Lookup([]byte(name)).ID] = takesOver
+		table[command.Lookup([]byte(name)).ID] = observesOthers
 	}
-	table[command.Declared] = takesOver // Who knows.
+	table[command.Declared] = observesOthers // Who knows.
 	return table
 }
 

@@ -38,14 +38,14 @@ func startDragonfly(t testing.TB, status, owner string, on func(c *scriptedConn,
 	})
 }
 
-func startWitnessed(t *testing.T, s *txServer) *testProxy {
+func startLossChecked(t *testing.T, s *txServer) *testProxy {
 	t.Helper()
 	return startProxy(t, clusterModel, evenly(clusterModel, s.addr()), faultOptions(nil), holding(100*time.Millisecond), ofFamily("dragonfly"))
 }
 
 func TestWhatMayBeLostIsAskedAbout(t *testing.T) {
 	s := startDragonfly(t, statusNone, ":1\r\n", nil)
-	c := startWitnessed(t, s).dial(t)
+	c := startLossChecked(t, s).dial(t)
 	if got := c.transact("INCR", "k"); got != "*1\r\n:1\r\n" {
 		t.Errorf("%q", got)
 	}
@@ -75,7 +75,7 @@ func TestWhatTheServerSaysBehind(t *testing.T) {
 			c.reply(reply)
 			return true
 		})
-		c := startWitnessed(t, s).dial(t)
+		c := startLossChecked(t, s).dial(t)
 		c.request("EVAL", "x", "1", "k")
 		if got := c.reply(); got != want && (want == "" || !strings.HasPrefix(got, want)) {
 			t.Errorf("%q and %q behind %q: %q, want %q", status, owner, reply, got, want)
@@ -98,7 +98,7 @@ func TestTransactionsThatWereNotRunAreNotLost(t *testing.T) {
 	f := func(reply, want string) {
 		t.Helper()
 		s := startDragonfly(t, statusSync, ":1\r\n", nth(1, "EXEC", func(c *scriptedConn) { c.reply(reply) }))
-		if got := startWitnessed(t, s).dial(t).transact("INCR", "k"); !strings.HasPrefix(got, want) {
+		if got := startLossChecked(t, s).dial(t).transact("INCR", "k"); !strings.HasPrefix(got, want) {
 			t.Errorf("%q: %q, want %q", reply, got, want)
 		}
 	}
@@ -113,7 +113,7 @@ func TestQuestionsThatAreLost(t *testing.T) {
 	f := func(at string) {
 		t.Helper()
 		s := startDragonfly(t, statusNone, ":1\r\n", nth(1, at, func(c *scriptedConn) { c.hangUp() }))
-		c := startWitnessed(t, s).dial(t)
+		c := startLossChecked(t, s).dial(t)
 		c.request("EVAL", "x", "1", "k")
 		if got := c.reply(); !strings.HasPrefix(got, "-ERR outcome unknown: connection to backend ") {
 			t.Errorf("lost at %s: %q", at, got)
@@ -130,7 +130,7 @@ func TestQuestionsThatAreLost(t *testing.T) {
 // Scripts stay in the pipeline of their client, in order, and a big reply comes whole.
 func TestScriptsOfAPipelineKeepTheirOrder(t *testing.T) {
 	s := startDragonfly(t, statusNone, ":1\r\n", nil)
-	c := startWitnessed(t, s).dial(t)
+	c := startLossChecked(t, s).dial(t)
 	big := strings.Repeat("b", 3*streamFrom)
 	var requests []byte
 	var want []string
@@ -196,7 +196,7 @@ func TestTransactionThatReadsWhatIsLeftBehind(t *testing.T) {
 // What a node tells a loop holds for a while, unless whoever asks everybody knows better.
 func TestLeavingIsBelieved(t *testing.T) {
 	s := startDragonfly(t, statusNone, ":1\r\n", nil)
-	p := startWitnessed(t, s)
+	p := startLossChecked(t, s)
 	node := p.pool.Nodes()[0]
 	leaves := func(slot router.Slot) bool {
 		_, leaves := p.pool.leaves(node, slot)

@@ -18,15 +18,16 @@ type Leaving struct {
 	Ranges         []router.Range // nil: not known, it may be any of the source's
 }
 
-// departure is what is known of slots that leave a node: by SetLeaving, or, with until, by what a node has told a loop.
-type departure struct {
+// leavingSlots is what is known of slots that leave a node: by SetLeaving, or, with until, by what a node has told
+// a loop.
+type leavingSlots struct {
 	Leaving
 	at    int64 // loop clock at which a loop was told
 	until int64 // loop clock; 0: until the next SetLeaving
 }
 
-// departureLife is how long it is believed that slots leave a node which tells nobody but the loops.
-const departureLife = time.Second
+// leavingLife is how long it is believed that slots leave a node which tells nobody but the loops.
+const leavingLife = time.Second
 
 // SetLeaving says which slots leave which node, by the answers to questions that were asked age ago; answered reports
 // whether a node has answered. It is for families that lose what transactions and scripts write to such slots.
@@ -34,14 +35,14 @@ func (p *Pool) SetLeaving(list []Leaving, answered func(addr string) bool, age t
 	if !p.Family.LosesAtomics {
 		return
 	}
-	asked, next := clock.Now()-int64(age), make([]departure, 0, len(list))
+	asked, next := clock.Now()-int64(age), make([]leavingSlots, 0, len(list))
 	for _, l := range list {
-		next = append(next, departure{Leaving: l})
+		next = append(next, leavingSlots{Leaving: l})
 	}
 	for {
 		old := p.leaving.Load()
 		all := next
-		for _, d := range departures(old) {
+		for _, d := range leavingList(old) {
 			if d.until > clock.Now() && (d.at >= asked || !answered(d.Source)) {
 				all = append(slices.Clip(all), d)
 			}
@@ -49,7 +50,7 @@ func (p *Pool) SetLeaving(list []Leaving, answered func(addr string) bool, age t
 		if !p.leaving.CompareAndSwap(old, &all) {
 			continue
 		}
-		if len(all) < len(departures(old)) {
+		if len(all) < len(leavingList(old)) {
 			p.onLoops((*loop).settle)
 		}
 		return
@@ -60,7 +61,7 @@ func (p *Pool) SetLeaving(list []Leaving, answered func(addr string) bool, age t
 func (p *Pool) noteLeaving(l Leaving, now int64) {
 	for {
 		old := p.leaving.Load()
-		all := append(slices.Clip(departures(old)), departure{Leaving: l, at: now, until: now + int64(departureLife)})
+		all := append(slices.Clip(leavingList(old)), leavingSlots{Leaving: l, at: now, until: now + int64(leavingLife)})
 		if p.leaving.CompareAndSwap(old, &all) {
 			break
 		}
@@ -68,7 +69,7 @@ func (p *Pool) noteLeaving(l Leaving, now int64) {
 	p.found(l.Source)
 }
 
-func departures(list *[]departure) []departure {
+func leavingList(list *[]leavingSlots) []leavingSlots {
 	if list == nil {
 		return nil
 	}
@@ -77,7 +78,7 @@ func departures(list *[]departure) []departure {
 
 // leaves finds what is known to take slot away from node.
 func (p *Pool) leaves(node *backend.Node, slot router.Slot) (l Leaving, leaves bool) {
-	for _, d := range departures(p.leaving.Load()) {
+	for _, d := range leavingList(p.leaving.Load()) {
 		if d.Source == node.Addr && (d.until == 0 || d.until > clock.Now()) && (d.Ranges == nil || router.InRanges(d.Ranges, slot)) {
 			return d.Leaving, true
 		}
