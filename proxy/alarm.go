@@ -51,7 +51,7 @@ func (l *loop) settle(p *Pool) {
 	for _, c := range delayed {
 		c.delayed = false
 		if c.pool == p && !c.closed && len(c.retries) > 0 {
-			c.retries[0].after = 0 // What it waits for may have come.
+			c.retries[0].next.After = 0 // What it waits for may have come.
 			for _, d := range c.retries {
 				d.renewDeadline()
 			}

@@ -206,9 +206,9 @@ func (x *blocking) send(node *backend.Node, ask bool) (refusal string) {
 func (x *blocking) arrived() {
 	d := x.d
 	x.conn.Until = x.patience()
-	x.held, x.tries, x.arrivedAt = d.hold, d.tries, d.client.loop.now
+	x.held, x.tries, x.arrivedAt = d.hold, d.next.Tries, d.client.loop.now
 	d.client.endHold(&d.hold, hold.Released)
-	d.tries = 0
+	d.next.Tries = 0
 }
 
 // briefStay is how long a server has to keep a command before the next hold is one of its own.
@@ -220,7 +220,7 @@ func (x *blocking) continueHold() {
 	d := x.d
 	if x.held.active && x.held.cause == d.hold.cause && d.hold.cause != hold.Locked &&
 		d.client.loop.now-x.arrivedAt < briefStay {
-		d.hold.since, d.hold.deadline, d.tries = x.held.since, x.held.deadline, x.tries
+		d.hold.since, d.hold.deadline, d.next.Tries = x.held.since, x.held.deadline, x.tries
 	}
 }
 

@@ -3,11 +3,13 @@ package proxy
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"sluice/backend"
 	"sluice/backend/dialect"
 	"sluice/proxy/command"
 	"sluice/proxy/hold"
+	"sluice/proxy/redispatch"
 	"sluice/proxy/resp"
 	"sluice/router"
 )
@@ -84,7 +86,7 @@ func (c *client) judge(cmd *command.Command, slot router.Slot, reply []byte, b *
 // retryLost looks at a failed request that was sent because of slot. If it may safely run again it is queued and
 // retryLost returns true.
 func (c *client) retryLost(to sink, tag, seq uint32, slot router.Slot, f backend.Failure) bool {
-	if c.loop.stopping || !c.maySendAgain(seq, f) || c.onlyOnce(f) && !to.beginAgain(tag) {
+	if !c.maySendAgain(to, tag, seq, f) {
 		return false
 	}
 	if keys := requestKeys(c.pipe.at(seq).cmd, f.Request); len(keys) > 0 {
@@ -94,32 +96,34 @@ func (c *client) retryLost(to sink, tag, seq uint32, slot router.Slot, f backend
 	c.strayed(seq)
 	d := c.newRetry(to, tag, seq, slot, f.Request)
 	if errors.Is(f.Err, backend.ErrTimeout) && f.Sent {
-		d.silent, d.silentAt = f.Conn.Node, c.loop.now
+		d.silent.node, d.silent.at = f.Conn.Node, c.loop.now
 	}
 	c.addRetry(d)
 	return true
 }
 
-// maySendAgain reports whether a lost request may run once more: its time is not over, and no byte of it has
-// left, or it only reads and the client has asked for no write behind it, which it would see.
-func (c *client) maySendAgain(seq uint32, f backend.Failure) bool {
+// loss is what is known of a request that was lost.
+func (c *client) loss(seq uint32, f backend.Failure) redispatch.Loss {
 	p := c.pipe.at(seq)
-	maxWait := c.pool.Settings().Hold.MaxWait
-	patience := f.Conn.Node.Options().RequestTimeout
-	switch {
-	case !f.Sent && f.Conn.Node.Paused():
-		patience += maxWait
-	case !f.Sent:
-		patience = max(patience, maxWait)
-	case errors.Is(f.Err, backend.ErrTimeout) && c.knowsBetter(f.Conn, p.slot):
-		patience += maxWait
+	return redispatch.Loss{
+		Sent: f.Sent, TimedOut: errors.Is(f.Err, backend.ErrTimeout), Kept: f.Request != nil,
+		// Behind a read at a replica there is no write of its keys, see sessionGuarantees.
+		Reads:     p.cmd != nil && p.cmd.Is(command.ReadOnly) && (f.Conn.Replica || !c.pipe.writesAfter(seq, p.slot)),
+		Paused:    f.Conn.Node.Paused(),
+		Elsewhere: func() bool { return c.knowsBetter(f.Conn, p.slot) },
+		Waited:    time.Duration(c.loop.now - p.start),
+		Timeout:   f.Conn.Node.Options().RequestTimeout,
+		MaxWait:   c.pool.Settings().Hold.MaxWait,
 	}
-	if f.Request == nil || c.loop.now-p.start >= int64(patience) {
+}
+
+// maySendAgain reports whether a lost request is sent once more, to the sink that takes its reply by tag.
+func (c *client) maySendAgain(to sink, tag, seq uint32, f backend.Failure) bool {
+	if c.loop.stopping {
 		return false
 	}
-	// Behind a read at a replica there is no write of its keys, see sessionGuarantees.
-	reads := p.cmd != nil && p.cmd.Is(command.ReadOnly) && (f.Conn.Replica || !c.pipe.writesAfter(seq, p.slot))
-	return !f.Sent || reads
+	l := c.loss(seq, f)
+	return l.MayGoAgain() && (!l.Once() || to.beginAgain(tag))
 }
 
 // knowsBetter reports whether a read that a node has not answered in time had better be asked elsewhere, or later: the
@@ -136,11 +140,6 @@ func (c *client) knowsBetter(b *backend.Conn, slot router.Slot) bool {
 	}
 	g := v.readableGroup(slot)
 	return c.reads != nil && g != nil && c.chooseReader(v, g, need{bucketOf(slot), v.settledAt(slot)}) != nil
-}
-
-// onlyOnce reports whether a lost request may be sent again no more than once. What never left may be held.
-func (c *client) onlyOnce(f backend.Failure) bool {
-	return f.Sent || c.pool.Settings().Hold.MaxWait == 0
 }
 
 // requestKeys finds the keys in the bytes of a request; they are views into raw.
@@ -166,7 +165,7 @@ func (d *retry) obey(v dialect.Verdict, r backend.Reply) bool {
 			c.pool.trouble(r.Conn.Node.Addr)
 			r.Conn.Node.LookAgain(lookGap)
 		}
-		d.addr, d.ask = "", false
+		d.next.ToOwner()
 		return d.wait(cause, answeredWith(r), false)
 	case dialect.Denied:
 		d.give(denied(r))
@@ -176,39 +175,33 @@ func (d *retry) obey(v dialect.Verdict, r backend.Reply) bool {
 	panic("BUG: nothing to obey")
 }
 
-// follow sets where the request goes next.
+// follow does what a redirect says. It returns false when the client was answered instead.
 func (d *retry) follow(v dialect.Verdict, r backend.Reply) bool {
-	c := d.client
-	d.hops++
-	if v.Addr == r.Conn.Node.Addr && v.Kind == dialect.Moved {
-		// A node that points to itself knows that it is not the owner, and not yet who is.
-		c.pool.trouble(r.Conn.Node.Addr)
-		d.addr, d.ask = "", false
-		return d.wait(hold.Moving, answeredWith(r), d.hops <= maxHops)
+	c, from := d.client, r.Conn.Node.Addr
+	redirect := redispatch.Redirect{
+		Ask: v.Kind == dialect.Ask, From: from, To: v.Addr, Named: c.pool.view.Load().names(v.Addr),
+		Words: answeredWith(r),
 	}
-	d.addr, d.ask = v.Addr, v.Kind == dialect.Ask
-	if d.ask {
+	step := d.next.Redirected(redirect, c.pool.Settings().Hold.MaxWait > 0)
+	switch {
+	case redirect.Ask:
 		c.loop.stats.Redirects[RedirectAsk]++
-	} else {
+	case v.Addr != from:
 		c.loop.stats.Redirects[RedirectMoved]++
 		c.pool.moved(v.Slot, v.Addr)
 	}
-	if !c.pool.view.Load().names(v.Addr) {
-		// Nobody gets requests, or a password, because a server says so. The source of topology is asked, and the
-		// owner again.
-		c.pool.trouble(r.Conn.Node.Addr)
-		d.addr, d.ask = "", false
-		return d.wait(hold.Moving, fmt.Sprintf("is redirected to %s, which the topology does not name", v.Addr),
-			d.hops <= maxHops)
+	if step.Doubt {
+		c.pool.trouble(from)
 	}
-	if d.hops <= quickHops {
-		return true
-	}
-	if c.pool.Settings().Hold.MaxWait == 0 && d.hops > maxHops {
-		d.give(tooManyRedirects(v.Slot, d.hops-1, v.Addr))
+	switch step.Do {
+	case redispatch.GiveUp:
+		d.give(tooManyRedirects(v.Slot, d.next.Hops-1, v.Addr))
 		return false
+	case redispatch.Hold:
+		return d.wait(hold.Moving, step.Why, step.Free)
+	case redispatch.Send:
 	}
-	return d.wait(hold.Moving, fmt.Sprintf("is redirected from node to node, last to %s", v.Addr), d.hops <= maxHops)
+	return true
 }
 
 // answeredWith describes an error reply, behind "slot 886".

@@ -43,7 +43,7 @@ func (d *retry) confirm(r backend.Reply) bool {
 		return false // Nothing redirects it.
 	}
 	var first [][]byte
-	if d.ask {
+	if d.next.Ask {
 		first = [][]byte{backend.AskingRequest}
 	}
 	nobody := strconv.FormatUint(rand.Uint64(), 36)

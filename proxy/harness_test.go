@@ -163,7 +163,7 @@ func (p *testProxy) hurry(t testing.TB) {
 	p.onEachLoop(t.Context(), func(l *loop) {
 		for _, c := range l.clients {
 			if len(c.retries) > 0 {
-				c.retries[0].after = 0
+				c.retries[0].next.After = 0
 				c.runRetries()
 			}
 		}

@@ -6,6 +6,7 @@ import (
 
 	"sluice/backend"
 	"sluice/backend/dialect"
+	"sluice/proxy/redispatch"
 	"sluice/proxy/resp"
 	"sluice/router"
 )
@@ -208,15 +209,15 @@ func (h *hub) refused(t *topic, node *backend.Node, line []byte, host string) {
 		h.loop.stats.Redirects[RedirectMoved]++
 		h.pool.moved(v.Slot, v.Addr)
 		t.hops++
-		if t.redirect = nil; v.Addr != node.Addr && t.hops <= quickHops {
+		if t.redirect = nil; v.Addr != node.Addr && t.hops <= redispatch.QuickHops {
 			if t.redirect = h.pool.view.Load().named[v.Addr]; t.redirect != nil {
 				return
 			}
 		}
-		t.hops, t.retryAt = 0, h.loop.now+minPause
+		t.hops, t.retryAt = 0, h.loop.now+redispatch.MinPause
 		h.pool.trouble(node.Addr)
 	case dialect.Migrating, dialect.NoMaster, dialect.Ask:
-		t.retryAt = h.loop.now + minPause
+		t.retryAt = h.loop.now + redispatch.MinPause
 		h.pool.trouble(node.Addr)
 	case dialect.Pass, dialect.Denied:
 		t.retryAt = h.loop.now + retryPause

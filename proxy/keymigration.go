@@ -18,9 +18,14 @@ import (
 type keyMigration struct {
 	*keymove.Search // nil before the request has met a move
 
-	keys   [][]byte      // those that are looked for
-	source *backend.Node // of the move
-	conn   *backend.Conn // that has answered last
+	keys   [][]byte          // those that are looked for
+	source *backend.Node     // of the move
+	conn   *backend.Conn     // that has answered last
+	found  map[foundKey]bool // keys that the request knows to have arrived
+
+	bySlot  map[router.Slot][][]byte // keys of the request
+	through int                      // how many of its slots need no more moving
+	under   *router.Table            // by which that is so
 }
 
 // forget makes it forget the move that it is in.
@@ -172,11 +177,11 @@ func (d *retry) arrived(keys [][]byte) {
 	c, m := d.client, d.migration.Move()
 	d.state = retryIdle
 	c.loop.arrivedKeys.Add(c.pool.Name, keymove.In{Move: m, DB: c.db}, keys)
-	if d.found == nil {
-		d.found = make(map[foundKey]bool)
+	if d.migration.found == nil {
+		d.migration.found = make(map[foundKey]bool)
 	}
 	for _, key := range keys {
-		d.found[foundKey{m, string(key)}] = true
+		d.migration.found[foundKey{m, string(key)}] = true
 	}
 	c.runRetries()
 }
@@ -195,9 +200,9 @@ func (d *retry) holdForKeys(a keymove.Action) {
 		return
 	}
 	if a.Pause > 0 {
-		d.after = max(d.after, c.loop.now+int64(a.Pause))
+		d.next.After = max(d.next.After, c.loop.now+int64(a.Pause))
 		if d.hold.active {
-			d.after = min(d.after, d.hold.deadline)
+			d.next.After = min(d.next.After, d.hold.deadline)
 		}
 	}
 	if !a.Quiet {

@@ -17,6 +17,7 @@ import (
 	"sluice/internal/clock"
 	"sluice/internal/epoll"
 	"sluice/proxy/keymove"
+	"sluice/proxy/redispatch"
 	"sluice/proxy/resp"
 	"sluice/proxy/script"
 	"sluice/router"
@@ -197,7 +198,7 @@ func (l *loop) rewatch(c *client) {
 	if len(c.retries) > 0 {
 		l.delay(c)
 	}
-	l.wakeAt(l.now + minPause)
+	l.wakeAt(l.now + redispatch.MinPause)
 }
 
 // link returns the loop's connection to node for a protocol version and a database, making it if needed.

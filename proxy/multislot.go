@@ -253,11 +253,11 @@ func (d *retry) nextMove(v *view) *router.Move {
 	if d.slots == nil {
 		return v.table.Move(d.slot)
 	}
-	if d.under != v.table {
-		d.under, d.through = v.table, 0
+	if d.migration.under != v.table {
+		d.migration.under, d.migration.through = v.table, 0
 	}
-	for ; d.through < len(d.slots); d.through++ {
-		slot := d.slots[d.through]
+	for ; d.migration.through < len(d.slots); d.migration.through++ {
+		slot := d.slots[d.migration.through]
 		if m := v.table.Move(slot); m != nil && len(d.missing(nil, m)) > 0 {
 			d.slot = slot
 			return m
@@ -270,7 +270,7 @@ func (d *retry) nextMove(v *view) *router.Move {
 // them when they are many, or to the request itself.
 func (d *retry) missing(dst [][]byte, m *router.Move) [][]byte {
 	dst = d.client.loop.arrivedKeys.Missing(dst, keymove.In{Move: m, DB: d.client.db}, d.keysIn(m.Slot))
-	return slices.DeleteFunc(dst, func(key []byte) bool { return d.found[foundKey{m, string(key)}] })
+	return slices.DeleteFunc(dst, func(key []byte) bool { return d.migration.found[foundKey{m, string(key)}] })
 }
 
 // foundKey is a key that has arrived by a move.
@@ -284,14 +284,14 @@ func (d *retry) keysIn(slot router.Slot) [][]byte {
 	if d.slots == nil {
 		return d.keys
 	}
-	if d.bySlot == nil {
-		d.bySlot = make(map[router.Slot][][]byte)
+	if d.migration.bySlot == nil {
+		d.migration.bySlot = make(map[router.Slot][][]byte)
 		for _, key := range d.keys {
 			in := d.client.pool.Model.Slot(key)
-			d.bySlot[in] = append(d.bySlot[in], key)
+			d.migration.bySlot[in] = append(d.migration.bySlot[in], key)
 		}
 	}
-	return d.bySlot[slot]
+	return d.migration.bySlot[slot]
 }
 
 // allKeys are the keys of the request, and one of those that its client watches.

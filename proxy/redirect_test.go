@@ -13,6 +13,7 @@ import (
 	"sluice/discovery"
 	"sluice/discovery/static"
 	"sluice/internal/testbed"
+	"sluice/proxy/redispatch"
 	"sluice/router"
 )
 
@@ -335,7 +336,7 @@ func testImportingLost(t *testing.T, c *testbed.RedisCluster) {
 	client.request("SET", "{lost}absent", "v")
 	client.request("GET", "{lost}here")
 	for range 2 {
-		client.wantPrefix(fmt.Sprintf("-TRYAGAIN slot %d was redirected %d times", slot, maxHops))
+		client.wantPrefix(fmt.Sprintf("-TRYAGAIN slot %d was redirected %d times", slot, redispatch.MaxHops))
 	}
 	client.wantReply("$1\r\nv\r\n")
 	if err := from.Do("CLUSTER", "SETSLOT", fmt.Sprint(slot), "STABLE").Error(); err != nil {

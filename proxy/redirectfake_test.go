@@ -13,6 +13,7 @@ import (
 	"sluice/backend"
 	"sluice/internal/testbed"
 	"sluice/proxy/hold"
+	"sluice/proxy/redispatch"
 	"sluice/router"
 )
 
@@ -222,10 +223,10 @@ func TestRedirectLoopEnds(t *testing.T) {
 		c.request("PING")
 		slot := clusterModel.Slot([]byte("k"))
 		c.wantReply(fmt.Sprintf("-TRYAGAIN slot %d was redirected %d times, last to %s: the nodes disagree about its owner\r\n",
-			slot, maxHops, b.addr()))
+			slot, redispatch.MaxHops, b.addr()))
 		c.wantReply("+PONG\r\n")
-		if n := a.count("SET k v") + b.count("SET k v"); n != maxHops+1 {
-			t.Errorf("%s: sent %d times, want %d", kind, n, maxHops+1)
+		if n := a.count("SET k v") + b.count("SET k v"); n != redispatch.MaxHops+1 {
+			t.Errorf("%s: sent %d times, want %d", kind, n, redispatch.MaxHops+1)
 		}
 	}
 	f("MOVED")
@@ -244,7 +245,7 @@ func TestRedirectLoopIsHeld(t *testing.T) {
 	if !strings.HasPrefix(reply, prefix) || !heldTime.MatchString(reply) {
 		t.Errorf("reply %q", reply)
 	}
-	if n := a.count("SET k v") + b.count("SET k v"); n <= quickHops {
+	if n := a.count("SET k v") + b.count("SET k v"); n <= redispatch.QuickHops {
 		t.Errorf("sent %d times", n)
 	}
 	if ended := p.pool.Holds().Ended[hold.TimedOut]; ended != 1 {

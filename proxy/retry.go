@@ -2,13 +2,13 @@ package proxy
 
 import (
 	"slices"
-	"time"
 
 	"sluice/backend"
 	"sluice/backend/dialect"
 	"sluice/proxy/command"
 	"sluice/proxy/hold"
 	"sluice/proxy/keymove"
+	"sluice/proxy/redispatch"
 	"sluice/router"
 )
 
@@ -38,28 +38,22 @@ type retry struct {
 	state retryState
 	hold  heldRequest
 
-	addr   string        // follow a redirect to here; "" is the owner of slot
-	ask    bool          // send ASKING first
-	hops   int           // redirects followed
-	tries  int           // waits
-	after  int64         // loop clock before which it is not sent
+	next   redispatch.State
 	sentTo *backend.Node // the last time, nil before the first
 	sentAt int64         // loop clock
 	why    string        // the last thing in the way, behind "slot 886"
 
-	masterOnly bool          // a replica was asked and is not to be believed
-	silent     *backend.Node // left it unanswered at silentAt, on the loop's clock
-	silentAt   int64
+	masterOnly bool // a replica was asked and is not to be believed
+	silent     struct {
+		node *backend.Node // has left it unanswered, nil for none
+		at   int64         // loop clock
+	}
 
 	behind uint32 // how many requests behind this one need no more waiting, see awaited
 
 	migration keyMigration
-	found     map[foundKey]bool // keys that it knows to have arrived
-	bySlot    map[router.Slot][][]byte
-	through   int           // how many of slots need no more moving
-	under     *router.Table // by which that is so
-	exclusive exclusive     // nil for a request that takes no more than to be sent
-	script    *reload       // not nil: the server lacked the script
+	exclusive exclusive // nil for a request that takes no more than to be sent
+	script    *reload   // not nil: the server lacked the script
 
 	confirming *confirmation // not nil: the server was asked whether it stands by what a script said, see confirm
 }
@@ -84,27 +78,6 @@ type sink interface {
 	// beginAgain reports whether a request that was lost may be sent once more: it was not before, and nothing of
 	// its reply has reached the client. What has come of the reply is forgotten.
 	beginAgain(tag uint32) bool
-}
-
-const (
-	// quickHops is how many redirects are followed at once; after that the nodes disagree and get a moment.
-	quickHops = 3
-	// maxHops bounds the redirects of one request when nothing may be held.
-	maxHops = 16
-	// minPause and maxPause bound the time between two tries, which doubles. With many retries about it grows
-	// by crowdPause for each of them, so that they do not storm a server that has just come back.
-	minPause   = int64(time.Millisecond)
-	maxPause   = int64(32 * time.Millisecond)
-	crowdPause = int64(50 * time.Microsecond)
-)
-
-// pause is how long a retry waits before its next try. Pauses of a crowd end together, so that the loop's
-// alarm does not ring for each one.
-func (l *loop) pause(tries int) int64 {
-	crowd := int64(len(l.delayed)) * crowdPause
-	pause := max(min(minPause<<min(tries-1, 16), maxPause), crowd)
-	step := max(minPause, crowd/4)
-	return (l.now+pause+step-1)/step*step - l.now
 }
 
 // retry makes a retry of request seq, or of the part of it that tag names.
@@ -155,9 +128,9 @@ func (c *client) runRetries() {
 		}
 		return
 	}
-	if d.after > c.loop.now {
+	if d.next.After > c.loop.now {
 		c.loop.delay(c)
-		c.loop.wakeAt(d.after)
+		c.loop.wakeAt(d.next.After)
 		return
 	}
 	d.run()
@@ -169,7 +142,7 @@ func (d *retry) run() {
 	if d.script.waits() || d.confirming != nil {
 		return
 	}
-	if d.addr != "" {
+	if d.next.Addr != "" {
 		d.followTo()
 		return
 	}
@@ -183,8 +156,8 @@ func (d *retry) run() {
 		return
 	}
 	o, blocked := d.blockReason(v)
-	if !blocked && d.silent != nil && v.master(d.slot) == d.silent && d.silent.AnsweredAt() < d.silentAt {
-		o, blocked = blockReason{cause: hold.NoMaster, slot: d.slot, node: d.silent, since: d.silentAt}, true
+	if n := d.silent.node; !blocked && n != nil && v.master(d.slot) == n && n.AnsweredAt() < d.silent.at {
+		o, blocked = blockReason{cause: hold.NoMaster, slot: d.slot, node: n, since: d.silent.at}, true
 	}
 	if blocked {
 		if x, ok := d.sink.(*crossGroup); ok && x.passOver(d) {
@@ -215,7 +188,7 @@ func (d *retry) sendTo(node *backend.Node) {
 		o, blocked = x.waitsFor(d.client.pool.view.Load())
 	}
 	if blocked {
-		d.addr, d.ask = "", false
+		d.next.ToOwner()
 		d.waitFor(d.client.pool.view.Load(), o)
 		return
 	}
@@ -224,7 +197,7 @@ func (d *retry) sendTo(node *backend.Node) {
 		return
 	}
 	d.state, d.sentTo, d.sentAt = retrySent, node, d.client.loop.now
-	if refusal := d.exclusive.send(node, d.ask); refusal != "" {
+	if refusal := d.exclusive.send(node, d.next.Ask); refusal != "" {
 		d.give(refusal)
 	}
 }
@@ -263,9 +236,9 @@ func (d *retry) followTo() {
 		}
 	}
 	v := c.pool.view.Load()
-	node := v.named[d.addr]
+	node := v.named[d.next.Addr]
 	if node == nil { // The topology has changed.
-		d.addr, d.ask = "", false
+		d.next.ToOwner()
 		d.run()
 		return
 	}
@@ -273,7 +246,7 @@ func (d *retry) followTo() {
 		d.sendTo(node)
 		return
 	}
-	d.addr, d.ask = "", false // Ask the owner again, who may know better by then.
+	d.next.ToOwner() // Ask the owner again, who may know better by then.
 	d.waitFor(v, blockReason{cause: hold.NoMaster, slot: d.slot, node: node, since: node.DownSince()})
 }
 
@@ -302,7 +275,7 @@ func (d *retry) first(b *backend.Conn) (requests [][]byte) {
 			requests = append(requests, load)
 		}
 	}
-	if d.ask {
+	if d.next.Ask {
 		requests = append(requests, backend.AskingRequest)
 	}
 	return requests
@@ -460,7 +433,7 @@ func (d *retry) Fail(tag uint32, f backend.Failure) {
 		d.retryLater(f)
 		return
 	}
-	if !c.loop.stopping && c.maySendAgain(d.seq, f) && (!c.onlyOnce(f) || d.sink.beginAgain(d.tag)) {
+	if c.maySendAgain(d.sink, d.tag, d.seq, f) {
 		d.retryLater(f)
 		return
 	}

@@ -17,13 +17,12 @@ func (d *retry) wait(cause hold.Cause, why string, free bool) bool {
 		return false
 	}
 	c := d.client
-	d.tries++
-	d.after = c.loop.now + c.loop.pause(d.tries)
+	d.next.Pause(c.loop.now, len(c.loop.delayed))
 	if d.hold.active {
-		d.after = min(d.after, d.hold.deadline)
+		d.next.After = min(d.next.After, d.hold.deadline)
 	}
 	if x, ok := d.exclusive.(*blocking); ok && x.until > c.loop.now {
-		d.after = min(d.after, x.until)
+		d.next.After = min(d.next.After, x.until)
 	}
 	return true
 }
@@ -117,7 +116,7 @@ func (d *retry) waitFor(v *view, o blockReason) {
 		return
 	}
 	d.hold.deadline = deadline
-	d.after = min(d.after, deadline)
+	d.next.After = min(d.next.After, deadline)
 	c.runRetries()
 }
 
@@ -126,7 +125,7 @@ func (d *retry) retryLater(f backend.Failure) {
 	c := d.client
 	c.loop.stats.Retries++
 	d.state = retryIdle
-	d.addr, d.ask = "", false
+	d.next.ToOwner()
 	why := fmt.Sprintf("is not served: backend %s: %v", f.Conn.Node.Addr, f.Err)
 	if f.Conn.Node.Paused() {
 		why = "is not served: " + paused(f.Conn.Node)

@@ -29,7 +29,7 @@ func (l *loop) recallBlocked(p *Pool) {
 
 // belongs reports whether x waits where its slot is served: at the master, or where that has sent it.
 func (x *blocking) belongs(v *view) bool {
-	if x.d.addr != x.conn.Node.Addr {
+	if x.d.next.Addr != x.conn.Node.Addr {
 		for _, slot := range x.d.slots {
 			if v.servingMaster(slot) != x.conn.Node {
 				return false
