@@ -44,6 +44,7 @@ var allowed = map[string][]string{
 }
 
 func TestImportDirection(t *testing.T) {
+	t.Parallel()
 	for _, p := range listPackages(t) {
 		for _, imported := range p.Imports {
 			path, ours := strings.CutPrefix(imported, "sluice/")
@@ -56,6 +57,7 @@ func TestImportDirection(t *testing.T) {
 
 // TestOnlyTestbedsUseTidwall: its reader recurses and allocates what is announced; internal/control does neither.
 func TestOnlyTestbedsUseTidwall(t *testing.T) {
+	t.Parallel()
 	for _, p := range listPackages(t) {
 		if slices.Contains(p.Imports, "github.com/tidwall/resp") && !strings.HasPrefix(p.path(), "internal/testbed") {
 			t.Errorf("%s reads replies with tidwall/resp: use internal/control", p.path())

@@ -244,6 +244,7 @@ func TestProbeLearnsWhatTheServerIs(t *testing.T) {
 
 // The probe opens the breaker of a server that is gone or frozen, says why, and closes it again.
 func TestProbeFollowsTheServer(t *testing.T) {
+	t.Parallel()
 	s := testbed.Redis(t)
 	// How long it waits for a server that is frozen.
 	n := probed(t, s.Addr(), func(o *Options) { o.DialTimeout = 100 * time.Millisecond })

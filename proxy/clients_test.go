@@ -23,6 +23,7 @@ import (
 
 // go-redis connects with nothing set but the address.
 func TestGoRedis(t *testing.T) {
+	t.Parallel()
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		useGoRedis(t, redis.NewClient(&redis.Options{Addr: top.addr}), top.keysOnEveryNode("go", 3))
 		useGoRedis(t, redis.NewClient(&redis.Options{Addr: top.addr, Protocol: 2}), top.keysOnEveryNode("go2", 3))

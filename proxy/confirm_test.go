@@ -30,6 +30,7 @@ func rogue(t *testing.T) (addr string, visited func() bool) {
 
 // What a script answers moves nobody's requests, and is its client's to see; the script runs once.
 func TestErrorsOfScriptsAreNotBelieved(t *testing.T) {
+	t.Parallel()
 	c := testbed.Cluster(t, 3, 0)
 	addr, visited := rogue(t)
 	p := startProxy(t, clusterModel, specsOf(t, c), faultOptions(nil), holding(never))
@@ -70,6 +71,7 @@ func TestErrorsOfScriptsAreNotBelieved(t *testing.T) {
 
 // A redirect is believed for the slot that was asked for only, and only to a node that the topology names.
 func TestRedirectsToStrangersAreNotFollowed(t *testing.T) {
+	t.Parallel()
 	addr, visited := rogue(t)
 	to := addr
 	slot := int(clusterModel.Slot([]byte("k")))

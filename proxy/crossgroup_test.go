@@ -42,6 +42,7 @@ func (x *crossGroupTest) key(t *testing.T, group int) string {
 
 // Whoever has an element gives it, first those that have one already in the order of the keys, then whoever gets one.
 func TestPopsOverSeveralGroups(t *testing.T) {
+	t.Parallel()
 	x := startCrossGroup(t)
 	a, b, d := x.key(t, 0), x.key(t, 1), x.key(t, 2)
 	for _, proto := range []string{"2", "3"} {
@@ -310,6 +311,7 @@ func TestCrossGroupOfClientsThatHalfClose(t *testing.T) {
 
 // Many workers at the queues of three groups get every element once.
 func TestCrossGroupTakeEachElementOnce(t *testing.T) {
+	t.Parallel()
 	x := startCrossGroup(t)
 	queues := []string{x.key(t, 0), x.key(t, 1), x.key(t, 2)}
 	const workers, elements = 16, 1200

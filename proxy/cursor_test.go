@@ -194,6 +194,7 @@ func TestScanGoesOnAtAnotherSidecar(t *testing.T) {
 
 // One that has seen them come in another way knows no place behind the first difference, and begins anew.
 func TestScanMissesNothingAtASidecarWithOtherPlaces(t *testing.T) {
+	t.Parallel()
 	servers, specs := realGroups(t, 3)
 	spare := testbed.Redis(t)
 	old := slices.Clone(specs)
@@ -223,6 +224,7 @@ func realGroups(t *testing.T, n int) (servers []*testbed.Server, specs []router.
 }
 
 func TestScanOfManyGroups(t *testing.T) {
+	t.Parallel()
 	_, specs := realGroups(t, 6)
 	c := startProxy(t, codisModel, specs, patient).dial(t)
 	keys := fill(t, c, 500)
@@ -233,6 +235,7 @@ func TestScanOfManyGroups(t *testing.T) {
 
 // Each failover is a place more. That they are used up in the middle of a scan, and given out anew, is no exception.
 func TestScanAfterManyFailovers(t *testing.T) {
+	t.Parallel()
 	servers, specs := realGroups(t, 2)
 	spare := testbed.Redis(t)
 	p := startProxy(t, codisModel, specs, patient)

@@ -46,6 +46,7 @@ func (p *testProxy) wantNothingBound(t testing.TB) {
 
 // One client at a time has a dedicated connection, and the next one gets the same.
 func TestDedicatedConnectionsAreUsedAgain(t *testing.T) {
+	t.Parallel()
 	server := testbed.Redis(t)
 	p := startProxy(t, testModel, evenly(testModel, server.Addr()), faultOptions(nil))
 	c, other := p.dial(t), p.dial(t)

@@ -70,6 +70,7 @@ func TestGreedyClientsTakeTurns(t *testing.T) {
 
 // A client that does not read is not parsed any further while many bytes wait for it; when it reads it gets everything.
 func TestClientMustReadBeforeItGoesOn(t *testing.T) {
+	t.Parallel()
 	top := codisTopology(t)
 	c := top.dial(t)
 	const n, size = 40_000, 1000

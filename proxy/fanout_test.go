@@ -28,6 +28,7 @@ MEMORY PURGE; MEMORY HELP; OBJECT HELP; XINFO HELP; XGROUP HELP; MEMORY PURGE x;
 `
 
 func TestFanOutsAnswerAsRedisDoes(t *testing.T) {
+	t.Parallel()
 	direct := testbed.Redis(t)
 	corpus := statements(t, fanStatements)
 	onEachTopology(t, func(t *testing.T, top *topology) {
@@ -109,6 +110,7 @@ func TestFanOutsKeepTheirPlaceInAPipeline(t *testing.T) {
 }
 
 func TestScriptsAndFlushesReachEveryMaster(t *testing.T) {
+	t.Parallel()
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		c := top.dial(t)
 		sha := c.do("SCRIPT", "LOAD", "return 7")[5:45]
@@ -136,6 +138,7 @@ func TestScriptsAndFlushesReachEveryMaster(t *testing.T) {
 
 // MODULE LIST shows what can be used whatever the key is: the modules that all masters have.
 func TestModuleListShowsWhatAllHave(t *testing.T) {
+	t.Parallel()
 	onEachTopology(t, func(t *testing.T, top *topology) { top.dial(t).want("*0\r\n", "MODULE", "LIST") })
 	module := func(name, version string) string {
 		return "*4\r\n$4\r\nname\r\n$2\r\n" + name + "\r\n$3\r\nver\r\n:" + version + "\r\n"

@@ -326,6 +326,7 @@ func TestUnsentRequestsAreRetriedAndRunOnce(t *testing.T) {
 
 // A client that goes away takes nobody's replies with it.
 func TestRepliesOfAClientThatIsGoneAreSwallowed(t *testing.T) {
+	t.Parallel()
 	held := make(chan struct{})
 	f := startFake(t, func(c *scriptedConn, args []string) {
 		c.wait(held)

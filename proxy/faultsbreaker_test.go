@@ -40,6 +40,7 @@ func (p *testProxy) awaitStatus(t testing.TB, what string, ok func(*backend.Stat
 // A frozen server opens the breaker, requests fail at once and do not reach it; the probe closes the breaker
 // when the server is back, without any request being tried on it.
 func TestBreakerFailsFastAndClosesByTheProbe(t *testing.T) {
+	t.Parallel()
 	s := testbed.Redis(t)
 	p := startProxy(t, testModel, evenly(testModel, s.Addr()), faultOptions(nil))
 	c := p.dial(t)
@@ -65,6 +66,7 @@ func TestBreakerFailsFastAndClosesByTheProbe(t *testing.T) {
 
 // Requests that time out count as failures, also while the probe is content.
 func TestTimeoutsOpenTheBreaker(t *testing.T) {
+	t.Parallel()
 	f := startFake(t, answerFirst(func(c *scriptedConn, _ []string) {
 		c.reply("+OK\r\n")
 		c.hang()
@@ -94,6 +96,7 @@ func TestTimeoutsOpenTheBreaker(t *testing.T) {
 // A server that has no room says so to whoever connects, and hangs up. That is what a client is told, in the same words
 // each time, and nothing of its request was run.
 func TestServerWithoutRoom(t *testing.T) {
+	t.Parallel()
 	s := testbed.Redis(t, "--maxclients", "1")
 	s.Do("PING") // The only one.
 	p := startProxy(t, testModel, evenly(testModel, s.Addr()), holding(0), faultOptions(func(o *backend.Options) { o.RequestTimeout = shortTimeout }))
@@ -111,6 +114,7 @@ func TestServerWithoutRoom(t *testing.T) {
 }
 
 func TestBackendPassword(t *testing.T) {
+	t.Parallel()
 	s := testbed.Redis(t, "--requirepass", "secret")
 	if err := s.Do("ACL", "SETUSER", "app", "on", ">app-secret", "~*", "+@all").Error(); err != nil {
 		t.Fatal(err)
@@ -151,6 +155,7 @@ func TestBackendPassword(t *testing.T) {
 
 // With the wrong password nothing hangs and nothing is in doubt; with the right one it goes on by itself.
 func TestWrongBackendPasswordIsRepaired(t *testing.T) {
+	t.Parallel()
 	s := testbed.Redis(t, "--requirepass", "secret")
 	p := startProxy(t, testModel, evenly(testModel, s.Addr()), faultOptions(func(o *backend.Options) {
 		o.Password, o.BreakerFailures = "wrong", 3
@@ -189,6 +194,7 @@ func TestServerWithoutRESP3(t *testing.T) {
 
 // A client that chose RESP3 before the probe knew better gets an error that says why, and is not closed.
 func TestServerLosesRESP3(t *testing.T) {
+	t.Parallel()
 	b := startFake(t, echoValue, func(f *fakeBackend) { f.greetings["HELLO"] = resp3Greeting })
 	p := startProxy(t, testModel, evenly(testModel, b.addr()), faultOptions(nil))
 	c := p.dial(t)

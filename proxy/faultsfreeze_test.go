@@ -121,6 +121,7 @@ func TestLateRepliesAreSwallowed(t *testing.T) {
 
 // A reply of which a part went to the client can't become an error any more.
 func TestTimeoutInTheMiddleOfAReply(t *testing.T) {
+	t.Parallel()
 	thaw := make(chan struct{})
 	big := strings.Repeat("x", 200<<10)
 	f := startFake(t, func(c *scriptedConn, args []string) {

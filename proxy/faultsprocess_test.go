@@ -219,6 +219,7 @@ func TestPanicBehindAFailedDial(t *testing.T) {
 }
 
 func TestDescriptorsRunOut(t *testing.T) {
+	t.Parallel()
 	if addr := os.Getenv(childEnv); addr != "" {
 		childProxy(t, evenly(testModel, addr), func(p *testProxy) {
 			limitDescriptors(t, 30)

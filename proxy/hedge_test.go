@@ -395,6 +395,7 @@ func TestReadThatIsBeingAnsweredIsNotHedged(t *testing.T) {
 
 // A client that closes leaves nothing that points to it, and nothing that counts.
 func TestClientClosesWhileItsReadIsHedged(t *testing.T) {
+	t.Parallel()
 	f := func(hedged bool) {
 		t.Helper()
 		x := startHedges(t, 2, ReadPreferReplica, Eventual)

@@ -10,6 +10,7 @@ import (
 // A write that timed out may still be run. What its client asks next does not overtake it on another connection: one of the
 // other RESP version, of another database, or one of its own.
 func TestNothingOvertakesAWriteInDoubt(t *testing.T) {
+	t.Parallel()
 	f := func(name string, change ...string) {
 		t.Run(name, func(t *testing.T) {
 			release := make(chan struct{})

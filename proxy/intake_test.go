@@ -24,6 +24,7 @@ func (p *testProxy) awaitUnread(t *testing.T, unread bool) {
 
 // A client that sends more than its server takes waits, however much it sends; nothing is closed, or kept for it.
 func TestFastClientIsLeftInItsSocket(t *testing.T) {
+	t.Parallel()
 	server := testbed.Redis(t)
 	specs := evenly(codisModel, server.Addr())
 	p := startProxy(t, codisModel, specs, holding(never), limited(func(l *Limits) { l.MaxUnparsed = 4 << 20 }))

@@ -95,6 +95,7 @@ func TestInfoHasTheSectionsOfRedis(t *testing.T) {
 }
 
 func TestInfoGivesTheSectionsAskedFor(t *testing.T) {
+	t.Parallel()
 	top := codisTopology(t)
 	c := top.dial(t)
 	c.want("$-1\r\n", "GET", "k")
@@ -206,6 +207,7 @@ func TestClientSetInfoIsChecked(t *testing.T) {
 
 // INFO and CLIENT LIST ask other loops and so are answered later: they keep their place among the replies.
 func TestGatheredRepliesKeepTheirPlace(t *testing.T) {
+	t.Parallel()
 	top := codisTopology(t, func(cfg *Config, _ *PoolConfig) { cfg.Loops = 3 })
 	var script strings.Builder
 	for i := range 40 {

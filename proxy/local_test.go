@@ -36,6 +36,7 @@ CLIENT KILL ADDR a ID; CLIENT KILL LADDR x SKIPME no; CLIENT KILL USER default I
 `
 
 func TestLocalCommandsAnswerAsRedisDoes(t *testing.T) {
+	t.Parallel()
 	direct := testbed.Redis(t)
 	list := statements(t, localStatements)
 	onEachTopology(t, func(t *testing.T, top *topology) {

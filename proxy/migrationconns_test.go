@@ -12,6 +12,7 @@ import (
 
 // A client that goes away while it waits in the queue for a migration connection is forgotten.
 func TestClientInTheMigrationQueueGoesAway(t *testing.T) {
+	t.Parallel()
 	x := startKeyMigration(t, fakecodis.Pika40, router.Sync, never, func(_ *Config, pool *PoolConfig) {
 		pool.MoveParallel = 1
 	})
@@ -94,6 +95,7 @@ func TestMigrationConnIsAskedForInATick(t *testing.T) {
 // When all migration connections are closed, because the source was away, those who stand in the line go on as soon
 // as it is back.
 func TestQueueGoesOnWhenItsMigrationConnectionsWereClosed(t *testing.T) {
+	t.Parallel()
 	x := startKeyMigration(t, fakecodis.PikaFixed, router.Sync, never, func(_ *Config, pool *PoolConfig) {
 		pool.MoveParallel = 1
 	})

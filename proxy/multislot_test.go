@@ -203,6 +203,7 @@ func TestRequestOverSlotsIsSentAgain(t *testing.T) {
 
 // What the loop has no room to remember of keys that have arrived, the request remembers.
 func TestKeysThatALoopForgets(t *testing.T) {
+	t.Parallel()
 	x := startKeyMigration(t, fakecodis.CodisServer, router.SemiAsync, never)
 	x.together()
 	c := x.p.dial(x)

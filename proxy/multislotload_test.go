@@ -15,6 +15,7 @@ import (
 // TestKeysOverSlotsUnderLoad judges transactions, scripts and blocking pops with keys in several slots, while all slots go
 // from one codis-server to another and back, a quarter at a time. What is refused has not run, no half is seen.
 func TestKeysOverSlotsUnderLoad(t *testing.T) {
+	t.Parallel()
 	servers := []*fakecodis.Server{
 		fakecodis.StartCodisServer(t, fakecodis.Options{}), fakecodis.StartCodisServer(t, fakecodis.Options{}),
 	}

@@ -22,6 +22,7 @@ func (c *testClient) awaitReply(prefix string, args ...string) {
 
 // A health check that pings is told when no master serves, and when one does again.
 func TestPingInAnOutage(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	p := startProxy(t, codisModel, evenly(codisModel, a.Addr(), b.Addr()), holding(10*time.Millisecond))
 	c := p.dial(t)

@@ -170,6 +170,7 @@ func TestSplitCommandWaitsForWhatIsBehindIt(t *testing.T) {
 
 // A write that may have run counts as one that has: the older command must not be run after it.
 func TestWriteWithUnknownOutcomeOvertakes(t *testing.T) {
+	t.Parallel()
 	f := func(model router.Model, older, key, younger, failure string, hang bool) {
 		t.Helper()
 		run := bounceOnce(loading, older)

@@ -136,6 +136,7 @@ func TestDeclarationOfNoWrites(t *testing.T) {
 
 // A pause of everything ends by itself, and never becomes shorter or less by another one.
 func TestClientPauseOfAll(t *testing.T) {
+	t.Parallel()
 	p := startProxyTo(t, testbed.Redis(t))
 	c, admin := p.dial(t), p.dial(t)
 	c.want("+OK\r\n", "SET", "k", "v")

@@ -227,6 +227,7 @@ func TestEachSubscriberIsToldOnce(t *testing.T) {
 // A shard channel lives at the owner of its slot, so a transaction that tells it something runs there, and has no
 // key of another slot.
 func TestTransactionPublishesAtTheOwnerOfTheShardChannel(t *testing.T) {
+	t.Parallel()
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		for _, channel := range top.keysOnEveryNode("ch", 1) {
 			sub, c := top.dial(t), top.dial(t)
@@ -306,6 +307,7 @@ func (top *topology) awaitNoSubscribers(t *testing.T) {
 
 // SUBSCRIBE among other requests of a pipeline: everything is answered in order.
 func TestSubscribeInAPipeline(t *testing.T) {
+	t.Parallel()
 	onEachPubSub(t, func(t *testing.T, top *topology) {
 		keys := top.keysOnEveryNode("k", 1)
 		c := top.subscriber(t, 3)
@@ -539,6 +541,7 @@ func TestSlowSubscriberIsClosed(t *testing.T) {
 
 // Clients that vanish leave nothing, whatever they were about.
 func TestVanishedSubscribersLeaveNothing(t *testing.T) {
+	t.Parallel()
 	onEachPubSub(t, func(t *testing.T, top *topology) {
 		for i := range 30 {
 			s := top.subscriber(t, 2+i%2)
@@ -563,6 +566,7 @@ func TestVanishedSubscribersLeaveNothing(t *testing.T) {
 
 // A client library subscribes, resubscribes and publishes as at a Redis.
 func TestGoRedisSubscribes(t *testing.T) {
+	t.Parallel()
 	onEachPubSub(t, func(t *testing.T, top *topology) {
 		for _, proto := range []int{2, 3} {
 			db := redis.NewClient(&redis.Options{Addr: top.addr, Protocol: proto})

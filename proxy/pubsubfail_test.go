@@ -94,6 +94,7 @@ func awaitSubscribed(t *testing.T, top *topology, node *testbed.Server, channel 
 
 // A master of a cluster dies: channels that had their home there move to another one, others notice nothing.
 func TestChannelsLeaveADeadHome(t *testing.T) {
+	t.Parallel()
 	top := clusterTopology(t)
 	settings := *top.pool.Settings()
 	settings.Backend.RequestTimeout = 2 * time.Second
@@ -237,6 +238,7 @@ func TestSubscriptionsFollowTheTopology(t *testing.T) {
 // A channel whose server can't be reached: the client waits as long as a request would be held, then gets an error, and
 // is subscribed to nothing.
 func TestSubscribeWithoutAServer(t *testing.T) {
+	t.Parallel()
 	for _, wait := range []time.Duration{0, 300 * time.Millisecond} {
 		top := codisOfThree(t, holding(wait))
 		channels := top.keysOnEveryNode("news", 1)

@@ -86,6 +86,7 @@ func TestReplicaConnectionLostInMidFlight(t *testing.T) {
 // Reads that a frozen replica has are the master's as soon as the replica's proof is withdrawn or too old. What it
 // answers when it is back is nobody's.
 func TestFrozenReplica(t *testing.T) {
+	t.Parallel()
 	f := func(withdraw func(x *readsTest, r *readNode)) {
 		t.Helper()
 		x := startReads(t, testModel, 1, 1)

@@ -224,6 +224,7 @@ func TestWriteBehindAReadAtAReplica(t *testing.T) {
 
 // The same write of another client does not wait, and who hangs up in between leaves nothing behind.
 func TestClientThatIsGoneKeepsNobody(t *testing.T) {
+	t.Parallel()
 	x := startReads(t, testModel, 1, 1)
 	m, r := x.m[0], x.r[0][0]
 	x.ready(r)

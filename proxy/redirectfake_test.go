@@ -77,6 +77,7 @@ func (a *asking) report(t testing.TB, atLeast int) {
 }
 
 func TestAskingStaysNextToItsCommandUnderLoad(t *testing.T) {
+	t.Parallel()
 	check := newAsking(func(args []string) bool { return strings.HasPrefix(args[1], "ask") })
 	target := startFake(t, func(c *scriptedConn, args []string) {
 		check.check(c, args)
@@ -197,6 +198,7 @@ func TestRedirectAddresses(t *testing.T) {
 
 // A redirect to a node that is not there ends with the cause, also for writes: nothing has run.
 func TestRedirectToADeadNode(t *testing.T) {
+	t.Parallel()
 	dead := fmt.Sprintf("127.0.0.1:%d", testbed.FreePort(t))
 	f := func(kind string) {
 		t.Helper()
@@ -212,6 +214,7 @@ func TestRedirectToADeadNode(t *testing.T) {
 
 // Two nodes that each say that the other owns the slot.
 func TestRedirectLoopEnds(t *testing.T) {
+	t.Parallel()
 	f := func(kind string) {
 		t.Helper()
 		var a, b *fakeBackend

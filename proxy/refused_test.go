@@ -23,6 +23,7 @@ SHUTDOWN NOSAVE; DEBUG SLEEP 0; REPLICAOF no one; SLAVEOF no one; FAILOVER; SYNC
 // What a later version brings is refused as a whole: the client gets an error, its connection goes on, and no
 // server hears of it.
 func TestWhatIsNotSupportedIsRefusedWhole(t *testing.T) {
+	t.Parallel()
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		list := append(statements(t, laterStatements), shortestRefused()...)
 		c := top.dial(t)
@@ -97,6 +98,7 @@ func TestRefusedTransactionRunsNothing(t *testing.T) {
 // A read that blocks never does so on the shared connection, whatever its arguments look like: it would stop everybody
 // who shares it.
 func TestNoReadBlocksTheSharedConnection(t *testing.T) {
+	t.Parallel()
 	for _, request := range []string{
 		"XREADGROUP GROUP g streams BLOCK 0 STREAMS x >", "XREADGROUP GROUP STREAMS c BLOCK 0 STREAMS x >",
 		`XREADGROUP GROUP g "streams\x00" "BLOCK\x00" 0 STREAMS x >`,

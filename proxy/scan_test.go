@@ -79,6 +79,7 @@ func fill(t testing.TB, c *testClient, n int) []string {
 }
 
 func TestScanSeesEveryKey(t *testing.T) {
+	t.Parallel()
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		c := top.dial(t)
 		if seen := scanAll(t, c, nothing); len(seen) != 0 {
@@ -224,6 +225,7 @@ func TestScanSeesKeysOfAMovingSlot(t *testing.T) {
 }
 
 func TestScanInAClusterWhileASlotMoves(t *testing.T) {
+	t.Parallel()
 	cluster := testbed.Cluster(t, 3, 0)
 	p := startProxy(t, clusterModel, specsOf(t, cluster), patient)
 	c := p.dial(t)

@@ -294,6 +294,7 @@ func TestScriptIsLoadedAtTheSourceOfAMove(t *testing.T) {
 
 // Inside a transaction it would be too late to load a script, so those that are known go in front of it.
 func TestScriptsGoInFrontOfTheirTransaction(t *testing.T) {
+	t.Parallel()
 	onEachTopology(t, func(t *testing.T, top *topology) {
 		key := top.keysOnEveryNode("k", 1)[0]
 		c := top.dial(t)

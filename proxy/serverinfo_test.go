@@ -80,6 +80,7 @@ func TestInfoIsNotOlderThanItsQuestion(t *testing.T) {
 
 // Those who ask together share an answer, and the masters are not asked for what Sluice knows itself.
 func TestInfoAsksSeldom(t *testing.T) {
+	t.Parallel()
 	top := codisTopology(t)
 	top.awaitAnswers(t)
 	clients := make([]*testClient, 40)

@@ -228,6 +228,7 @@ func TestSlowlogOfFanOuts(t *testing.T) {
 
 // A request that nobody answers in time is slow too; nothing of a password is ever kept.
 func TestSlowlogAtFailuresAndPasswords(t *testing.T) {
+	t.Parallel()
 	server := startFake(t, func(*scriptedConn, []string) {})
 	p := startProxy(t, codisModel, evenly(codisModel, server.addr()), faultOptions(func(o *backend.Options) { o.RequestTimeout = 50 * time.Millisecond }))
 	c := p.dial(t)

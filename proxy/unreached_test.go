@@ -120,6 +120,7 @@ func TestClientsThatWaitDoNotDialInAStorm(t *testing.T) {
 
 // A blocking command that can't reach its server ends with its own time, or with the hold in the server's words.
 func TestBlockingAtAServerThatLetsNobodyIn(t *testing.T) {
+	t.Parallel()
 	s, p := lockedOut(t, holding(never))
 	for _, r := range []string{
 		"BLPOP l 0.01", "BLMOVE {l}a {l}b LEFT RIGHT 0.01", "BZPOPMIN z 0.01", "XREAD BLOCK 10 STREAMS s $", "XREAD BLOCK 10 STREAMS s 0",
@@ -169,6 +170,7 @@ func (c *testClient) wantPrefixOf(prefix string, args ...string) {
 
 // Where nothing is held, too, a client waits for a server that is started again, as it does on the shared connection.
 func TestNoConnectionBeforeTheServerIsBack(t *testing.T) {
+	t.Parallel()
 	s := testbed.Redis(t)
 	p := startProxy(t, testModel, evenly(testModel, s.Addr()), faultOptions(nil), holding(0))
 	for request, reply := range map[string]string{"BLPOP l 0": "*2\r\n$1\r\nl\r\n$1\r\nv\r\n", "WATCH k": "+OK\r\n"} {
@@ -236,6 +238,7 @@ func TestRedirectToAServerThatIsAway(t *testing.T) {
 
 // A server that has no room for one more connection serves those that it has, and is not taken from their clients.
 func TestServerWithoutRoomForBlockedClients(t *testing.T) {
+	t.Parallel()
 	s := testbed.Redis(t)
 	const failures = 3
 	p := startProxy(t, testModel, evenly(testModel, s.Addr()), holding(never), faultOptions(func(o *backend.Options) {
@@ -277,6 +280,7 @@ func TestServerWithoutRoomForBlockedClients(t *testing.T) {
 
 // A server that gives a blocking command back at once is waited for as long as for any other command, with pauses.
 func TestBlockingAtAServerThatRefusesIt(t *testing.T) {
+	t.Parallel()
 	for _, refusal := range []string{
 		"-READONLY You can't write against a read only replica.\r\n", "-LOADING Redis is loading the dataset in memory\r\n",
 	} {

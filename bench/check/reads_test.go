@@ -29,6 +29,7 @@ func readsConfig(addr, mix string, c Consistency, observed bool) Config {
 // TestStaleReadsAreJudgedByTheConsistency has one lie in each case, told under
 // every consistency.
 func TestStaleReadsAreJudgedByTheConsistency(t *testing.T) {
+	t.Parallel()
 	server := testbed.Redis(t)
 	const requests = 40 * pipeline
 	f := func(name, mix string, maxAge time.Duration, act func() func(*exchange) []string, want promises, count func(*Report) uint64) {

@@ -30,6 +30,7 @@ type bigMove struct {
 }
 
 func TestBigValuesMove(t *testing.T) {
+	t.Parallel()
 	for _, kind := range []fakecodis.Kind{fakecodis.Pika35, fakecodis.Pika40} {
 		for _, method := range []dashboard.Method{dashboard.SemiAsync, dashboard.Sync} {
 			t.Run(fmt.Sprintf("%s %s", kind, method), func(t *testing.T) {

@@ -257,6 +257,7 @@ func warmAll(t *testing.T, runs []*check.Run) {
 // Three sidecars acknowledge epochs to a controller that moves slots between real servers. No client sees an error, and
 // nothing is lost.
 func TestConsulMovesUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := startSite(t, 3, testbed.ConsulOptions{InMemory: true}, "")
 	s.awaitEpoch(1)
 	const moving = 128
@@ -282,6 +283,7 @@ func TestConsulMovesUnderLoad(t *testing.T) {
 
 // The same between two codis-servers, whose keys move while commands run: locked, moving, stable, each with a barrier.
 func TestConsulMovesKeyByKeyUnderLoad(t *testing.T) {
+	t.Parallel()
 	a, b := fakecodis.StartCodisServer(t, fakecodis.Options{}), fakecodis.StartCodisServer(t, fakecodis.Options{})
 	s := startSiteOf(t, 3, testbed.ConsulOptions{InMemory: true}, "codis", "", a, b)
 	s.awaitEpoch(1)
@@ -332,6 +334,7 @@ func TestConsulMovesKeyByKeyUnderLoad(t *testing.T) {
 
 // Consul may be restarted, frozen, lose its keys, its catalog: traffic goes on with the last good topology.
 func TestConsulFaultsUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := startSite(t, 1, testbed.ConsulOptions{}, "")
 	s.awaitEpoch(1)
 	runs := s.load(0, check.Sessions{})
@@ -381,6 +384,7 @@ func TestConsulFaultsUnderLoad(t *testing.T) {
 
 // A token is revoked and replaced.
 func TestConsulTokenRevokedUnderLoad(t *testing.T) {
+	t.Parallel()
 	s := startSite(t, 1, testbed.ConsulOptions{InMemory: true, ACL: true}, "")
 	s.awaitEpoch(1)
 	runs := s.load(0, check.Sessions{})

@@ -76,6 +76,7 @@ func (d *dragonflies) well(t *testing.T) {
 
 // What a migration does wrong shows in ctl status.
 func TestCtlStatusKnowsOfMigrations(t *testing.T) {
+	t.Parallel()
 	d := serveDragonflies(t, fakedragonfly.Options{RetryPause: 10 * time.Millisecond}, "")
 	d.well(t)
 	d.b.OutOfMemory(true)
@@ -110,6 +111,7 @@ func TestCtlStatusKnowsOfMigrations(t *testing.T) {
 
 // Whoever can't be asked is named, since transactions depend on it.
 func TestCtlStatusKnowsOfAWrongAdminPort(t *testing.T) {
+	t.Parallel()
 	d := serveDragonfliesAt(t, fakedragonfly.Options{}, "1", "")
 	d.wrong(t, "node "+d.a.Addr()+" answers clients, and not what is asked about migrations", "see discovery.admin_port")
 }

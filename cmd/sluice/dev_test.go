@@ -14,6 +14,7 @@ import (
 )
 
 func TestDevEndsEverythingItStarted(t *testing.T) {
+	t.Parallel()
 	r := start(t, "dev", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	r.waitFor(t, "Three things to try")
 	endsAll(t, r, devAddr(t, r), 4)
@@ -21,6 +22,7 @@ func TestDevEndsEverythingItStarted(t *testing.T) {
 
 // Two sidecars that find everything in a Consul.
 func TestDevWithConsul(t *testing.T) {
+	t.Parallel()
 	r := start(t, "dev", "--consul", "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	r.waitFor(t, "Some things to try")
 	sidecars := regexp.MustCompile(`clients (\S+), admin`).FindAllStringSubmatch(r.out.String(), -1)

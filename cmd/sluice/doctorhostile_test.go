@@ -9,6 +9,7 @@ import (
 )
 
 func TestDoctorSurvivesHostileServers(t *testing.T) {
+	t.Parallel()
 	testbed.Survive(t, "INFO", nil, func(ctx context.Context, addr string) error {
 		c, err := control.Dial(ctx, addr, control.Options{})
 		if err != nil {

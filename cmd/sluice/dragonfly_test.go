@@ -180,6 +180,7 @@ func finished(t *testing.T, s *fakedragonfly.Server, n int) {
 
 // Slots go to another Dragonfly and back under load, with a pause of everything at each hand-over.
 func TestDragonflyMigrationUnderLoad(t *testing.T) {
+	t.Parallel()
 	d := serveDragonflies(t, fakedragonfly.Options{Pause: 100 * time.Millisecond}, "[pool.backend]\nrequest_timeout = \"30s\"\n[pool.hold]\nmax_wait = \"30s\"\n")
 	cfg := check.Defaults(check.Full)
 	cfg.Sessions.Pops, cfg.Sessions.Streams = 0, 0 // The fake interrupts nobody who is blocked, and moves no streams.
@@ -242,6 +243,7 @@ func (s *served) moved(t *testing.T) int {
 // A node that is silent while it hands slots over is not dead: what was sent times out, what was not is held, and the
 // breaker stays closed.
 func TestDragonflyThatIsPausedIsNotDead(t *testing.T) {
+	t.Parallel()
 	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.backend]\nrequest_timeout = \"50ms\"\nbreaker_failures = 2\nprobe_interval = \"1h\"\n[pool.hold]\nmax_wait = \"300ms\"\n")
 	conn := connect(t, d.addr)
 	key := keyIn(2000, 8191)
@@ -324,6 +326,7 @@ func TestRestartedDragonflyIsWaitedFor(t *testing.T) {
 
 // A master that was taken over points to itself until its next configuration.
 func TestDragonflyThatPointsToItself(t *testing.T) {
+	t.Parallel()
 	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.hold]\nmax_wait = \"300ms\"\n")
 	d.a.TakenOver()
 	key := keyIn(0, 8191)
@@ -345,6 +348,7 @@ func TestDragonflyThatPointsToItself(t *testing.T) {
 
 // The target of a migration hangs: the source's keys hang with it, and nobody else's.
 func TestHungTargetHarmsNobodyElse(t *testing.T) {
+	t.Parallel()
 	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.backend]\nrequest_timeout = \"100ms\"\n")
 	third := fakedragonfly.Start(t, fakedragonfly.Options{ID: "n3"})
 	all := func(moves ...fakedragonfly.Move) string {
@@ -392,6 +396,7 @@ func TestHungTargetHarmsNobodyElse(t *testing.T) {
 
 // What was never sent to a node that is paused may be asked again: it is held, and its client told so.
 func TestRequestsThatDoNotReachAPausedDragonfly(t *testing.T) {
+	t.Parallel()
 	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.backend]\ndial_timeout = \"100ms\"\nrequest_timeout = \"300ms\"\n[pool.hold]\nmax_wait = \"200ms\"\n")
 	hold := d.a.Faults.Hold(fakedragonfly.Paused)
 	defer hold.Release()

@@ -48,6 +48,7 @@ var atomically = map[string]func(d *dragonflies, t *testing.T, key, value string
 // What a transaction or a script writes to a slot that migrates is lost by the server: it waits until the slot has
 // its new owner, whatever version says which slots they are.
 func TestTransactionsAndScriptsWaitForAMigration(t *testing.T) {
+	t.Parallel()
 	for _, form := range []fakedragonfly.StatusForm{fakedragonfly.Status39, fakedragonfly.Status40, fakedragonfly.Status22} {
 		for name, write := range atomically {
 			t.Run(fmt.Sprint(name, form), func(t *testing.T) {
@@ -94,6 +95,7 @@ func TestTransactionsAndScriptsWaitForAMigration(t *testing.T) {
 
 // What was sent before anybody knew of the migration is not taken for done.
 func TestTransactionsAndScriptsThatMeetAMigration(t *testing.T) {
+	t.Parallel()
 	for name, write := range atomically {
 		for phase, run := range map[string]func(t *testing.T, d *dragonflies, runs func()){
 			"begins": func(t *testing.T, d *dragonflies, runs func()) {
@@ -143,6 +145,7 @@ func TestTransactionsAndScriptsThatMeetAMigration(t *testing.T) {
 
 // A WATCH of before the migration is a key that has changed.
 func TestWatchedKeyMigrates(t *testing.T) {
+	t.Parallel()
 	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.hold]\nmax_wait = \"30s\"\n")
 	conn, key := connect(t, d.addr), keyIn(0, 999)
 	for _, cmd := range []string{"WATCH " + key, "MULTI", "SET " + key + " v"} {
@@ -164,6 +167,7 @@ func TestWatchedKeyMigrates(t *testing.T) {
 
 // A server that nobody can be asked about tells the loops, and they believe it for a while.
 func TestTransactionsWhereTheWatcherIsBlind(t *testing.T) {
+	t.Parallel()
 	d := serveDragonfliesAt(t, fakedragonfly.Options{}, "1", "[pool.hold]\nmax_wait = \"100ms\"\n")
 	hold := d.a.Faults.Hold(fakedragonfly.Sending)
 	defer hold.Release()

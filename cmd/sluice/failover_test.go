@@ -204,6 +204,7 @@ func (h *hammer) end(t *testing.T) []string {
 
 // An outside tool switches the master of a static group under load. Nothing is lost, no client sees an error.
 func TestPlannedFailoverUnderLoad(t *testing.T) {
+	t.Parallel()
 	// FAILOVER holds writes for a second and more: that is no time for requests to end.
 	r := serveReplicated(t, strings.Replace(patience, `"1s"`, `"10s"`, 1))
 	cfg := check.Defaults(check.Full)
@@ -243,6 +244,7 @@ func TestPlannedFailoverUnderLoad(t *testing.T) {
 
 // A master that is killed, or frozen: replicas serve reads, writes wait for the new one.
 func TestLostMasterUnderLoad(t *testing.T) {
+	t.Parallel()
 	for name, lose := range map[string]func(s *testbed.Server) error{
 		"killed": (*testbed.Server).Kill,
 		"frozen": (*testbed.Server).Stop,
@@ -285,6 +287,7 @@ func TestLostMasterUnderLoad(t *testing.T) {
 
 // Replicas go on serving reads while nobody takes the master's place.
 func TestReadsWithoutMasterUnderLoad(t *testing.T) {
+	t.Parallel()
 	r := serveReplicated(t, patience+"[pool.reads]\npolicy = \"prefer-replica\"\nmax_lag = \"1m\"\n")
 	for _, replica := range r.replicas {
 		r.awaitNode(t, replica.Addr(), "replica", "in sync")
@@ -323,6 +326,7 @@ func TestReadsWithoutMasterUnderLoad(t *testing.T) {
 
 // Masters of a real cluster fail over by themselves, or are told to.
 func TestClusterFailoverUnderLoad(t *testing.T) {
+	t.Parallel()
 	cluster := testbed.Cluster(t, 3, 1, "--repl-diskless-sync-delay", "0")
 	nodes := cluster.Nodes()
 	for i := range 300 { // So that there is something to compare the replicas by.

@@ -16,6 +16,7 @@ import (
 // A thousand clients stand in front of a locked slot. The others are answered as before; the long form logs their
 // latencies, which decide nothing here.
 func TestHeldClientsAndTheOthersUnderLoad(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	admin := fmt.Sprintf("127.0.0.1:%d", testbed.FreePort(t))
 	s := serve(t, fmt.Sprintf(`[proxy]

@@ -37,6 +37,7 @@ max_wait = "30s"
 
 // Writes to a slot in the last phase of its migration wait, reads do not, and then the new owner is found.
 func TestKvrocksForbiddenPhaseIsHeld(t *testing.T) {
+	t.Parallel()
 	nodes, s := serveKvrocks(t, "kvrocks", fakekvrocks.Options{})
 	conn := connect(t, s.addr)
 	key := keyIn(0, 999)
@@ -74,15 +75,18 @@ func TestKvrocksForbiddenPhaseIsHeld(t *testing.T) {
 }
 
 func TestKvrocksMigrationUnderLoad(t *testing.T) {
+	t.Parallel()
 	migrateKvrocks(t, "kvrocks", fakekvrocks.Options{})
 }
 
 func TestOldKvrocksMigrationUnderLoad(t *testing.T) {
+	t.Parallel()
 	migrateKvrocks(t, "kvrocks", fakekvrocks.Options{Before27: true})
 }
 
 // Valkey 9 and Redis 8.4 hold all writes of a node when they hand slots over.
 func TestAtomicSlotMigrationUnderLoad(t *testing.T) {
+	t.Parallel()
 	migrateKvrocks(t, "redis", fakekvrocks.Options{HoldWrites: true})
 }
 

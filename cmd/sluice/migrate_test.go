@@ -29,6 +29,7 @@ func (m migration) String() string {
 // A dashboard moves slots between two servers under load, as it drives codis-proxy: no error reaches a client,
 // nothing is wrong or lost. The long form has the loads that codis-proxy was measured with, see bench/MOVES.md.
 func TestMigrationUnderLoad(t *testing.T) {
+	t.Parallel()
 	runs := []migration{
 		{fakecodis.CodisServer, dashboard.SemiAsync, check.Full, 24, 0.5, 0},
 		{fakecodis.Pika40, dashboard.SemiAsync, check.Full, 24, 0.5, 0},

@@ -102,6 +102,7 @@ var fileKeys = []string{"pool.auth.backend_password_file", "pool.auth.user.passw
 // process that is started with that file, and the answer has the key among what was applied, or nothing does, and the answer has it
 // among what needs a restart.
 func TestReloadAppliesOrNamesEveryKey(t *testing.T) {
+	t.Parallel()
 	base := func() *conf.Config {
 		c, err := conf.Parse("sluice.toml", []byte(everyKey))
 		if err != nil {

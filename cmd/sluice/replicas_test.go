@@ -183,6 +183,7 @@ func (f *fleet) reads(t *testing.T) (replicas, all float64) {
 
 // Whatever happens to replicas, a connection sees its own writes.
 func TestReadYourWritesUnderLoad(t *testing.T) {
+	t.Parallel()
 	f := serveFleet(t, `consistency = "read-your-writes"`)
 	run := f.reading(t, check.ReadYourWrites, 0)
 	replicas, all := f.reads(t)
@@ -204,6 +205,7 @@ func TestReadYourWritesUnderLoad(t *testing.T) {
 
 // The same with the weakest consistency shows that the checker sees what there is to see.
 func TestEventualUnderLoad(t *testing.T) {
+	t.Parallel()
 	f := serveFleet(t, `consistency = "eventual"`)
 	run := f.reading(t, check.Eventual, 0)
 	f.disturb(t, run)
@@ -219,6 +221,7 @@ func TestEventualUnderLoad(t *testing.T) {
 
 // A connection never goes back in time.
 func TestMonotonicUnderLoad(t *testing.T) {
+	t.Parallel()
 	f := serveFleet(t, `consistency = "monotonic"`)
 	run := f.reading(t, check.Monotonic, 0)
 	f.disturb(t, run)
@@ -231,6 +234,7 @@ func TestMonotonicUnderLoad(t *testing.T) {
 
 // No read is older than max_lag and one interval of probing.
 func TestMaxLagUnderLoad(t *testing.T) {
+	t.Parallel()
 	f := serveFleet(t, `consistency = "eventual"
 max_lag = "200ms"`)
 	run := f.reading(t, check.Eventual, 300*time.Millisecond)
@@ -244,6 +248,7 @@ max_lag = "200ms"`)
 
 // A replica that is in sync serves the first read of every client, in each protocol and database.
 func TestFirstReadsOfPolicyReplica(t *testing.T) {
+	t.Parallel()
 	m := testbed.Redis(t, "--repl-diskless-sync-delay", "0")
 	r := testbed.Replica(t, m)
 	s := serve(t, fmt.Sprintf(`[proxy]

@@ -15,6 +15,7 @@ import (
 
 // A real redis-cli moves slots of a real cluster to and fro under load: no error, nothing wrong or lost.
 func TestReshardUnderLoad(t *testing.T) {
+	t.Parallel()
 	slots := 1000
 	profiles := []check.Profile{check.Full}
 	if testbed.Soak() {

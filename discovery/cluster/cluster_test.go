@@ -97,6 +97,7 @@ func TestShardsAreAskedFirstAndSlotsNext(t *testing.T) {
 }
 
 func TestNodeThatGivesNoViewSaysWhy(t *testing.T) {
+	t.Parallel()
 	f := func(want string, answers map[string]string) {
 		t.Helper()
 		node := startFake(t, answers)
@@ -146,6 +147,7 @@ func TestCredentialsAreSentFirst(t *testing.T) {
 // A node that was cut off, and does not know it yet, still shows the old map. Nobody believes it, not even
 // when it is the only seed.
 func TestPartitionedNodeIsNotBelieved(t *testing.T) {
+	t.Parallel()
 	a, b, c := startFake(t, nil), startFake(t, nil), startFake(t, nil)
 	old := shardsReply(shardOf(0, 99, a.addr), shardOf(100, 199, b.addr), shardOf(200, 16383, c.addr))
 	for _, node := range []*fakeNode{a, b, c} {
@@ -210,6 +212,7 @@ func TestHangingNodeDoesNotHoldUpALook(t *testing.T) {
 }
 
 func TestSourceStartsWithoutASeed(t *testing.T) {
+	t.Parallel()
 	dead1 := fmt.Sprintf("127.0.0.1:%d", testbed.FreePort(t))
 	dead2 := fmt.Sprintf("127.0.0.1:%d", testbed.FreePort(t))
 	w := watch(t, Config{Seeds: []string{dead1, dead2}})
@@ -235,6 +238,7 @@ func TestNoSeedsIsAnError(t *testing.T) {
 }
 
 func TestSetConfigLeadsToAnotherCluster(t *testing.T) {
+	t.Parallel()
 	a, b := startFake(t, nil), startFake(t, nil)
 	a.set("CLUSTER SHARDS", shardsReply(shardOf(0, 16383, a.addr)))
 	b.set("CLUSTER SHARDS", shardsReply(shardOf(0, 16383, b.addr)))

@@ -158,6 +158,7 @@ func TestMergeIsValid(t *testing.T) {
 }
 
 func TestMergeIgnoresTheOrderOfViews(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		// One view per node: of two views of one node the first counts, by definition.
 		views, last := oneVoteEach(drawViews(t)), drawLast(t)
@@ -194,6 +195,7 @@ func TestMergeFollowsTheMajority(t *testing.T) {
 
 // The optimised count agrees with a slot by slot one, and a merge of its own result changes nothing.
 func TestMergeCountsVotes(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		views, last := drawViews(t), drawLast(t)
 		got := merge(views, last)

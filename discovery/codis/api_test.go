@@ -258,6 +258,7 @@ func TestUnknownPathsAndMethods(t *testing.T) {
 }
 
 func TestUnreadableBodies(t *testing.T) {
+	t.Parallel()
 	s := startSource(t, "127.0.0.1:0")
 	f := func(name, body, cause string) {
 		t.Helper()

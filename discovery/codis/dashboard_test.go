@@ -189,6 +189,7 @@ func TestMissingProxyStopsTheMigration(t *testing.T) {
 
 // While a group promotes, its slots are locked; its clients feel no more than that.
 func TestPromoteByTheDashboard(t *testing.T) {
+	t.Parallel()
 	for _, pika := range []bool{false, true} {
 		master := testbed.Redis(t, "--requirepass", "secret")
 		replica := testbed.Replica(t, master, "--requirepass", "secret")

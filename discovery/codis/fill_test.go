@@ -283,6 +283,7 @@ func TestClientOfAFillGivesUp(t *testing.T) {
 }
 
 func TestFillsAtTheSameTime(t *testing.T) {
+	t.Parallel()
 	s := startSource(t, "127.0.0.1:0")
 	s.fillIn(owned(1023, 1, addrA))
 	var all sync.WaitGroup

@@ -182,6 +182,7 @@ func (p *testPool) inFlight(addr string) bool {
 
 // The wait for answers has a bound. The dashboard takes the lock back then, and asks again.
 func TestLockGivesUpOnAFrozenServer(t *testing.T) {
+	t.Parallel()
 	server := testbed.Redis(t)
 	other := testbed.Redis(t)
 	p := startPool(t, func(cfg *Config) {

@@ -18,6 +18,7 @@ import (
 
 // A failover by real sentinels: the topology follows, and the dashboard has the last word again.
 func TestSentinelsFailOver(t *testing.T) {
+	t.Parallel()
 	const failoverWait = 60 * time.Second // Sentinels of a busy machine may try twice.
 	master := testbed.Redis(t)
 	replica := testbed.Replica(t, master)
@@ -154,6 +155,7 @@ func (l *liar) heard(t *testing.T, n int) {
 
 // What sentinels say counts when more than half of those that there are say it, and when it is news.
 func TestSentinelsThatDisagree(t *testing.T) {
+	t.Parallel()
 	const name = "demo-1"
 	var liars []*liar
 	var servers []string

@@ -17,6 +17,7 @@ import (
 // From the write of the epoch to the last ack, as the controller sees it. What is asserted is that all come; the
 // times are logged.
 func TestMemberAcksOfAHundred(t *testing.T) {
+	t.Parallel()
 	const members, rounds = 100, 5
 	c := testbed.Consul(t)
 	client := memberClient(t, c, "")

@@ -55,6 +55,7 @@ func (p *pool) deregister(addr string) {
 func catalogDocument(n int) *Document { return document(make([][]string, n)...) }
 
 func TestNodesComeFromTheCatalog(t *testing.T) {
+	t.Parallel()
 	a, b, down := testbed.Redis(t), testbed.Redis(t), testbed.Redis(t)
 	replica := testbed.Replica(t, a)
 	p := newPool(t, sharedConsul(t)).start()
@@ -79,6 +80,7 @@ func TestNodesComeFromTheCatalog(t *testing.T) {
 }
 
 func TestWhoLeavesTheCatalogIsDrained(t *testing.T) {
+	t.Parallel()
 	a := testbed.Redis(t)
 	replica, gone := testbed.Replica(t, a), testbed.Replica(t, a)
 	p := newPool(t, sharedConsul(t), func(cfg *Config) { cfg.Flap = 300 * time.Millisecond })
@@ -104,6 +106,7 @@ func TestWhoLeavesTheCatalogIsDrained(t *testing.T) {
 }
 
 func TestMasterAndLastNodesStay(t *testing.T) {
+	t.Parallel()
 	a := testbed.Redis(t)
 	replica := testbed.Replica(t, a)
 	p := newPool(t, sharedConsul(t), func(cfg *Config) { cfg.Flap = 10 * time.Millisecond })
@@ -131,6 +134,7 @@ func TestMasterAndLastNodesStay(t *testing.T) {
 }
 
 func TestChecksOfConsulDoNotFlapTheRouting(t *testing.T) {
+	t.Parallel()
 	a := testbed.Redis(t)
 	replica := testbed.Replica(t, a)
 	p := newPool(t, sharedConsul(t), func(cfg *Config) { cfg.Flap = time.Hour })
@@ -162,6 +166,7 @@ func TestChecksOfConsulDoNotFlapTheRouting(t *testing.T) {
 }
 
 func TestSickOnBothSidesLeavesAfterFlap(t *testing.T) {
+	t.Parallel()
 	a := testbed.Redis(t)
 	replica := testbed.Replica(t, a)
 	p := newPool(t, sharedConsul(t), func(cfg *Config) { cfg.Flap = 100 * time.Millisecond })

@@ -51,6 +51,7 @@ func (p *pool) follows(d *Document) {
 }
 
 func TestAgentIsKilledAndComesBack(t *testing.T) {
+	t.Parallel()
 	p, d, good := ownConsul(t)
 	if err := p.server.Kill(); err != nil {
 		t.Fatal(err)
@@ -79,6 +80,7 @@ func TestAgentIsKilledAndComesBack(t *testing.T) {
 }
 
 func TestAgentHangs(t *testing.T) {
+	t.Parallel()
 	p, d, good := ownConsul(t)
 	if err := p.server.Stop(); err != nil {
 		t.Fatal(err)
@@ -99,6 +101,7 @@ func TestAgentHangs(t *testing.T) {
 }
 
 func TestRestoredSnapshotIsNoNews(t *testing.T) {
+	t.Parallel()
 	p, d, good := ownConsul(t)
 	snapshot, err := p.server.Snapshot()
 	if err != nil {
@@ -141,6 +144,7 @@ func (p *pool) ringOther() error {
 }
 
 func TestTokenIsReadAgainWhenItsFileChanges(t *testing.T) {
+	t.Parallel()
 	server, a := testbed.Consul(t, testbed.ConsulOptions{ACL: true}), testbed.Redis(t)
 	file := filepath.Join(t.TempDir(), "token")
 	put := func(token string) {
@@ -181,6 +185,7 @@ func TestTokenIsReadAgainWhenItsFileChanges(t *testing.T) {
 }
 
 func TestClientSpeaksTLS(t *testing.T) {
+	t.Parallel()
 	server := testbed.Consul(t, testbed.ConsulOptions{TLS: true, VerifyClients: true})
 	ca, cert, key := server.TLSFiles()
 	if _, _, err := newClient(t, ClientConfig{Address: server.URL(), CAFile: ca, CertFile: cert, KeyFile: key}).KV().Get("x", nil); err != nil {

@@ -22,6 +22,7 @@ import (
 )
 
 func TestFreshIsWhatIsInForceNow(t *testing.T) {
+	t.Parallel()
 	p, d, _ := ownConsul(t, func(cfg *Config) { cfg.Wait = time.Minute })
 	fresh := func(wait time.Duration) error {
 		ctx, cancel := context.WithTimeout(t.Context(), wait)
@@ -220,6 +221,7 @@ func TestAwayIsNotRefused(t *testing.T) {
 }
 
 func TestAckGoesWithARegress(t *testing.T) {
+	t.Parallel()
 	client := memberClient(t, testbed.Consul(t), "")
 	m := startMember(t, client, nil)
 	applied := func(epoch uint64, digest string, barrier bool, want AckRecord) {

@@ -17,6 +17,7 @@ import (
 )
 
 func TestColdStartWithoutConsul(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "state.json")
 	a := testbed.Redis(t)
 	replica := testbed.Replica(t, a)
@@ -129,6 +130,7 @@ func (p *pool) read(file string) (*topology, time.Time, error) {
 }
 
 func TestOlderConsulDoesNotReplaceTheFile(t *testing.T) {
+	t.Parallel()
 	file := filepath.Join(t.TempDir(), "state.json")
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	p := newPool(t, testbed.Consul(t), func(cfg *Config) { cfg.StateFile = file })

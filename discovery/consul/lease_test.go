@@ -29,6 +29,7 @@ func TestLeaseIsTheLaterClock(t *testing.T) {
 }
 
 func TestMemberFencesWhileItsLeaseIsLost(t *testing.T) {
+	t.Parallel()
 	c := testbed.Consul(t)
 	client := memberClient(t, c, "")
 	var fresh atomic.Int32
@@ -73,6 +74,7 @@ func TestMemberFencesWhileItsLeaseIsLost(t *testing.T) {
 
 // Who has a lease is not fenced.
 func TestMemberBeginsWithTheLeaseOfItsJoin(t *testing.T) {
+	t.Parallel()
 	client := memberClient(t, testbed.Consul(t), "")
 	m := startMember(t, client, func(cfg *MemberConfig) { cfg.OnLoss = OnLossFence })
 	eventually(t, func() error {
@@ -97,6 +99,7 @@ func fencedIs(m *testMember, want bool) error {
 
 // Who never had a lease must not begin as if it had.
 func TestMemberBeginsFencedWithoutConsul(t *testing.T) {
+	t.Parallel()
 	c := testbed.Consul(t)
 	if err := c.Kill(); err != nil {
 		t.Fatal(err)

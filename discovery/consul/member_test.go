@@ -179,6 +179,7 @@ func checkIs(client *api.Client, m *testMember, want string) error {
 }
 
 func TestMemberKeysAreThereWhenJoinReturns(t *testing.T) {
+	t.Parallel()
 	client := memberClient(t, testbed.Consul(t), "")
 	m := newMember(t, client, func(c *MemberConfig) { c.Admin = "127.0.0.1:9000" })
 	for range 2 { // The second changes nothing.
@@ -223,6 +224,7 @@ func TestMemberKeysAreThereWhenJoinReturns(t *testing.T) {
 }
 
 func TestMemberAcksBarriersOnly(t *testing.T) {
+	t.Parallel()
 	client := memberClient(t, testbed.Consul(t), "")
 	m := startMember(t, client, nil)
 	m.Applied(1, "", false, time.Millisecond)
@@ -244,6 +246,7 @@ func TestMemberAcksBarriersOnly(t *testing.T) {
 }
 
 func TestMemberMakesALostSessionAnew(t *testing.T) {
+	t.Parallel()
 	client := memberClient(t, testbed.Consul(t), "")
 	m := startMember(t, client, func(c *MemberConfig) { c.TTL = 3 * time.Second }) // A third is how soon it finds out.
 	m.Applied(7, "", true, 0)
@@ -277,6 +280,7 @@ func TestMemberMakesALostSessionAnew(t *testing.T) {
 }
 
 func TestMemberComesBackAfterAKilledAgent(t *testing.T) {
+	t.Parallel()
 	c := testbed.Consul(t)
 	client := memberClient(t, c, "")
 	m := startMember(t, client, shortTTL)
@@ -308,6 +312,7 @@ func TestMemberComesBackAfterAKilledAgent(t *testing.T) {
 
 // Two proxies with one id: the second must not take the first one's keys, nor take them away.
 func TestMemberDoesNotShareItsID(t *testing.T) {
+	t.Parallel()
 	client := memberClient(t, testbed.Consul(t), "")
 	first := startMember(t, client, nil)
 	second := newMember(t, client, nil)
@@ -331,6 +336,7 @@ func TestMemberDoesNotShareItsID(t *testing.T) {
 }
 
 func TestMemberLeavesNothingBehind(t *testing.T) {
+	t.Parallel()
 	client := memberClient(t, testbed.Consul(t), "")
 	m := startMember(t, client, nil)
 	m.Applied(7, "", true, 0)
@@ -368,6 +374,7 @@ func TestMemberLeavesNothingBehind(t *testing.T) {
 }
 
 func TestMemberLeavesAConsulThatIsAway(t *testing.T) {
+	t.Parallel()
 	c := testbed.Consul(t)
 	client := memberClient(t, c, "")
 	leave := func(away func() error) {
@@ -405,6 +412,7 @@ func TestMemberLeavesAConsulThatIsAway(t *testing.T) {
 }
 
 func TestMemberWithoutRightsSaysWhatItNeeds(t *testing.T) {
+	t.Parallel()
 	c := testbed.Consul(t, testbed.ConsulOptions{ACL: true})
 	admin := memberClient(t, c, testbed.ConsulToken)
 	client := memberClient(t, c, newToken(t, admin, `key_prefix "sluice/main/" { policy = "read" }`))

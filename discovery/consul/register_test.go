@@ -32,6 +32,7 @@ func TestServiceIDIsOfTheAddress(t *testing.T) {
 }
 
 func TestMemberIsRegisteredAsItIs(t *testing.T) {
+	t.Parallel()
 	client := memberClient(t, testbed.Consul(t), "")
 	var ready atomic.Bool
 	admin := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -102,6 +103,7 @@ func healthy(t *testing.T, client *api.Client) int {
 
 // Loops that never answer must turn the check critical too: nobody feeds it then.
 func TestMemberTurnsCriticalWhenHealthyHangs(t *testing.T) {
+	t.Parallel()
 	client := memberClient(t, testbed.Consul(t), "")
 	var hang atomic.Pointer[chan struct{}]
 	m := startMember(t, client, func(c *MemberConfig) {
@@ -126,6 +128,7 @@ func TestMemberTurnsCriticalWhenHealthyHangs(t *testing.T) {
 }
 
 func TestMemberRegistersAgain(t *testing.T) {
+	t.Parallel()
 	client := memberClient(t, testbed.Consul(t), "")
 	m := startMember(t, client, nil)
 	m.Applied(1, "", false, 0)
@@ -168,6 +171,7 @@ func checksAre(client *api.Client, m *testMember, want int) error {
 
 // The policies that are shipped allow all that is needed and no more.
 func TestMemberWithTheShippedPolicies(t *testing.T) {
+	t.Parallel()
 	c := testbed.Consul(t, testbed.ConsulOptions{ACL: true})
 	admin := memberClient(t, c, testbed.ConsulToken)
 	proxy := memberClient(t, c, newToken(t, admin, policyFile(t, "proxy.hcl")))

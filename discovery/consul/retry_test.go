@@ -105,6 +105,7 @@ func (p *patchy) grants(watch string) bool {
 
 // The session is tried more often than the watches, and when it is renewed again they don't wait any longer.
 func TestWatchesAskWhenTheSessionIsBack(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		consul := new(patchy)

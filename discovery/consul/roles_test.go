@@ -12,6 +12,7 @@ import (
 )
 
 func TestFailoverIsSeenByRoles(t *testing.T) {
+	t.Parallel()
 	a := testbed.Redis(t)
 	b, c := testbed.Replica(t, a), testbed.Replica(t, a)
 	p := newPool(t, sharedConsul(t)).start()
@@ -37,6 +38,7 @@ func TestFailoverIsSeenByRoles(t *testing.T) {
 }
 
 func TestServerWithoutHistoryDoesNotBecomeTheMaster(t *testing.T) {
+	t.Parallel()
 	a, stranger := testbed.Redis(t), testbed.Redis(t)
 	replica := testbed.Replica(t, a)
 	p := newPool(t, sharedConsul(t)).start()
@@ -67,6 +69,7 @@ func TestServerWithoutHistoryDoesNotBecomeTheMaster(t *testing.T) {
 }
 
 func TestSetMasterHoldsUntilTheNodesSayOtherwise(t *testing.T) {
+	t.Parallel()
 	a := testbed.Redis(t)
 	b := testbed.Replica(t, a)
 	p := newPool(t, sharedConsul(t)).start()
@@ -87,6 +90,7 @@ func TestSetMasterHoldsUntilTheNodesSayOtherwise(t *testing.T) {
 }
 
 func TestNodesAskForAPassword(t *testing.T) {
+	t.Parallel()
 	a := testbed.Redis(t, "--requirepass", "secret")
 	p := newPool(t, sharedConsul(t)).start()
 	p.write(document([]string{a.Addr()}))
@@ -112,6 +116,7 @@ func TestNodesAskForAPassword(t *testing.T) {
 }
 
 func TestAccessMayChange(t *testing.T) {
+	t.Parallel()
 	a := testbed.Redis(t, "--requirepass", "secret")
 	p := newPool(t, sharedConsul(t), func(cfg *Config) { cfg.Password = "old" }).start()
 	p.write(document([]string{a.Addr()}))

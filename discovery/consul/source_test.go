@@ -92,6 +92,7 @@ func TestMoveIsAcknowledgedAfterTheAnswersOfBefore(t *testing.T) {
 }
 
 func TestNoNewLockWithoutASureLease(t *testing.T) {
+	t.Parallel()
 	a, b := testbed.Redis(t), testbed.Redis(t)
 	var sure atomic.Bool
 	p := newPool(t, sharedConsul(t), func(cfg *Config) { cfg.MayMove = sure.Load }).start()

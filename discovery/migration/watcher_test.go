@@ -188,6 +188,7 @@ func push(t *testing.T, password, config string, servers ...*fakedragonfly.Serve
 }
 
 func TestWatchesDragonfliesOfEveryVersion(t *testing.T) {
+	t.Parallel()
 	f := func(status fakedragonfly.StatusForm, password, slots string, progress bool) {
 		t.Helper()
 		a, b, w := dragonflies(t, status, password, "+10", fakedragonfly.Options{})

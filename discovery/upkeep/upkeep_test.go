@@ -272,6 +272,7 @@ func TestFunctionsOfManyMasters(t *testing.T) {
 
 // Servers that do not know FUNCTION are left alone, and what others answer is not taken for functions.
 func TestHostileMasters(t *testing.T) {
+	t.Parallel()
 	testbed.Survive(t, "CONFIG", map[string]string{"FUNCTION": "-ERR unknown command\r\n"}, func(ctx context.Context, addr string) error {
 		var failed error
 		u := New(Config{
