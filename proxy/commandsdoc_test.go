@@ -90,7 +90,7 @@ redis-cli. What is left:
 | 15 | a script that runs for long: PING is answered all the same, and what others ask stands behind the script on the connection that all share, up to the request timeout, instead of BUSY at once. SCRIPT KILL and FUNCTION KILL work |
 | 13 | LATENCY samples nothing here, and latency-monitor-threshold is not set at the servers |
 | 5 | SLOWLOG has no entries of what Sluice answers itself, and one for a whole transaction |
-| 4 | CONFIG SET of parameters that would break the pool ([OPERATIONS.md](OPERATIONS.md)) |
+| 4 | CONFIG SET of parameters that would break the pool ([INTROSPECTION.md](INTROSPECTION.md)) |
 | 4 | CONFIG RESETSTAT leaves the counters of the servers alone |
 | 4 | CLIENT LIST and INFO show the buffers of Sluice, not those of a server |
 | 3 | OOM shows at EXEC, not when a command is queued |

@@ -82,7 +82,7 @@ func (p *Pool) AdoptParameter(name, value string, version uint64) {
 func (p *Pool) FunctionChanges() uint64 { return p.functionChanges.Load() }
 
 // guarded are parameters that a client must not set, because the pool behind Sluice would not be what it was.
-// docs/OPERATIONS.md has the list. A name that ends with "*" stands for all that begin so.
+// docs/INTROSPECTION.md has the list. A name that ends with "*" stands for all that begin so.
 var guarded = []struct {
 	why   string
 	names []string
