@@ -34,13 +34,14 @@ var allowed = map[string][]string{
 	"internal/testbed/fakecodis":     {"internal/testbed/fake"},
 	"internal/testbed/fakedragonfly": {"internal/testbed/fake"},
 	"internal/testbed/fakekvrocks":   {"internal/testbed/fake"},
-	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "internal/control", "internal/epoll", "internal/paced", "internal/rawio", "internal/sparselog", "proxy/acl", "proxy/command", "proxy/hold", "proxy/keymove", "proxy/merge", "proxy/redispatch", "proxy/resp", "proxy/scan", "proxy/script", "router", "router/lag"},
+	"proxy":                          {"backend", "backend/dialect", "internal/bufpool", "internal/clock", "internal/control", "internal/epoll", "internal/paced", "internal/rawio", "internal/sparselog", "proxy/acl", "proxy/command", "proxy/hold", "proxy/keymove", "proxy/merge", "proxy/pubsub", "proxy/redispatch", "proxy/resp", "proxy/scan", "proxy/script", "router", "router/lag"},
 	"proxy/acl":                      {"proxy/command"},
 	"proxy/hold":                     {"router"},
 	"proxy/keymove":                  {"backend/dialect", "proxy/hold", "proxy/resp", "router"},
 	"proxy/merge":                    {"proxy/resp"},
+	"proxy/pubsub":                   {"backend", "backend/dialect", "internal/bufpool", "proxy/command", "proxy/resp", "router"},
 	"proxy/scan":                     {"router"},
-	"proxy/admin":                    {"backend", "discovery/migration", "discovery/replication", "proxy", "proxy/command", "proxy/hold", "proxy/keymove", "router"},
+	"proxy/admin":                    {"backend", "discovery/migration", "discovery/replication", "proxy", "proxy/command", "proxy/hold", "proxy/keymove", "proxy/pubsub", "router"},
 }
 
 func TestImportDirection(t *testing.T) {

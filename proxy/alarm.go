@@ -43,7 +43,7 @@ func (l *loop) settle(p *Pool) {
 	}
 	l.recallBlocked(p)
 	if h := l.hubs[p]; h != nil {
-		h.settle()
+		h.Settle()
 	}
 	l.checkHeld()
 	delayed := l.delayed

@@ -10,6 +10,7 @@ import (
 	"sluice/internal/rawio"
 	"sluice/proxy/command"
 	"sluice/proxy/hold"
+	"sluice/proxy/pubsub"
 	"sluice/proxy/resp"
 )
 
@@ -52,19 +53,17 @@ type client struct {
 	hold       heldRequest        // of the next request
 	session
 
-	id               uint64
-	tx               transaction    // while modeQueueing is on
-	watch            *watch         // nil while no key is watched
-	waiting          *waiting       // a WAIT in flight
-	newScripts       []newScript    // EVALs in flight, by seq
-	doubts           []doubt        // writes that timed out and may still be run
-	retriedKeys      map[string]int // how many retries have a key
-	splits           []*split       // in flight
-	waits            []wait         // how long requests in flight were held before
-	subscriptions    [topicKinds]map[string]*subscription
-	lastSubscription uint64            // order of the newest subscription
-	pendingSubscribe *pendingSubscribe // a SUBSCRIBE that waits for servers
-	holding          hold.Use          // what the hold of the client and those of its retries take up
+	id            uint64
+	tx            transaction    // while modeQueueing is on
+	watch         *watch         // nil while no key is watched
+	waiting       *waiting       // a WAIT in flight
+	newScripts    []newScript    // EVALs in flight, by seq
+	doubts        []doubt        // writes that timed out and may still be run
+	retriedKeys   map[string]int // how many retries have a key
+	splits        []*split       // in flight
+	waits         []wait         // how long requests in flight were held before
+	subscriptions pubsub.Subscriptions
+	holding       hold.Use // what the hold of the client and those of its retries take up
 
 	closeBy  int64            // loop clock at which one that closes and does not read, or has gone, is closed all the same
 	wasKnown bool             // it has authenticated, or did not have to, once
@@ -319,7 +318,7 @@ func (c *client) flush() {
 func (c *client) tooSlow(waiting int) bool {
 	limits := c.loop.server.limits()
 	limit, overflow := c.outputLimit(), OverflowOutput
-	if c.subscribed() {
+	if c.subscriptions.Any() {
 		limit, overflow = min(limit, limits.pubSubOutput()), OverflowPubSub
 	}
 	if waiting <= limit {
@@ -327,7 +326,8 @@ func (c *client) tooSlow(waiting int) bool {
 	}
 	c.loop.stats.Overflows[overflow]++
 	c.loop.server.often.Warn("client does not read its replies, closing it",
-		"client", c.id, "addr", c.addr, "subscribed", c.subscribed(), "waiting_bytes", waiting, "limit_bytes", limit)
+		"client", c.id, "addr", c.addr, "subscribed", c.subscriptions.Any(),
+		"waiting_bytes", waiting, "limit_bytes", limit)
 	c.close()
 	return true
 }

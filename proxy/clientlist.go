@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/proxy/pubsub"
 	"sluice/proxy/resp"
 )
 
@@ -28,7 +29,7 @@ func (f *clientFilter) takes(c *client) bool {
 
 // kind is the type of a client in Redis' words. Nobody replicates from Sluice.
 func (c *client) kind() string {
-	if c.subscribed() {
+	if c.subscriptions.Any() {
 		return "pubsub"
 	}
 	return "normal"
@@ -121,8 +122,8 @@ func (c *client) describe() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "id=%d addr=%s laddr=%s fd=%d name=%s age=%d idle=%d flags=%s db=%d sub=%d psub=%d ssub=%d multi=%d",
 		c.id, c.addr, c.laddr, fd, c.name, int(time.Since(c.created).Seconds()), time.Duration(c.loop.now-c.heardAt)/time.Second,
-		c.flags(), c.db, len(c.subscriptions[topicChannel]), len(c.subscriptions[topicPattern]),
-		len(c.subscriptions[topicShard]), multi)
+		c.flags(), c.db, c.subscriptions.Len(pubsub.Channel), c.subscriptions.Len(pubsub.Pattern),
+		c.subscriptions.Len(pubsub.Shard), multi)
 	fmt.Fprintf(&b, " qbuf=%d qbuf-free=%d argv-mem=0 multi-mem=0 rbs=0 rbp=0 obl=%d oll=0 omem=%d tot-mem=%d events=%s",
 		len(c.in)-c.inOff, cap(c.in)-len(c.in), len(c.out), waiting+c.held, cap(c.in)+cap(c.out)+waiting+c.held, c.events(waiting))
 	fmt.Fprintf(&b, " cmd=%s user=%s redir=%d resp=%d lib-name=%s lib-ver=%s pool=%s inflight=%d proxy=%s\n",
@@ -138,7 +139,7 @@ func (c *client) flags() string {
 		letter string
 	}{
 		{c.monitor != nil, "O"},
-		{c.subscribed(), "P"},
+		{c.subscriptions.Any(), "P"},
 		{c.is(modeQueueing), "x"},
 		{c.blocked(), "b"},
 		{c.optIn, "t"},

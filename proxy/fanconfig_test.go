@@ -58,7 +58,7 @@ func TestConfigGetOfEverything(t *testing.T) {
 		n.Do("CONFIG", "SET", "masterauth", "sesame", "slowlog-max-len", "5", "lazyfree-lazy-expire", "yes")
 	}
 	c := top.dial(t)
-	words := bulks([]byte(c.do("CONFIG", "GET", "*")))
+	words := resp.Bulks([]byte(c.do("CONFIG", "GET", "*")))
 	found := make(map[string]string)
 	for i := 0; i < len(words); i += 2 {
 		if name := string(words[i]); found[name] == "" {
@@ -97,7 +97,7 @@ func TestConfigGetShowsDifferences(t *testing.T) {
 		list = slices.Concat(list[:2], list[4:], list[2:4])
 	}
 	c.want(pairs(list...), "CONFIG", "GET", "maxmemory-policy")
-	events := bulks([]byte(c.do("CONFIG", "GET", "notify-keyspace-events")))
+	events := resp.Bulks([]byte(c.do("CONFIG", "GET", "notify-keyspace-events")))
 	if got := string(events[1]); len(events) != 6 || len(got) != 4 || strings.Trim(got, "Exg$") != "" {
 		t.Errorf("%q", events)
 	}

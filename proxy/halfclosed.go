@@ -140,6 +140,6 @@ func (c *client) waitsForOthers() bool {
 		x, ok := d.exclusive.(*blocking)
 		return ok && !x.brief
 	}
-	return c.waiting != nil || c.pendingSubscribe != nil || c.monitor != nil || c.subscribed() ||
+	return c.waiting != nil || c.subscriptions.Waits() || c.monitor != nil || c.subscriptions.Any() ||
 		slices.ContainsFunc(c.retries, blocks)
 }

@@ -17,6 +17,7 @@ import (
 	"sluice/internal/clock"
 	"sluice/internal/epoll"
 	"sluice/proxy/keymove"
+	"sluice/proxy/pubsub"
 	"sluice/proxy/redispatch"
 	"sluice/proxy/resp"
 	"sluice/proxy/script"
@@ -66,7 +67,7 @@ type loop struct {
 	turnReaders []turnReader // by router.Group.Index; each says of which view
 	rng         *rand.Rand
 
-	hubs           map[*Pool]*hub
+	hubs           map[*Pool]*pubsub.Hub
 	served         map[*Pool]*served
 	migrationConns map[*backend.Node]*migrationConns
 	dedicated      map[*backend.Node]*dedicated
@@ -170,9 +171,9 @@ func (l *loop) recoverLists() {
 		}
 	}
 	for _, h := range l.hubs {
-		for _, k := range h.links {
-			k.conn.Dirty = false
-			l.markBackend(k.conn)
+		for b := range h.Conns() {
+			b.Dirty = false
+			l.markBackend(b)
 		}
 	}
 	for _, c := range l.clients {
@@ -351,7 +352,7 @@ func (l *loop) trim() {
 	l.trimMigrationConns()
 	l.trimDedicated()
 	for _, h := range l.hubs {
-		h.trim()
+		h.Trim()
 	}
 	maps.DeleteFunc(l.roundAsked, func(n *backend.Node, _ int64) bool { return !l.moving(n) })
 	for id, conns := range l.links {

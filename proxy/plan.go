@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"sluice/proxy/command"
+	"sluice/proxy/pubsub"
 )
 
 // plan says what happens to a command. There is one per command of the table; docs and COMMAND are made
@@ -61,14 +62,14 @@ var sessionCommands = map[string]sessionFunc{
 	"bzpopmin": cmdBlock, "bzpopmax": cmdBlock, "bzmpop": cmdBlock, "wait": cmdWait, "waitaof": cmdWait,
 	"blmovem": cmdBlock, "bzmove": cmdBlock,
 	"cluster|countkeysinslot": cmdClusterSlotKeys, "cluster|getkeysinslot": cmdClusterSlotKeys,
-	"subscribe": subscribeTo(topicChannel), "unsubscribe": unsubscribeFrom(topicChannel),
-	"psubscribe": subscribeTo(topicPattern), "punsubscribe": unsubscribeFrom(topicPattern),
-	"ssubscribe": subscribeTo(topicShard), "sunsubscribe": unsubscribeFrom(topicShard),
-	"pubsub|channels":      queryPubsub(queryChannels, topicChannel),
-	"pubsub|shardchannels": queryPubsub(queryChannels, topicShard),
-	"pubsub|numsub":        queryPubsub(queryCounts, topicChannel),
-	"pubsub|shardnumsub":   queryPubsub(queryCounts, topicShard),
-	"pubsub|numpat":        queryPubsub(queryPatterns, topicPattern),
+	"subscribe": subscribeTo(pubsub.Channel), "unsubscribe": unsubscribeFrom(pubsub.Channel),
+	"psubscribe": subscribeTo(pubsub.Pattern), "punsubscribe": unsubscribeFrom(pubsub.Pattern),
+	"ssubscribe": subscribeTo(pubsub.Shard), "sunsubscribe": unsubscribeFrom(pubsub.Shard),
+	"pubsub|channels":      queryPubsub(pubsub.QueryChannels, pubsub.Channel),
+	"pubsub|shardchannels": queryPubsub(pubsub.QueryChannels, pubsub.Shard),
+	"pubsub|numsub":        queryPubsub(pubsub.QueryCounts, pubsub.Channel),
+	"pubsub|shardnumsub":   queryPubsub(pubsub.QueryCounts, pubsub.Shard),
+	"pubsub|numpat":        queryPubsub(pubsub.QueryPatterns, pubsub.Pattern),
 }
 
 // forbidden are commands that would act on a server behind Sluice's back.

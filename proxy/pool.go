@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"sluice/internal/clock"
 	"sluice/proxy/hold"
 	"sluice/proxy/keymove"
+	"sluice/proxy/pubsub"
 	"sluice/proxy/scan"
 	"sluice/proxy/script"
 	"sluice/router"
@@ -44,7 +46,7 @@ type Pool struct {
 	scripts     script.Cache
 	cursors     scan.Kept
 	monitors    monitorBook
-	subscribers subscriberRegistry
+	subscribers pubsub.Registry
 
 	pause           pause
 	infos           serverInfos
@@ -64,10 +66,11 @@ type Pool struct {
 
 // view is a topology with the nodes it names. Immutable.
 type view struct {
-	table *router.Table
-	nodes []*backend.Node          // by router.Node.Index; nil for indexes that table does not use
-	named map[string]*backend.Node // by address: those of nodes. Only they get requests and credentials
-	since int64                    // loop clock at which it came into force
+	table   *router.Table
+	nodes   []*backend.Node          // by router.Node.Index; nil for indexes that table does not use
+	named   map[string]*backend.Node // by address: those of nodes. Only they get requests and credentials
+	masters []*backend.Node          // of all groups, each once
+	since   int64                    // loop clock at which it came into force
 
 	shares  []share     // by place
 	marks   []scan.Mark // by place
@@ -186,6 +189,11 @@ func (p *Pool) SetTable(t *router.Table) {
 	for _, n := range t.Nodes {
 		v.nodes[n.Index] = p.node(n.Addr)
 		v.named[n.Addr] = v.nodes[n.Index]
+	}
+	for _, g := range t.Groups {
+		if node := v.nodes[g.Master.Index]; !slices.Contains(v.masters, node) {
+			v.masters = append(v.masters, node)
+		}
 	}
 	p.viewMu.Lock()
 	v.fence = p.fence

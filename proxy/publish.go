@@ -4,6 +4,7 @@ import (
 	"sluice/backend"
 	"sluice/proxy/command"
 	"sluice/proxy/hold"
+	"sluice/proxy/pubsub"
 	"sluice/proxy/resp"
 	"sluice/router"
 )
@@ -29,16 +30,17 @@ func (c *client) publish(q request) bool {
 		return c.holdBack(q.v, o, len(q.raw))
 	}
 	node := q.v.master(slot)
-	if !c.pool.subscribers.busy.Load() {
+	if !c.pool.subscribers.Busy() {
 		c.sendTo(node, q.cmd, slot, q.raw)
 		return true
 	}
 	l := c.loop
-	p := &publication{client: c, channel: string(channel), slot: slot, node: node}
+	kind := pubsub.Channel
 	if q.cmd != cmdPublish {
-		p.kind = topicShard
+		kind = pubsub.Shard
 	}
-	p.before = c.pool.subscribers.listening(p.kind, p.channel, node)
+	p := &publication{client: c, slot: slot, node: node}
+	p.receivers = c.pool.subscribers.Receivers(kind, string(channel), node, c.pool.Model.Cluster())
 	p.seq = c.begin(q.cmd, slot)
 	b := l.link(node, c.proto, c.db)
 	if err := b.Send(q.raw, p, p.seq, l.now); err != nil {
@@ -51,13 +53,11 @@ func (c *client) publish(q request) bool {
 
 // publication is a PUBLISH whose reply has to be corrected: the server has counted loops where there are clients.
 type publication struct {
-	client  *client
-	seq     uint32
-	kind    topicKind
-	channel string
-	slot    router.Slot
-	node    *backend.Node // that has it
-	before  int64         // loops that were subscribed there when it was sent
+	client    *client
+	seq       uint32
+	slot      router.Slot
+	node      *backend.Node // that has it
+	receivers pubsub.Receivers
 }
 
 // Reply implements backend.Owner.
@@ -93,8 +93,7 @@ func (p *publication) Fail(seq uint32, f backend.Failure) {
 func (p *publication) deliver(seq uint32, data []byte, first, last bool) {
 	c := p.client
 	if n, ok := resp.Integer(data); ok && first && last {
-		n = c.pool.subscribers.receivers(p.kind, p.channel, p.node, n, p.before, c.pool.Model.Cluster())
-		data = resp.AppendInt(c.loop.scratch[:0], n)
+		data = resp.AppendInt(c.loop.scratch[:0], p.receivers.Count(p.node, n))
 		c.loop.scratch = data
 	}
 	c.deliver(seq, data, first, last)

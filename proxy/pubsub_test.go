@@ -8,8 +8,8 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"sluice/backend"
 	"sluice/internal/testbed"
+	"sluice/proxy/pubsub"
 )
 
 // subscriberScripts are what one client says. Where an order is up to the server's hash table only one channel is left.
@@ -286,19 +286,14 @@ func (top *topology) awaitNoSubscribers(t *testing.T) {
 		left := 0
 		top.onEachLoop(t.Context(), func(l *loop) {
 			for _, h := range l.hubs {
-				left += len(h.unready) + len(h.pendingSubscribes)
-				for kind := range topicKinds {
-					left += len(h.topics[kind])
-					for _, k := range h.links {
-						left += len(k.subs[kind])
-					}
-				}
+				size := h.Size()
+				left += size.Topics + size.Unready + size.Pending + size.Held
 			}
 		})
 		for _, node := range top.nodes {
 			left += len(node.Do("PUBSUB", "CHANNELS").Array()) + node.Do("PUBSUB", "NUMPAT").Integer() + len(node.Do("PUBSUB", "SHARDCHANNELS").Array())
 		}
-		if left > 0 || top.pool.subscribers.busy.Load() || top.pool.PubSub() != (PubSubCounts{}) {
+		if left > 0 || top.pool.subscribers.Busy() || top.pool.PubSub() != (pubsub.Counts{}) {
 			return fmt.Errorf("%d things are left, %+v", left, top.pool.PubSub())
 		}
 		return nil
@@ -390,7 +385,7 @@ func TestReceiversAreCounted(t *testing.T) {
 		c.want("*2\r\n"+bulkReply("ch")+bulkReply("only"), "PUBSUB", "CHANNELS")
 		c.want("*1\r\n"+bulkReply("only"), "PUBSUB", "CHANNELS", "o[a-z]*")
 		c.want(":3\r\n", "PUBSUB", "NUMPAT")
-		if got, want := top.pool.PubSub(), (PubSubCounts{Channels: 2, Patterns: 3, Subscribers: 5}); got != want {
+		if got, want := top.pool.PubSub(), (pubsub.Counts{Channels: 2, Patterns: 3, Subscribers: 5}); got != want {
 			t.Errorf("%+v, want %+v", got, want)
 		}
 		for _, s := range subs[1:] {
@@ -595,28 +590,4 @@ func TestGoRedisSubscribes(t *testing.T) {
 			top.awaitNoSubscribers(t)
 		}
 	})
-}
-
-// A loop that leaves a channel may have been counted by the server, and its leaving acknowledged, before the reply
-// of PUBLISH is read.
-func TestReceiversWhileALoopLeaves(t *testing.T) {
-	var s subscriberRegistry
-	node := backend.NewNode(1, "127.0.0.1:1", &backend.Options{})
-	defer node.Retire()
-	f := func(kind topicKind, name string) {
-		t.Helper()
-		s.countClient(kind, name, 1)
-		s.countLoop(kind, name, node, 1)
-		before := s.listening(topicChannel, "news", node)
-		s.countClient(kind, name, -1)
-		s.countLoop(kind, name, node, -1)
-		if got := s.receivers(topicChannel, "news", node, 1, before, false); before != 1 || got != 0 {
-			t.Errorf("%s: %d of %d loops are taken for clients", name, got, before)
-		}
-		if got := s.receivers(topicChannel, "news", node, 2, before, false); got != 1 {
-			t.Errorf("%s: %d clients of the server itself", name, got)
-		}
-	}
-	f(topicChannel, "news")
-	f(topicPattern, "n*")
 }

@@ -10,6 +10,7 @@ import (
 
 	"sluice/backend"
 	"sluice/internal/testbed"
+	"sluice/proxy/pubsub"
 	"sluice/router"
 )
 
@@ -83,8 +84,8 @@ func awaitSubscribed(t *testing.T, top *topology, node *testbed.Server, channel 
 	t.Helper()
 	testbed.Eventually(t, func() error {
 		n := top.pool.Node(node.Addr())
-		for _, kind := range []topicKind{topicChannel, topicShard} {
-			if _, loops := top.pool.subscribers.of(kind, channel, n); int(loops) != len(top.loops) {
+		for _, kind := range []pubsub.Kind{pubsub.Channel, pubsub.Shard} {
+			if _, loops := top.pool.subscribers.Of(kind, channel, n); int(loops) != len(top.loops) {
 				return fmt.Errorf("%d loops are subscribed", loops)
 			}
 		}
@@ -113,13 +114,13 @@ func TestChannelsLeaveADeadHome(t *testing.T) {
 	}
 	testbed.Eventually(t, func() error {
 		for _, pattern := range []string{"p*", "q*", "r*", "s*", channels[0]} {
-			kind := topicPattern
+			kind := pubsub.Pattern
 			if pattern == channels[0] {
-				kind = topicChannel
+				kind = pubsub.Channel
 			}
 			at := int64(0)
 			for _, n := range top.nodes[1:] {
-				_, loops := top.pool.subscribers.of(kind, pattern, top.pool.Node(n.Addr()))
+				_, loops := top.pool.subscribers.Of(kind, pattern, top.pool.Node(n.Addr()))
 				at += loops
 			}
 			if at != 1 {
@@ -199,9 +200,9 @@ func TestSubscriptionsFollowTheTopology(t *testing.T) {
 		}
 		top.setTable(t, table)
 		top.onEachLoop(t.Context(), func(l *loop) {
-			for node := range l.hubOf(top.pool).links {
-				if !top.pool.view.Load().isMaster(node) {
-					t.Errorf("round %d: %s, which is no master, is not left at once", round, node.Addr)
+			for b := range l.hubOf(top.pool).Conns() {
+				if !slices.Contains(top.pool.view.Load().masters, b.Node) {
+					t.Errorf("round %d: %s, which is no master, is not left at once", round, b.Node.Addr)
 				}
 			}
 		})
@@ -276,7 +277,7 @@ func TestSubscribeWaitsForItsServer(t *testing.T) {
 	s.request("PING")
 	testbed.Eventually(t, func() error {
 		waiting := 0
-		top.onEachLoop(t.Context(), func(l *loop) { waiting += len(l.hubOf(top.pool).pendingSubscribes) })
+		top.onEachLoop(t.Context(), func(l *loop) { waiting += l.hubOf(top.pool).Size().Pending })
 		if waiting != 1 {
 			return errors.New("nobody waits")
 		}
@@ -355,28 +356,31 @@ func TestSilentServerIsNoticed(t *testing.T) {
 	s := top.subscriber(t, 3)
 	s.to("SUBSCRIBE", "ch")
 	s.to("SSUBSCRIBE", "ch")
-	look := func(f func(l *loop, h *hub, k *hubLink)) {
+	const silence = int64(10 * time.Second)
+	look := func(f func(l *loop, h *pubsub.Hub, b *backend.Conn)) {
 		p.onEachLoop(t.Context(), func(l *loop) {
 			h := l.hubOf(p.pool)
-			f(l, h, h.links[p.pool.Node(server.Addr())])
+			for b := range h.Conns() {
+				f(l, h, b)
+			}
 		})
 	}
 	asked := 0
 	later := func(d int64) {
-		look(func(l *loop, h *hub, k *hubLink) {
+		look(func(l *loop, h *pubsub.Hub, b *backend.Conn) {
 			l.now += d
-			h.tick()
-			asked = len(k.requests)
+			h.Tick()
+			asked = b.InFlight()
 		})
 	}
 	if later(0); asked != 0 {
 		t.Errorf("%d requests before the time", asked)
 	}
-	if later(pingEvery); asked != 1 {
+	if later(silence); asked != 1 {
 		t.Errorf("%d requests at the time", asked)
 	}
 	testbed.Eventually(t, func() error {
-		look(func(_ *loop, _ *hub, k *hubLink) { asked = len(k.requests) })
+		look(func(_ *loop, _ *pubsub.Hub, b *backend.Conn) { asked = b.InFlight() })
 		if asked > 0 {
 			return errors.New("the PING has no answer")
 		}
@@ -389,11 +393,11 @@ func TestSilentServerIsNoticed(t *testing.T) {
 	if err := server.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	later(2 * pingEvery)
+	later(2 * silence)
 	var conn *backend.Conn
-	look(func(_ *loop, _ *hub, k *hubLink) { conn = k.conn })
-	later(2*pingEvery + int64(p.pool.Settings().Backend.HungAfter()))
-	look(func(*loop, *hub, *hubLink) {
+	look(func(_ *loop, _ *pubsub.Hub, b *backend.Conn) { conn = b })
+	later(2*silence + int64(p.pool.Settings().Backend.HungAfter()))
+	look(func(*loop, *pubsub.Hub, *backend.Conn) {
 		if !conn.Closed() {
 			t.Error("the connection to a server that is silent is kept")
 		}

@@ -61,8 +61,6 @@ func (l *loop) leaveStrays(n *backend.Node) {
 	}
 	l.trimDedicated()
 	for _, h := range l.hubs {
-		if k := h.links[n]; k != nil && k.conn.Stray() {
-			l.closeBackend(k.conn, errClosed)
-		}
+		h.LeaveStray(n)
 	}
 }

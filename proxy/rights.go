@@ -3,6 +3,7 @@ package proxy
 import (
 	"sluice/proxy/acl"
 	"sluice/proxy/command"
+	"sluice/proxy/pubsub"
 )
 
 // become gives the client the identity of a user, nil for the default user of a pool without users.
@@ -60,18 +61,9 @@ func (c *client) renewUser() {
 
 // hearsTooMuch reports whether the client is subscribed to something that its rights do not allow, or about to be.
 func (c *client) hearsTooMuch() bool {
-	if j := c.pendingSubscribe; j != nil {
-		for _, name := range j.names {
-			if !c.rights.MayUse([]byte(name), j.kind == topicPattern) {
-				return true
-			}
-		}
-	}
-	for kind, all := range c.subscriptions {
-		for name := range all {
-			if !c.rights.MayUse([]byte(name), topicKind(kind) == topicPattern) {
-				return true
-			}
+	for kind, name := range c.subscriptions.All() {
+		if !c.rights.MayUse([]byte(name), kind == pubsub.Pattern) {
+			return true
 		}
 	}
 	return false

@@ -129,7 +129,7 @@ func cmdHello(c *client, args [][]byte) bool {
 		c.watch.lost = true // Its connection speaks the other version.
 	}
 	c.proto = proto
-	c.setMode(modeSubscribed, proto == 2 && c.subscribed())
+	c.setMode(modeSubscribed, proto == 2 && c.subscriptions.Any())
 	c.answer(func(dst []byte) []byte {
 		resp3 := c.resp3()
 		dst = resp.AppendMap(dst, 7, resp3)

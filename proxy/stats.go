@@ -198,9 +198,12 @@ func (s *Stats) since(base *Stats) {
 	}
 }
 
-// snapshot is a copy of the loop's counters with the gauges filled in. On the loop only.
+// snapshot is a copy of the loop's counters, with those of its hubs and the gauges filled in. On the loop only.
 func (l *loop) snapshot() *Stats {
 	s := l.stats
+	for _, h := range l.hubs {
+		s.Resubscriptions += h.Resubscriptions()
+	}
 	s.Blocked += len(l.blocked) + len(l.waits)
 	if slices.ContainsFunc(l.server.pools, func(p *Pool) bool { return p.pause.state.Load() != nil }) {
 		for _, c := range l.clients {

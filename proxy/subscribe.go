@@ -1,137 +1,113 @@
 package proxy
 
 import (
-	"slices"
+	"fmt"
+	"time"
 
 	"sluice/proxy/command"
+	"sluice/proxy/pubsub"
 )
 
-// The commands that bind a client to topics. Each waits until nothing of its client is in flight: a message must not
+// The commands that bind a client to channels. Each waits until nothing of its client is in flight: a message must not
 // come before the acknowledgement of its subscription, nor behind that of its end, and acknowledgements have the place
 // of replies.
 
 // subscribeTo makes the command that subscribes to topics of a kind. It is answered when the servers have acknowledged,
 // so that whatever is published after the answer is received; nothing behind it is looked at before.
-func subscribeTo(kind topicKind) sessionFunc {
+func subscribeTo(kind pubsub.Kind) sessionFunc {
 	return func(c *client, q request) bool {
 		if !c.pipe.empty() {
 			return false
 		}
-		j := &pendingSubscribe{client: c, kind: kind, since: c.loop.now}
-		for _, name := range q.args[1:] {
-			j.names = append(j.names, string(name))
-		}
-		h := c.loop.hubOf(c.pool)
-		if h.join(j) {
-			c.notify(func(dst []byte) []byte { return c.takeSubscriptions(dst, j) })
-			h.endPending(j)
+		l := c.loop
+		h := l.hubOf(c.pool)
+		reply, ready := h.Subscribe(l.scratch[:0], c, kind, channelsOf(q), c.resp3())
+		if ready {
+			l.scratch = reply
+			c.setMode(modeSubscribed, !c.resp3())
+			c.notify(reply)
 			return true
 		}
-		j.seq, _ = c.beginAlone(nil, anySlot)
-		j.muted = c.is(modeMuted)
-		c.pipe.at(j.seq).flags &^= muted
-		h.await(j)
+		c.beginAlone(nil, anySlot)
+		h.Await(c)
 		return true
 	}
-}
-
-// notify is answer for acknowledgements, which CLIENT REPLY does not silence, as little as messages.
-func (c *client) notify(build func(dst []byte) []byte) {
-	silent := c.is(modeMuted)
-	c.setMode(modeMuted, false)
-	c.answer(build)
-	c.setMode(modeMuted, silent)
-}
-
-// takeSubscriptions gives the client its subscriptions and appends the acknowledgements, in the order of the request.
-func (c *client) takeSubscriptions(dst []byte, j *pendingSubscribe) []byte {
-	h := c.loop.hubOf(c.pool)
-	for i := range j.names {
-		h.topics[j.kind][j.names[i]].take(c)
-		dst = c.appendNotice(dst, j.kind, topicWords[j.kind].subscribe, &j.names[i])
-	}
-	c.setMode(modeSubscribed, !c.resp3())
-	return dst
 }
 
 // unsubscribeFrom makes the command that ends subscriptions, of all topics of a kind when it names none.
-func unsubscribeFrom(kind topicKind) sessionFunc {
+func unsubscribeFrom(kind pubsub.Kind) sessionFunc {
 	return func(c *client, q request) bool {
 		if !c.pipe.empty() {
 			return false
 		}
-		var names []string
-		for _, name := range q.args[1:] {
-			names = append(names, string(name))
-		}
-		if len(names) == 0 {
-			names = c.topicNames(kind)
-		}
-		h := c.loop.hubOf(c.pool)
-		word := topicWords[kind].unsubscribe
-		c.notify(func(dst []byte) []byte {
-			if len(names) == 0 {
-				return c.appendNotice(dst, kind, word, nil)
-			}
-			for i := range names {
-				h.unsubscribe(c, kind, names[i])
-				dst = c.appendNotice(dst, kind, word, &names[i])
-			}
-			return dst
-		})
-		h.speak()
-		c.setMode(modeSubscribed, c.is(modeSubscribed) && c.subscribed())
+		l := c.loop
+		l.scratch = l.hubOf(c.pool).Unsubscribe(l.scratch[:0], c, kind, channelsOf(q), c.resp3())
+		c.notify(l.scratch)
+		c.setMode(modeSubscribed, c.is(modeSubscribed) && c.subscriptions.Any())
 		return true
 	}
 }
 
-// topicNames lists what the client is subscribed to, in the order in which it has asked.
-func (c *client) topicNames(kind topicKind) []string {
-	all := make([]*subscription, 0, len(c.subscriptions[kind]))
-	for _, s := range c.subscriptions[kind] {
-		all = append(all, s)
-	}
-	slices.SortFunc(all, func(a, b *subscription) int { return int(a.order - b.order) })
-	names := make([]string, len(all))
-	for i, s := range all {
-		names[i] = s.topic.name
+// channelsOf copies the names that a request has.
+func channelsOf(q request) []string {
+	names := make([]string, 0, len(q.args)-1)
+	for _, name := range q.args[1:] {
+		names = append(names, string(name))
 	}
 	return names
 }
 
-// unsubscribe ends a subscription of a client, if it has it. The caller calls speak.
-func (h *hub) unsubscribe(c *client, kind topicKind, name string) {
-	s := c.subscriptions[kind][name]
-	if s == nil {
-		return
+// notify is reply for acknowledgements, which CLIENT REPLY does not silence, as little as messages.
+func (c *client) notify(acknowledged []byte) {
+	silent := c.is(modeMuted)
+	c.setMode(modeMuted, false)
+	c.reply(acknowledged)
+	c.setMode(modeMuted, silent)
+}
+
+// Subscriptions implements pubsub.Subscriber.
+func (c *client) Subscriptions() *pubsub.Subscriptions { return &c.subscriptions }
+
+// Acknowledge implements pubsub.Subscriber. The SUBSCRIBE is all that is in flight.
+func (c *client) Acknowledge(reply []byte) {
+	seq := c.pipe.head
+	c.pipe.at(seq).flags &^= muted
+	c.setMode(modeSubscribed, !c.resp3())
+	c.deliver(seq, reply, true, true)
+}
+
+// Refuse implements pubsub.Subscriber.
+func (c *client) Refuse(r pubsub.Refusal) { c.deliverError(c.pipe.head, notSubscribed(r)) }
+
+// notSubscribed is the answer to a SUBSCRIBE that is refused.
+func notSubscribed(r pubsub.Refusal) string {
+	switch r.Cause {
+	case pubsub.NoTopology:
+		return errNoTopology
+	case pubsub.Unserved:
+		return errSlotUnserved
+	case pubsub.Away:
+		return unavailable(r.Node)
+	case pubsub.Silent:
+		return fmt.Sprintf("ERR not subscribed: backend %s has not acknowledged within %s", r.Node.Addr,
+			r.Waited.Round(time.Millisecond))
+	case pubsub.Denied:
+		return r.Text
+	case pubsub.Leaving:
+		return errNotSubscribed
 	}
-	s.leave()
-	if s.topic.unwanted() {
-		h.drop(s.topic)
-	}
+	panic("BUG: unknown cause of a refusal")
 }
 
 // leaveTopics ends all subscriptions of a client without a word. A SUBSCRIBE that waits gets an answer while there is
 // somebody to hear it: whoever is to be closed has to have all of his.
 func (c *client) leaveTopics() {
 	h := c.loop.hubs[c.pool]
-	if h == nil || !c.subscribed() && c.pendingSubscribe == nil {
+	if h == nil || !c.subscriptions.Any() && !c.subscriptions.Waits() {
 		return
 	}
-	switch {
-	case c.pendingSubscribe == nil:
-	case c.closed:
-		h.endPending(c.pendingSubscribe)
-	default:
-		h.refuse(c.pendingSubscribe, errNotSubscribed)
-	}
-	for kind := range c.subscriptions {
-		for name := range c.subscriptions[kind] {
-			h.unsubscribe(c, topicKind(kind), name)
-		}
-	}
+	h.Leave(c, c.closed)
 	c.setMode(modeSubscribed, false)
-	h.speak()
 	c.loop.schedule() // This may be no turn of the loop.
 }
 
@@ -144,18 +120,13 @@ func allowedWhileSubscribed(cmd *command.Command) bool {
 	return false
 }
 
-// tell writes a message to a subscriber. The first byte of frame is changed to what its protocol says; of a frame that
-// was cut nothing can be written, and the client has to go, since more waits for it than may.
-func (c *client) tell(frame []byte, cut bool) {
-	switch {
-	case c.closing || c.closed:
-		return
-	case cut:
-		c.tooSlow(c.loop.server.limits().pubSubOutput() + 1)
+// Tell implements pubsub.Subscriber.
+func (c *client) Tell(frame []byte) {
+	if c.closing || c.closed {
 		return
 	}
 	c.loop.stats.Messages++
-	frame[0] = c.pushHeader()
+	frame[0] = pubsub.PushHeader(c.resp3())
 	if c.pipe.empty() || c.pipe.at(c.pipe.head).flags&passedPart == 0 {
 		c.write(frame)
 		return
@@ -165,6 +136,13 @@ func (c *client) tell(frame []byte, cut bool) {
 	c.pushes = c.loop.pool.Append(c.pushes, frame)
 	c.keep(cap(c.pushes) - before)
 	c.mark() // The limits are checked in flush.
+}
+
+// Overflow implements pubsub.Subscriber.
+func (c *client) Overflow() {
+	if !c.closing && !c.closed {
+		c.tooSlow(c.loop.server.limits().pubSubOutput() + 1)
+	}
 }
 
 // flushPushes writes the messages that came in the middle of a reply, which is complete now. It returns false when the
@@ -177,3 +155,5 @@ func (c *client) flushPushes() bool {
 	c.loop.pool.Put(pushes)
 	return !c.closed
 }
+
+var _ pubsub.Subscriber = (*client)(nil)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"sluice/internal/testbed"
+	"sluice/proxy/pubsub"
 	"sluice/proxy/resp"
 	"sluice/proxy/script"
 	"sluice/router"
@@ -172,26 +173,16 @@ func (p *testProxy) wantHubsEmpty(t testing.TB) {
 	testbed.Eventually(t, func() (err error) {
 		p.onEachLoop(t.Context(), func(l *loop) {
 			for _, h := range l.hubs {
-				h.trim()
-				topics := 0
-				for kind := range h.topics {
-					topics += len(h.topics[kind])
-				}
-				if topics+len(h.links)+len(h.unready)+len(h.pendingSubscribes) > 0 {
-					err = fmt.Errorf("loop %d: %d topics, %d of them not ready, %d links, %d that join",
-						l.id, topics, len(h.unready), len(h.links), len(h.pendingSubscribes))
+				h.Trim()
+				if size := h.Size(); size != (pubsub.Size{}) {
+					err = fmt.Errorf("loop %d: the hub holds %+v", l.id, size)
 				}
 			}
 		})
 		return err
 	}, replyWait)
-	registry := &p.pool.subscribers
-	registry.mu.Lock()
-	defer registry.mu.Unlock()
-	for kind := range registry.topics {
-		if n := len(registry.topics[kind]); n > 0 || registry.busy.Load() || registry.subscribers.Load() != 0 {
-			t.Errorf("the registry has %d topics of kind %d, %d subscribers", n, kind, registry.subscribers.Load())
-		}
+	if counts := p.pool.PubSub(); p.pool.subscribers.Busy() || counts != (pubsub.Counts{}) {
+		t.Errorf("the registry has topics: %t; %+v", p.pool.subscribers.Busy(), counts)
 	}
 }
 

@@ -30,6 +30,9 @@ type askedServer struct {
 	reply []byte        // so far
 }
 
+// pingRequest is PING in wire form. Immutable.
+var pingRequest = resp.AppendCommand(nil, "PING")
+
 func cmdWait(c *client, q request) bool {
 	l := c.loop
 	if q.v == nil || len(q.v.table.Groups) == 0 {

@@ -41,6 +41,19 @@ func Elements(reply []byte) (list [][]byte, ok bool) {
 	return list, ok
 }
 
+// Bulks are the bulk strings that an array in wire form begins with: all elements before the first that is none.
+func Bulks(reply []byte) (list [][]byte) {
+	_, rest, _ := CutHeader(reply, '*')
+	for len(rest) > 0 {
+		var value []byte
+		if value, rest, _ = CutBulk(rest); value == nil {
+			break
+		}
+		list = append(list, value)
+	}
+	return list
+}
+
 // Integer reads ":12\r\n". It reports false for anything else, and below 0.
 func Integer(reply []byte) (int64, bool) {
 	if len(reply) < 4 || reply[0] != ':' {

@@ -49,3 +49,17 @@ func TestInteger(t *testing.T) {
 		f(reply, 0, false)
 	}
 }
+
+func TestBulks(t *testing.T) {
+	f := func(reply, want string) {
+		t.Helper()
+		if got := bytes.Join(Bulks([]byte(reply)), []byte("|")); string(got) != want {
+			t.Errorf("%q: %q, want %q", reply, got, want)
+		}
+	}
+	f("*3\r\n$1\r\na\r\n$0\r\n\r\n$2\r\nbc\r\n", "a||bc")
+	f("*3\r\n$1\r\na\r\n:1\r\n$2\r\nbc\r\n", "a")
+	f("*2\r\n$1\r\na\r\n$2\r\nb", "a")
+	f("*0\r\n", "")
+	f("-ERR\r\n", "")
+}

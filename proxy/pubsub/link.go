@@ -1,4 +1,4 @@
-package proxy
+package pubsub
 
 import (
 	"slices"
@@ -8,20 +8,20 @@ import (
 	"sluice/proxy/resp"
 )
 
-// hubLink is a hub's connection to one server. The hub makes a new Conn when one is lost and subscribes again to
+// link is a hub's connection to one server. The hub makes a new Conn when one is lost and subscribes again to
 // everything. Owned by the event loop; no locking.
-type hubLink struct {
-	hub  *hub
+type link struct {
+	hub  *Hub
 	node *backend.Node
 	conn *backend.Conn
 
-	subs     [topicKinds]map[string]*sub
-	requests []hubRequest // not answered, oldest first
-	last     uint32       // tag of the newest request
-	refusal  []byte       // the error that was sent for the oldest request
+	subs     [kinds]map[string]*sub
+	requests []request // not answered, oldest first
+	last     uint32    // tag of the newest request
+	refusal  []byte    // the error that was sent for the oldest request
 
-	entering [topicKinds][]string // to be asked for by speak
-	parting  [topicKinds][]string // to be left by speak
+	entering [kinds][]string // to be asked for by speak
+	parting  [kinds][]string // to be left by speak
 
 	part []byte // a frame of which the end has not come; from the loop's pool
 	cut  bool   // it is longer than anybody may be sent
@@ -46,10 +46,10 @@ const (
 	subLeaving                 // an UNSUBSCRIBE is to be sent, or was
 )
 
-// hubRequest is a (UN)SUBSCRIBE, or a PING when it has no names.
-type hubRequest struct {
+// request is a (UN)SUBSCRIBE, or a PING when it has no names.
+type request struct {
 	tag   uint32
-	kind  topicKind
+	kind  Kind
 	leave bool
 	names []string
 }
@@ -62,13 +62,14 @@ const (
 	maxEntering = 64
 )
 
+// pingRequest is PING in wire form. Immutable.
 var pingRequest = resp.AppendCommand(nil, "PING")
 
 // link is the hub's connection to node, made if needed.
-func (h *hub) link(node *backend.Node) *hubLink {
+func (h *Hub) link(node *backend.Node) *link {
 	k := h.links[node]
 	if k == nil {
-		k = &hubLink{hub: h, node: node, available: node.Available()}
+		k = &link{hub: h, node: node, available: node.Available()}
 		h.links[node] = k
 		k.dial()
 	}
@@ -76,16 +77,20 @@ func (h *hub) link(node *backend.Node) *hubLink {
 }
 
 // dial makes a connection.
-func (k *hubLink) dial() {
-	l := k.hub.loop
-	k.conn = backend.NewConn(k.node, 2, 0, l.pool, l)
-	k.conn.Pushes = k
-	k.conn.Connect()
-	l.server.raisePace(paceTimeouts)
+func (k *link) dial() {
+	loop := k.hub.cfg.Loop
+	k.conn = loop.Dial(k.node, k)
+	loop.Wake()
+}
+
+// on reports whether all that is published to a topic at the server comes.
+func (k *link) on(t *topic) bool {
+	s := k.subs[t.kind][t.name]
+	return s != nil && s.state == subOn
 }
 
 // ask notes that a topic is to be subscribed. While the connection is not up, Up will see to it.
-func (k *hubLink) ask(t *topic) {
+func (k *link) ask(t *topic) {
 	if !k.conn.Up() {
 		return
 	}
@@ -99,13 +104,13 @@ func (k *hubLink) ask(t *topic) {
 	}
 	s.state = subAsked
 	if len(t.subscriptions) > 0 {
-		k.hub.loop.stats.Resubscriptions++
+		k.hub.resubscriptions++
 	}
 	k.entering[t.kind] = append(k.entering[t.kind], t.name)
 }
 
 // leave notes that a topic is not wanted here, if it is subscribed. What still comes of it is dropped.
-func (k *hubLink) leave(t *topic) {
+func (k *link) leave(t *topic) {
 	if s := k.subs[t.kind][t.name]; s != nil && s.state != subLeaving {
 		s.state = subLeaving
 		k.parting[t.kind] = append(k.parting[t.kind], t.name)
@@ -113,21 +118,21 @@ func (k *hubLink) leave(t *topic) {
 }
 
 // speak sends what was noted; partings first, since a topic may be in both lists.
-func (k *hubLink) speak() {
-	for kind := range topicKinds {
+func (k *link) speak() {
+	for kind := range kinds {
 		parting, entering := k.parting[kind], k.entering[kind]
 		k.parting[kind], k.entering[kind] = nil, nil
 		entering = slices.DeleteFunc(entering, func(name string) bool { return k.subs[kind][name].state != subAsked })
-		if k.say(hubRequest{kind: kind, leave: true, names: parting}, topicWords[kind].unsubscribe) {
-			k.say(hubRequest{kind: kind, names: entering}, topicWords[kind].subscribe)
+		if k.say(request{kind: kind, leave: true, names: parting}, kindWords[kind].unsubscribe) {
+			k.say(request{kind: kind, names: entering}, kindWords[kind].subscribe)
 		}
 	}
 }
 
 // say sends a request, in parts when it is long. It returns false when the connection is gone.
-func (k *hubLink) say(r hubRequest, word string) bool {
+func (k *link) say(r request, word string) bool {
 	size := maxEntering
-	if r.kind == topicShard {
+	if r.kind == Shard {
 		size = 1
 	}
 	for names := range slices.Chunk(r.names, size) {
@@ -145,7 +150,7 @@ func (k *hubLink) say(r hubRequest, word string) bool {
 }
 
 // unask forgets topics that can't be asked for now; the next tick tries again.
-func (k *hubLink) unask(r hubRequest) {
+func (k *link) unask(r request) {
 	for _, name := range r.names {
 		k.forget(r.kind, name)
 		if t := k.hub.topics[r.kind][name]; t != nil {
@@ -156,38 +161,38 @@ func (k *hubLink) unask(r hubRequest) {
 }
 
 // send queues a request and the PING that ends it.
-func (k *hubLink) send(req []byte, r hubRequest) bool {
-	l := k.hub.loop
+func (k *link) send(req []byte, r request) bool {
+	loop := k.hub.cfg.Loop
 	if !k.conn.Up() {
 		return false
 	}
 	k.last++
 	r.tag = k.last
-	switch err := k.conn.Send(append(req, pingRequest...), k, r.tag, l.now); {
+	switch err := k.conn.Send(append(req, pingRequest...), k, r.tag, loop.Now()); {
 	case err != nil && !r.leave:
 		k.unask(r) // Too much is under way already.
 		return true
 	case err != nil:
-		l.closeBackend(k.conn, err) // What it says would be told for good.
+		loop.Close(k.conn) // What it says would be told for good.
 		return false
 	}
-	k.pingedAt = l.now
+	k.pingedAt = loop.Now()
 	k.requests = append(k.requests, r)
-	l.markBackend(k.conn)
-	l.server.raisePace(paceTimeouts)
+	loop.Flush(k.conn)
+	loop.Wake()
 	return true
 }
 
 // Up implements backend.PushHandler.
-func (k *hubLink) Up(*backend.Conn) { k.hub.arrangeAll() }
+func (k *link) Up(*backend.Conn) { k.hub.arrangeAll() }
 
 // Down implements backend.PushHandler. The next tick dials again.
-func (k *hubLink) Down(*backend.Conn, error) {
+func (k *link) Down(*backend.Conn, error) {
 	h := k.hub
 	for kind := range k.subs {
 		for name, s := range k.subs[kind] {
 			if s.counted {
-				h.pool.subscribers.countLoop(topicKind(kind), name, k.node, -1)
+				h.cfg.Registry.countLoop(Kind(kind), name, k.node, -1)
 			}
 			if t := h.topics[kind][name]; t != nil {
 				t.ready = false
@@ -198,14 +203,14 @@ func (k *hubLink) Down(*backend.Conn, error) {
 			}
 		}
 	}
-	h.loop.pool.Put(k.part)
-	k.subs, k.entering, k.parting = [topicKinds]map[string]*sub{}, [topicKinds][]string{}, [topicKinds][]string{}
+	h.cfg.Buffers.Put(k.part)
+	k.subs, k.entering, k.parting = [kinds]map[string]*sub{}, [kinds][]string{}, [kinds][]string{}
 	k.requests, k.refusal, k.part, k.cut = nil, nil, nil, false
-	h.loop.server.raisePace(paceTimeouts)
+	h.cfg.Loop.Wake()
 }
 
 // Reply implements backend.Owner: a PONG says that all before it was answered.
-func (k *hubLink) Reply(tag uint32, r backend.Reply) {
+func (k *link) Reply(tag uint32, r backend.Reply) {
 	if !r.Last || len(k.requests) == 0 || k.requests[0].tag != tag {
 		return
 	}
@@ -239,38 +244,42 @@ func (k *hubLink) Reply(tag uint32, r backend.Reply) {
 }
 
 // sayApart asks for channels one by one that were refused together: it may be for one of them.
-func (k *hubLink) sayApart(r hubRequest) {
+func (k *link) sayApart(r request) {
 	for _, name := range r.names {
-		if s := k.subs[r.kind][name]; s != nil && s.request == r.tag && !k.say(hubRequest{kind: r.kind, names: []string{name}}, topicWords[r.kind].subscribe) {
+		s := k.subs[r.kind][name]
+		if s == nil || s.request != r.tag {
+			continue // A later request is about it.
+		}
+		if !k.say(request{kind: r.kind, names: []string{name}}, kindWords[r.kind].subscribe) {
 			return
 		}
 	}
 }
 
 // enter notes that the server has a subscription.
-func (k *hubLink) enter(kind topicKind, name string, s *sub) {
+func (k *link) enter(kind Kind, name string, s *sub) {
 	s.state = subOn
 	if !s.counted {
 		s.counted = true
-		k.hub.pool.subscribers.countLoop(kind, name, k.node, 1)
+		k.hub.cfg.Registry.countLoop(kind, name, k.node, 1)
 	}
 }
 
 // forget notes that the server has no subscription.
-func (k *hubLink) forget(kind topicKind, name string) {
+func (k *link) forget(kind Kind, name string) {
 	if k.subs[kind][name].counted {
-		k.hub.pool.subscribers.countLoop(kind, name, k.node, -1)
+		k.hub.cfg.Registry.countLoop(kind, name, k.node, -1)
 	}
 	delete(k.subs[kind], name)
 }
 
 // Fail implements backend.Owner. The connection is lost, and Down was called.
-func (k *hubLink) Fail(uint32, backend.Failure) {}
+func (k *link) Fail(uint32, backend.Failure) {}
 
 // tick looks after the connection. It reports whether something is under way, and whether the server went away or
 // came back.
-func (k *hubLink) tick() (busy, changed bool) {
-	l := k.hub.loop
+func (k *link) tick() (busy, changed bool) {
+	loop := k.hub.cfg.Loop
 	available := k.node.Available()
 	changed = available != k.available
 	k.available = available
@@ -283,24 +292,24 @@ func (k *hubLink) tick() (busy, changed bool) {
 	if k.conn.Closed() {
 		return false, changed
 	}
-	l.tickBackend(k.conn)
-	if k.conn.Up() && len(k.requests) == 0 && l.now-k.pingedAt >= pingEvery {
-		k.send(nil, hubRequest{})
+	loop.Tick(k.conn)
+	if k.conn.Up() && len(k.requests) == 0 && loop.Now()-k.pingedAt >= pingEvery {
+		k.send(nil, request{})
 	}
 	return !k.conn.Up() || len(k.requests) > 0, changed
 }
 
 // idle reports whether nothing is subscribed here, nor will be: what is wanted is asked for when the connection
 // comes up.
-func (k *hubLink) idle() bool {
-	if len(k.requests)+len(k.subs[topicChannel])+len(k.subs[topicPattern])+len(k.subs[topicShard]) > 0 {
+func (k *link) idle() bool {
+	if len(k.requests)+len(k.subs[Channel])+len(k.subs[Pattern])+len(k.subs[Shard]) > 0 {
 		return false
 	}
 	t := &k.hub.topics
-	return k.conn.Up() || len(t[topicChannel])+len(t[topicPattern])+len(t[topicShard]) == 0
+	return k.conn.Up() || len(t[Channel])+len(t[Pattern])+len(t[Shard]) == 0
 }
 
 var (
-	_ backend.PushHandler = (*hubLink)(nil)
-	_ backend.Owner       = (*hubLink)(nil)
+	_ backend.PushHandler = (*link)(nil)
+	_ backend.Owner       = (*link)(nil)
 )

@@ -1,4 +1,4 @@
-package proxy
+package pubsub
 
 import (
 	"bytes"
@@ -7,12 +7,12 @@ import (
 	"sluice/proxy/resp"
 )
 
-// What a server says unasked on a hubLink: messages, acknowledgements, errors, the end of shard subscriptions.
+// What a server says unasked on a link: messages, acknowledgements, errors, the end of shard subscriptions.
 
 // OnPush implements backend.PushHandler. A frame that comes in parts is put together first: a client can't be sent
 // anything else in the middle of one.
-func (k *hubLink) OnPush(_ *backend.Conn, data []byte, first, last bool) {
-	pool := k.hub.loop.pool
+func (k *link) OnPush(_ *backend.Conn, data []byte, first, last bool) {
+	buffers := k.hub.cfg.Buffers
 	if first && last {
 		k.frame(data, false)
 		return
@@ -20,21 +20,21 @@ func (k *hubLink) OnPush(_ *backend.Conn, data []byte, first, last bool) {
 	if first {
 		k.cut = false
 	}
-	if len(k.part)+len(data) > k.hub.loop.server.limits().pubSubOutput() && !first {
+	if len(k.part)+len(data) > k.hub.cfg.Pool.MaxMessage() && !first {
 		k.cut = true
 	} else {
-		k.part = pool.Append(k.part, data)
+		k.part = buffers.Append(k.part, data)
 	}
 	if last {
 		part := k.part
 		k.part = nil
 		k.frame(part, k.cut)
-		pool.Put(part)
+		buffers.Put(part)
 	}
 }
 
 // frame takes a frame; of one that was cut only the beginning.
-func (k *hubLink) frame(frame []byte, cut bool) {
+func (k *link) frame(frame []byte, cut bool) {
 	if frame[0] == '-' {
 		if k.refusal == nil {
 			k.refusal = bytes.Clone(frame)
@@ -44,13 +44,14 @@ func (k *hubLink) frame(frame []byte, cut bool) {
 	word, name := frameStart(frame)
 	switch string(word) {
 	case "message":
-		k.tell(topicChannel, name, frame, cut)
+		k.tell(Channel, name, frame, cut)
 	case "pmessage":
-		k.tell(topicPattern, name, frame, cut)
+		k.tell(Pattern, name, frame, cut)
 	case "smessage":
-		k.tell(topicShard, name, frame, cut)
+		k.tell(Shard, name, frame, cut)
 	case "ssubscribe":
-		if s := k.subs[topicShard][string(name)]; s != nil && s.state == subAsked && len(k.requests) > 0 && k.requests[0].tag == s.request {
+		s := k.subs[Shard][string(name)]
+		if s != nil && s.state == subAsked && len(k.requests) > 0 && k.requests[0].tag == s.request {
 			s.state = subTaken
 		}
 	case "sunsubscribe":
@@ -59,26 +60,23 @@ func (k *hubLink) frame(frame []byte, cut bool) {
 }
 
 // tell gives a message to all who are subscribed.
-func (k *hubLink) tell(kind topicKind, name, frame []byte, cut bool) {
+func (k *link) tell(kind Kind, name, frame []byte, cut bool) {
 	s, t := k.subs[kind][string(name)], k.hub.topics[kind][string(name)]
 	if s == nil || s.state == subLeaving || t == nil {
 		return
 	}
-	// A write may close the client, which takes its own subscription away and no other.
-	for i := len(t.subscriptions) - 1; i >= 0; i-- {
-		t.subscriptions[i].client.tell(frame, cut)
-	}
+	t.tell(frame, cut)
 }
 
 // dismissed is told that the server ends a shard subscription by itself, because the slot has another owner now. As the
 // answer to SUNSUBSCRIBE the same frame says nothing new.
-func (k *hubLink) dismissed(name string) {
-	s := k.subs[topicShard][name]
+func (k *link) dismissed(name string) {
+	s := k.subs[Shard][name]
 	if s == nil || s.state != subTaken && s.state != subOn {
 		return
 	}
-	k.forget(topicShard, name)
-	if t := k.hub.topics[topicShard][name]; t != nil {
+	k.forget(Shard, name)
+	if t := k.hub.topics[Shard][name]; t != nil {
 		t.ready = false
 		k.hub.arrange(t)
 		k.hub.speak()
