@@ -153,4 +153,10 @@ func TestAllSubscriptions(t *testing.T) {
 	if len(c.refusals) != 1 || c.refusals[0].Cause != Leaving || h.Size() != (Size{}) {
 		t.Errorf("refused with %+v, left: %+v", c.refusals, h.Size())
 	}
+	h.Subscribe(nil, c, Channel, []string{"a"}, false)
+	h.Await(c)
+	h.Leave(c, true)
+	if len(c.refusals) != 1 || h.Size() != (Size{}) {
+		t.Errorf("one that is gone was refused with %+v, left: %+v", c.refusals, h.Size())
+	}
 }
