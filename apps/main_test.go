@@ -26,7 +26,7 @@ func (w withBinary) Run() int {
 	}
 	defer os.RemoveAll(dir)
 	binary = filepath.Join(dir, "sluice")
-	if out, err := exec.Command("go", "build", "-race", "-o", binary, "sluice/cmd/sluice").CombinedOutput(); err != nil {
+	if out, err := exec.Command("go", "build", "-race", "-ldflags=-w", "-o", binary, "sluice/cmd/sluice").CombinedOutput(); err != nil {
 		fmt.Fprintf(os.Stderr, "build: %v\n%s", err, out)
 		return 1
 	}
