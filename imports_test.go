@@ -23,7 +23,7 @@ var allowed = map[string][]string{
 	"discovery":                      {"router"},
 	"discovery/cluster":              {"discovery", "internal/control", "router"},
 	"discovery/codis":                {"discovery", "internal/control", "internal/statefile", "router"},
-	"discovery/consul":               {"backend/dialect", "discovery", "internal/control", "internal/statefile", "router", "router/lag"},
+	"discovery/consul":               {"backend", "backend/dialect", "discovery", "internal/clock", "internal/statefile", "router", "router/lag"},
 	"discovery/learn":                {"internal/control", "proxy/command"},
 	"discovery/migration":            {"backend/dialect", "internal/control", "internal/paced", "router"},
 	"discovery/replication":          {"backend", "backend/dialect", "internal/clock", "internal/control", "router", "router/lag"},

@@ -50,6 +50,7 @@ type Node struct {
 	unwanted   atomic.Int64 // clock.Now since when no topology names the node, 0 while one does
 	answeredAt atomic.Int64 // clock.Now of the last good probe
 	kickedAt   atomic.Int64 // loop clock of the last KickSpaced that did something
+	watched    atomic.Int64 // nanoseconds, see SetWatch
 	patient    atomic.Bool  // silence says nothing: the server may be paused
 	paused     atomic.Bool  // and so it is: it was silent, and has not answered since
 	status     atomic.Pointer[Status]

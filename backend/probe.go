@@ -24,20 +24,15 @@ type Observation struct {
 	Info            control.Value // the reply to INFO replication; an error on servers without it
 	Loading         bool          // the server loads its data
 	Heartbeat       int64         // clock.Now of the oldest of the newest heartbeats found, 0 if one is missing
-	Err             error         // why there was no answer; then nothing else counts but Answered
+	Err             error         // why there was no answer; then nothing else counts but the times and Ended
+	// Ended says that a connection which had answered before has ended, which is no answer of the server of now: it may
+	// have been restarted, or has closed an idle connection. The next probe follows at once, on a new connection.
+	Ended bool
 }
 
-// Heartbeat names the keys of a node's heartbeats. Immutable.
-type Heartbeat struct {
-	Keys  []string
-	Write bool // to a master, the others read
-}
-
-// heartbeatLife is how long a heartbeat is kept by a server after the last proxy that wrote it is gone.
-const heartbeatLife = "3600"
-
-// Run probes the node every Options.ProbeInterval, and when it is kicked, until the node is retired: PING and INFO
-// replication on a connection of its own, which also tell the server's version, role and protocol. The outcome feeds
+// Run probes the node every Options.ProbeInterval, or as often as SetWatch asks for, and when it is kicked, until the
+// node is retired: PING and INFO replication on a connection of its own, which also tell the server's version, role and
+// protocol. It is the only one who asks a node what it is; whoever needs that reads its Observations. The outcome feeds
 // the breaker, so a server that accepts connections but is frozen opens it, and one that comes back closes it.
 func (n *Node) Run() {
 	ctx := n.ctx
@@ -52,6 +47,12 @@ func (n *Node) Run() {
 		p.publish(o.Err)
 		if n.observe != nil {
 			n.observe(o)
+		}
+		if o.Ended {
+			n.Kick()
+		}
+		if o.Err == nil {
+			n.endHalfOpen(ctx) // After the news: it may take as long as a few dials.
 		}
 		wait := time.NewTimer(paced.Shorten(n.probeWait(), spread))
 		select {
@@ -80,13 +81,21 @@ func (n *Node) KickSpaced(now, gap int64) {
 	}
 }
 
+// SetWatch says how often somebody beside the breaker and the replicas needs evidence of the node: the shorter of every
+// and Options.ProbeInterval is what counts, to a fifth. 0 is nobody. Safe for concurrent use; it never blocks. A probe
+// that waits already is not made sooner; see Kick.
+func (n *Node) SetWatch(every time.Duration) { n.watched.Store(int64(every)) }
+
 // probeWait is the time to the next probe: the probe is what closes an open breaker. Replicas leave a master the
 // time to be first, since they are kicked after it.
 func (n *Node) probeWait() time.Duration {
 	opts := n.Options()
-	wait := opts.ProbeInterval
+	wait, watched := opts.ProbeInterval, time.Duration(n.watched.Load())
 	if n.Status().Role == "replica" {
-		wait += wait / 4
+		wait, watched = wait+wait/4, watched+watched/5
+	}
+	if watched > 0 {
+		wait = min(wait, watched)
 	}
 	if !n.Available() {
 		return min(wait, opts.BreakerOpen)
@@ -101,6 +110,7 @@ type probe struct {
 	life    uint64
 	process uint64 // that was reached last
 	opened  int64  // clock.Now when control was opened
+	proven  bool   // control has answered a probe
 	jitter  float64
 	status  Status
 }
@@ -111,8 +121,10 @@ func (p *probe) once(ctx context.Context) Observation {
 	o.Err = p.ask(ctx, &o)
 	o.Answered, o.Life, o.Process = clock.Now(), p.life, p.process
 	if o.Err != nil {
+		o.Ended = p.proven && !isSilence(o.Err)
 		p.close()
 	}
+	p.proven = o.Err == nil
 	return o
 }
 
@@ -168,38 +180,7 @@ func (p *probe) ask(ctx context.Context, o *Observation) error {
 	if beat != nil && !beat.Write {
 		o.Heartbeat = oldestHeartbeat(replies[2:])
 	}
-	p.node.endHalfOpen(ctx)
 	return nil
-}
-
-// commands write heartbeats, or read them. Their life is set by a command of its own: the replicas of a Pika 4.0.1 have
-// no key that was written by SET with EX, since it replicates an expiry in 1970.
-func (h *Heartbeat) commands(now int64) [][]string {
-	value := strconv.FormatInt(now, 10)
-	commands := make([][]string, 0, 2*len(h.Keys))
-	for _, key := range h.Keys {
-		if h.Write {
-			commands = append(commands, []string{"SET", key, value}, []string{"EXPIRE", key, heartbeatLife})
-		} else {
-			commands = append(commands, []string{"GET", key})
-		}
-	}
-	return commands
-}
-
-// oldestHeartbeat is when the oldest of the heartbeats in replies was written, 0 when one is missing.
-func oldestHeartbeat(replies []control.Value) int64 {
-	oldest := int64(0)
-	for _, reply := range replies {
-		at, err := strconv.ParseInt(reply.Text, 10, 64)
-		if err != nil || reply.Kind != control.Bulk {
-			return 0
-		}
-		if oldest == 0 || at < oldest {
-			oldest = at
-		}
-	}
-	return oldest
 }
 
 // lookSoon is the least time between two looks at a name while requests wait for what it leads to.
@@ -225,6 +206,7 @@ func (p *probe) open(ctx context.Context) error {
 	}
 	p.close()
 	p.control, p.process, p.opened, p.jitter = c, c.peer.process, clock.Now(), rand.Float64()
+	p.proven = false
 	return nil
 }
 

@@ -233,7 +233,8 @@ type Backend struct {
 	BreakerFailures int `toml:"breaker_failures" reload:"live" min:"1" max:"1000000"`
 	// BreakerOpen is how long an open breaker refuses requests before it tries one. Default 1s.
 	BreakerOpen Duration `toml:"breaker_open" reload:"live" min:"1ms" max:"10m"`
-	// ProbeInterval is the time between two health probes of a node. Default 1s.
+	// ProbeInterval is the time between two health probes of a node; with discovery by Consul at most about a
+	// second. Default 1s.
 	ProbeInterval Duration `toml:"probe_interval" reload:"live" min:"10ms" max:"1h"`
 	// MaxConnectionAge is the age at which connections are replaced, when nothing is in flight on them; 0s is never.
 	// Default 0s.

@@ -205,11 +205,9 @@ func (p *Pool) AwaitBackground(ctx context.Context, addr string) {
 
 // nodesAt finds those of the addresses that the pool knows.
 func (p *Pool) nodesAt(addrs []string) []*backend.Node {
-	p.mu.Lock()
-	defer p.mu.Unlock()
 	var nodes []*backend.Node
 	for _, addr := range addrs {
-		if n := p.nodes[addr]; n != nil {
+		if n := p.Node(addr); n != nil {
 			nodes = append(nodes, n)
 		}
 	}

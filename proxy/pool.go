@@ -33,10 +33,9 @@ type Pool struct {
 	found   func(addr string) // PoolConfig.Leaving
 	observe func(addr string, o backend.Observation)
 	addrs   []net.Addr // guarded by Server.mu
+	nodes   *nodeSet
 
-	mu          sync.Mutex // guards nodes, probes and clearCaches
-	nodes       map[string]*backend.Node
-	probes      sync.WaitGroup
+	mu          sync.Mutex      // guards clearCaches
 	clearCaches map[string]bool // by address: has nothing in its cache that has moved away, see BeginMove
 
 	holds       hold.Account
@@ -146,8 +145,8 @@ func newPool(s *Server, cfg PoolConfig) *Pool {
 	p := &Pool{
 		Name: cfg.Name, Model: cfg.Model, server: s, listen: cfg.Listen, moved: cfg.Moved, observe: cfg.Observe,
 		started: clock.Now(),
-		nodes:   make(map[string]*backend.Node),
 	}
+	p.nodes = newNodeSet(p.newNode, func(n *backend.Node) { s.nodeIDs.giveBack(n.ID) })
 	if p.Family = cfg.Family; p.Family == nil {
 		p.Family = dialect.Redis
 	}
@@ -203,7 +202,7 @@ func (p *Pool) SetTable(t *router.Table) {
 	v.marks = p.places.Marks()
 	p.view.Store(v)
 	p.viewMu.Unlock()
-	p.markWanted(t)
+	p.nodes.markWanted(v.named)
 	p.onLoops((*loop).settle)
 }
 
@@ -212,14 +211,12 @@ func (p *Pool) SetTable(t *router.Table) {
 func (p *Pool) SetSettings(s PoolSettings) {
 	p.settings.Store(&s)
 	p.declared.set(s.Commands)
-	p.mu.Lock()
-	for _, n := range p.nodes {
+	for _, n := range p.nodes.list(true) {
 		n.SetOptions(&s.Backend)
 		if n.Named() {
 			n.LookAgain(0)
 		}
 	}
-	p.mu.Unlock()
 	p.viewMu.Lock()
 	if v := p.view.Load(); v != nil {
 		next := *v
@@ -258,32 +255,8 @@ func (p *Pool) onLoops(f func(l *loop, p *Pool)) {
 	}
 }
 
-// Nodes lists the nodes that the pool knows, in no order.
-func (p *Pool) Nodes() []*backend.Node {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	nodes := make([]*backend.Node, 0, len(p.nodes))
-	for _, n := range p.nodes {
-		nodes = append(nodes, n)
-	}
-	return nodes
-}
-
-// Node finds the node at addr, nil when the pool has none there.
-func (p *Pool) Node(addr string) *backend.Node {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.nodes[addr]
-}
-
-// node finds or makes the node at addr, which a topology names.
-func (p *Pool) node(addr string) *backend.Node {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if n := p.nodes[addr]; n != nil {
-		n.SetWanted(true)
-		return n
-	}
+// newNode makes a node that does nothing yet.
+func (p *Pool) newNode(addr string) *backend.Node {
 	opts := p.settings.Load().Backend
 	n := backend.NewNode(p.server.nodeIDs.take(), addr, &opts)
 	n.OnFailure(p.trouble)
@@ -294,47 +267,7 @@ func (p *Pool) node(addr string) *backend.Node {
 	if p.observe != nil {
 		n.OnProbe(func(o backend.Observation) { p.observe(addr, o) })
 	}
-	p.nodes[addr] = n
-	p.probes.Go(n.Run)
 	return n
-}
-
-// markWanted tells the nodes whether t names them.
-func (p *Pool) markWanted(t *router.Table) {
-	named := make(map[string]bool, len(t.Nodes))
-	for _, n := range t.Nodes {
-		named[n.Addr] = true
-	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for addr, n := range p.nodes {
-		n.SetWanted(named[addr])
-	}
-}
-
-// retireDelay is how long a node is kept after the last topology that named it, so that a loop that has just
-// looked it up can still use it.
-const retireDelay = 2 * time.Second
-
-// retireUnused forgets nodes that no topology names and nothing uses any more. Called by the ticker.
-func (p *Pool) retireUnused() {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	for addr, n := range p.nodes {
-		if n.Unused(retireDelay) {
-			delete(p.nodes, addr)
-			n.Retire()
-			p.server.nodeIDs.giveBack(n.ID)
-		}
-	}
-}
-
-// stop ends the probes and dials of the pool.
-func (p *Pool) stop() {
-	for _, n := range p.Nodes() {
-		n.Retire()
-	}
-	p.probes.Wait()
 }
 
 // speaksRESP3 reports whether clients may be offered RESP3: no master is known not to speak it.

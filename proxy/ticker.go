@@ -88,7 +88,7 @@ func (s *Server) runTicker() {
 			trimmed = now
 			s.returnMemory()
 			for _, p := range s.pools {
-				p.retireUnused()
+				p.nodes.retireUnused(retireDelay)
 			}
 		}
 		posted := clock.Now()

@@ -43,9 +43,8 @@ func (in *instance) newConsul(p *conf.Pool, cfg *conf.Config, pool *proxy.Pool, 
 		Client: client, Root: c.root, Pool: p.Name, Service: p.Discovery.Service, Model: pool.Model,
 		StateFile: cfg.Beside(p.Discovery.StateFile), MaxStateAge: p.Discovery.MaxStateAge.Std(),
 		RequireConsul: p.Discovery.RequireConsul, Flap: p.Discovery.Flap.Std(),
-		Username: p.Auth.BackendUser, Password: p.Auth.BackendPassword.Reveal(), ClientName: pool.Settings().Backend.Name,
-		Timeout: p.Backend.DialTimeout.Std(),
-		Joined:  c.member.Join, AwaitAnswered: pool.AwaitAnswered, Applied: c.member.Applied,
+		Watch: pool.Watch, Ask: pool.AskWatched, Timeout: p.Backend.DialTimeout.Std(),
+		Joined: c.member.Join, AwaitAnswered: pool.AwaitAnswered, Applied: c.member.Applied,
 		MayMove: func() bool {
 			_, sure := c.member.Lease()
 			return sure

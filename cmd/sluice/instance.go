@@ -187,7 +187,7 @@ func (in *instance) addPool(p *conf.Pool, cfg *conf.Config, id string, codisAPI 
 		},
 		Leaving: func(string) { s.watcher.Look() },
 		Trouble: func(addr string) { s.trouble(addr) },
-		Observe: func(addr string, o backend.Observation) { s.replicas.Observe(addr, o) },
+		Observe: func(addr string, o backend.Observation) { s.observe(addr, o) },
 	})
 	var src discovery.Source
 	switch p.Discovery.Kind {
@@ -296,6 +296,14 @@ func (in *instance) inConsuls(f func(s *source, c *inConsul)) {
 		}
 	}
 	work.Wait()
+}
+
+// observe gives what the probe of a node has found to all who live on it.
+func (s *source) observe(addr string, o backend.Observation) {
+	s.replicas.Observe(addr, o)
+	if s.consul != nil {
+		s.consul.source.Observe(addr, o)
+	}
 }
 
 // trouble is told that something went wrong with a node: what it is now, and what the topology says, is asked at once.

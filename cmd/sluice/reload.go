@@ -137,7 +137,8 @@ func (s *source) apply(p *conf.Pool, log *slog.Logger) (done <-chan error) {
 	s.watcher.SetAccess(watcherAccess(p, s.pool.Settings().Backend.Name))
 	switch {
 	case s.consul != nil:
-		s.consul.source.SetAccess(p.Auth.BackendUser, p.Auth.BackendPassword.Reveal(), p.Backend.DialTimeout.Std())
+		s.consul.source.SetTimeout(p.Backend.DialTimeout.Std())
+		s.consul.source.Refresh() // With the credentials that the pool has by now.
 		s.consul.member.SetZone(p.Reads.Zone)
 	case s.static != nil:
 		return s.static.Set(groupSpecs(p.Groups))

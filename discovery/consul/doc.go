@@ -7,7 +7,7 @@
 //
 //	epoch watch --List, decode, Validate--> news --.
 //	catalog watch  --decode---------------> listing --+--> Source.Run: one goroutine that owns all state,
-//	a prober per node --INFO replication----> rounds --'    builds the Snapshot and publishes it
+//	the probe of each node --Observe------> roles ----'    builds the Snapshot and publishes it
 //	                                                            |
 //	             Applied <-- AwaitAnswered <-- Done <-- acker --'
 //

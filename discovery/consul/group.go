@@ -78,7 +78,7 @@ func (g *group) clone() *group {
 
 // settle brings the members and the master up to date. listed are the nodes of this group in the catalog, nil while that was
 // not seen; ask returns what a node has answered last.
-func (g *group) settle(fixed []Node, listed []instance, ask func(string) probe, flap time.Duration, now time.Time) {
+func (g *group) settle(fixed []Node, listed []instance, ask func(string) evidence, flap time.Duration, now time.Time) {
 	g.admit(fixed, listed)
 	g.elect(ask, flap, now)
 	for addr, m := range g.members {
@@ -131,7 +131,7 @@ func (g *group) member(addr string) *member {
 }
 
 // judge reports whether a node stays for now, and says what is odd about it.
-func (m *member) judge(p probe, flap time.Duration, now time.Time) bool {
+func (m *member) judge(p evidence, flap time.Duration, now time.Time) bool {
 	if p.asked && p.err != nil {
 		m.warning = fmt.Sprintf("it does not answer: %v", p.err)
 	}
@@ -151,7 +151,7 @@ func (m *member) judge(p probe, flap time.Duration, now time.Time) bool {
 }
 
 // elect finds the master.
-func (g *group) elect(ask func(string) probe, flap time.Duration, now time.Time) {
+func (g *group) elect(ask func(string) evidence, flap time.Duration, now time.Time) {
 	g.warning = ""
 	for addr, m := range g.members {
 		p := ask(addr)
@@ -191,7 +191,7 @@ func (g *group) elect(ask func(string) probe, flap time.Duration, now time.Time)
 }
 
 // choose is who is the master by what the nodes say: the present one if they say nothing better.
-func (g *group) choose(ask func(string) probe) string {
+func (g *group) choose(ask func(string) evidence) string {
 	var masters []string
 	for _, addr := range slices.Sorted(maps.Keys(g.members)) {
 		if ask(addr).isA(lag.Master) {
@@ -244,7 +244,7 @@ func (g *group) choose(ask func(string) probe) string {
 }
 
 // descends reports whether a node that says it is the master may take the place of the present one, which does not.
-func (g *group) descends(addr string, ask func(string) probe) bool {
+func (g *group) descends(addr string, ask func(string) evidence) bool {
 	present := g.members[g.master]
 	n := g.followers(addr, ask)
 	switch {
@@ -259,12 +259,12 @@ func (g *group) descends(addr string, ask func(string) probe) bool {
 }
 
 // anew reports whether there is no master to descend from: none was ever seen, or it has given way itself.
-func (g *group) anew(ask func(string) probe) bool {
+func (g *group) anew(ask func(string) evidence) bool {
 	return !g.proven || g.members[g.master] == nil || ask(g.master).isA(lag.Replica)
 }
 
 // followed is a member that another one names as its master; "" when there is none.
-func (g *group) followed(ask func(string) probe) string {
+func (g *group) followed(ask func(string) evidence) string {
 	for _, addr := range slices.Sorted(maps.Keys(g.members)) {
 		p := ask(addr)
 		if of := p.repl.MasterAddr; p.isA(lag.Replica) && of != addr && g.members[of] != nil {
@@ -276,7 +276,7 @@ func (g *group) followed(ask func(string) probe) string {
 
 // followers counts the nodes of the group that are replicas of the one at addr: they say its address or its history, or it
 // lists them. Addresses alone do not do, a replica may know its master by another one.
-func (g *group) followers(addr string, ask func(string) probe) int {
+func (g *group) followers(addr string, ask func(string) evidence) int {
 	master, n := ask(addr).repl, 0
 	for other := range g.members {
 		p := ask(other)

@@ -19,13 +19,18 @@ type world struct {
 	g      *group
 	now    time.Time
 	listed []instance
-	probes map[string]probe
+	probes map[string]evidence
 }
 
 const flap = 3 * time.Second
 
+func emptyWorld(t *testing.T) *world {
+	g := &group{id: "1", members: make(map[string]*member)}
+	return &world{t: t, g: g, now: time.Unix(1e9, 0), probes: make(map[string]evidence)}
+}
+
 func newWorld(t *testing.T, addrs ...string) *world {
-	w := &world{t: t, g: &group{id: "1", members: make(map[string]*member)}, now: time.Unix(1e9, 0), probes: make(map[string]probe)}
+	w := emptyWorld(t)
 	for i, addr := range addrs {
 		w.list(addr, "passing")
 		if w.replica(addr, addrs[0]); i == 0 {
@@ -45,21 +50,23 @@ func (w *world) list(addr, status string) {
 }
 
 func (w *world) master(addr string) {
-	w.probes[addr] = probe{asked: true, repl: lag.Replication{Role: lag.Master, ID: "id of " + addr}}
+	w.probes[addr] = evidence{asked: true, repl: lag.Replication{Role: lag.Master, ID: "id of " + addr}}
 }
 
 func (w *world) replica(addr, of string) {
-	w.probes[addr] = probe{asked: true, repl: lag.Replication{Role: lag.Replica, MasterAddr: of, ID: "id of " + of}}
+	w.probes[addr] = evidence{asked: true, repl: lag.Replication{Role: lag.Replica, MasterAddr: of, ID: "id of " + of}}
 }
 
 // silent makes a node one that has not answered for long.
 func (w *world) silent(addr string) {
-	w.probes[addr] = probe{asked: true, err: errors.New("refused"), failures: lostProbes, failing: w.now.Add(-flap)}
+	w.probes[addr] = evidence{asked: true, err: errors.New("refused"), failures: lostProbes, failing: w.now.Add(-flap)}
 }
 
 // missed adds a question without an answer.
 func (w *world) missed(addr string) {
-	w.probes[addr] = probe{asked: true, err: errors.New("late"), answered: w.now}.after(w.probes[addr])
+	before := w.probes[addr]
+	late := evidence{asked: true, err: errors.New("late"), begun: before.counted.Add(minAskGap), answered: w.now}
+	w.probes[addr] = late.after(before)
 }
 
 // at says when the answer of now was asked for and given.
@@ -70,7 +77,7 @@ func (w *world) at(addr string, begun, answered time.Time) {
 }
 
 func (w *world) settle() {
-	w.g.settle(nil, w.listed, func(addr string) probe { return w.probes[addr] }, flap, w.now)
+	w.g.settle(nil, w.listed, func(addr string) evidence { return w.probes[addr] }, flap, w.now)
 }
 
 // after lets time pass.
@@ -145,12 +152,15 @@ func TestMasterByWhatTheNodesSay(t *testing.T) {
 	f("switchover", "b", func(w *world) { w.master("b"); w.replica("a", "b"); w.replica("c", "b") })
 	f("the followers know it by another address", "b", func(w *world) {
 		w.master("b")
-		w.probes["c"] = probe{asked: true, repl: lag.Replication{Role: lag.Replica, MasterAddr: "10.9.9.9:1", ID: "id of b"}}
+		w.replica("c", "b")
+		p := w.probes["c"]
+		p.repl.MasterAddr = "10.9.9.9:1"
+		w.probes["c"] = p
 	})
 	f("a stranger", "a", func(w *world) { w.list("s", "passing"); w.master("s"); w.silent("a") })
 	f("a stranger that was promoted before we came", "s", func(w *world) {
 		w.list("s", "passing")
-		w.probes["s"] = probe{asked: true, repl: lag.Replication{Role: lag.Master, ID: "x", ID2: "y"}}
+		w.probes["s"] = evidence{asked: true, repl: lag.Replication{Role: lag.Master, ID: "x", ID2: "y"}}
 		w.silent("a")
 	})
 	f("a stranger, and an heir", "b", func(w *world) {
@@ -227,7 +237,7 @@ func TestMasterBesideALivingOneNeedsAMajority(t *testing.T) {
 func TestFirstElectionWhileTheMasterIsAway(t *testing.T) {
 	f := func(want, warning string, change func(w *world)) {
 		t.Helper()
-		w := &world{t: t, g: &group{id: "1", members: make(map[string]*member)}, now: time.Unix(1e9, 0), probes: make(map[string]probe)}
+		w := emptyWorld(t)
 		for _, addr := range []string{"a", "b", "c"} {
 			w.list(addr, "passing")
 		}
@@ -248,7 +258,7 @@ func TestFirstElectionWhileTheMasterIsAway(t *testing.T) {
 }
 
 func TestEmptyGroupTakesTheFirstMasterWhenAllWereAsked(t *testing.T) {
-	w := &world{t: t, g: &group{id: "1", members: make(map[string]*member)}, now: time.Unix(1e9, 0), probes: make(map[string]probe)}
+	w := emptyWorld(t)
 	w.list("a", "passing")
 	w.list("b", "passing")
 	w.list("c", "critical")
@@ -262,11 +272,11 @@ func TestEmptyGroupTakesTheFirstMasterWhenAllWereAsked(t *testing.T) {
 func TestNodeMayChangeItsGroup(t *testing.T) {
 	model := router.CodisModel(slots)
 	before := newTopology(document([]string{"a:1", "r:1"}, []string{"b:1"}), model, nil)
-	probes := map[string]probe{"r:1": {asked: true, repl: lag.Replication{Role: lag.Replica}}}
+	probes := map[string]evidence{"r:1": {asked: true, repl: lag.Replication{Role: lag.Replica}}}
 	for _, addr := range []string{"a:1", "b:1"} {
-		probes[addr] = probe{asked: true, repl: lag.Replication{Role: lag.Master}}
+		probes[addr] = evidence{asked: true, repl: lag.Replication{Role: lag.Master}}
 	}
-	ask := func(addr string) probe { return probes[addr] }
+	ask := func(addr string) evidence { return probes[addr] }
 	before.settle(nil, ask, flap, time.Unix(1e9, 0))
 	next := newTopology(document([]string{"a:1"}, []string{"b:1", "r:1"}), model, before)
 	next.settle(nil, ask, flap, time.Unix(1e9, 0))

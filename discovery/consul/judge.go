@@ -121,7 +121,7 @@ func (s *Source) takeWishes() {
 				continue
 			}
 			if g := t.groups[string(id)]; g.members[addr] != nil {
-				g.order = order{addr: addr, against: g.choose(s.probers.last)}
+				g.order = order{addr: addr, against: g.choose(s.roles.last)}
 			}
 		}
 	}

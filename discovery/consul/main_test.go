@@ -16,6 +16,7 @@ import (
 	"github.com/hashicorp/consul/api"
 	"go.uber.org/goleak"
 
+	"sluice/backend"
 	"sluice/discovery"
 	"sluice/internal/testbed"
 	"sluice/router"
@@ -59,7 +60,8 @@ func (m withShared) Run() int {
 	return code
 }
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(withShared{m}) }
+// gnet, which is linked in, has goroutines from the start.
+func TestMain(m *testing.M) { goleak.VerifyTestMain(withShared{m}, goleak.IgnoreCurrent()) }
 
 // slots is how many slots the pools of the tests have.
 const slots = 16
@@ -72,6 +74,7 @@ type pool struct {
 	server *testbed.ConsulServer
 	client *api.Client // of the test
 	cfg    Config
+	nodes  nodes
 	stop   func()
 
 	mu     sync.Mutex
@@ -104,10 +107,67 @@ func newPool(t *testing.T, server *testbed.ConsulServer, change ...func(*Config)
 			return nil
 		},
 	}
+	p.nodes.observe = func(addr string, o backend.Observation) { p.Source.Observe(addr, o) }
+	p.nodes.opts = backend.Options{
+		DialTimeout: time.Second, RequestTimeout: time.Second, ProbeInterval: time.Hour,
+		BreakerFailures: 3, BreakerOpen: time.Second,
+	}
+	p.cfg.Watch, p.cfg.Ask = p.nodes.watch, p.nodes.ask
 	for _, f := range change {
 		f(&p.cfg)
 	}
 	return p
+}
+
+// nodes have the probes of a pool, as proxy.Pool has. mu guards the fields below it.
+type nodes struct {
+	observe func(addr string, o backend.Observation)
+	probes  sync.WaitGroup
+
+	mu   sync.Mutex
+	opts backend.Options
+	of   map[string]*backend.Node
+}
+
+func (n *nodes) watch(addrs []string, every time.Duration) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	before := n.of
+	n.of = make(map[string]*backend.Node)
+	for _, addr := range addrs {
+		node := before[addr]
+		delete(before, addr)
+		if node == nil {
+			opts := n.opts
+			node = backend.NewNode(0, addr, &opts)
+			node.OnProbe(func(o backend.Observation) { n.observe(addr, o) })
+			node.SetWatch(every)
+			n.probes.Go(node.Run)
+		}
+		n.of[addr] = node
+	}
+	for _, node := range before {
+		node.Retire()
+	}
+}
+
+func (n *nodes) ask() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for _, node := range n.of {
+		node.Kick()
+	}
+}
+
+// setPassword changes what the nodes are asked with.
+func (n *nodes) setPassword(password string) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.opts.Password = password
+	for _, node := range n.of {
+		opts := n.opts
+		node.SetOptions(&opts)
+	}
 }
 
 func newClient(t *testing.T, cfg ClientConfig) *api.Client {
@@ -138,6 +198,7 @@ func (p *pool) start() *pool {
 		if err := <-done; err != nil {
 			p.t.Errorf("Run: %v", err)
 		}
+		p.nodes.probes.Wait()
 	})
 	p.t.Cleanup(p.stop)
 	return p

@@ -13,7 +13,7 @@ import (
 func (s *Source) publish(publish func(discovery.Snapshot)) {
 	t, snap, err := s.ready()
 	switch {
-	case err != nil && time.Since(s.nextSeen) > s.probers.accessNow().timeout: // Until then nodes may not have been asked.
+	case err != nil && time.Since(s.nextSeen) > s.roles.timeoutNow(): // Until then nodes may not have been asked.
 		s.alarm(AlarmWaiting, err)
 	case err == nil:
 		delete(s.alarms, AlarmWaiting)

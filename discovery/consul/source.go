@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"strings"
 	"sync"
 	"time"
@@ -18,7 +17,7 @@ import (
 	"sluice/router"
 )
 
-// Config is what a Source needs. Client, Pool and Model are required.
+// Config is what a Source needs. Client, Pool, Model, Watch and Ask are required.
 type Config struct {
 	Client  *api.Client
 	Root    string // of the pool in the KV store; default "sluice/<Pool>/"
@@ -30,14 +29,17 @@ type Config struct {
 	MaxStateAge   time.Duration // how long ago Consul may have confirmed it to be used; default 24 h
 	RequireConsul bool          // never use it
 
-	RoleInterval time.Duration // between two questions to a node; default 1 s
+	RoleInterval time.Duration // at most this between two questions to a node, to a fifth; default 1 s
 	Flap         time.Duration // how long a node that Consul does not want any more stays; default 3 s
 	Wait         time.Duration // of a blocking query; default 60 s, at most 10 min
 
-	// Dial connects to the nodes. Default: that of net.Dialer.
-	Dial                           func(ctx context.Context, network, addr string) (net.Conn, error)
-	Username, Password, ClientName string
-	Timeout                        time.Duration // of one question to a node; default 1 s
+	// Watch has exactly the nodes at addrs (host:port) asked what they are, every so often or more; what they answer goes
+	// to Source.Observe. It is called by one goroutine, when they change and at the end of Run with none, and must not
+	// block. Required.
+	Watch func(addrs []string, every time.Duration)
+	// Ask has those nodes asked now. As Watch, from another goroutine. Required.
+	Ask     func()
+	Timeout time.Duration // of one question to a node, until SetTimeout; default 1 s
 
 	// Joined makes the proxy known; it is called, until it succeeds, before the topology is read for the first
 	// time: whoever moves slots must see the proxy, or the proxy the move. Optional.
@@ -72,7 +74,7 @@ type Source struct {
 	cfg     Config
 	log     *slog.Logger
 	health  *health
-	probers *probers
+	roles   *roles
 	acks    *acker
 	wake    chan struct{} // capacity 1: that something is new that is not in a mailbox
 	kick    chan struct{} // capacity 1: that the document is to be read now
@@ -138,9 +140,6 @@ func New(cfg Config) *Source {
 	cfg.Flap = cmp.Or(cfg.Flap, 3*time.Second)
 	cfg.Wait = min(cmp.Or(cfg.Wait, time.Minute), 10*time.Minute)
 	cfg.Timeout = cmp.Or(cfg.Timeout, time.Second)
-	if cfg.Dial == nil {
-		cfg.Dial = new(net.Dialer).DialContext
-	}
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
@@ -149,16 +148,17 @@ func New(cfg Config) *Source {
 		news: newMailbox[news](), listing: newMailbox[listing](), saves: newMailbox[saved](),
 		orders: make(map[router.GroupID]string), kick: make(chan struct{}, 1), relist: make(chan struct{}, 1), freshed: make(chan struct{}),
 	}
-	s.probers = &probers{cfg: &s.cfg, wake: s.wake, nodes: make(map[string]*prober)}
+	s.roles = &roles{
+		cfg: &s.cfg, wake: s.wake, ask: make(chan struct{}, 1), nodes: make(map[string]*heard), timeout: cfg.Timeout,
+	}
 	s.acks = &acker{
 		await: cfg.AwaitAnswered, applied: cfg.Applied, mayMove: cfg.MayMove, log: cfg.Log, wake: make(chan struct{}, 1),
 	}
 	return s
 }
 
-// Refresh asks all nodes for their roles soon; Consul tells by itself. Safe for concurrent use; it never blocks for
-// long.
-func (s *Source) Refresh() { s.probers.kickAll() }
+// Refresh asks all nodes for their roles soon; Consul tells by itself. Safe for concurrent use; it never blocks.
+func (s *Source) Refresh() { s.roles.refresh() }
 
 // Retry asks Consul for everything now: it answers others again. That ends the pauses after errors, and questions
 // that may have been lost on their way. Safe for concurrent use; it never blocks.
@@ -174,7 +174,7 @@ func (s *Source) SetMaster(id router.GroupID, addr string) {
 	s.orders[id] = addr
 	s.mu.Unlock()
 	s.poke()
-	s.probers.kickAll()
+	s.roles.refresh()
 }
 
 // Accept takes what an alarm has kept out: an older topology, another one of the same epoch, an empty catalog. It
@@ -223,7 +223,8 @@ func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) erro
 	work.Go(func() { s.acks.run(ctx) })
 	work.Go(func() { s.writeSaves(ctx) })
 	defer work.Wait()
-	defer s.probers.stop()
+	work.Go(func() { s.roles.run(ctx) })
+	defer s.roles.watch(nil)
 	defer cancel()
 
 	tick := time.NewTicker(min(max(s.cfg.RoleInterval/4, 10*time.Millisecond), 250*time.Millisecond))
@@ -246,7 +247,7 @@ func (s *Source) Run(ctx context.Context, publish func(discovery.Snapshot)) erro
 		case <-s.wake:
 		case <-tick.C:
 		}
-		s.step(ctx, publish, time.Now())
+		s.step(publish, time.Now())
 		s.describe()
 		s.settleFresh()
 	}
@@ -312,17 +313,17 @@ func (s *Source) watchCatalog(ctx context.Context) {
 }
 
 // step does what is due.
-func (s *Source) step(ctx context.Context, publish func(discovery.Snapshot), now time.Time) {
+func (s *Source) step(publish func(discovery.Snapshot), now time.Time) {
 	s.takeWishes()
 	s.useFile(now)
 	addrs := make(map[string]bool)
 	for _, t := range []*topology{s.current, s.next} {
 		if t != nil {
-			t.settle(s.listed, s.probers.last, s.cfg.Flap, now)
+			t.settle(s.listed, s.roles.last, s.cfg.Flap, now)
 			t.addrs(addrs)
 		}
 	}
-	s.probers.set(ctx, addrs)
+	s.roles.watch(addrs)
 	s.confirm()
 	if s.inflight == nil {
 		s.publish(publish)

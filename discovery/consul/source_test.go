@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -241,10 +240,7 @@ func firstError(errs ...error) error {
 func TestNewsWhileASnapshotIsUnderWay(t *testing.T) {
 	f := func(name string, epoch uint64, wantEpoch uint64, wantNext bool, wantAlarm string) {
 		t.Helper()
-		s := New(Config{Pool: "p", Model: router.CodisModel(slots), Dial: func(context.Context, string, string) (net.Conn, error) {
-			return nil, errors.New("nobody is there")
-		}})
-		t.Cleanup(s.probers.stop)
+		s := New(Config{Pool: "p", Model: router.CodisModel(slots), Watch: func([]string, time.Duration) {}})
 		numbered := func(epoch uint64) *Document {
 			d := document([]string{"a:1"})
 			d.Epoch = Epoch{Epoch: epoch, Digest: fmt.Sprint(epoch)}
@@ -254,7 +250,7 @@ func TestNewsWhileASnapshotIsUnderWay(t *testing.T) {
 		s.current.groups["1"].members["a:1"] = &member{addr: "a:1"}
 		s.current.groups["1"].master = "a:1"
 		published := 0
-		step := func() { s.step(t.Context(), func(discovery.Snapshot) { published++ }, time.Now()) }
+		step := func() { s.step(func(discovery.Snapshot) { published++ }, time.Now()) }
 		s.judge(news{doc: numbered(7)})
 		step()
 		s.judge(news{doc: numbered(epoch)})

@@ -123,7 +123,7 @@ func (s *Source) describeNodes(t *topology) []NodeStatus {
 	for _, spec := range t.doc.Groups {
 		g := t.groups[spec.ID]
 		for _, addr := range slices.Sorted(maps.Keys(g.members)) {
-			m, p := g.members[addr], s.probers.last(addr)
+			m, p := g.members[addr], s.roles.last(addr)
 			n := NodeStatus{
 				Group: g.id, Addr: addr, Zone: m.zone, Master: addr == g.master, Catalog: m.catalog, Warning: m.warning,
 			}

@@ -55,7 +55,7 @@ func newTopology(doc *Document, model router.Model, before *topology) *topology 
 }
 
 // settle brings all groups up to date. listed is nil while the catalog was not seen.
-func (t *topology) settle(listed *listing, ask func(string) probe, flap time.Duration, now time.Time) {
+func (t *topology) settle(listed *listing, ask func(string) evidence, flap time.Duration, now time.Time) {
 	var of map[string][]instance
 	if listed != nil {
 		of = t.share(*listed)

@@ -180,6 +180,11 @@ func (w *Watcher) SetTable(t *router.Table) {
 	w.groups = groups
 	w.setKickers()
 	w.setHeartbeats()
+	for addr := range w.byAddr {
+		if n := w.cfg.Node(addr); n != nil && before[addr] == nil { // It may have been asked before, for others.
+			n.Kick()
+		}
+	}
 	for addr := range before {
 		if n := w.cfg.Node(addr); n != nil && w.byAddr[addr] == nil { // It is none of ours any more, and is probed on.
 			n.SetHeartbeat(nil)

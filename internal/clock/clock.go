@@ -8,3 +8,7 @@ var start = time.Now()
 
 // Now is the time since the process started. It never goes backwards and is never 0.
 func Now() int64 { return int64(time.Since(start)) + 1 }
+
+// Time is the time.Time of an instant of Now. It has a monotonic reading, so that those of two instants compare as they
+// do.
+func Time(at int64) time.Time { return start.Add(time.Duration(at - 1)) }
