@@ -16,6 +16,7 @@ import (
 type topology struct {
 	doc    *Document
 	list   []Assignment
+	shares shares
 	groups map[string]*group
 
 	saved    bool               // it is from the last good file
@@ -31,6 +32,7 @@ func (t *topology) rejects(snap discovery.Snapshot) bool {
 func newTopology(doc *Document, model router.Model, before *topology) *topology {
 	t := &topology{doc: doc, groups: make(map[string]*group)}
 	t.list, _ = doc.Assignments(model) // Validate has let it pass.
+	t.shares = sharesOf(t.list)
 	for _, spec := range doc.Groups {
 		g := &group{id: router.GroupID(spec.ID), members: make(map[string]*member)}
 		if before != nil && before.groups[spec.ID] != nil {
@@ -103,45 +105,22 @@ func (t *topology) addrs(into map[string]bool) {
 // master yet.
 func (t *topology) snapshot() (discovery.Snapshot, error) {
 	var snap discovery.Snapshot
-	owned := make(map[string]map[router.Slot]bool)
-	moves := make(map[Assignment]map[router.Slot]bool)
-	var order []Assignment
-	needed := make(map[string]bool)
-	for i, a := range t.list {
-		slot, owner := router.Slot(i), a.Group
-		if a.To != "" {
-			owner = a.To
-		}
-		if owned[owner] == nil {
-			owned[owner] = make(map[router.Slot]bool)
-		}
-		owned[owner][slot] = true
-		needed[owner], needed[a.Group] = true, true
-		if a.State == Stable {
-			continue
-		}
-		if moves[a] == nil {
-			moves[a] = make(map[router.Slot]bool)
-			order = append(order, a)
-		}
-		moves[a][slot] = true
-	}
 	var waiting []string
 	for _, spec := range t.doc.Groups {
 		g := t.groups[spec.ID]
 		if g.master == "" {
-			if needed[spec.ID] {
+			if t.shares.needed[spec.ID] {
 				waiting = append(waiting, g.plight())
 			}
 			continue
 		}
-		snap.Groups = append(snap.Groups, g.spec(ranges(len(t.list), owned[spec.ID])))
+		snap.Groups = append(snap.Groups, g.spec(t.shares.owned[spec.ID]))
 	}
 	if len(waiting) > 0 {
 		return discovery.Snapshot{}, fmt.Errorf("no master is known of %s", strings.Join(waiting, " and of "))
 	}
-	for _, a := range order {
-		m := router.MoveSpec{Slots: ranges(len(t.list), moves[a]), Phase: router.Moving}
+	for _, a := range t.shares.moves {
+		m := router.MoveSpec{Slots: a.slots, Phase: router.Moving}
 		if a.State == Locked {
 			m.Phase = router.Locked
 		}
@@ -154,11 +133,6 @@ func (t *topology) snapshot() (discovery.Snapshot, error) {
 		snap.Moves = append(snap.Moves, m)
 	}
 	return snap, nil
-}
-
-// ranges is the set in order.
-func ranges(slots int, set map[router.Slot]bool) []router.Range {
-	return router.RangesOf(slots, func(s router.Slot) bool { return set[s] })
 }
 
 // spec is the group for the Keeper.
