@@ -14,7 +14,7 @@ import (
 )
 
 // appWait bounds a scenario. What works takes seconds.
-const appWait = time.Minute
+const appWait = 5 * time.Minute
 
 // app is an application: a scenario, and what has to run beside it.
 type app struct {

@@ -16,7 +16,7 @@ import (
 )
 
 // startWait bounds whatever has to come up or to come round.
-const startWait = 30 * time.Second
+const startWait = 2 * time.Minute
 
 // site is where an application finds its server.
 type site struct {

@@ -64,7 +64,7 @@ func (l *testLoop) step() {
 }
 
 // testWait is longer than anything takes that works.
-const testWait = 20 * time.Second
+const testWait = 2 * time.Minute
 
 // testSocket is a gnet.Conn that writes where the test wants.
 type testSocket struct {

@@ -27,7 +27,7 @@ func runNode(t *testing.T, mode string, to *site) {
 	if _, err := os.Stat(filepath.Join(dir, "node_modules", "ioredis")); err != nil {
 		t.Fatalf("no ioredis: `make test` installs it: %v", err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	args := []string{filepath.Join(dir, "scenarios.js"), mode, to.addr}
 	for _, n := range to.nodes {

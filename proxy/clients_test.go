@@ -93,7 +93,7 @@ func useGoRedis(t *testing.T, db *redis.Client, keys []string) {
 func TestRueidis(t *testing.T) {
 	t.Parallel()
 	onEachTopology(t, func(t *testing.T, top *topology) {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Minute) // rueidis itself tries for ever.
+		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute) // rueidis itself tries for ever.
 		defer cancel()
 		db, err := rueidis.NewClient(rueidis.ClientOption{InitAddress: []string{top.addr}})
 		if err != nil {
@@ -154,7 +154,7 @@ func TestRueidis(t *testing.T) {
 // run runs a program of Redis and returns what it prints.
 func run(t *testing.T, stdin string, args ...string) string {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Stdin = strings.NewReader(stdin)

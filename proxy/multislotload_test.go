@@ -95,7 +95,7 @@ func (m *quarterMove) move(quarter, to int) {
 			Slots: router.RangesOf(len(m.at), func(slot router.Slot) bool { return int(slot)%4 == quarter }),
 			Phase: p, Method: router.SemiAsync, From: m.servers[from].Addr(), FromID: router.GroupID(fmt.Sprint(from + 1)),
 		})
-		ctx, cancel := context.WithTimeout(m.Context(), time.Minute)
+		ctx, cancel := context.WithTimeout(m.Context(), 5*time.Minute)
 		defer cancel()
 		if err := m.p.pool.AwaitAnswered(ctx, []string{m.servers[0].Addr(), m.servers[1].Addr()}); err != nil {
 			m.Fatal(err)

@@ -52,7 +52,7 @@ state_file = %q
 		t.Cleanup(d.Close)
 		return d
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	check := func(errs ...error) {
 		t.Helper()

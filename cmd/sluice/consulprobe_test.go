@@ -46,7 +46,7 @@ func askers(t *testing.T, node *testbed.Server, questions int) map[string]int {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(time.Minute)); err != nil {
+	if err := conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := conn.Write([]byte("MONITOR\r\n")); err != nil {

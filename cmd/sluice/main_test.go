@@ -127,7 +127,7 @@ func (o *output) String() string {
 // do sends an inline request and returns the first line of the reply, or all of a bulk string.
 func do(t *testing.T, conn net.Conn, request string) string {
 	t.Helper()
-	_ = conn.SetDeadline(time.Now().Add(20 * time.Second))
+	_ = conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := io.WriteString(conn, request+"\r\n"); err != nil {
 		t.Fatal(err)
 	}

@@ -11,7 +11,7 @@ import (
 
 func TestHostileNodes(t *testing.T) {
 	ask := func(ctx context.Context, addr string) error {
-		_, err := New(Config{Timeout: time.Minute, Password: "pw"}).ask(ctx, addr)
+		_, err := New(Config{Timeout: 5 * time.Minute, Password: "pw"}).ask(ctx, addr)
 		return err
 	}
 	for _, command := range []string{"AUTH", "CLUSTER INFO", "CLUSTER SHARDS", "CLUSTER SLOTS"} {
@@ -25,7 +25,7 @@ func TestHostileNodes(t *testing.T) {
 
 func TestTopologyStaysWhenANodeTurnsHostile(t *testing.T) {
 	node := startFake(t, map[string]string{"CLUSTER SHARDS": shardsReply(shardOf(0, 16383, "10.0.0.1:7000"))})
-	w := watch(t, Config{Seeds: []string{node.addr}, Timeout: time.Minute, Interval: time.Hour})
+	w := watch(t, Config{Seeds: []string{node.addr}, Timeout: 5 * time.Minute, Interval: time.Hour})
 	w.sees(t, "0-16383 10.0.0.1:7000")
 	nested := strings.Repeat("*1\r\n", 2_000_000)
 	node.set("CLUSTER SHARDS", nested)

@@ -23,7 +23,7 @@ import (
 func TestMain(m *testing.M) { leaktest.Main(m) }
 
 // wait bounds all waiting; nothing that works takes that long.
-const wait = 10 * time.Second
+const wait = 2 * time.Minute
 
 // testSource is a Source with its Keeper, as a pool has it. mu guards the fields below it.
 type testSource struct {

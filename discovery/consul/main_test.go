@@ -23,7 +23,7 @@ import (
 )
 
 // wait bounds all waiting; nothing that works takes that long.
-const wait = 30 * time.Second
+const wait = 2 * time.Minute
 
 // shared is the Consul of the tests that do it no harm; each has a root and a service of its own.
 var shared struct {

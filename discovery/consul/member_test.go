@@ -21,7 +21,7 @@ import (
 )
 
 // memberWait bounds all waiting; nothing that works takes that long.
-const memberWait = 30 * time.Second
+const memberWait = 2 * time.Minute
 
 // testMember is a Member as a proxy has it. mu guards fences.
 type testMember struct {

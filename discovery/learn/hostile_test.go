@@ -16,7 +16,7 @@ import (
 // What was learned before a server turned hostile stays known, and the log says what it does.
 func TestNothingIsLearnedFromHostileServers(t *testing.T) {
 	testbed.Survive(t, "COMMAND", nil, func(ctx context.Context, addr string) error {
-		n := backend.NewNode(0, addr, &backend.Options{DialTimeout: time.Minute})
+		n := backend.NewNode(0, addr, &backend.Options{DialTimeout: 5 * time.Minute})
 		defer n.Retire()
 		var log bytes.Buffer
 		l := New(Config{

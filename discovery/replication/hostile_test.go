@@ -17,7 +17,7 @@ func TestHostileServersAreNotCompared(t *testing.T) {
 	f := func(command string, answers map[string]string, ask func(context.Context, *backend.Control) error) {
 		t.Run(command, func(t *testing.T) {
 			testbed.Survive(t, command, answers, func(ctx context.Context, addr string) error {
-				n := backend.NewNode(0, addr, &backend.Options{DialTimeout: time.Minute})
+				n := backend.NewNode(0, addr, &backend.Options{DialTimeout: 5 * time.Minute})
 				defer n.Retire()
 				c, err := n.OpenControl(ctx, false, compareLimits)
 				if err != nil {

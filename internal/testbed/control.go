@@ -12,7 +12,7 @@ import (
 
 // controlTimeout bounds one command on a control connection. Servers on loopback answer in milliseconds;
 // the rest is room for a loaded machine.
-const controlTimeout = 5 * time.Second
+const controlTimeout = 30 * time.Second
 
 // control is a connection for the commands of the tests themselves. It dials when it is first used and
 // again after an error. Safe for concurrent use: one command at a time.

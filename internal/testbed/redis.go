@@ -299,7 +299,7 @@ const (
 
 // startTimeout is how long one server may take to start; seconds are normal under the race detector on a
 // loaded machine.
-const startTimeout = 30 * time.Second
+const startTimeout = 2 * time.Minute
 
 // fatalError ends poll at once: waiting longer would not help.
 type fatalError struct{ error }

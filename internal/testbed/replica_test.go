@@ -205,7 +205,7 @@ func TestRelayCutAndNobodyThere(t *testing.T) {
 	fmt.Fprint(conns[0], "y")
 	relay.Cut()
 	for _, conn := range conns {
-		if err := conn.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		if err := conn.SetReadDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 			t.Fatal(err)
 		}
 		if n, err := conn.Read(make([]byte, 1)); n != 0 || err == nil || errors.Is(err, net.ErrClosed) {

@@ -82,7 +82,7 @@ func freePort(t *testing.T) string {
 // server exits before or does not listen in time.
 func dialUntil(t *testing.T, addr string, exited <-chan struct{}) net.Conn {
 	t.Helper()
-	deadline := time.NewTimer(20 * time.Second)
+	deadline := time.NewTimer(2 * time.Minute)
 	defer deadline.Stop()
 	again := time.NewTicker(2 * time.Millisecond)
 	defer again.Stop()
@@ -146,7 +146,7 @@ func (s *redisServer) askBytes(t *testing.T, args [][]byte) node {
 	for _, a := range args {
 		fmt.Fprintf(&req, "$%d\r\n%s\r\n", len(a), a)
 	}
-	if err := s.conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := s.conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := s.conn.Write(req.Bytes()); err != nil {

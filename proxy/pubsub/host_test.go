@@ -33,7 +33,7 @@ type testHost struct {
 }
 
 // testWait is longer than anything takes that works.
-const testWait = 20 * time.Second
+const testWait = 2 * time.Minute
 
 // testMaxWait is the hold.max_wait of a testHost.
 const testMaxWait = time.Minute

@@ -45,7 +45,7 @@ func (c *rawConn) expect(t *testing.T, want string, args ...string) {
 func later(t *testing.T, s *Server, args ...string) (reply func() string) {
 	t.Helper()
 	c := connect(t, s)
-	if err := c.conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		t.Fatal(err)
 	}
 	if err := c.send(args...); err != nil {

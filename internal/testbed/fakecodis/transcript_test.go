@@ -123,7 +123,7 @@ func (p *player) play(t *testing.T, head, request, want string) error {
 		return p.compare(mode, p.ask(t, name, request), want)
 	}
 	var last error
-	deadline := time.Now().Add(time.Minute) // Reached by a reply that never comes only.
+	deadline := time.Now().Add(2 * time.Minute) // Reached by a reply that never comes only.
 	for {
 		if last = p.compare("", p.ask(t, name, request), want); last == nil || time.Now().After(deadline) {
 			return last
@@ -217,7 +217,7 @@ func (c *rawConn) send(args ...string) error {
 
 // ask sends a request and returns its one reply.
 func (c *rawConn) ask(args ...string) (string, error) {
-	if err := c.conn.SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+	if err := c.conn.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
 		return "", err
 	}
 	if err := c.send(args...); err != nil {

@@ -36,7 +36,7 @@ func connect(t *testing.T, s *Server) *client {
 // ask returns the first line of the reply, or a bulk string.
 func (c *client) ask(t *testing.T, args ...string) string {
 	t.Helper()
-	c.conn.SetDeadline(time.Now().Add(20 * time.Second))
+	c.conn.SetDeadline(time.Now().Add(2 * time.Minute))
 	if _, err := io.WriteString(c.conn, fake.Bulks(args...)); err != nil {
 		t.Fatal(err)
 	}
