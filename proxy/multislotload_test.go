@@ -20,10 +20,11 @@ func TestKeysOverSlotsUnderLoad(t *testing.T) {
 		fakecodis.StartCodisServer(t, fakecodis.Options{}), fakecodis.StartCodisServer(t, fakecodis.Options{}),
 	}
 	m := &quarterMove{T: t, servers: servers, at: make([]int, codisModel.Slots())}
-	m.p = startProxy(t, codisModel, m.specs(), holding(30*time.Second), ofFamily("codis"),
-		func(_ *Config, pool *PoolConfig) { pool.Backend.RequestTimeout = 30 * time.Second })
+	m.p = startProxy(t, codisModel, m.specs(), holding(5*time.Minute), ofFamily("codis"),
+		func(_ *Config, pool *PoolConfig) { pool.Backend.RequestTimeout = 5 * time.Minute })
 	cfg := check.Defaults(check.Full)
 	cfg.Sessions.Streams, cfg.Sessions.Moves, cfg.Sessions.Apart = 0, false, true // As old as a codis-server.
+	cfg.Sessions.Slack = 10 * time.Minute // How fast the slots go is not judged.
 	cfg.Addr = m.p.addr
 	cfg.Tolerate = func(text string) bool {
 		return strings.HasPrefix(text, "CROSSSLOT ") || text == errExecAborted

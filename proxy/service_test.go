@@ -73,7 +73,7 @@ func TestTroubleOfAPool(t *testing.T) {
 			t.Parallel()
 			s := testbed.Redis(t)
 			p := startProxy(t, codisModel, evenly(codisModel, s.Addr()), holding(50*time.Millisecond), func(_ *Config, pool *PoolConfig) {
-				pool.Backend.RequestTimeout, pool.Backend.BreakerFailures = 200*time.Millisecond, 1<<30
+				pool.Backend.RequestTimeout, pool.Backend.BreakerFailures = never, 1<<30
 			})
 			c := p.dial(t)
 			c.want("+OK\r\n", "SET", "k", "v")
@@ -110,7 +110,13 @@ func TestTroubleOfAPool(t *testing.T) {
 	f("a lock that is forgotten", " is locked in group 1", func(p *testProxy, s *testbed.Server) {
 		p.setTable(t, evenly(codisModel, s.Addr()), lock(codisModel, "k"))
 	}, func(p *testProxy, s *testbed.Server) { p.setTable(t, evenly(codisModel, s.Addr())) })
-	f("frozen", "outcome unknown: ", func(_ *testProxy, s *testbed.Server) { _ = s.Stop() }, func(_ *testProxy, s *testbed.Server) { _ = s.Cont() })
+	f("frozen", "outcome unknown: ", func(p *testProxy, s *testbed.Server) {
+		p.setTimeout(shortTimeout)
+		_ = s.Stop()
+	}, func(p *testProxy, s *testbed.Server) {
+		_ = s.Cont()
+		p.setTimeout(never)
+	})
 	f("nobody owns the slots", "CLUSTERDOWN ", func(p *testProxy, s *testbed.Server) {
 		p.setTable(t, []router.GroupSpec{{ID: "1", Master: s.Addr(), Slots: []router.Range{{From: 0, To: 0}}}})
 	}, func(p *testProxy, s *testbed.Server) { p.setTable(t, evenly(codisModel, s.Addr())) })

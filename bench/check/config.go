@@ -139,7 +139,7 @@ func Defaults(p Profile) Config {
 		Addr: "127.0.0.1:6380", Profile: p, Clients: 16, Rate: 4000, Pipeline: 1, Seed: 1,
 		Keys: 20_000, Mix: mustMix("incr=35,set=35,get=15,count=15"), TagGroup: 1, Prefix: "k", WatchShare: -1,
 		WriteShare: -1, Window: 256,
-		Sessions:     Sessions{Rate: 25, Moves: true, BlockTime: time.Second, Slack: 25 * time.Second},
+		Sessions:     Sessions{Rate: 25, Moves: true, BlockTime: time.Second, Slack: 150 * time.Second},
 		ReplyTimeout: time.Minute, EndLimit: 10 * time.Second, KeyHistory: 160, History: 200_000,
 	}
 	switch p {

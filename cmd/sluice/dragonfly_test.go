@@ -181,7 +181,7 @@ func finished(t *testing.T, s *fakedragonfly.Server, n int) {
 // Slots go to another Dragonfly and back under load, with a pause of everything at each hand-over.
 func TestDragonflyMigrationUnderLoad(t *testing.T) {
 	t.Parallel()
-	d := serveDragonflies(t, fakedragonfly.Options{Pause: 100 * time.Millisecond}, "[pool.backend]\nrequest_timeout = \"30s\"\n[pool.hold]\nmax_wait = \"30s\"\n")
+	d := serveDragonflies(t, fakedragonfly.Options{Pause: 100 * time.Millisecond}, "[pool.backend]\nrequest_timeout = \"30s\"\n[pool.hold]\nmax_wait = \"2m\"\n")
 	cfg := check.Defaults(check.Full)
 	cfg.Sessions.Pops, cfg.Sessions.Streams = 0, 0 // The fake interrupts nobody who is blocked, and moves no streams.
 	cfg.Addr, cfg.Slot, cfg.WatchShare, cfg.Tagged = d.addr, check.ClusterSlot, 0.25, true
@@ -286,7 +286,7 @@ func TestDragonflyThatIsPausedIsNotDead(t *testing.T) {
 
 // A restarted Dragonfly has no configuration: its requests wait until somebody gives it one.
 func TestRestartedDragonflyIsWaitedFor(t *testing.T) {
-	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.backend]\nreconnect_max = \"50ms\"\nbreaker_open = \"50ms\"\n[pool.hold]\nmax_wait = \"30s\"\n")
+	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.backend]\nreconnect_max = \"50ms\"\nbreaker_open = \"50ms\"\n[pool.hold]\nmax_wait = \"2m\"\n")
 	conn := connect(t, d.addr)
 	key := keyIn(8192, 16383)
 	if got := do(t, conn, "SET "+key+" v"); got != "+OK" {

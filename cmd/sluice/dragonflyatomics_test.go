@@ -52,7 +52,7 @@ func TestTransactionsAndScriptsWaitForAMigration(t *testing.T) {
 	for _, form := range []fakedragonfly.StatusForm{fakedragonfly.Status39, fakedragonfly.Status40, fakedragonfly.Status22} {
 		for name, write := range atomically {
 			t.Run(fmt.Sprint(name, form), func(t *testing.T) {
-				d := serveDragonflies(t, fakedragonfly.Options{Status: form}, "[pool.hold]\nmax_wait = \"30s\"\n")
+				d := serveDragonflies(t, fakedragonfly.Options{Status: form}, "[pool.hold]\nmax_wait = \"2m\"\n")
 				key := keyIn(0, 999)
 				if got := write(d, t, key, "before"); got != "+OK" {
 					t.Fatalf("%q", got)
@@ -115,7 +115,7 @@ func TestTransactionsAndScriptsThatMeetAMigration(t *testing.T) {
 				continue // MOVED, and sent to the new owner.
 			}
 			t.Run(name+phase, func(t *testing.T) {
-				d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.backend]\nrequest_timeout = \"30s\"\n[pool.hold]\nmax_wait = \"30s\"\n")
+				d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.backend]\nrequest_timeout = \"30s\"\n[pool.hold]\nmax_wait = \"2m\"\n")
 				key := keyIn(0, 999)
 				if got := write(d, t, key, "before"); got != "+OK" {
 					t.Fatalf("%q", got)
@@ -146,7 +146,7 @@ func TestTransactionsAndScriptsThatMeetAMigration(t *testing.T) {
 // A WATCH of before the migration is a key that has changed.
 func TestWatchedKeyMigrates(t *testing.T) {
 	t.Parallel()
-	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.hold]\nmax_wait = \"30s\"\n")
+	d := serveDragonflies(t, fakedragonfly.Options{}, "[pool.hold]\nmax_wait = \"2m\"\n")
 	conn, key := connect(t, d.addr), keyIn(0, 999)
 	for _, cmd := range []string{"WATCH " + key, "MULTI", "SET " + key + " v"} {
 		do(t, conn, cmd)

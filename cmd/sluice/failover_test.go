@@ -20,7 +20,7 @@ const patience = `[pool.backend]
 request_timeout = "1s"
 dial_timeout = "300ms"
 [pool.hold]
-max_wait = "20s"
+max_wait = "2m"
 `
 
 // replicated is a group of real servers and a Sluice in front of it.

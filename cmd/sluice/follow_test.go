@@ -47,7 +47,7 @@ request_timeout = "1s"
 dial_timeout = "300ms"
 probe_interval = "100ms"
 [pool.hold]
-max_wait = "30s"
+max_wait = "2m"
 `, settings, x.master.Addr()))
 	x.awaitNode(t, x.master.Addr(), "master", "serving")
 	return x

@@ -31,7 +31,7 @@ refresh = "100ms"
 [pool.backend]
 request_timeout = "30s"
 [pool.hold]
-max_wait = "30s"
+max_wait = "2m"
 `, dialect, nodes[0].Addr(), nodes[1].Addr()))
 }
 

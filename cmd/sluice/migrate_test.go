@@ -78,7 +78,7 @@ product = "codis-demo"
 [pool.backend]
 request_timeout = "30s"
 [pool.hold]
-max_wait = "30s"
+max_wait = "2m"
 `, dialect, admin))
 	d := dashboard.Start(dashboard.Options{Product: "codis-demo", Pika: m.kind != fakecodis.CodisServer},
 		dashboard.Group{ID: 1, Servers: []string{source.Addr()}}, dashboard.Group{ID: 2, Servers: []string{target.Addr()}})

@@ -32,7 +32,7 @@ func reshardUnder(t *testing.T, profile check.Profile, slots int) {
 	s := serve(t, clusterPool(`[pool.backend]
 request_timeout = "30s"
 [pool.hold]
-max_wait = "30s"
+max_wait = "2m"
 `, nodes[0].Addr()))
 
 	cfg := check.Defaults(profile)
