@@ -155,10 +155,18 @@ func TestShardChannelFollowsItsSlot(t *testing.T) {
 		s.to("SUBSCRIBE", channel)
 	}
 	publisher := top.dial(t)
+	loops := func(at *testbed.Server) int { return at.Do("PUBSUB", "SHARDNUMSUB", channel).Array()[1].Integer() }
+	all := loops(top.nodes[0])
 	for _, to := range []*testbed.Server{top.nodes[1], top.nodes[2], top.nodes[0]} {
 		if err := c.MoveSlot(slot, to); err != nil {
 			t.Fatal(err)
 		}
+		testbed.Eventually(t, func() error { // The clients of all loops are counted when one loop is there.
+			if n := loops(to); n != all {
+				return fmt.Errorf("%d loops are subscribed, want %d", n, all)
+			}
+			return nil
+		}, replyWait)
 		publisher.awaitReceivers(len(subs), "SPUBLISH", channel)
 		publisher.want(":2\r\n", "SPUBLISH", channel, "at "+to.Addr())
 		for _, s := range subs {
