@@ -24,7 +24,7 @@ func TestKeysOverSlotsUnderLoad(t *testing.T) {
 		func(_ *Config, pool *PoolConfig) { pool.Backend.RequestTimeout = 5 * time.Minute })
 	cfg := check.Defaults(check.Full)
 	cfg.Sessions.Streams, cfg.Sessions.Moves, cfg.Sessions.Apart = 0, false, true // As old as a codis-server.
-	cfg.Sessions.Slack = 10 * time.Minute // How fast the slots go is not judged.
+	cfg.Sessions.Slack = 10 * time.Minute                                         // How fast the slots go is not judged.
 	cfg.Addr = m.p.addr
 	cfg.Tolerate = func(text string) bool {
 		return strings.HasPrefix(text, "CROSSSLOT ") || text == errExecAborted
