@@ -73,6 +73,23 @@ type Conn struct {
 	DB      int
 	Replica bool // carries reads that were sent to a replica on purpose, and nothing else
 
+	Use
+
+	home  Home
+	gc    gnet.Conn // nil unless up
+	state connState
+	log   sendLog
+	fifo  fifo
+	replies
+
+	reads uint64 // counted and not published yet
+	dials *Dials // its own, or those of all that are dedicated, see Dedicate
+	standing
+	echo echoCheck
+}
+
+// Use is what the loop that has a Conn uses it for.
+type Use struct {
 	// Dirty is the loop's mark that the Conn stands in its list of connections to flush.
 	Dirty bool
 	// Aside is for commands that may take long without that saying anything about the node: they have twice
@@ -94,32 +111,30 @@ type Conn struct {
 	Transacts bool
 	// Retiring is the loop's mark that another Conn takes its place as soon as nothing is in flight, see Succeed.
 	Retiring bool
-	// PushHandler is not nil on a connection that subscribes to channels, from before it is dialled.
+	// Pushes is not nil on a connection that subscribes to channels, from before it is dialled.
 	Pushes PushHandler
+}
 
-	home   Home
-	gc     gnet.Conn // nil unless up
-	state  connState
-	log    sendLog
-	fifo   fifo
+// replies is how far a Conn is with what it receives.
+type replies struct {
 	framer resp.Framer
 	tail   []byte // start of a reply line that the last read cut
 	inPart bool   // a part of the oldest request's reply was delivered
 	inPush bool   // a part of a frame was given to Pushes
 
-	expired      int    // oldest entries whose owners were told ErrTimeout
-	expiredBytes int    // their size in the send log
-	lastReply    int64  // loop clock of the last bytes received
-	openedAt     int64  // loop clock at which it came up
-	peer         peer   // what the greeting has shown
-	reads        uint64 // counted and not published yet
-	underway     *Dial  // nil unless a dial is under way
-	behind       *Conn  // the one whose place it takes, nil once that is closed
-	patience     int64  // how long it may be a stray, if more than usual
-	jitter       float64
-	dials        *Dials // its own, or those of all that are dedicated, see Dedicate
+	expired      int   // oldest entries whose owners were told ErrTimeout
+	expiredBytes int   // their size in the send log
+	lastReply    int64 // loop clock of the last bytes received
+}
 
-	echo      echoCheck
+// standing is what is known of a Conn's connection, and of what becomes of it.
+type standing struct {
+	openedAt  int64 // loop clock at which it came up
+	peer      peer  // what the greeting has shown
+	underway  *Dial // nil unless a dial is under way
+	behind    *Conn // the one whose place it takes, nil once that is closed
+	patience  int64 // how long it may be a stray, if more than usual
+	jitter    float64
 	buffered  int   // bytes that gnet had not written at the last tick
 	drainedAt int64 // loop clock of the last tick that found them fewer
 }

@@ -26,7 +26,6 @@ type Node struct {
 	trouble func(addr string)
 	observe func(Observation)
 	move    func()
-	kicked  chan struct{} // capacity 1: that a probe is wanted
 	opts    atomic.Pointer[Options]
 	ctx     context.Context // ends when the Node is retired
 	retire  context.CancelFunc
@@ -35,29 +34,45 @@ type Node struct {
 
 	halfOpens  halfOpens
 	dedicated  dedicatedCount
-	maxClients atomic.Int32 // of the server, 0 while unknown; asked only where Options.MaxDedicated is 0
-	processes  processes
-	probed     atomic.Uint64 // see Probed; written with processes.mu held, as is settled
-	settled    atomic.Uint64 // see Process
-	lookedAt   atomic.Int64  // clock.Now of the last LookAgain that did something
-	lookAgain  atomic.Bool   // the probe shall dial anew
-	named      atomic.Uint64 // connections that were given a name
+	maxClients atomic.Int32  // of the server, 0 while unknown; asked only where Options.MaxDedicated is 0
+	conns      atomic.Int32  // connections that are up, over all loops
+	users      atomic.Int32  // Conns that are not closed, over all loops
+	unwanted   atomic.Int64  // clock.Now since when no topology names the node, 0 while one does
+	reads      atomic.Uint64 // reads that were sent to it by choice, see Conn.CountRead
 
+	reached
+	health
+	probing
+}
+
+// reached is which process the node's address leads to.
+type reached struct {
+	processes processes
+	probed    atomic.Uint64 // see Probed; written with processes.mu held, as is settled
+	settled   atomic.Uint64 // see Process
+	lookedAt  atomic.Int64  // clock.Now of the last LookAgain that did something
+	lookAgain atomic.Bool   // the probe shall dial anew
+	named     atomic.Uint64 // connections that were given a name
+}
+
+// health is what requests and probes have shown of the node.
+type health struct {
 	failing    atomic.Bool  // an event since the last success was a failure
-	conns      atomic.Int32 // connections that are up, over all loops
-	users      atomic.Int32 // Conns that are not closed, over all loops
 	downSince  atomic.Int64 // clock.Now since when the breaker has not been closed, 0 while it is
-	unwanted   atomic.Int64 // clock.Now since when no topology names the node, 0 while one does
 	answeredAt atomic.Int64 // clock.Now of the last good probe
-	kickedAt   atomic.Int64 // loop clock of the last KickSpaced that did something
-	watched    atomic.Int64 // nanoseconds, see SetWatch
 	patient    atomic.Bool  // silence says nothing: the server may be paused
 	paused     atomic.Bool  // and so it is: it was silent, and has not answered since
 	status     atomic.Pointer[Status]
-	heartbeat  atomic.Pointer[Heartbeat]
-	proof      atomic.Pointer[lag.Proof] // nil while the node may not be read as a replica
 	latency    atomic.Int64              // nanoseconds, smoothed
-	reads      atomic.Uint64             // reads that were sent to it by choice, see Conn.CountRead
+	proof      atomic.Pointer[lag.Proof] // nil while the node may not be read as a replica
+}
+
+// probing is what others want of the probe.
+type probing struct {
+	kicked    chan struct{} // capacity 1: that a probe is wanted
+	kickedAt  atomic.Int64  // loop clock of the last KickSpaced that did something
+	watched   atomic.Int64  // nanoseconds, see SetWatch
+	heartbeat atomic.Pointer[Heartbeat]
 }
 
 // Status is what the probe knows of a node. Immutable.
@@ -82,7 +97,7 @@ const (
 
 // NewNode returns a Node for the server at addr. Run probes it; Retire ends Run and all dials.
 func NewNode(id int, addr string, opts *Options) *Node {
-	n := &Node{ID: id, Addr: addr, kicked: make(chan struct{}, 1)}
+	n := &Node{ID: id, Addr: addr, probing: probing{kicked: make(chan struct{}, 1)}}
 	n.opts.Store(opts)
 	n.status.Store(&Status{Since: time.Now()})
 	n.ctx, n.retire = context.WithCancel(context.Background())

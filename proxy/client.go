@@ -31,19 +31,10 @@ type client struct {
 	view     *view         // topology under which the requests in flight were routed
 	heardAt  int64         // loop clock of the last bytes received
 	stall    stall
-	dirty    bool // stands in loop.dirtyClients
-	queued   bool // stands in loop.ready
-	unread   bool // its bytes are left in its socket, see limitIntake
-	alone    bool // the request in flight runs alone, see beginAlone
-	delayed  bool // stands in loop.delayed
-	wide     bool // stands in loop.wide
-	closing  bool // takes no more requests; closed once everything is answered and written
+	marks
 
-	closed     bool
-	pipe       pipeline
-	in         []byte // bytes not dispatched yet; in[:inOff] is done with
-	inOff      int
-	partial    resp.Partial       // how much of the request at in[inOff:] was checked
+	pipe pipeline
+	input
 	out        []byte             // replies of this turn
 	held       int                // bytes of replies that wait for older ones
 	retries    []*retry           // oldest first
@@ -53,23 +44,47 @@ type client struct {
 	hold       heldRequest        // of the next request
 	session
 
-	id            uint64
-	tx            transaction    // while modeQueueing is on
-	watch         *watch         // nil while no key is watched
-	waiting       *waiting       // a WAIT in flight
-	newScripts    []newScript    // EVALs in flight, by seq
-	doubts        []doubt        // writes that timed out and may still be run
-	retriedKeys   map[string]int // how many retries have a key
-	splits        []*split       // in flight
-	waits         []wait         // how long requests in flight were held before
+	id uint64
+	unfinished
 	subscriptions pubsub.Subscriptions
+	monitor       *monitor // nil unless it monitors
 	holding       hold.Use // what the hold of the client and those of its retries take up
+	closeBy       int64    // loop clock at which one that closes and does not read, or has gone, is closed all the same
 
-	closeBy  int64            // loop clock at which one that closes and does not read, or has gone, is closed all the same
-	wasKnown bool             // it has authenticated, or did not have to, once
-	monitor  *monitor         // nil unless it monitors
 	last     *command.Command // that did not take the short way through dispatch
 	lastTail uint32           // pipe.tail behind it
+}
+
+// marks say where a client stands, and how far it is.
+type marks struct {
+	dirty    bool // stands in loop.dirtyClients
+	queued   bool // stands in loop.ready
+	unread   bool // its bytes are left in its socket, see limitIntake
+	alone    bool // the request in flight runs alone, see beginAlone
+	delayed  bool // stands in loop.delayed
+	wide     bool // stands in loop.wide
+	closing  bool // takes no more requests; closed once everything is answered and written
+	closed   bool
+	wasKnown bool // it has authenticated, or did not have to, once
+}
+
+// input is what a client has sent and nobody has dispatched yet.
+type input struct {
+	in      []byte // in[:inOff] is done with
+	inOff   int
+	partial resp.Partial // how much of the request at in[inOff:] was checked
+}
+
+// unfinished is what is known of requests in flight, or of what they have begun, beside their places in the pipeline.
+type unfinished struct {
+	tx          transaction    // while modeQueueing is on
+	watch       *watch         // nil while no key is watched
+	waiting     *waiting       // a WAIT
+	newScripts  []newScript    // EVALs, by seq
+	doubts      []doubt        // writes that timed out and may still be run
+	retriedKeys map[string]int // how many retries have a key
+	splits      []*split
+	waits       []wait // how long requests were held before
 }
 
 // stall says why a client is not parsed.

@@ -30,6 +30,10 @@ import (
 // It works in turns, see turn.
 type loop struct {
 	turn
+	due
+	upstream
+	scratchpad
+	slowNotes
 
 	server *Server
 	id     int
@@ -38,55 +42,70 @@ type loop struct {
 	pool   *bufpool.Pool
 	parser resp.Parser
 
-	now     int64 // loop clock, read once per turn
-	clients map[uint64]*client
-	links   [][]*backend.Conn // by node ID; few connections each, see link
-	ticked  []*backend.Conn   // for tick
-
-	dirtyBackends       []*backend.Conn // have bytes to send
-	dirtyClients        []*client       // have bytes to send, or wait to be closed
-	ready               []*client       // can go on parsing what they hold
-	delayed             []*client       // have a retry that waits for its time
-	held                []*client       // wait in front of a request, see hold
-	doubters            []*client       // wait for what is in doubt
-	patient             []*client       // go on when others had their turn, see fairness.go
-	full                []*client       // go on when they have read, see fairness.go
-	drainPause          int64           // time between two looks at full
-	wide                []*client       // have had many requests in flight, see pipeline.idle
-	closing             []*client       // are closed once their replies are written
-	monitors            []*monitor      // have lines that wait for what is read slowly
-	late                bool            // the last tick came too late
-	stopping            bool            // nothing is sent again any more
-	migrationConnsFreed bool            // a migration connection was answered
-
-	slowFrom  int64 // time from which a request goes into the slow log
-	slowSince int64 // loop clock of the second in which slowNoted requests went into the slow log
-	slowNoted int
+	now      int64 // loop clock, read once per turn
+	clients  map[uint64]*client
+	served   map[*Pool]*served
+	late     bool // the last tick came too late
+	stopping bool // nothing is sent again any more
 
 	hedging     hedging
 	turnReaders []turnReader // by router.Group.Index; each says of which view
 	rng         *rand.Rand
 
-	hubs           map[*Pool]*pubsub.Hub
-	served         map[*Pool]*served
-	migrationConns map[*backend.Node]*migrationConns
-	dedicated      map[*backend.Node]*dedicated
-	blocked        map[*blocking]struct{}  // at a server
-	waits          map[*waiting]struct{}   // WAITs in flight
-	roundAsked     map[*backend.Node]int64 // loop clock at which a round was asked for
-	arrivedKeys    keymove.Arrived
-	scripts        map[*Pool]*script.Seen
-	checks         map[checkKey]*scriptCheck // in flight
-	alarm          *time.Timer               // runs onAlarm
-	alarmAt        int64                     // loop clock, 0 when it is not set
-	flushTask      gnet.Runnable
+	arrivedKeys keymove.Arrived
+	scripts     map[*Pool]*script.Seen
+	checks      map[checkKey]*scriptCheck // in flight
 
-	wants   atomic.Int32  // the pace that the last tick asked for; read by the ticker
-	keys    []int         // scratch: positions of keys
-	slots   []router.Slot // scratch: slots of keys
-	scratch []byte        // scratch: requests and replies being made
+	alarm     *time.Timer // runs onAlarm
+	alarmAt   int64       // loop clock, 0 when it is not set
+	flushTask gnet.Runnable
+	wants     atomic.Int32 // the pace that the last tick asked for; read by the ticker
+	stats     Stats
+}
+
+// due is who has something coming at the end of the turn, or later. Each says of itself that it stands there.
+type due struct {
+	dirtyBackends []*backend.Conn // have bytes to send
+	dirtyClients  []*client       // have bytes to send, or wait to be closed
+	ready         []*client       // can go on parsing what they hold
+	delayed       []*client       // have a retry that waits for its time
+	held          []*client       // wait in front of a request, see hold
+	doubters      []*client       // wait for what is in doubt
+	patient       []*client       // go on when others had their turn, see fairness.go
+	full          []*client       // go on when they have read, see fairness.go
+	drainPause    int64           // time between two looks at full
+	wide          []*client       // have had many requests in flight, see pipeline.idle
+	closing       []*client       // are closed once their replies are written
+	monitors      []*monitor      // have lines that wait for what is read slowly
+}
+
+// upstream is what the loop has at servers: connections, and who waits on them.
+type upstream struct {
+	links          [][]*backend.Conn // by node ID; few connections each, see link
+	ticked         []*backend.Conn   // for tick
+	hubs           map[*Pool]*pubsub.Hub
+	dedicated      map[*backend.Node]*dedicated
+	migrationConns map[*backend.Node]*migrationConns
+
+	migrationConnsFreed bool                    // a migration connection was answered
+	blocked             map[*blocking]struct{}  // at a server
+	waits               map[*waiting]struct{}   // WAITs in flight
+	roundAsked          map[*backend.Node]int64 // loop clock at which a round was asked for
+}
+
+// scratchpad is room for what is done with before the turn goes on.
+type scratchpad struct {
+	keys    []int         // positions of keys
+	slots   []router.Slot // slots of keys
+	scratch []byte        // requests and replies being made
 	capture *[]byte       // where the answer of a command of a transaction goes, nil otherwise
-	stats   Stats
+}
+
+// slowNotes bound what goes into the slow log.
+type slowNotes struct {
+	slowFrom  int64 // time from which a request goes into the slow log
+	slowSince int64 // loop clock of the second in which slowNoted requests went into the slow log
+	slowNoted int
 }
 
 // Memory that a loop keeps for reuse.

@@ -38,29 +38,38 @@ type Pool struct {
 	mu          sync.Mutex      // guards clearCaches
 	clearCaches map[string]bool // by address: has nothing in its cache that has moved away, see BeginMove
 
-	holds       hold.Account
-	keyMoves    keymove.Moves
-	progress    keymove.Progress
-	service     service
-	scripts     script.Cache
-	cursors     scan.Kept
-	monitors    monitorBook
-	subscribers pubsub.Registry
-
-	pause           pause
-	infos           serverInfos
-	parameters      parameters
-	functionChanges atomic.Uint64 // see FunctionChanges
+	shared
+	pause pause
+	ownership
 
 	settings atomic.Pointer[PoolSettings] // written by SetSettings, read by the loops
-	declared declared
-	started  int64                // clock.Now at which the pool was made
-	asked    atomic.Int64         // loop clock of the last askAround
-	viewMu   sync.Mutex           // held while view is replaced; guards fence and places
-	fence    string               // of views to come
-	places   scan.Places          // guarded by viewMu
-	view     atomic.Pointer[view] // read by the loops once per batch
-	leaving  atomic.Pointer[[]leavingSlots]
+	started  int64                        // clock.Now at which the pool was made
+}
+
+// shared is what the loops of a pool have in common. Each has a lock of its own.
+type shared struct {
+	holds           hold.Account
+	keyMoves        keymove.Moves
+	progress        keymove.Progress
+	service         service
+	scripts         script.Cache
+	cursors         scan.Kept
+	monitors        monitorBook
+	subscribers     pubsub.Registry
+	infos           serverInfos
+	parameters      parameters
+	declared        declared
+	functionChanges atomic.Uint64 // see FunctionChanges
+}
+
+// ownership is what a pool knows of who has which slots.
+type ownership struct {
+	asked   atomic.Int64         // loop clock of the last askAround
+	viewMu  sync.Mutex           // held while view is replaced; guards fence and places
+	fence   string               // of views to come
+	places  scan.Places          // guarded by viewMu
+	view    atomic.Pointer[view] // read by the loops once per batch
+	leaving atomic.Pointer[[]leavingSlots]
 }
 
 // view is a topology with the nodes it names. Immutable.

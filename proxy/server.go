@@ -42,27 +42,37 @@ type Server struct {
 	mu        sync.Mutex // guards listeners and Pool.addrs
 	listeners []net.Listener
 
-	settings   atomic.Pointer[Settings] // written by SetSettings
-	clients    atomic.Int64             // accepted and not gone; written by acceptors and loops
-	rejected   atomic.Uint64            // refused because of MaxClients
-	acceptErrs atomic.Uint64
-	lastClient atomic.Uint64 // id of the newest client
-	nodeIDs    nodeIDs
-	draining   atomic.Bool
-	ended      sync.Once   // guards left
-	left       int         // requests that Shutdown has cut off
-	running    atomic.Bool // the loops are there
+	admission
+	nodeIDs  nodeIDs
+	draining atomic.Bool
+	ended    sync.Once   // guards left
+	left     int         // requests that Shutdown has cut off
+	running  atomic.Bool // the loops are there
 
-	slow         slowLog
+	slow slowLog
+	inForce
 	statBase     atomic.Pointer[Stats] // what CONFIG RESETSTAT has set to 0; nil for nothing
-	configMu     sync.Mutex            // held from reading settings to replacing them, by CONFIG SET and Reconfigure
-	configSet    map[string]bool       // what CONFIG SET has set, by parameter; guarded by configMu
-	level        *slog.LevelVar        // of log; nil when it can't be changed
-	affordable   int                   // Config.AffordableClients
 	rejectedBase atomic.Uint64         // rejected at the last CONFIG RESETSTAT
 
 	pace       atomic.Int32  // how often the ticker runs; raised by loops, lowered by the ticker
 	paceRaised chan struct{} // capacity 1: that pace was raised
+}
+
+// admission counts the clients that came.
+type admission struct {
+	clients    atomic.Int64  // accepted and not gone; written by acceptors and loops
+	rejected   atomic.Uint64 // refused because of MaxClients
+	acceptErrs atomic.Uint64
+	lastClient atomic.Uint64 // id of the newest client
+}
+
+// inForce is what can be changed while the Server runs.
+type inForce struct {
+	settings   atomic.Pointer[Settings] // written by SetSettings
+	configMu   sync.Mutex               // held from reading settings to replacing them, by CONFIG SET and Reconfigure
+	configSet  map[string]bool          // what CONFIG SET has set, by parameter; guarded by configMu
+	level      *slog.LevelVar           // of log; nil when it can't be changed
+	affordable int                      // Config.AffordableClients
 }
 
 // readBuffer is what a loop reads from a connection at once, and so how long one connection can keep

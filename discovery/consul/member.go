@@ -91,25 +91,16 @@ type Member struct {
 	record    ProxyRecord // but for its State
 	serviceID string
 
-	// The turns have capacity 1 and are held, by sending, for as long as requests of that side last. Nobody holds both.
-	keysTurn, serviceTurn chan struct{}
-	// These have capacity 1: that there is something to write, or to look at.
-	keysNews, serviceNews, leaseNews chan struct{}
-	leaving                          chan struct{} // closed by Leave
-	leaveOnce                        sync.Once
+	signals
 
-	mu         sync.Mutex // guards the fields below it; never held during a request
-	state      string
-	session    string // "" none
-	lease      lease
-	joined     bool      // all keys are there under the session
-	stateThere string    // the state in proxies/<id>
-	seenThere  uint64    // the epoch in members/<id>
-	seenAt     time.Time // when it was written
-	epoch      uint64    // in force
+	mu      sync.Mutex // guards the fields below it; never held during a request
+	state   string
+	session string // "" none
+	lease   lease
+	presence
+	epoch      uint64 // in force
 	ack        AckRecord
 	ackWanted  bool // ack has been set
-	ackThere   bool // and is in acks/<id>
 	fenced     bool
 	registered bool
 	check      string // status of the TTL check and why
@@ -120,6 +111,25 @@ type Member struct {
 	counts     MemberCounts
 	zone       string
 	zoneNew    bool // the registration has another one
+}
+
+// signals wake the goroutines of a Member.
+type signals struct {
+	// The turns have capacity 1 and are held, by sending, for as long as requests of that side last. Nobody holds both.
+	keysTurn, serviceTurn chan struct{}
+	// These have capacity 1: that there is something to write, or to look at.
+	keysNews, serviceNews, leaseNews chan struct{}
+	leaving                          chan struct{} // closed by Leave
+	leaveOnce                        sync.Once
+}
+
+// presence is which keys are in Consul, as far as is known. Guarded by Member.mu.
+type presence struct {
+	joined     bool      // all keys are there under the session
+	stateThere string    // the state in proxies/<id>
+	seenThere  uint64    // the epoch in members/<id>
+	seenAt     time.Time // when it was written
+	ackThere   bool      // the ack is in acks/<id>
 }
 
 // MemberStatus is what is known of the membership now. For people and metrics.
@@ -177,10 +187,11 @@ func NewMember(cfg MemberConfig) *Member {
 			Started: time.Now().UTC().Truncate(time.Second),
 		},
 		serviceID: serviceID(cfg.Name, cfg.Pool, cfg.Addr, host),
-		keysTurn:  make(chan struct{}, 1), serviceTurn: make(chan struct{}, 1),
-		keysNews: make(chan struct{}, 1), serviceNews: make(chan struct{}, 1), leaseNews: make(chan struct{}, 1),
-		leaving: make(chan struct{}),
-		state:   StateJoining, lease: lease{ttl: cfg.TTL},
+		signals: signals{
+			keysTurn: make(chan struct{}, 1), serviceTurn: make(chan struct{}, 1), keysNews: make(chan struct{}, 1),
+			serviceNews: make(chan struct{}, 1), leaseNews: make(chan struct{}, 1), leaving: make(chan struct{}),
+		},
+		state: StateJoining, lease: lease{ttl: cfg.TTL},
 	}
 }
 

@@ -68,21 +68,39 @@ const (
 	catalogBurst, catalogMin, catalogMax = 2, time.Second, 15 * time.Second
 )
 
-// Source sees the topology of a pool in Consul. Safe for concurrent use; mu guards the fields below it, and Run's
-// goroutine owns those between. Use New.
+// Source sees the topology of a pool in Consul. Safe for concurrent use; mu guards the fields below it, and only Run
+// uses its judgement. Use New.
 type Source struct {
-	cfg     Config
-	log     *slog.Logger
-	health  *health
-	roles   *roles
-	acks    *acker
+	cfg    Config
+	log    *slog.Logger
+	health *health
+	roles  *roles
+	acks   *acker
+	inbox
+	judgement
+
+	mu      sync.Mutex // guards the fields below it
+	orders  map[router.GroupID]string
+	accept  bool
+	saveErr error
+	status  Status
+	wanted  uint64        // counts calls of Fresh
+	fresh   uint64        // those that are done
+	freshed chan struct{} // closed when fresh grows
+}
+
+// inbox is what Run is told.
+type inbox struct {
 	wake    chan struct{} // capacity 1: that something is new that is not in a mailbox
 	kick    chan struct{} // capacity 1: that the document is to be read now
 	relist  chan struct{} // capacity 1: that the catalog is
 	news    mailbox[news]
 	listing mailbox[listing]
 	saves   mailbox[saved]
+}
 
+// judgement is what Run has made of it. Only Run uses it.
+type judgement struct {
 	current   *topology // in force
 	since     time.Time
 	fromFile  bool      // Consul has not confirmed it
@@ -103,15 +121,6 @@ type Source struct {
 	judged    uint64   // what wanted was when the document was read that was judged last
 	saved     time.Time
 	alarms    map[string]string
-
-	mu      sync.Mutex
-	orders  map[router.GroupID]string
-	accept  bool
-	saveErr error
-	status  Status
-	wanted  uint64        // counts calls of Fresh
-	fresh   uint64        // those that are done
-	freshed chan struct{} // closed when fresh grows
 }
 
 // publication is a snapshot that the Keeper has not answered yet.
@@ -144,9 +153,12 @@ func New(cfg Config) *Source {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s := &Source{
-		cfg: cfg, log: cfg.Log, health: newHealth(), wake: make(chan struct{}, 1), alarms: make(map[string]string),
-		news: newMailbox[news](), listing: newMailbox[listing](), saves: newMailbox[saved](),
-		orders: make(map[router.GroupID]string), kick: make(chan struct{}, 1), relist: make(chan struct{}, 1), freshed: make(chan struct{}),
+		cfg: cfg, log: cfg.Log, health: newHealth(), judgement: judgement{alarms: make(map[string]string)},
+		inbox: inbox{
+			wake: make(chan struct{}, 1), kick: make(chan struct{}, 1), relist: make(chan struct{}, 1),
+			news: newMailbox[news](), listing: newMailbox[listing](), saves: newMailbox[saved](),
+		},
+		orders: make(map[router.GroupID]string), freshed: make(chan struct{}),
 	}
 	s.roles = &roles{
 		cfg: &s.cfg, wake: s.wake, ask: make(chan struct{}, 1), nodes: make(map[string]*heard), timeout: cfg.Timeout,
