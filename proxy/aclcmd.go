@@ -12,13 +12,13 @@ import (
 // Sluice's users are in its configuration, so what ACL would change of them is refused; what they may is shown, and
 // what a client asks about itself, and about the categories, is answered.
 
-func cmdACLWhoAmI(c *client, _ [][]byte) bool {
+func cmdACLWhoAmI(c *client, _ [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, c.user) })
-	return true
+	return stallNone
 }
 
 // cmdACLList shows the users of the pool. Of passwords it says that there are some.
-func cmdACLList(c *client, _ [][]byte) bool {
+func cmdACLList(c *client, _ [][]byte) stall {
 	users := c.pool.Settings().Users
 	var lines []string
 	for i := range users {
@@ -30,7 +30,7 @@ func cmdACLList(c *client, _ [][]byte) bool {
 	return c.answerTexts(lines)
 }
 
-func cmdACLUsers(c *client, _ [][]byte) bool {
+func cmdACLUsers(c *client, _ [][]byte) stall {
 	users := c.pool.Settings().Users
 	var names []string
 	for i := range users {
@@ -43,17 +43,17 @@ func cmdACLUsers(c *client, _ [][]byte) bool {
 }
 
 // cmdACLCat lists the categories, or the commands of one.
-func cmdACLCat(c *client, args [][]byte) bool {
+func cmdACLCat(c *client, args [][]byte) stall {
 	names := command.CategoryNames()
 	switch {
 	case len(args) > 3:
 		c.replyError("ERR unknown subcommand or wrong number of arguments for '" + string(args[1]) + "'. Try ACL HELP.")
-		return true
+		return stallNone
 	case len(args) == 3:
 		category := command.CategoryByName(args[2])
 		if category == 0 {
 			c.replyError(fmt.Sprintf("ERR Unknown category '%s'", args[2]))
-			return true
+			return stallNone
 		}
 		names = commandsOf(category, c.pool.commands().Declared)
 	}
@@ -61,7 +61,7 @@ func cmdACLCat(c *client, args [][]byte) bool {
 }
 
 // answerTexts answers a local command with an array.
-func (c *client) answerTexts(texts []string) bool {
+func (c *client) answerTexts(texts []string) stall {
 	c.answer(func(dst []byte) []byte {
 		dst = resp.AppendArray(dst, len(texts))
 		for _, text := range texts {
@@ -69,7 +69,7 @@ func (c *client) answerTexts(texts []string) bool {
 		}
 		return dst
 	})
-	return true
+	return stallNone
 }
 
 // commandsOf lists the commands of a category.
@@ -89,7 +89,7 @@ func commandsOf(category command.Categories, more command.Declarations) []string
 }
 
 // cmdACLDryRun says whether a user might run a command, without running it.
-func cmdACLDryRun(c *client, args [][]byte) bool {
+func cmdACLDryRun(c *client, args [][]byte) stall {
 	users := c.pool.Settings().Users
 	user, request := userNamed(users, string(args[2])), args[3:]
 	var rights *acl.Rules
@@ -98,24 +98,24 @@ func cmdACLDryRun(c *client, args [][]byte) bool {
 		rights = user.Rights
 	case len(users) > 0 || string(args[2]) != "default":
 		c.replyError(fmt.Sprintf("ERR User '%s' not found", args[2]))
-		return true
+		return stallNone
 	}
 	cmd := c.resolve(request)
 	switch {
 	case cmd == nil:
 		c.replyError(fmt.Sprintf("ERR Command '%s' not found", request[0]))
-		return true
+		return stallNone
 	case !cmd.ArityOK(len(request)):
 		c.replyError(command.ErrArity(cmd))
-		return true
+		return stallNone
 	}
 	denial := rights.Check(cmd, request)
 	if !denial.Denied() {
 		c.replyOK()
-		return true
+		return stallNone
 	}
 	c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, denial.DryRun(request)) })
-	return true
+	return stallNone
 }
 
 var aclHelp = []string{
@@ -135,7 +135,7 @@ var aclHelp = []string{
 	"    Prints this help.",
 }
 
-func cmdACLHelp(c *client, _ [][]byte) bool {
+func cmdACLHelp(c *client, _ [][]byte) stall {
 	c.reply([]byte(fmt.Sprintf("*%d\r\n+%s\r\n", len(aclHelp), strings.Join(aclHelp, "\r\n+"))))
-	return true
+	return stallNone
 }

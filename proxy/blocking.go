@@ -66,11 +66,11 @@ const (
 	leastBlock = time.Millisecond
 )
 
-func cmdBlock(c *client, q request) bool {
+func cmdBlock(c *client, q request) stall {
 	k, refusal := c.slotsOf(q)
 	if refusal != "" {
 		c.replyError(refusal)
-		return true
+		return stallNone
 	}
 	if c.crossesGroups(q, k) {
 		return c.runCrossGroup(q, k)
@@ -78,14 +78,14 @@ func cmdBlock(c *client, q request) bool {
 	if k.all != nil && q.v != nil {
 		if o, blocked := c.pool.blockReasonOf(q.v, k.all); blocked && o.apart && o.move == nil {
 			c.replyError(c.crossSlot(q.v, argKeys(q.cmd, q.args)))
-			return true
+			return stallNone
 		}
 	}
 	if k.slot == anySlot {
 		k.slot = c.someSlot(q.args[1])
 	}
 	if !c.settled() {
-		return false
+		return stallDrain
 	}
 	return c.runExclusive(q.cmd, k, q.raw, nil, func(d *retry) exclusive {
 		x := &blocking{d: d, args: splitRequest(d.raw)}

@@ -87,7 +87,8 @@ type unfinished struct {
 	waits       []wait // how long requests were held before
 }
 
-// stall says why a client is not parsed.
+// stall says why a client is not parsed. It is what dispatch and all behind it return, too: why the request at hand has
+// to wait, or stallNone when it is sent, answered, or under way.
 type stall uint8
 
 const (
@@ -219,11 +220,10 @@ func (c *client) process(buf []byte) int {
 		if n == 0 {
 			return off
 		}
-		if len(l.parser.Args) > 0 && !c.dispatch(v, l.parser.Args, l.parser.Raw) {
-			if c.stall == stallNone {
-				c.stall = stallDrain
+		if len(l.parser.Args) > 0 {
+			if c.stall = c.dispatch(v, l.parser.Args, l.parser.Raw); c.stall != stallNone {
+				return off
 			}
-			return off
 		}
 		if c.hold.active {
 			c.noteWait()

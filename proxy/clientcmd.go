@@ -12,42 +12,42 @@ import (
 // The CLIENT family, as far as it concerns the connection to Sluice itself. Nothing of it reaches a server:
 // backend connections are shared.
 
-func cmdClientSetName(c *client, args [][]byte) bool {
+func cmdClientSetName(c *client, args [][]byte) stall {
 	if !validName(args[2]) {
 		c.replyError(errClientName)
-		return true
+		return stallNone
 	}
 	c.name = string(args[2])
 	c.replyOK()
-	return true
+	return stallNone
 }
 
-func cmdClientGetName(c *client, _ [][]byte) bool {
+func cmdClientGetName(c *client, _ [][]byte) stall {
 	c.answer(func(dst []byte) []byte {
 		if c.name == "" {
 			return resp.AppendNull(dst, c.resp3())
 		}
 		return resp.AppendBulk(dst, c.name)
 	})
-	return true
+	return stallNone
 }
 
-func cmdClientSetInfo(c *client, args [][]byte) bool {
+func cmdClientSetInfo(c *client, args [][]byte) stall {
 	attribute := strings.ToLower(string(args[2]))
 	if refusal, known := c.wish(attribute, strings.ToLower(string(args[3]))); known && refusal != "" {
 		c.replyError(refusal)
-		return true
+		return stallNone
 	} else if known {
 		c.replyOK()
-		return true
+		return stallNone
 	}
 	if attribute != "lib-name" && attribute != "lib-ver" {
 		c.replyError(fmt.Sprintf("ERR Unrecognized option '%s'", args[2]))
-		return true
+		return stallNone
 	}
 	if !validName(args[3]) {
 		c.replyError(fmt.Sprintf("ERR %s cannot contain spaces, newlines or special characters.", attribute))
-		return true
+		return stallNone
 	}
 	if attribute == "lib-name" {
 		c.libName = string(args[3])
@@ -55,19 +55,19 @@ func cmdClientSetInfo(c *client, args [][]byte) bool {
 		c.libVer = string(args[3])
 	}
 	c.replyOK()
-	return true
+	return stallNone
 }
 
-func cmdClientID(c *client, _ [][]byte) bool {
+func cmdClientID(c *client, _ [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return resp.AppendInt(dst, int64(c.id)) })
-	return true
+	return stallNone
 }
 
-func cmdClientNoEvict(c *client, args [][]byte) bool { return c.toggle(args, &c.noEvict) }
+func cmdClientNoEvict(c *client, args [][]byte) stall { return c.toggle(args, &c.noEvict) }
 
-func cmdClientNoTouch(c *client, args [][]byte) bool { return c.toggle(args, &c.noTouch) }
+func cmdClientNoTouch(c *client, args [][]byte) stall { return c.toggle(args, &c.noTouch) }
 
-func (c *client) toggle(args [][]byte, flag *bool) bool {
+func (c *client) toggle(args [][]byte, flag *bool) stall {
 	switch {
 	case bytes.EqualFold(args[2], []byte("on")):
 		*flag = true
@@ -75,29 +75,29 @@ func (c *client) toggle(args [][]byte, flag *bool) bool {
 		*flag = false
 	default:
 		c.replyError(errSyntax)
-		return true
+		return stallNone
 	}
 	c.replyOK()
-	return true
+	return stallNone
 }
 
 // cmdClientTracking accepts what costs nothing to keep: OFF, and ON OPTIN, which promises invalidations only
 // for reads announced with CLIENT CACHING YES. Those are refused, so no client ever waits for an
 // invalidation that won't come; and clients that ask for OPTIN when they connect (rueidis) connect.
-func cmdClientTracking(c *client, args [][]byte) bool {
+func cmdClientTracking(c *client, args [][]byte) stall {
 	off := len(args) == 3 && bytes.EqualFold(args[2], []byte("off"))
 	optIn := len(args) == 4 && bytes.EqualFold(args[2], []byte("on")) && bytes.EqualFold(args[3], []byte("optin"))
 	if off || optIn && c.resp3() {
 		c.optIn = optIn
 		c.replyOK()
-		return true
+		return stallNone
 	}
 	c.replyError("ERR client-side caching is not supported through Sluice: CLIENT TRACKING takes only OFF and, in RESP3, ON OPTIN")
-	return true
+	return stallNone
 }
 
 // cmdClientTrackingInfo says what cmdClientTracking has accepted.
-func cmdClientTrackingInfo(c *client, _ [][]byte) bool {
+func cmdClientTrackingInfo(c *client, _ [][]byte) stall {
 	flags, redirect := []string{"off"}, int64(-1)
 	if c.optIn {
 		flags, redirect = []string{"on", "optin"}, 0
@@ -111,24 +111,24 @@ func cmdClientTrackingInfo(c *client, _ [][]byte) bool {
 		dst = resp.AppendInt(resp.AppendBulk(dst, "redirect"), redirect)
 		return resp.AppendArray(resp.AppendBulk(dst, "prefixes"), 0)
 	})
-	return true
+	return stallNone
 }
 
-func cmdClientGetRedir(c *client, _ [][]byte) bool {
+func cmdClientGetRedir(c *client, _ [][]byte) stall {
 	redirect := int64(-1)
 	if c.optIn {
 		redirect = 0
 	}
 	c.answer(func(dst []byte) []byte { return resp.AppendInt(dst, redirect) })
-	return true
+	return stallNone
 }
 
 // cmdClientCaching refuses. A client that sends it in one go with what it wants to keep (rueidis: CACHING YES,
 // MULTI, PTTL, GET, EXEC) looks at the last answer alone, so that has to fail as well: see cmdMulti.
-func cmdClientCaching(c *client, _ [][]byte) bool {
+func cmdClientCaching(c *client, _ [][]byte) stall {
 	c.replyError(errNoCaching)
 	c.setMode(modeUncached, true)
-	return true
+	return stallNone
 }
 
 // gather runs visit on every loop, then answers with what build appends. The reply keeps its place. What is behind it

@@ -10,15 +10,15 @@ import (
 
 // cmdClientKill closes clients of the pool: of the old form, with an address alone, all that come from there; of
 // the new one those that all options choose. One that kills itself gets its answer first, as in Redis.
-func cmdClientKill(c *client, args [][]byte) bool {
+func cmdClientKill(c *client, args [][]byte) stall {
 	old := len(args) == 3
 	f, refusal := c.parseKillFilter(args)
 	if refusal != "" {
 		c.replyError(refusal)
-		return true
+		return stallNone
 	}
 	if !c.pipe.empty() {
-		return false
+		return stallDrain
 	}
 	killed, self := int64(0), false
 	// If it kills itself, what it has asked for behind that is not run: the answer comes alone.
@@ -49,7 +49,7 @@ func cmdClientKill(c *client, args [][]byte) bool {
 			return append(dst, okReply...)
 		}
 	})
-	return true
+	return stallNone
 }
 
 func (c *client) parseKillFilter(args [][]byte) (f clientFilter, refusal string) {

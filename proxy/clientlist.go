@@ -49,11 +49,11 @@ func clientKind(arg []byte) (kind, refusal string) {
 
 // cmdClientList asks every loop for its clients. Those of other pools are not shown: whoever may use one pool has
 // no part in the others.
-func cmdClientList(c *client, args [][]byte) bool {
+func cmdClientList(c *client, args [][]byte) stall {
 	f, refusal := parseListFilter(args)
 	if refusal != "" {
 		c.replyError(refusal)
-		return true
+		return stallNone
 	}
 	type line struct {
 		id   uint64
@@ -77,7 +77,7 @@ func cmdClientList(c *client, args [][]byte) bool {
 		reply := resp.AppendVerbatim(nil, list.String(), resp3)
 		return func(dst []byte) []byte { return append(dst, reply...) }
 	})
-	return true
+	return stallNone
 }
 
 func parseListFilter(args [][]byte) (f clientFilter, refusal string) {
@@ -99,11 +99,11 @@ func parseListFilter(args [][]byte) (f clientFilter, refusal string) {
 	return f, refusal
 }
 
-func cmdClientInfo(c *client, _ [][]byte) bool {
+func cmdClientInfo(c *client, _ [][]byte) stall {
 	c.answer(func(dst []byte) []byte {
 		return resp.AppendVerbatim(dst, c.describe(), c.resp3())
 	})
-	return true
+	return stallNone
 }
 
 // describe is the client's line of CLIENT LIST: the fields of Redis, 0 where they mean nothing here, then our own.

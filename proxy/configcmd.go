@@ -98,14 +98,14 @@ func setting(pairs [][]byte) string {
 	return strings.Join(list, " ")
 }
 
-func cmdConfigRewrite(c *client, _ [][]byte) bool {
+func cmdConfigRewrite(c *client, _ [][]byte) stall {
 	c.replyError("ERR CONFIG REWRITE is not supported through Sluice: the configuration file of Sluice is the operator's; what CONFIG SET has set lasts until the next reload")
-	return true
+	return stallNone
 }
 
 // cmdConfigResetStat sets what INFO shows to 0. The counters go on for others: a collector of metrics must see them
 // only grow.
-func cmdConfigResetStat(c *client, _ [][]byte) bool {
+func cmdConfigResetStat(c *client, _ [][]byte) stall {
 	s := c.loop.server
 	sum := new(Stats)
 	c.gather(func(l *loop) { sum.merge(l.snapshot()) }, func(dst []byte) []byte {
@@ -113,5 +113,5 @@ func cmdConfigResetStat(c *client, _ [][]byte) bool {
 		s.rejectedBase.Store(s.Rejected())
 		return append(dst, okReply...)
 	})
-	return true
+	return stallNone
 }

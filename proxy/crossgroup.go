@@ -90,15 +90,15 @@ func (c *client) crossesGroups(q request, k keySlots) bool {
 	return slices.ContainsFunc(k.all, func(slot router.Slot) bool { return q.v.table.Owner(slot) != first })
 }
 
-// runCrossGroup begins a cross-group command. It returns false when the request has to wait.
-func (c *client) runCrossGroup(q request, k keySlots) bool {
+// runCrossGroup begins a cross-group command.
+func (c *client) runCrossGroup(q request, k keySlots) stall {
 	if !c.settled() || !c.pipe.empty() {
-		return false
+		return stallDrain
 	}
 	if keys := argKeys(q.cmd, q.args); len(keys) > maxCrossGroupKeys {
 		c.replyError(fmt.Sprintf("ERR '%s' may have %d keys of several groups at most, and has %d",
 			q.cmd.Name, maxCrossGroupKeys, len(keys)))
-		return true
+		return stallNone
 	}
 	x := &crossGroup{client: c, cmd: q.cmd, args: splitRequest(bytes.Clone(q.raw))}
 	x.keys, _ = q.cmd.AppendKeys(nil, x.args)
@@ -116,7 +116,7 @@ func (c *client) runCrossGroup(q request, k keySlots) bool {
 	if x.askTails(q.v); x.tails == 0 {
 		x.next()
 	}
-	return true
+	return stallNone
 }
 
 func isStreamRead(cmd *command.Command) bool { return cmd.Name == "xread" || cmd.Name == "xreadgroup" }

@@ -120,7 +120,7 @@ func (c *client) awaitsCommands() (o blockReason, blocked bool) {
 }
 
 // forwardKeyless sends a declared command without keys to where its declaration says.
-func (c *client) forwardKeyless(q request) bool {
+func (c *client) forwardKeyless(q request) stall {
 	switch q.cmd.Masters {
 	case command.AllMasters:
 		kind := fanSame
@@ -131,7 +131,7 @@ func (c *client) forwardKeyless(q request) bool {
 	case command.OnlyMaster:
 		if text := c.notOnly(q); text != "" {
 			c.replyError(text)
-			return true
+			return stallNone
 		}
 	case command.AnyMaster:
 	}

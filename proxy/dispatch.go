@@ -9,9 +9,8 @@ import (
 	"sluice/proxy/resp"
 )
 
-// dispatch takes one request. It returns false when the request has to wait until the requests in flight
-// are answered; it is parsed again then. args and raw are valid during the call.
-func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
+// dispatch takes one request, or says why it has to wait; it is parsed again when that is over. args and raw are valid during the call.
+func (c *client) dispatch(v *view, args [][]byte, raw []byte) stall {
 	cmd := command.Lookup(args[0])
 	if cmd == nil {
 		if cmd = c.pool.commands().Declared.Find(args[0]); cmd == nil {
@@ -24,15 +23,15 @@ func (c *client) dispatch(v *view, args [][]byte, raw []byte) bool {
 	return c.dispatchOther(request{v, cmd, args, raw})
 }
 
-// dispatchUnknown takes a request of size bytes with a name that is no command. It returns false when the servers
+// dispatchUnknown takes a request of size bytes with a name that is no command. It waits while the servers
 // may still say that it is one.
-func (c *client) dispatchUnknown(v *view, args [][]byte, size int) bool {
+func (c *client) dispatchUnknown(v *view, args [][]byte, size int) stall {
 	if o, blocked := c.awaitsCommands(); blocked && !c.is(modeUnauthenticated) {
 		return c.holdBack(v, o, size)
 	}
 	c.rejectUnknown(args)
 	c.endSkip()
-	return true
+	return stallNone
 }
 
 func (c *client) rejectUnknown(args [][]byte) {
@@ -94,32 +93,32 @@ func isHTTP(name []byte) bool {
 }
 
 // dispatchOther takes what is not a plain command with one key of a client without modes.
-func (c *client) dispatchOther(q request) bool {
-	done := c.check(q)
-	if done {
+func (c *client) dispatchOther(q request) stall {
+	wait := c.check(q)
+	if wait == stallNone {
 		c.endSkip()
 	}
-	return done
+	return wait
 }
 
 // check looks for what is in the way of a request and runs it. The checks come in the order of Redis (redis 7.0,
 // src/server.c processCommand).
-func (c *client) check(q request) bool {
+func (c *client) check(q request) stall {
 	if len(q.cmd.Subcommands) > 0 && len(q.args) > 1 {
 		sub := q.cmd.Sub(q.args[1])
 		if sub == nil {
 			c.reject(command.ErrUnknownSubcommand(q.cmd, q.args[1]))
-			return true
+			return stallNone
 		}
 		q.cmd = sub
 	}
 	if !q.cmd.ArityOK(len(q.args)) {
 		c.rejectCommand(q.cmd, command.ErrArity(q.cmd))
-		return true
+		return stallNone
 	}
 	if c.is(modeUnauthenticated) && !q.cmd.Is(command.NoAuth) {
 		c.rejectCommand(q.cmd, errNoAuth)
-		return true
+		return stallNone
 	}
 	if c.is(modeUncached) && q.cmd.Name != "multi" {
 		c.setMode(modeUncached, false)
@@ -128,19 +127,19 @@ func (c *client) check(q request) bool {
 		if denial := c.rights.Check(q.cmd, q.args); denial.Denied() {
 			c.loop.stats.Denied++
 			c.rejectCommand(q.cmd, denial.Text())
-			return true
+			return stallNone
 		}
 	}
 	if c.is(modeSubscribed) && !allowedWhileSubscribed(q.cmd) {
 		c.rejectCommand(q.cmd, whileSubscribed(q.cmd))
-		return true
+		return stallNone
 	}
 	if c.monitor != nil && refusedToMonitors(q.cmd) {
 		c.rejectCommand(q.cmd, errMonitors)
-		return true
+		return stallNone
 	}
 	if c.is(modePaused) && c.postponed(q) {
-		return false
+		return stallPaused
 	}
 	if c.is(modeObserved) {
 		return c.runObserved(q)
@@ -149,20 +148,20 @@ func (c *client) check(q request) bool {
 }
 
 // runOrQueue runs a request, or keeps it for EXEC.
-func (c *client) runOrQueue(q request) bool {
+func (c *client) runOrQueue(q request) stall {
 	c.last, c.lastTail = q.cmd, c.pipe.tail
-	done := true
+	wait := stallNone
 	if c.is(modeQueueing) && !endsQueueing(q.cmd) {
 		c.enqueue(q)
 	} else {
-		done = c.run(q)
+		wait = c.run(q)
 	}
 	c.lastTail = c.pipe.tail
-	return done
+	return wait
 }
 
 // run does with a request what its plan says.
-func (c *client) run(q request) bool {
+func (c *client) run(q request) stall {
 	p := &plans[q.cmd.ID]
 	switch p.kind {
 	case planForward:
@@ -180,38 +179,38 @@ func (c *client) run(q request) bool {
 	case planRefuse:
 		c.reject(p.refusal)
 	}
-	return true
+	return stallNone
 }
 
 // runSession runs a command of the session. One that got a place in the pipeline of its own is counted when it
 // leaves that.
-func (c *client) runSession(q request, run sessionFunc) bool {
+func (c *client) runSession(q request, run sessionFunc) stall {
 	next := c.pipe.tail
-	done := run(c, q)
-	if done && !c.closed && (c.pipe.tail == next || c.pipe.at(next).cmd == nil) {
+	wait := run(c, q)
+	if wait == stallNone && !c.closed && (c.pipe.tail == next || c.pipe.at(next).cmd == nil) {
 		c.loop.stats.Commands[q.cmd.ID].Calls++
 	}
-	return done
+	return wait
 }
 
 // dispatchLocal runs a command that Sluice answers itself. One that has to wait is counted when it is run.
-func (c *client) dispatchLocal(cmd *command.Command, run localFunc, args [][]byte) bool {
-	done := run(c, args)
-	if done {
+func (c *client) dispatchLocal(cmd *command.Command, run localFunc, args [][]byte) stall {
+	wait := run(c, args)
+	if wait == stallNone {
 		c.loop.stats.Commands[cmd.ID].Calls++
 	}
-	return done
+	return wait
 }
 
 // forwardKeys sends a command with any number of keys to the server that has them all.
-func (c *client) forwardKeys(q request) bool {
+func (c *client) forwardKeys(q request) stall {
 	if (q.cmd.Name == "xread" || q.cmd.Name == "xreadgroup") && blockOption(q.cmd, q.args) > 0 {
 		return cmdBlock(c, q)
 	}
 	k, refusal := c.slotsOf(q)
 	if refusal != "" {
 		c.replyError(refusal)
-		return true
+		return stallNone
 	}
 	if isScript(q.cmd) {
 		return c.forwardScript(q, k)

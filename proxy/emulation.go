@@ -25,10 +25,10 @@ func (c *client) serverMode() string {
 
 // asCluster runs a command only in a pool that is shown as a cluster; others answer like a Redis that is none.
 func asCluster(run localFunc) localFunc {
-	return func(c *client, args [][]byte) bool {
+	return func(c *client, args [][]byte) stall {
 		if !c.emulatesCluster() {
 			c.replyError(errNotCluster)
-			return true
+			return stallNone
 		}
 		return run(c, args)
 	}
@@ -66,14 +66,14 @@ func (c *client) clusterNode() (n clusterNode, ok bool) {
 
 // aboutNode is a command that tells of the one node.
 func aboutNode(build func(c *client, n clusterNode, dst []byte) []byte) localFunc {
-	return asCluster(func(c *client, _ [][]byte) bool {
+	return asCluster(func(c *client, _ [][]byte) stall {
 		n, ok := c.clusterNode()
 		if !ok {
 			c.replyError("ERR the cluster emulation has no address to give to a client of a unix socket: the pool listens on no TCP port")
-			return true
+			return stallNone
 		}
 		c.answer(func(dst []byte) []byte { return build(c, n, dst) })
-		return true
+		return stallNone
 	})
 }
 
@@ -108,7 +108,7 @@ func clusterNodes(c *client, n clusterNode, dst []byte) []byte {
 	return resp.AppendVerbatim(dst, line, c.resp3())
 }
 
-func cmdClusterInfo(c *client, _ [][]byte) bool {
+func cmdClusterInfo(c *client, _ [][]byte) stall {
 	state := "ok"
 	if !c.pool.Ready() {
 		state = "fail"
@@ -117,56 +117,56 @@ func cmdClusterInfo(c *client, _ [][]byte) bool {
 		"cluster_known_nodes:1\r\ncluster_size:1\r\ncluster_current_epoch:0\r\ncluster_my_epoch:0\r\ncluster_stats_messages_sent:0\r\n"+
 		"cluster_stats_messages_received:0\r\ntotal_cluster_links_buffer_limit_exceeded:0\r\n", state, lastSlot+1, lastSlot+1)
 	c.answer(func(dst []byte) []byte { return resp.AppendVerbatim(dst, text, c.resp3()) })
-	return true
+	return stallNone
 }
 
-func cmdClusterMyID(c *client, _ [][]byte) bool {
+func cmdClusterMyID(c *client, _ [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, c.loop.server.id) })
-	return true
+	return stallNone
 }
 
 // cmdClusterKeySlot counts slots as a cluster does, whatever the servers do: it is what the client was told.
-func cmdClusterKeySlot(c *client, args [][]byte) bool {
+func cmdClusterKeySlot(c *client, args [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return resp.AppendInt(dst, int64(router.ClusterModel().Slot(args[2]))) })
-	return true
+	return stallNone
 }
 
-func cmdClusterLinks(c *client, _ [][]byte) bool {
+func cmdClusterLinks(c *client, _ [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return resp.AppendArray(dst, 0) })
-	return true
+	return stallNone
 }
 
-func cmdClusterReplicas(c *client, args [][]byte) bool {
+func cmdClusterReplicas(c *client, args [][]byte) stall {
 	if string(args[2]) != c.loop.server.id {
 		c.replyError(fmt.Sprintf("ERR Unknown node %s", args[2]))
-		return true
+		return stallNone
 	}
 	return cmdClusterLinks(c, args)
 }
 
 // clusterWide refuses what would change a cluster that is not there.
 func clusterWide(name string) localFunc {
-	return func(c *client, _ [][]byte) bool {
+	return func(c *client, _ [][]byte) stall {
 		c.reject(notAllowed(name))
-		return true
+		return stallNone
 	}
 }
 
-func cmdClusterOK(c *client, _ [][]byte) bool {
+func cmdClusterOK(c *client, _ [][]byte) stall {
 	c.replyOK()
-	return true
+	return stallNone
 }
 
 // cmdClusterSlotKeys asks the owner of a slot for its keys, or their number, if the servers count slots as a cluster does.
-func cmdClusterSlotKeys(c *client, q request) bool {
+func cmdClusterSlotKeys(c *client, q request) stall {
 	if !c.emulatesCluster() {
 		c.replyError(errNotCluster)
-		return true
+		return stallNone
 	}
 	for _, arg := range q.args[2:] {
 		if _, ok := parseInteger(arg); !ok {
 			c.replyError(errNotInteger)
-			return true
+			return stallNone
 		}
 	}
 	slot, _ := parseInteger(q.args[2])
@@ -183,9 +183,9 @@ func cmdClusterSlotKeys(c *client, q request) bool {
 	case !c.pool.Model.Cluster():
 		c.replyError("ERR the servers of this pool are no cluster and have other slots: their keys can't be listed by slots of a cluster")
 	case !c.mayRoute(q.v, router.Slot(slot)):
-		return false
+		return stallDrain
 	default:
 		return c.forwardToMaster(q.v, q.cmd, router.Slot(slot), q.raw)
 	}
-	return true
+	return stallNone
 }

@@ -26,12 +26,12 @@ type exclusive interface {
 }
 
 // runExclusive begins an exclusive request. keys are those that do not stand in raw as a request's keys do, and
-// must stay valid; bind makes the exclusive request. It returns false when the request has to wait.
+// must stay valid; bind makes the exclusive request.
 func (c *client) runExclusive(
 	cmd *command.Command, k keySlots, raw []byte, keys [][]byte, bind func(d *retry) exclusive,
-) bool {
+) stall {
 	if !c.pipe.empty() {
-		return false
+		return stallDrain
 	}
 	c.alone = true
 	seq := c.beginSlots(cmd, k)
@@ -43,7 +43,7 @@ func (c *client) runExclusive(
 	}
 	d.exclusive = bind(d)
 	c.addRetry(d)
-	return true
+	return stallNone
 }
 
 // failed hands a failure to the retry of an exclusive request. The connection may be closed already, and f.Request

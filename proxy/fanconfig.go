@@ -23,7 +23,7 @@ type fanConfig struct {
 }
 
 // dispatchConfigGet answers what is Sluice's, and asks the masters where it may be theirs.
-func (c *client) dispatchConfigGet(q request, shares []share) bool {
+func (c *client) dispatchConfigGet(q request, shares []share) stall {
 	own := c.ownParameters(q.args[2:])
 	var asked [][]byte
 	if c.pool.Settings().ServerConfig != ServerConfigOff {
@@ -36,7 +36,7 @@ func (c *client) dispatchConfigGet(q request, shares []share) bool {
 	if len(asked) == 0 {
 		c.answer(func(dst []byte) []byte { return appendParameters(dst, own, c.resp3()) })
 		c.loop.stats.Commands[q.cmd.ID].Calls++
-		return true
+		return stallNone
 	}
 	return c.fanOut(q, &fan{kind: fanConfigGet, config: &fanConfig{own: own}, raw: configRequest(q.args, asked)}, shares)
 }
@@ -161,7 +161,7 @@ func parametersIn(reply []byte) (map[string]string, bool) {
 
 // dispatchConfigSet sets what is Sluice's, or sends what is the servers' to all masters. Both in one request:
 // Sluice's are looked at first, and set when all masters have taken theirs.
-func (c *client) dispatchConfigSet(q request, shares []share) bool {
+func (c *client) dispatchConfigSet(q request, shares []share) stall {
 	f, refusal := c.toConfigure(q.args)
 	if refusal == "" && len(f.theirs) > 0 {
 		raw := configRequest(q.args, f.theirs)
@@ -174,10 +174,10 @@ func (c *client) dispatchConfigSet(q request, shares []share) bool {
 	}
 	if refusal != "" {
 		c.replyError(refusal)
-		return true
+		return stallNone
 	}
 	c.replyOK()
-	return true
+	return stallNone
 }
 
 // toConfigure divides what a CONFIG SET is about, or says what is wrong with it as far as Sluice can tell.

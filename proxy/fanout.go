@@ -100,10 +100,10 @@ func sharesOf(t *router.Table, place map[string]int) []share {
 }
 
 // dispatchFanOut sends a command to every master.
-func (c *client) dispatchFanOut(q request, kind fanKind) bool {
+func (c *client) dispatchFanOut(q request, kind fanKind) stall {
 	if refusal := c.fanRefusal(q, kind); refusal != "" {
 		c.replyError(refusal)
-		return true
+		return stallNone
 	}
 	var shares []share
 	if q.v != nil {
@@ -136,10 +136,10 @@ func (c *client) fanRefusal(q request, kind fanKind) string {
 	return ""
 }
 
-// fanOut sends a command to the masters of shares. It returns false when the command has to wait.
-func (c *client) fanOut(q request, f *fan, shares []share) bool {
+// fanOut sends a command to the masters of shares.
+func (c *client) fanOut(q request, f *fan, shares []share) stall {
 	if !c.pipe.empty() {
-		return false
+		return stallDrain
 	}
 	f.view, f.writes = q.v, q.cmd.Is(command.Write) || q.cmd.Name == "script|flush"
 	if o, blocked := c.fanBlockReason(q, f, shares); blocked {
@@ -168,7 +168,7 @@ func (c *client) fanOut(q request, f *fan, shares []share) bool {
 	c.splits = append(c.splits, s)
 	s.sendParts()
 	f.raw = nil
-	return true
+	return stallNone
 }
 
 // fanBlockReason finds what keeps a fan-out from being sent. A write waits for every slot that is not settled: a key

@@ -71,9 +71,9 @@ func (c *client) mayRoute(v *view, slot router.Slot) bool {
 
 // forward sends a request as it is to a node that has slot. many says that it may have several keys. It returns
 // false when the request has to wait.
-func (c *client) forward(v *view, cmd *command.Command, slot router.Slot, raw []byte, many bool) bool {
+func (c *client) forward(v *view, cmd *command.Command, slot router.Slot, raw []byte, many bool) stall {
 	if !c.mayRoute(v, slot) {
-		return false
+		return stallDrain
 	}
 	if c.reads != nil && v != nil {
 		return c.forwardByPolicy(v, cmd, slot, raw, many)
@@ -81,14 +81,14 @@ func (c *client) forward(v *view, cmd *command.Command, slot router.Slot, raw []
 	return c.forwardToMaster(v, cmd, slot, raw)
 }
 
-// forwardToMaster sends a request as it is to the master of slot. It returns false when the request has to wait.
-func (c *client) forwardToMaster(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
+// forwardToMaster sends a request as it is to the master of slot.
+func (c *client) forwardToMaster(v *view, cmd *command.Command, slot router.Slot, raw []byte) stall {
 	node := v.servingMaster(slot)
 	if node == nil {
 		return c.forwardUnsettled(v, cmd, slot, raw)
 	}
 	c.sendTo(node, cmd, slot, raw)
-	return true
+	return stallNone
 }
 
 // sendTo sends a request as it is to a node.
@@ -107,19 +107,18 @@ func (c *client) sendTo(node *backend.Node, cmd *command.Command, slot router.Sl
 	l.sent(b)
 }
 
-// forwardUnsettled takes a request on a slot that is not simply served by its master. It returns false when
-// the request has to wait.
-func (c *client) forwardUnsettled(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
+// forwardUnsettled takes a request on a slot that is not simply served by its master.
+func (c *client) forwardUnsettled(v *view, cmd *command.Command, slot router.Slot, raw []byte) stall {
 	if o, blocked := c.pool.blockReason(v, slot); blocked {
 		return c.holdBack(v, o, len(raw))
 	}
 	if m := v.table.Move(slot); m == nil || len(c.loop.arrivedKeys.Missing(nil, keymove.In{Move: m, DB: c.db}, requestKeys(cmd, raw))) == 0 {
 		c.sendTo(v.master(slot), cmd, slot, raw)
-		return true
+		return stallNone
 	}
 	seq := c.begin(cmd, slot)
 	c.addRetry(c.newRetry(c, seq, seq, slot, raw))
-	return true
+	return stallNone
 }
 
 // sent notes that b has something to flush, and flushes it at once when that is much.

@@ -126,7 +126,7 @@ func cmdHelp(container string) localFunc {
 	lines := strings.Split(strings.Trim(helpTexts[container], "\n"), "\n")
 	lines = append(lines, "HELP", "    Print this help.")
 	title := strings.ToUpper(container) + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
-	return func(c *client, _ [][]byte) bool {
+	return func(c *client, _ [][]byte) stall {
 		c.answer(func(dst []byte) []byte {
 			dst = resp.AppendStatus(resp.AppendArray(dst, len(lines)+1), title)
 			for _, line := range lines {
@@ -134,6 +134,6 @@ func cmdHelp(container string) localFunc {
 			}
 			return dst
 		})
-		return true
+		return stallNone
 	}
 }

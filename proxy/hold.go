@@ -117,43 +117,42 @@ func (o blockReason) deadline(since int64, s *hold.Settings) int64 {
 }
 
 // holdBack makes the client wait in front of the request at hand, of size bytes, or answers it when it may not
-// or need not wait any longer. It returns false when the client waits.
-func (c *client) holdBack(v *view, o blockReason, size int) bool {
+// or need not wait any longer.
+func (c *client) holdBack(v *view, o blockReason, size int) stall {
 	h, l := &c.hold, c.loop
 	if h.over {
 		c.replyError(h.text)
 		c.endHold(h, h.end)
-		return true
+		return stallNone
 	}
 	if o.fence != "" {
 		c.replyError(o.fence)
 		c.endHold(h, hold.Released)
-		return true
+		return stallNone
 	}
 	s := &c.pool.Settings().Hold
 	if !h.active {
 		if o.deadline(l.now, s) <= l.now {
 			c.replyError(o.refusal(v))
-			return true
+			return stallNone
 		}
 		if limit := c.beginHold(h, o.slot, o.cause, size); limit != "" {
 			c.replyError(notHeld(o.slot, o.String(), limit))
-			return true
+			return stallNone
 		}
 	}
 	c.renewHold(h, o)
 	if l.now >= h.deadline {
 		c.replyError(heldFor(o.slot, o.String(), time.Duration(l.now-h.since)))
 		c.endHold(h, hold.TimedOut)
-		return true
+		return stallNone
 	}
-	c.stall = stallHold
 	if !h.listed {
 		h.listed = true
 		l.held = append(l.held, c)
 	}
 	l.watchHold(h)
-	return false
+	return stallHold
 }
 
 // beginHold enters a hold into the book, or names the limit that is in the way.

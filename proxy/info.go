@@ -54,7 +54,7 @@ var notForPools = []string{"executable", "config_file", "listener", "availabilit
 
 // cmdInfo answers INFO about Sluice and about the masters of the pool together. It asks every loop for its counters,
 // and the masters if a section wants that.
-func cmdInfo(c *client, args [][]byte) bool {
+func cmdInfo(c *client, args [][]byte) stall {
 	wanted := wantedSections(args[1:])
 	resp3 := c.resp3()
 	c.answerLater(func(ctx context.Context) func(dst []byte) []byte {
@@ -70,7 +70,7 @@ func cmdInfo(c *client, args [][]byte) bool {
 		reply := resp.AppendVerbatim(nil, infoText(c, wanted, sum, servers), resp3)
 		return func(dst []byte) []byte { return append(dst, reply...) }
 	})
-	return true
+	return stallNone
 }
 
 // infoText writes sections. To be called on no loop: with many masters it takes a while.

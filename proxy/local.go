@@ -39,41 +39,41 @@ var localCommands = map[string]localFunc{
 	"cluster|help": asCluster(cmdHelp("cluster")),
 }
 
-func cmdCommand(c *client, _ [][]byte) bool {
+func cmdCommand(c *client, _ [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendAll(dst, c.resp3()) })
-	return true
+	return stallNone
 }
 
-func cmdCommandInfo(c *client, args [][]byte) bool {
+func cmdCommandInfo(c *client, args [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendInfo(dst, args[2:], c.resp3()) })
-	return true
+	return stallNone
 }
 
-func cmdCommandCount(c *client, _ [][]byte) bool {
+func cmdCommandCount(c *client, _ [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendCount(dst) })
-	return true
+	return stallNone
 }
 
-func cmdCommandDocs(c *client, args [][]byte) bool {
+func cmdCommandDocs(c *client, args [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendDocs(dst, args[2:], c.resp3()) })
-	return true
+	return stallNone
 }
 
-func cmdCommandList(c *client, args [][]byte) bool {
+func cmdCommandList(c *client, args [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendList(dst, args[2:]) })
-	return true
+	return stallNone
 }
 
-func cmdCommandGetKeys(c *client, args [][]byte) bool {
+func cmdCommandGetKeys(c *client, args [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendGetKeys(dst, args[2:]) })
-	return true
+	return stallNone
 }
 
-func cmdCommandGetKeysAndFlags(c *client, args [][]byte) bool {
+func cmdCommandGetKeysAndFlags(c *client, args [][]byte) stall {
 	c.answer(func(dst []byte) []byte {
 		return c.pool.commands().AppendGetKeysAndFlags(dst, args[2:], c.resp3())
 	})
-	return true
+	return stallNone
 }
 
 // databases is how many databases SELECT offers.

@@ -62,12 +62,12 @@ func (b *monitorBook) remove(m *monitor) {
 
 // cmdMonitor is answered when every loop shows its commands. It waits until nothing of its client is in flight, so
 // no line gets between the parts of a reply. As in Redis, a client that monitors already gets no answer.
-func cmdMonitor(c *client, _ [][]byte) bool {
+func cmdMonitor(c *client, _ [][]byte) stall {
 	if c.monitor != nil {
-		return true
+		return stallNone
 	}
 	if !c.pipe.empty() {
-		return false
+		return stallDrain
 	}
 	m := &monitor{client: c, room: min(monitorRoom, c.loop.server.limits().ClientOutput/4)}
 	c.monitor, c.alone = m, true
@@ -78,7 +78,7 @@ func cmdMonitor(c *client, _ [][]byte) bool {
 		m.mu.Unlock()
 		return resp.AppendStatus(dst, "OK")
 	})
-	return true
+	return stallNone
 }
 
 // endMonitor is called when a client resets its connection or is gone.
@@ -106,7 +106,7 @@ func refusedToMonitors(cmd *command.Command) bool {
 const errMonitors = "ERR Replica can't interact with the keyspace"
 
 // runObserved is run for a client whose commands are shown. Redis does not show those for operators.
-func (c *client) runObserved(q request) bool {
+func (c *client) runObserved(q request) stall {
 	if q.cmd.Is(command.Admin) || plans[q.cmd.ID].kind == planRefuse {
 		return c.runOrQueue(q)
 	}
@@ -114,11 +114,11 @@ func (c *client) runObserved(q request) bool {
 	if len(q.raw) <= monitorRoom {
 		args = appendShown(nil, redact(q.cmd, q.args))
 	}
-	done := c.runOrQueue(q)
-	if done {
+	wait := c.runOrQueue(q)
+	if wait == stallNone {
 		c.show(args)
 	}
-	return done
+	return wait
 }
 
 // show gives a line to the monitors; nil stands for arguments that are too long for any. The database is that after the

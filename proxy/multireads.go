@@ -11,11 +11,11 @@ import (
 // needs.
 
 // forwardMultiByPolicy is forwardByPolicy for keys in several slots.
-func (c *client) forwardMultiByPolicy(q request, slots []router.Slot) bool {
+func (c *client) forwardMultiByPolicy(q request, slots []router.Slot) stall {
 	n := need{buckets: bucketsOf(slots)}
 	if !q.cmd.Is(command.ReadOnly) {
 		if c.guarantees.reading(n.buckets) {
-			return false
+			return stallDrain
 		}
 		return c.forwardMulti(q, slots)
 	}
@@ -31,39 +31,39 @@ func (c *client) forwardMultiByPolicy(q request, slots []router.Slot) bool {
 	}
 	if b := c.chooseReader(q.v, g, n); b != nil {
 		c.sendMulti(b, q, slots)
-		return true
+		return stallNone
 	}
 	if c.readerOnItsWay(q.v, g, n) {
 		return c.holdBack(q.v, blockReason{cause: hold.NoReplica, slot: slots[0]}, len(q.raw))
 	}
 	if c.reads.Policy == ReadReplica {
 		c.replyError(noReader(g))
-		return true
+		return stallNone
 	}
 	return c.readMultiAtMaster(q, slots)
 }
 
 // readMultiAtMaster sends such a read to the master.
-func (c *client) readMultiAtMaster(q request, slots []router.Slot) bool {
+func (c *client) readMultiAtMaster(q request, slots []router.Slot) stall {
 	mask := bucketsOf(slots)
 	if c.reads.Consistency != Monotonic {
 		return c.forwardMulti(q, slots)
 	}
 	if master := q.v.master(slots[0]); master != nil && c.guarantees.readingElsewhere(mask, master) {
-		return false
+		return stallDrain
 	}
 	seq := c.pipe.tail
-	if !c.forwardMulti(q, slots) {
-		return false
+	if wait := c.forwardMulti(q, slots); wait != stallNone {
+		return wait
 	}
 	if c.closed || c.pipe.tail == seq {
-		return true
+		return stallNone
 	}
 	if p := c.pipe.at(seq); p.cmd == q.cmd && p.flags&(answered|countedRead) == 0 { // It is being retried.
 		c.guarantees.sentSomewhere(mask)
 		c.guarantees.countMulti(p, seq, mask, countedRead)
 	}
-	return true
+	return stallNone
 }
 
 // countMultiRead counts such a read, which goes to a node.

@@ -128,13 +128,13 @@ func argKeys(cmd *command.Command, args [][]byte) [][]byte {
 }
 
 // forwardTo is forward for the slots of a request.
-func (c *client) forwardTo(q request, k keySlots) bool {
+func (c *client) forwardTo(q request, k keySlots) stall {
 	if k.all == nil {
 		return c.forward(q.v, q.cmd, k.slot, q.raw, k.many)
 	}
 	for _, slot := range k.all {
 		if !c.mayRoute(q.v, slot) {
-			return false
+			return stallDrain
 		}
 	}
 	if c.reads != nil && q.v != nil {
@@ -143,9 +143,8 @@ func (c *client) forwardTo(q request, k keySlots) bool {
 	return c.forwardMulti(q, k.all)
 }
 
-// forwardMulti sends a request with keys in several slots to their master. It returns false when the request has to
-// wait.
-func (c *client) forwardMulti(q request, slots []router.Slot) bool {
+// forwardMulti sends a request with keys in several slots to their master.
+func (c *client) forwardMulti(q request, slots []router.Slot) stall {
 	if o, blocked := c.pool.blockReasonOf(q.v, slots); blocked {
 		if o.apart && o.move == nil {
 			o.fence = c.crossSlot(q.v, argKeys(q.cmd, q.args))
@@ -155,14 +154,14 @@ func (c *client) forwardMulti(q request, slots []router.Slot) bool {
 	lossChecked := c.pool.Family.LosesAtomics && mayWriteByScript(q.cmd)
 	switch {
 	case lossChecked && !c.pipe.empty():
-		return false
+		return stallDrain
 	case lossChecked, c.keysAway(q.v, slots, q):
 		seq := c.beginMulti(q.cmd, slots)
 		c.addRetry(c.newRetry(c, seq, seq, slots[0], q.raw))
-		return true
+		return stallNone
 	}
 	c.sendMulti(c.loop.link(q.v.master(slots[0]), c.proto, c.db), q, slots)
-	return true
+	return stallNone
 }
 
 // sendMulti sends a request with keys in several slots as it is.

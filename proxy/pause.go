@@ -77,27 +77,27 @@ func (p *Pool) Paused() (left time.Duration, writesOnly bool) {
 // longestPause keeps times from becoming too large to be added.
 const longestPause = math.MaxInt64 / 4 / int64(time.Millisecond)
 
-func cmdClientPause(c *client, args [][]byte) bool {
+func cmdClientPause(c *client, args [][]byte) stall {
 	all := true
 	switch {
 	case len(args) > 4:
 		c.replyError(fmt.Sprintf(
 			"ERR unknown subcommand or wrong number of arguments for '%.128s'. Try CLIENT HELP.", args[1]))
-		return true
+		return stallNone
 	case len(args) == 4 && bytes.EqualFold(args[3], []byte("write")):
 		all = false
 	case len(args) == 4 && !bytes.EqualFold(args[3], []byte("all")):
 		c.replyError("ERR CLIENT PAUSE mode must be WRITE or ALL")
-		return true
+		return stallNone
 	}
 	millis, ok := parseInteger(args[2])
 	switch {
 	case !ok:
 		c.replyError("ERR timeout is not an integer or out of range")
-		return true
+		return stallNone
 	case millis < 0:
 		c.replyError("ERR timeout is negative")
-		return true
+		return stallNone
 	}
 	wait := time.Duration(min(millis, longestPause)) * time.Millisecond
 	c.loop.server.often.Warn("CLIENT PAUSE: clients of the pool wait",
@@ -105,13 +105,13 @@ func cmdClientPause(c *client, args [][]byte) bool {
 	pool := c.pool
 	pool.pause.begin(pauseState{until: time.Now().Add(wait), all: all}, func() { pool.onClients((*client).observe) })
 	c.whenAllKnow(appendOK)
-	return true
+	return stallNone
 }
 
-func cmdClientUnpause(c *client, _ [][]byte) bool {
+func cmdClientUnpause(c *client, _ [][]byte) stall {
 	c.pool.pause.end()
 	c.whenAllKnow(appendOK)
-	return true
+	return stallNone
 }
 
 // postponed reports whether a request has to wait for the end of a pause. What begins or ends one has not.
@@ -123,7 +123,6 @@ func (c *client) postponed(q request) bool {
 	if !s.all && !c.mayReplicate(q) && !(q.cmd.Name == "exec" && c.queuedMayReplicate()) {
 		return false
 	}
-	c.stall = stallPaused
 	return true
 }
 

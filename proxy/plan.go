@@ -38,13 +38,13 @@ type request struct {
 	raw  []byte
 }
 
-// sessionFunc runs a command that is bound to the connection. It returns false when the command has to wait until
-// nothing of the client is in flight.
-type sessionFunc func(c *client, q request) bool
+// sessionFunc runs a command that is bound to the connection. It waits with stallDrain until nothing of
+// the client is in flight.
+type sessionFunc func(c *client, q request) stall
 
-// localFunc runs a command on the client's loop. It returns false when the command has to wait until
-// nothing of the client is in flight.
-type localFunc func(c *client, args [][]byte) bool
+// localFunc runs a command on the client's loop. It waits with stallDrain until nothing of
+// the client is in flight.
+type localFunc func(c *client, args [][]byte) stall
 
 // plans is indexed by command.Command.ID. Immutable after construction.
 var plans = makePlans()

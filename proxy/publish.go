@@ -13,13 +13,13 @@ import (
 var cmdPublish = command.Lookup([]byte("publish"))
 
 // publish sends PUBLISH or SPUBLISH to the owner of its channel's slot, on the connection of the client's other
-// commands. It returns false when the request has to wait. A slot that is locked or moves is no reason to: no key is
+// commands. A slot that is locked or moves is no reason to: no key is
 // touched, and of a channel that is subscribed at every master any may tell.
-func (c *client) publish(q request) bool {
+func (c *client) publish(q request) stall {
 	channel := q.args[1]
 	slot := c.pool.Model.Slot(channel)
 	if !c.mayRoute(q.v, slot) {
-		return false
+		return stallDrain
 	}
 	o, blocked := c.pool.blockReason(q.v, slot)
 	if blocked && (o.cause == hold.Locked || o.cause == hold.Moving) {
@@ -32,7 +32,7 @@ func (c *client) publish(q request) bool {
 	node := q.v.master(slot)
 	if !c.pool.subscribers.Busy() {
 		c.sendTo(node, q.cmd, slot, q.raw)
-		return true
+		return stallNone
 	}
 	l := c.loop
 	kind := pubsub.Channel
@@ -45,10 +45,10 @@ func (c *client) publish(q request) bool {
 	b := l.link(node, c.proto, c.db)
 	if err := b.Send(q.raw, p, p.seq, l.now); err != nil {
 		c.deliverError(p.seq, sendError(node, err))
-		return true
+		return stallNone
 	}
 	l.sent(b)
-	return true
+	return stallNone
 }
 
 // publication is a PUBLISH whose reply has to be corrected: the server has counted loops where there are clients.

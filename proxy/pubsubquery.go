@@ -22,11 +22,11 @@ type pubsubQuery struct {
 
 // queryPubsub makes the command that asks for one of these.
 func queryPubsub(kind pubsub.QueryKind, of pubsub.Kind) sessionFunc {
-	return func(c *client, q request) bool {
+	return func(c *client, q request) stall {
 		if kind == pubsub.QueryChannels && len(q.args) > 3 {
 			c.reject(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%.128s'. Try PUBSUB HELP.",
 				q.args[1]))
-			return true
+			return stallNone
 		}
 		if q.v == nil {
 			return c.holdBack(q.v, blockReason{cause: hold.NoTopology}, len(q.raw))
@@ -37,7 +37,7 @@ func queryPubsub(kind pubsub.QueryKind, of pubsub.Kind) sessionFunc {
 		}
 		s := &pubsubQuery{client: c, merger: c.pool.subscribers.Merger(query)}
 		s.ask(query.Masters, q.raw)
-		return true
+		return stallNone
 	}
 }
 
@@ -128,7 +128,7 @@ var pubSubHelp = []string{
 	"    Prints this help.",
 }
 
-func cmdPubSubHelp(c *client, _ [][]byte) bool {
+func cmdPubSubHelp(c *client, _ [][]byte) stall {
 	c.answer(func(dst []byte) []byte {
 		dst = resp.AppendArray(dst, len(pubSubHelp))
 		for _, line := range pubSubHelp {
@@ -136,7 +136,7 @@ func cmdPubSubHelp(c *client, _ [][]byte) bool {
 		}
 		return dst
 	})
-	return true
+	return stallNone
 }
 
 var _ backend.Owner = (*pubsubQuery)(nil)

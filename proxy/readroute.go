@@ -13,17 +13,17 @@ import (
 
 // forwardByPolicy is forward for a client whose reads may go to replicas. many says that the command may have several
 // keys.
-func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot, raw []byte, many bool) bool {
+func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot, raw []byte, many bool) stall {
 	if !cmd.Is(command.ReadOnly) {
 		if c.guarantees.reading(bucketOf(slot)) {
-			return false
+			return stallDrain
 		}
 		seq := c.pipe.tail
-		done := c.forwardToMaster(v, cmd, slot, raw)
-		if done && !c.closed && c.pipe.tail != seq && isLock(cmd, raw) {
+		wait := c.forwardToMaster(v, cmd, slot, raw)
+		if wait == stallNone && !c.closed && c.pipe.tail != seq && isLock(cmd, raw) {
 			c.pipe.at(seq).flags |= observesOthers
 		}
-		return done
+		return wait
 	}
 	g := v.readableGroup(slot)
 	if g == nil || !c.mayReadReplica(cmd, many) {
@@ -31,19 +31,19 @@ func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot
 	}
 	if b := c.sameReader(v, g, slot); b != nil {
 		c.sendRead(b, cmd, slot, raw)
-		return true
+		return stallNone
 	}
 	n := need{bucketOf(slot), v.settledAt(slot)}
 	if b := c.chooseReader(v, g, n); b != nil {
 		c.sendRead(b, cmd, slot, raw)
-		return true
+		return stallNone
 	}
 	if c.readerOnItsWay(v, g, n) {
 		return c.holdBack(v, blockReason{cause: hold.NoReplica, slot: slot}, len(raw))
 	}
 	if c.reads.Policy == ReadReplica {
 		c.replyError(noReader(g))
-		return true
+		return stallNone
 	}
 	return c.readMaster(v, cmd, slot, raw)
 }
@@ -54,32 +54,32 @@ func noReader(g *router.Group) string {
 }
 
 // readMaster sends a read to the master.
-func (c *client) readMaster(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
+func (c *client) readMaster(v *view, cmd *command.Command, slot router.Slot, raw []byte) stall {
 	node := v.servingMaster(slot)
 	if node == nil {
 		return c.readUnsettled(v, cmd, slot, raw)
 	}
 	if c.reads.Consistency == Monotonic && c.guarantees.readingElsewhere(bucketOf(slot), node) {
-		return false
+		return stallDrain
 	}
 	c.sendRead(c.loop.link(node, c.proto, c.db), cmd, slot, raw)
-	return true
+	return stallNone
 }
 
 // readUnsettled is readMaster for a slot that is not simply served by its master.
-func (c *client) readUnsettled(v *view, cmd *command.Command, slot router.Slot, raw []byte) bool {
+func (c *client) readUnsettled(v *view, cmd *command.Command, slot router.Slot, raw []byte) stall {
 	seq := c.pipe.tail
-	if !c.forwardToMaster(v, cmd, slot, raw) {
-		return false
+	if wait := c.forwardToMaster(v, cmd, slot, raw); wait != stallNone {
+		return wait
 	}
 	if c.closed || c.pipe.tail == seq || c.reads.Consistency != Monotonic {
-		return true
+		return stallNone
 	}
 	if p := c.pipe.at(seq); p.cmd == cmd && p.flags&answered == 0 {
 		p.flags |= countedRead
 		c.guarantees.sentSomewhere(bucketOf(slot))
 	}
-	return true
+	return stallNone
 }
 
 // sendRead sends a read to a node that was chosen for it.

@@ -8,7 +8,7 @@ type replyMode struct {
 }
 
 // cmdClientReply switches the replies of what comes behind it; requests in flight keep theirs.
-func cmdClientReply(c *client, args [][]byte) bool {
+func cmdClientReply(c *client, args [][]byte) stall {
 	switch r := &c.replies; {
 	case isWord(args[2], "on"):
 		*r = replyMode{}
@@ -22,7 +22,7 @@ func cmdClientReply(c *client, args [][]byte) bool {
 	default:
 		c.replyError(errSyntax)
 	}
-	return true
+	return stallNone
 }
 
 // endSkip is called when a request was taken: what CLIENT REPLY SKIP said counts for one.

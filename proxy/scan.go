@@ -31,11 +31,11 @@ func shareFrom(shares []share, place int) *share {
 var scanEnd = []byte("*2\r\n$1\r\n0\r\n*0\r\n")
 
 // dispatchScan sends a SCAN to the group that its cursor names.
-func (c *client) dispatchScan(q request, shares []share) bool {
+func (c *client) dispatchScan(q request, shares []share) stall {
 	at, ok := scan.ParseCursor(q.args[1])
 	if !ok {
 		c.replyError(errCursor)
-		return true
+		return stallNone
 	}
 	f := &fan{kind: fanScan, raw: q.raw}
 	if len(shares) == 0 {
@@ -45,7 +45,7 @@ func (c *client) dispatchScan(q request, shares []share) bool {
 	s := shareFrom(shares, place)
 	if s == nil {
 		c.reply(scanEnd)
-		return true
+		return stallNone
 	}
 	if s.place != place {
 		server = 0

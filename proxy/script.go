@@ -60,7 +60,7 @@ func declaresNoWrites(body []byte) bool {
 
 // forwardScript sends a command that runs a script. One with keys is routed by their slots; one without, for which
 // slot is anySlot, by its name, so that the same script always runs on the same node, by its body and by its SHA-1.
-func (c *client) forwardScript(q request, k keySlots) bool {
+func (c *client) forwardScript(q request, k keySlots) stall {
 	name := q.args[1]
 	var id script.ID
 	kept := true
@@ -80,7 +80,7 @@ func (c *client) forwardScript(q request, k keySlots) bool {
 		k.slot = c.someSlot(name)
 	}
 	if k.all == nil && c.mustWaitAlone(q, k.slot) {
-		return false
+		return stallDrain
 	}
 	seq := c.pipe.tail
 	done := c.forwardTo(q, k)

@@ -56,10 +56,10 @@ func (c *client) answer(build func(dst []byte) []byte) {
 	c.reply(l.scratch)
 }
 
-func cmdAuth(c *client, args [][]byte) bool {
+func cmdAuth(c *client, args [][]byte) stall {
 	if len(args) > 3 {
 		c.replyError(errSyntax)
-		return true
+		return stallNone
 	}
 	users := c.pool.Settings().Users
 	user, password := "default", args[len(args)-1]
@@ -68,14 +68,14 @@ func cmdAuth(c *client, args [][]byte) bool {
 	}
 	if len(users) == 0 && len(args) == 2 {
 		c.replyError(errNoPassword)
-		return true
+		return stallNone
 	}
 	if !c.login(user, password) {
 		c.replyError(errWrongPass)
-		return true
+		return stallNone
 	}
 	c.replyOK()
-	return true
+	return stallNone
 }
 
 // login checks a password and takes the user's identity over. In a pool without users the
@@ -93,20 +93,20 @@ func (c *client) login(user string, password []byte) bool {
 
 // cmdHello switches the protocol version. It waits until nothing is in flight: the requests before it use
 // the backend connections of the other version, and could be overtaken by those after it.
-func cmdHello(c *client, args [][]byte) bool {
+func cmdHello(c *client, args [][]byte) stall {
 	if !c.pipe.empty() || !c.settled() {
-		return false
+		return stallDrain
 	}
 	proto := c.proto
 	if len(args) > 1 {
 		n, ok := parseInteger(args[1])
 		if !ok {
 			c.replyError(errProtoNumber)
-			return true
+			return stallNone
 		}
 		if n < 2 || n > 3 || n == 3 && !c.pool.speaksRESP3() {
 			c.replyError(errNoProto)
-			return true
+			return stallNone
 		}
 		proto = int(n)
 	}
@@ -114,13 +114,13 @@ func cmdHello(c *client, args [][]byte) bool {
 	switch {
 	case refusal != "":
 		c.replyError(refusal)
-		return true
+		return stallNone
 	case o.auth && !c.login(o.user, o.password):
 		c.replyError(errWrongPass)
-		return true
+		return stallNone
 	case c.is(modeUnauthenticated):
 		c.replyError(errHelloAuth)
-		return true
+		return stallNone
 	}
 	if o.named {
 		c.name = o.name
@@ -141,7 +141,7 @@ func cmdHello(c *client, args [][]byte) bool {
 		dst = resp.AppendBulk(resp.AppendBulk(dst, "role"), "master")
 		return resp.AppendArray(resp.AppendBulk(dst, "modules"), 0)
 	})
-	return true
+	return stallNone
 }
 
 type helloOptions struct {
@@ -173,9 +173,9 @@ func parseHello(args [][]byte) (o helloOptions, refusal string) {
 }
 
 // cmdReset makes the connection like a new one. It waits like HELLO.
-func cmdReset(c *client, _ [][]byte) bool {
+func cmdReset(c *client, _ [][]byte) stall {
 	if !c.pipe.empty() || !c.settled() {
-		return false
+		return stallDrain
 	}
 	c.endMonitor()
 	c.endQueueing()
@@ -189,18 +189,18 @@ func cmdReset(c *client, _ [][]byte) bool {
 	c.setReads()
 	c.observe()
 	c.reply([]byte("+RESET\r\n"))
-	return true
+	return stallNone
 }
 
-func cmdQuit(c *client, _ [][]byte) bool {
+func cmdQuit(c *client, _ [][]byte) stall {
 	c.replyOK()
 	c.finish()
-	return true
+	return stallNone
 }
 
 // cmdSelect changes the database, and so the backend connections. A change waits until nothing is in flight,
 // because commands such as COPY ... DB reach into other databases and must not be overtaken.
-func cmdSelect(c *client, args [][]byte) bool {
+func cmdSelect(c *client, args [][]byte) stall {
 	n, ok := parseInteger(args[1])
 	switch {
 	case !ok:
@@ -210,14 +210,14 @@ func cmdSelect(c *client, args [][]byte) bool {
 	case n < 0 || n >= int64(c.pool.Settings().Databases):
 		c.replyError(errDBIndex)
 	case int(n) != c.db && (!c.pipe.empty() || !c.settled()):
-		return false
+		return stallDrain
 	case int(n) != c.db && c.watch != nil:
 		c.replyError(errSelectWatch)
 	default:
 		c.db = int(n)
 		c.replyOK()
 	}
-	return true
+	return stallNone
 }
 
 // parseInteger reads a number as Redis reads arguments: no plus sign, no leading zeros, no blanks.
@@ -226,13 +226,13 @@ func parseInteger(arg []byte) (int64, bool) {
 	return n, err == nil && strconv.FormatInt(n, 10) == string(arg)
 }
 
-func cmdPing(c *client, args [][]byte) bool {
+func cmdPing(c *client, args [][]byte) stall {
 	if c.is(modeSubscribed) && len(args) <= 2 {
 		c.answer(func(dst []byte) []byte {
 			dst = resp.AppendBulk(resp.AppendArray(dst, 2), "pong")
 			return resp.AppendBulk(dst, append(args, nil)[1])
 		})
-		return true
+		return stallNone
 	}
 	switch {
 	case len(args) > 2:
@@ -243,20 +243,20 @@ func cmdPing(c *client, args [][]byte) bool {
 	default:
 		c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, args[1]) })
 	}
-	return true
+	return stallNone
 }
 
-func cmdEcho(c *client, args [][]byte) bool {
+func cmdEcho(c *client, args [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, args[1]) })
-	return true
+	return stallNone
 }
 
-func cmdTime(c *client, _ [][]byte) bool {
+func cmdTime(c *client, _ [][]byte) stall {
 	now := time.Now()
 	c.answer(func(dst []byte) []byte {
 		dst = resp.AppendArray(dst, 2)
 		dst = resp.AppendBulk(dst, strconv.FormatInt(now.Unix(), 10))
 		return resp.AppendBulk(dst, strconv.Itoa(now.Nanosecond()/1000))
 	})
-	return true
+	return stallNone
 }

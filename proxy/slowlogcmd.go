@@ -11,17 +11,17 @@ const slowlogDefault = 10 // entries of SLOWLOG GET
 
 // cmdSlowlogGet lists the slow requests of the client's pool, in the six fields of Redis that clients know how to read.
 // What Sluice knows beyond them is shown by the admin server.
-func cmdSlowlogGet(c *client, args [][]byte) bool {
+func cmdSlowlogGet(c *client, args [][]byte) stall {
 	n := int64(slowlogDefault)
 	if len(args) > 3 {
 		c.replyError(fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%.128s'. Try SLOWLOG HELP.", args[1]))
-		return true
+		return stallNone
 	}
 	if len(args) == 3 {
 		given, ok := parseInteger(args[2])
 		if !ok || given < -1 {
 			c.replyError("ERR count should be greater than or equal to -1")
-			return true
+			return stallNone
 		}
 		if n = given; n == -1 {
 			n = math.MaxInt
@@ -43,17 +43,17 @@ func cmdSlowlogGet(c *client, args [][]byte) bool {
 		}
 		return dst
 	})
-	return true
+	return stallNone
 }
 
-func cmdSlowlogLen(c *client, _ [][]byte) bool {
+func cmdSlowlogLen(c *client, _ [][]byte) stall {
 	n := len(c.loop.server.slow.newest(c.pool.Name, math.MaxInt))
 	c.answer(func(dst []byte) []byte { return resp.AppendInt(dst, int64(n)) })
-	return true
+	return stallNone
 }
 
-func cmdSlowlogReset(c *client, _ [][]byte) bool {
+func cmdSlowlogReset(c *client, _ [][]byte) stall {
 	c.loop.server.slow.reset(c.pool.Name)
 	c.replyOK()
-	return true
+	return stallNone
 }

@@ -65,11 +65,11 @@ func (k splitKind) step() int {
 }
 
 // dispatchSplit sends a command in parts, or as it is when one part is enough.
-func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, args [][]byte, raw []byte) bool {
+func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, args [][]byte, raw []byte) stall {
 	step := kind.step()
 	if (len(args)-1)%step != 0 {
 		c.replyError(command.ErrArity(cmd))
-		return true
+		return stallNone
 	}
 	first := c.pool.Model.Slot(args[1])
 	single := true
@@ -77,7 +77,7 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 	for i := 1; i < len(args); i += step {
 		slot := c.pool.Model.Slot(args[i])
 		if !c.mayRoute(v, slot) {
-			return false
+			return stallDrain
 		}
 		if v.servingMaster(slot) == nil && !(reads && c.hasReader(v, cmd, slot)) {
 			if o, blocked := c.pool.blockReason(v, slot); blocked {
@@ -85,7 +85,7 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 			}
 		}
 		if c.reads != nil && c.mustWait(v, cmd, slot) {
-			return false
+			return stallDrain
 		}
 		if reads && c.waitsForReader(v, cmd, slot) {
 			return c.holdBack(v, blockReason{cause: hold.NoReplica, slot: slot}, len(raw))
@@ -101,7 +101,7 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 	s.countWrites()
 	c.splits = append(c.splits, s)
 	s.sendParts()
-	return true
+	return stallNone
 }
 
 // sendParts sends all parts. A write that fails may end in the client's connection being closed, and then nobody waits

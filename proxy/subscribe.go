@@ -15,9 +15,9 @@ import (
 // subscribeTo makes the command that subscribes to topics of a kind. It is answered when the servers have acknowledged,
 // so that whatever is published after the answer is received; nothing behind it is looked at before.
 func subscribeTo(kind pubsub.Kind) sessionFunc {
-	return func(c *client, q request) bool {
+	return func(c *client, q request) stall {
 		if !c.pipe.empty() {
-			return false
+			return stallDrain
 		}
 		l := c.loop
 		h := l.hubOf(c.pool)
@@ -26,25 +26,25 @@ func subscribeTo(kind pubsub.Kind) sessionFunc {
 			l.scratch = reply
 			c.setMode(modeSubscribed, !c.resp3())
 			c.notify(reply)
-			return true
+			return stallNone
 		}
 		c.beginAlone(nil, anySlot)
 		h.Await(c)
-		return true
+		return stallNone
 	}
 }
 
 // unsubscribeFrom makes the command that ends subscriptions, of all topics of a kind when it names none.
 func unsubscribeFrom(kind pubsub.Kind) sessionFunc {
-	return func(c *client, q request) bool {
+	return func(c *client, q request) stall {
 		if !c.pipe.empty() {
-			return false
+			return stallDrain
 		}
 		l := c.loop
 		l.scratch = l.hubOf(c.pool).Unsubscribe(l.scratch[:0], c, kind, channelsOf(q), c.resp3())
 		c.notify(l.scratch)
 		c.setMode(modeSubscribed, c.is(modeSubscribed) && c.subscriptions.Any())
-		return true
+		return stallNone
 	}
 }
 

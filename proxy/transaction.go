@@ -49,10 +49,10 @@ var (
 	execRequest  = []byte("*1\r\n$4\r\nEXEC\r\n")
 )
 
-func cmdMulti(c *client, _ request) bool {
+func cmdMulti(c *client, _ request) stall {
 	if c.is(modeQueueing) {
 		c.replyError(errNested)
-		return true
+		return stallNone
 	}
 	c.setMode(modeQueueing, true)
 	if c.is(modeUncached) {
@@ -60,18 +60,18 @@ func cmdMulti(c *client, _ request) bool {
 		c.tx.aborted, c.tx.why = true, errNoCaching
 	}
 	c.replyOK()
-	return true
+	return stallNone
 }
 
-func cmdDiscard(c *client, _ request) bool {
+func cmdDiscard(c *client, _ request) stall {
 	if !c.is(modeQueueing) {
 		c.replyError("ERR DISCARD without MULTI")
-		return true
+		return stallNone
 	}
 	c.endQueueing()
 	c.unwatch()
 	c.replyOK()
-	return true
+	return stallNone
 }
 
 // endQueueing forgets what was queued.
@@ -199,12 +199,12 @@ var runsInTransaction = map[string]bool{
 	"blmovem": true, "bzmove": true,
 }
 
-func cmdExec(c *client, q request) bool {
+func cmdExec(c *client, q request) stall {
 	tx := &c.tx
 	switch {
 	case !c.is(modeQueueing):
 		c.replyError("ERR EXEC without MULTI")
-		return true
+		return stallNone
 	case tx.aborted:
 		text := errExecAborted
 		if tx.why != "" {
@@ -213,13 +213,13 @@ func cmdExec(c *client, q request) bool {
 		c.endQueueing()
 		c.unwatch()
 		c.replyError(text)
-		return true
+		return stallNone
 	case len(tx.sizes) == 0 && c.watch == nil:
 		c.endQueueing()
 		c.reply([]byte("*0\r\n"))
-		return true
+		return stallNone
 	case !c.pipe.empty() || c.watch != nil && !c.settled():
-		return false
+		return stallDrain
 	}
 	slots := tx.slots
 	if c.watch != nil {
@@ -237,7 +237,7 @@ func cmdExec(c *client, q request) bool {
 		return &execution{d: d, watch: c.watch, sizes: sizes, shas: shas, bringsScripts: brings, writes: writes, apart: apart}
 	})
 	c.loop.pool.Put(batch)
-	return true
+	return stallNone
 }
 
 // batch is what is sent for a transaction, from the loop's pool: MULTI, the commands, EXEC.

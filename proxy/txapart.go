@@ -243,7 +243,7 @@ func (c *client) answerOwn(raw []byte) []byte {
 	defer func() { c.loop.capture = nil }()
 	args := splitRequest(raw)
 	cmd := command.Resolve(args)
-	if !c.dispatchLocal(cmd, plans[cmd.ID].local, args) || answer == nil {
+	if c.dispatchLocal(cmd, plans[cmd.ID].local, args) != stallNone || answer == nil {
 		panic("BUG: " + cmd.Name + " does not answer at once")
 	}
 	return answer

@@ -121,22 +121,22 @@ func (l *loop) freeBlocked() {
 }
 
 // cmdClientUnblock lets a blocked client of this proxy go, on whichever loop it is.
-func cmdClientUnblock(c *client, args [][]byte) bool {
+func cmdClientUnblock(c *client, args [][]byte) stall {
 	how := "TIMEOUT"
 	if len(args) > 4 {
 		c.replyError("ERR unknown subcommand or wrong number of arguments for 'UNBLOCK'. Try CLIENT HELP.")
-		return true
+		return stallNone
 	}
 	if len(args) == 4 {
 		if how = strings.ToUpper(string(args[3])); how != "TIMEOUT" && how != "ERROR" {
 			c.replyError("ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR")
-			return true
+			return stallNone
 		}
 	}
 	id, ok := parseInteger(args[2])
 	if !ok {
 		c.replyError(errNotInteger)
-		return true
+		return stallNone
 	}
 	u := &unblock{client: c, seq: c.begin(nil, anySlot)}
 	go func() {
@@ -145,7 +145,7 @@ func cmdClientUnblock(c *client, args [][]byte) bool {
 			u.answer([]byte(":0\r\n"))
 		}
 	}()
-	return true
+	return stallNone
 }
 
 // answeredFree is called when the server has said whether the command was let go for good where it waited on b.

@@ -33,16 +33,16 @@ type askedServer struct {
 // pingRequest is PING in wire form. Immutable.
 var pingRequest = resp.AppendCommand(nil, "PING")
 
-func cmdWait(c *client, q request) bool {
+func cmdWait(c *client, q request) stall {
 	l := c.loop
 	if q.v == nil || len(q.v.table.Groups) == 0 {
 		c.replyError(errNoTopology)
-		return true
+		return stallNone
 	}
 	timeout, ok := parseInteger(q.args[len(q.args)-1])
 	seq, alone := c.beginAlone(q.cmd, anySlot)
 	if !alone {
-		return false
+		return stallDrain
 	}
 	c.pipe.at(seq).flags |= blocks
 	w := &waiting{client: c, seq: seq, left: len(q.v.table.Groups)}
@@ -72,7 +72,7 @@ func cmdWait(c *client, q request) bool {
 		}
 		l.markBackend(b)
 	}
-	return true
+	return stallNone
 }
 
 // send asks a server, on the connection that is the last of asked.

@@ -27,10 +27,10 @@ func (w *watch) holds(node *backend.Node) *backend.Conn {
 	return w.conn
 }
 
-func cmdWatch(c *client, q request) bool {
+func cmdWatch(c *client, q request) stall {
 	if c.is(modeQueueing) {
 		c.replyError("ERR WATCH inside MULTI is not allowed")
-		return true
+		return stallNone
 	}
 	k, refusal := c.slotsOf(q)
 	if refusal == "" {
@@ -38,19 +38,19 @@ func cmdWatch(c *client, q request) bool {
 	}
 	if refusal != "" {
 		c.replyError(refusal)
-		return true
+		return stallNone
 	}
 	if !c.settled() {
-		return false
+		return stallDrain
 	}
 	return c.runExclusive(q.cmd, k, q.raw, nil, func(d *retry) exclusive { return &watching{d: d} })
 }
 
 // cmdUnwatch needs no server where nothing is watched.
-func cmdUnwatch(c *client, _ request) bool {
+func cmdUnwatch(c *client, _ request) stall {
 	c.unwatch()
 	c.replyOK()
-	return true
+	return stallNone
 }
 
 var unwatchRequest = []byte("*1\r\n$7\r\nUNWATCH\r\n")
