@@ -170,8 +170,7 @@ func (n *Node) Options() *Options { return n.opts.Load() }
 func (n *Node) SetOptions(opts *Options) {
 	old := n.opts.Swap(opts)
 	if old.BreakerOpen != opts.BreakerOpen {
-		n.breaker.Store(n.newBreaker(opts.BreakerOpen))
-		n.downSince.Store(0)
+		n.closeBreaker()
 	}
 }
 
@@ -190,12 +189,23 @@ func (n *Node) DownSince() int64 { return n.downSince.Load() }
 // SetWanted says whether a topology names the node. Loops close their idle connections to nodes that are not
 // wanted.
 func (n *Node) SetWanted(wanted bool) {
-	switch {
-	case wanted:
-		n.unwanted.Store(0)
-	case n.unwanted.Load() == 0:
-		n.unwanted.Store(clock.Now())
+	if !wanted {
+		n.unwanted.CompareAndSwap(0, clock.Now())
+		return
 	}
+	if since := n.unwanted.Swap(0); since != 0 && clock.Now()-since >= int64(forgetAfter) {
+		n.closeBreaker()
+	}
+}
+
+// forgetAfter is how long a node has to be unwanted for what was wrong with it before not to count any more: as long as
+// it takes for one that nobody watches to be retired, and made anew.
+const forgetAfter = 2 * time.Second
+
+// closeBreaker replaces the breaker by one that is closed.
+func (n *Node) closeBreaker() {
+	n.breaker.Store(n.newBreaker(n.Options().BreakerOpen))
+	n.downSince.Store(0)
 }
 
 // Wanted reports what SetWanted said last.

@@ -147,6 +147,25 @@ func TestBreakerTakesNewOptions(t *testing.T) {
 	})
 }
 
+// What was wrong with a node that no topology has named for a while is not held against it when one does again.
+func TestBreakerForgetsWhileUnwanted(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n, _ := breakerNode()
+		report(n, errEvent, errEvent, errEvent)
+		for _, c := range []struct {
+			away      time.Duration
+			available bool
+		}{{time.Second, false}, {forgetAfter, true}} {
+			n.SetWanted(false)
+			time.Sleep(c.away)
+			n.SetWanted(true)
+			if got := n.Available(); got != c.available || got != (n.DownSince() == 0) {
+				t.Errorf("after %s unwanted: available %t, down since %d", c.away, got, n.DownSince())
+			}
+		}
+	})
+}
+
 // An event that began under the old breaker says nothing about the new one.
 func TestBreakerReplacedWhileAnEventIsUnderWay(t *testing.T) {
 	n, opts := breakerNode()

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -71,7 +72,7 @@ func (s *nodeSet) name(addr string) *backend.Node {
 	n := s.named[addr]
 	if n == nil {
 		if n = s.candidates[addr]; n == nil {
-			n = s.start(addr)
+			n = s.start(addr, true)
 		}
 		delete(s.candidates, addr)
 		s.named[addr] = n
@@ -81,8 +82,9 @@ func (s *nodeSet) name(addr string) *backend.Node {
 }
 
 // start makes a node and runs its probe. The caller holds mu.
-func (s *nodeSet) start(addr string) *backend.Node {
+func (s *nodeSet) start(addr string, wanted bool) *backend.Node {
 	n := s.make(addr)
+	n.SetWanted(wanted)
 	if s.ended {
 		n.Retire()
 		return n
@@ -104,9 +106,7 @@ func (s *nodeSet) watch(addrs []string, every time.Duration) {
 		s.watched[addr] = true
 		n := s.find(addr)
 		if n == nil {
-			n = s.start(addr)
-			n.SetWanted(false)
-			s.candidates[addr] = n
+			s.candidates[addr] = s.start(addr, false)
 			continue
 		}
 		n.SetWatch(every)
@@ -154,6 +154,11 @@ func (s *nodeSet) list(all bool) []*backend.Node {
 		}
 	}
 	return nodes
+}
+
+// ProbesFail reports whether a node that is probed, named or watched, did not answer its last probe.
+func (p *Pool) ProbesFail() bool {
+	return slices.ContainsFunc(p.nodes.list(true), func(n *backend.Node) bool { return n.Status().Err != "" })
 }
 
 // markWanted tells the nodes whether a topology names them.

@@ -1,6 +1,7 @@
 package proxy
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -96,5 +97,47 @@ func TestNoProbeBeginsAfterTheEnd(t *testing.T) {
 	case <-ended:
 	case <-time.After(30 * time.Second):
 		t.Fatal("a probe runs on")
+	}
+}
+
+// TestCandidateKeepsItsBreakerClosed: what a node fails while no topology names it is held against nobody's requests.
+func TestCandidateKeepsItsBreakerClosed(t *testing.T) {
+	a, b := testbed.Redis(t), testbed.Redis(t, "--requirepass", "secret")
+	failed := make(chan struct{}, 1)
+	p := startProxy(t, codisModel, evenly(codisModel, a.Addr()), func(_ *Config, pool *PoolConfig) {
+		pool.Backend.BreakerFailures, pool.Backend.BreakerOpen = 1, never
+		pool.Observe = func(addr string, o backend.Observation) {
+			if addr == b.Addr() && o.Err != nil {
+				select {
+				case failed <- struct{}{}:
+				default:
+				}
+			}
+		}
+	})
+	p.pool.Watch([]string{b.Addr()}, 10*time.Millisecond)
+	for range 3 {
+		await(t, failed)
+	}
+	candidate := p.pool.nodes.find(b.Addr())
+	if !candidate.Available() || !p.pool.ProbesFail() {
+		t.Errorf("a candidate that lets nobody in: available %t, probes fail %t", candidate.Available(), p.pool.ProbesFail())
+	}
+	p.setTable(t, evenly(codisModel, b.Addr()))
+	testbed.Eventually(t, func() error {
+		if candidate.Available() {
+			return errors.New("its breaker is closed though it is named and lets nobody in")
+		}
+		return nil
+	}, replyWait)
+}
+
+// await receives one value.
+func await(t *testing.T, c <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-c:
+	case <-time.After(replyWait):
+		t.Fatal("nothing comes")
 	}
 }

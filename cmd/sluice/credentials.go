@@ -4,8 +4,6 @@ import (
 	"context"
 	"slices"
 	"time"
-
-	"sluice/backend"
 )
 
 // passwordPause is the time between two looks at a password file.
@@ -24,7 +22,7 @@ func (in *instance) watchPassword(ctx context.Context, pool int) {
 			return
 		case <-look.C:
 		}
-		amiss := slices.ContainsFunc(s.pool.Nodes(), func(n *backend.Node) bool { return n.Status().Err != "" })
+		amiss := s.pool.ProbesFail()
 		select {
 		case <-s.amiss:
 			amiss = true
