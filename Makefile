@@ -41,8 +41,8 @@ run: build ## Build and start a local playground: servers and Sluice in front of
 dev-consul: build redis consul ## Build and start a playground with Consul: two groups of real servers, two sidecars
 	bin/sluice dev --consul
 
-# The vet in front has seen everything. Without debug symbols (-w) linking the fifty test binaries takes a third less; stack
-# traces and the race detector need none.
+# The vet in front has seen everything. Without debug symbols (-w) linking the fifty test binaries takes a third less;
+# stack traces and the race detector need none.
 .PHONY: test
 test: redis consul ioredis apps ## Install what the tests need and run all of them: unit, race, integration with real servers
 	go vet ./...

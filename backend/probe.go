@@ -269,8 +269,9 @@ func (n *Node) Ask(ctx context.Context, args ...string) (control.Value, error) {
 	return replies[0], nil
 }
 
-// report feeds the breaker. That a server which was gone is still gone is no news to anybody else. Failures of a node that
-// no topology names are nobody's: when one does it begins with a closed breaker, as if it had been made then.
+// report feeds the breaker. That a server which was gone is still gone is no news to anybody else. Failures of a
+// node that no topology names are nobody's: when one does it begins with a closed breaker, as if it had been made
+// then.
 func (p *probe) report(err error) {
 	n := p.node
 	switch {

@@ -9,7 +9,8 @@ import (
 	"sluice/proxy/resp"
 )
 
-// dispatch takes one request, or says why it has to wait; it is parsed again when that is over. args and raw are valid during the call.
+// dispatch takes one request, or says why it has to wait; it is parsed again when that is over. args and raw are
+// valid during the call.
 func (c *client) dispatch(v *view, args [][]byte, raw []byte) stall {
 	cmd := command.Lookup(args[0])
 	if cmd == nil {

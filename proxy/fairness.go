@@ -24,8 +24,8 @@ const (
 	parseSpan  = 16 << 10
 	// maxOutputMark is how many bytes may wait for a client that goes on asking, at most.
 	maxOutputMark = 1 << 20
-	// strangerInput and strangerOutput are what a client may make Sluice keep before it has authenticated. A
-	// password may have 16 KiB (proxy/resp).
+	// unauthenticatedInput and unauthenticatedOutput are what a client may make Sluice keep before it has
+	// authenticated. A password may have 16 KiB (proxy/resp).
 	unauthenticatedInput  = 32 << 10
 	unauthenticatedOutput = 16 << 10
 	// minDrainPause and maxDrainPause bound the time between two looks at clients that have to read first.
@@ -73,8 +73,8 @@ func (c *client) waitingOutput() int { return c.conn.OutboundBuffered() + len(c.
 // outputMark is how many bytes may wait for a client that goes on asking.
 func (c *client) outputMark() int { return min(maxOutputMark, c.outputLimit()/2) }
 
-// stranger reports whether the client has never authenticated, though it has to. After RESET it may have output from
-// before.
+// neverAuthenticated reports whether the client has never authenticated, though it has to. After RESET it may have
+// output from before.
 func (c *client) neverAuthenticated() bool { return c.is(modeUnauthenticated) && !c.wasKnown }
 
 // outputLimit is how many bytes may wait for a client before it is closed.

@@ -112,7 +112,8 @@ func (c *client) forwardUnsettled(v *view, cmd *command.Command, slot router.Slo
 	if o, blocked := c.pool.blockReason(v, slot); blocked {
 		return c.holdBack(v, o, len(raw))
 	}
-	if m := v.table.Move(slot); m == nil || len(c.loop.arrivedKeys.Missing(nil, keymove.In{Move: m, DB: c.db}, requestKeys(cmd, raw))) == 0 {
+	m := v.table.Move(slot)
+	if m == nil || len(c.loop.arrivedKeys.Missing(nil, keymove.In{Move: m, DB: c.db}, requestKeys(cmd, raw))) == 0 {
 		c.sendTo(v.master(slot), cmd, slot, raw)
 		return stallNone
 	}

@@ -18,7 +18,7 @@ import (
 	"sluice/router"
 )
 
-// transitTest is a proxy in front of two fakes, and one slot that moves from the first to the second.
+// keyMigrationTest is a proxy in front of two fakes, and one slot that moves from the first to the second.
 type keyMigrationTest struct {
 	*testing.T
 	source, target *fakecodis.Server

@@ -50,12 +50,12 @@ func (l *loop) migrationConn(node *backend.Node, db, limit int) *backend.Conn {
 	return b
 }
 
-// waitForLane puts a retry into the queue of node.
+// waitForMigrationConn puts a retry into the queue of node.
 func (l *loop) waitForMigrationConn(node *backend.Node, d *retry) {
 	l.migrationConns[node].queue = append(l.migrationConns[node].queue, d)
 }
 
-// runLanes lets those go on for whom a migration connection is free.
+// runMigrationQueue lets those go on for whom a migration connection is free.
 func (l *loop) runMigrationQueue() {
 	l.migrationConnsFreed = false
 	for _, n := range l.migrationConns {
@@ -81,7 +81,7 @@ func (l *loop) runMigrationQueue() {
 	}
 }
 
-// tickLanes looks at migration connections as tick does at the other connections. It reports whether requests wait
+// tickMigrationConns looks at migration connections as tick does at the other connections. It reports whether requests wait
 // on them.
 func (l *loop) tickMigrationConns() (waiting bool) {
 	for node, n := range l.migrationConns {
@@ -117,7 +117,7 @@ func (l *loop) tickMigrationConns() (waiting bool) {
 	return waiting
 }
 
-// trimLanes closes migration connections that nothing needs any more: no slot moves away from their node.
+// trimMigrationConns closes migration connections that nothing needs any more: no slot moves away from their node.
 func (l *loop) trimMigrationConns() {
 	for node, n := range l.migrationConns {
 		if len(n.queue) > 0 || l.moving(node) {

@@ -14,7 +14,7 @@ import (
 // others that the client sent behind it are on their way already, and the server may run them: a slot was
 // handed over and back, a server has just finished loading, a TRYAGAIN was for two keys and the next command
 // is for one of them. So a retry waits until what was sent behind it on its slot is answered (awaited), and
-// what was answered behind it with one of its keys counts as having overtaken it (overtook): if that only
+// what was answered behind it with one of its keys counts as having overtaken it (resolveOvertaking): if that only
 // reads, its answer is dropped and it is run again behind the retry; if it writes, the retry must not run
 // any more, and its client is told so.
 
@@ -79,7 +79,7 @@ func (c *client) resolveOvertaking(seq uint32, slot router.Slot, cmd *command.Co
 	return false
 }
 
-// mayHaveOvertaken is overtook for a request that has failed: a write that was sent may have been run, or will be.
+// mayHaveOvertaken is resolveOvertaking for a request that has failed: a write that was sent may have been run, or will be.
 func (c *client) mayHaveOvertaken(seq uint32, slot router.Slot, cmd *command.Command, f backend.Failure) {
 	if !f.Sent || cmd == nil || cmd.Is(command.ReadOnly) {
 		return

@@ -211,16 +211,16 @@ func (g *group) choose(ask func(string) evidence) string {
 				strings.Join(masters, ", "), g.master)
 			return g.master
 		}
-		strangers := slices.Clone(masters)
+		unlisted := slices.Clone(masters)
 		masters = slices.DeleteFunc(masters, func(addr string) bool { return !g.descends(addr, ask) })
 		if of := g.followed(ask); len(masters) == 0 && of != "" && g.anew(ask) {
 			g.warning = fmt.Sprintf("%s says that it is the master, and the replicas that answer follow %s, which does not say it: make them follow one of them",
-				strings.Join(strangers, ", "), of)
+				strings.Join(unlisted, ", "), of)
 			return g.master
 		}
 		if len(masters) == 0 {
 			g.warning = fmt.Sprintf("%s says that it is the master, and nothing shows that it has the data of %s, which is silent: make it a replica, or take %s out of the group",
-				strings.Join(strangers, ", "), g.master, g.master)
+				strings.Join(unlisted, ", "), g.master, g.master)
 			return g.master
 		}
 	}

@@ -2,9 +2,9 @@ package consul
 
 import "sluice/router"
 
-// shares is what the slots of a document ask of its groups. It is computed once for each document: who is in a group, and
-// its master, is looked at several times a second, and a walk through all slots each time cost more than asking the nodes.
-// Immutable; snapshots share its ranges.
+// shares is what the slots of a document ask of its groups. It is computed once for each document: who is in a
+// group, and its master, is looked at several times a second, and a walk through all slots each time cost more than
+// asking the nodes. Immutable; snapshots share its ranges.
 type shares struct {
 	owned  map[string][]router.Range // by group; a slot that moves belongs to the group that it goes to
 	needed map[string]bool           // groups that have slots, or keys of slots that move

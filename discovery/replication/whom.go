@@ -63,15 +63,15 @@ func (w *Watcher) findUnlisted(g *group, now int64) {
 	if w.cfg.Invite == nil {
 		return
 	}
-	strangers, why := g.MasterCandidates, "it may be the master now, and is not in the configuration; it is asked"
+	listed, why := g.MasterCandidates, "it may be the master now, and is not in the configuration; it is asked"
 	if w.cfg.InviteReplicas {
-		strangers, why = g.Unlisted, "the master lists it as its replica, and the source of the topology does not; it is asked"
+		listed, why = g.Unlisted, "the master lists it as its replica, and the source of the topology does not; it is asked"
 	}
 	g.invited = slices.DeleteFunc(g.invited, func(addr string) bool { // One that has left the group since may come again.
 		_, member := g.Sample(addr)
 		return member && w.cfg.InviteReplicas
 	})
-	for _, addr := range strangers(now) {
+	for _, addr := range listed(now) {
 		if slices.Contains(g.invited, addr) || len(g.invited) >= maxInvited {
 			continue
 		}

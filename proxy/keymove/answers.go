@@ -59,8 +59,8 @@ func (s *Search) Late(tag uint32, data []byte, first, last bool) {
 	}
 }
 
-// Failed is told that what was sent with tag failed: with sent its server may have run it. With own it is the failure of
-// the request itself, which may have been run by the source.
+// Failed is told that what was sent with tag failed: with sent its server may have run it. With own it is the
+// failure of the request itself, which may have been run by the source.
 func (s *Search) Failed(tag uint32, sent bool, err error) (a Action, own bool) {
 	kind := KindOf(tag)
 	if kind == MoveKey {

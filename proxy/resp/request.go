@@ -50,8 +50,8 @@ type Parser struct {
 
 // Parse looks at the request that starts at buf[0]. It returns the number of bytes the request takes, 0
 // while more are needed. A request without arguments (an empty line, "*0") leaves Args empty and asks for
-// no reply. With authenticated false the announced sizes are bounded as Redis bounds them for clients that have not authenticated.
-// An error is always a ProtocolError.
+// no reply. With authenticated false the announced sizes are bounded as Redis bounds them for clients that have not
+// authenticated. An error is always a ProtocolError.
 func (p *Parser) Parse(buf []byte, at *Partial, authenticated bool) (int, error) {
 	p.Args = p.Args[:0]
 	if len(buf) < at.need || len(buf) == 0 {

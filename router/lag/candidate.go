@@ -2,9 +2,9 @@ package lag
 
 import "slices"
 
-// MasterCandidates are the addresses of servers that the group does not have, and that may be its master by now: the one
-// that the master says it follows; or, when the master is gone, the one that its replicas follow, or else the
-// replicas that it had itself listed. That is reason to ask them, and no more: Successor judges what they say.
+// MasterCandidates are the addresses of servers that the group does not have, and that may be its master by now:
+// the one that the master says it follows; or, when the master is gone, the one that its replicas follow, or else
+// the replicas that it had itself listed. That is reason to ask them, and no more: Successor judges what they say.
 func (g *Group) MasterCandidates(now int64) []string {
 	if g.master == nil {
 		return nil

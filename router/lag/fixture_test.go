@@ -12,8 +12,8 @@ const (
 	histB = "bbbbbbbbbbbbbbbb"
 )
 
-// groupFixture is a group of the master m:1 and the replicas r:2 and s:3 that has a clock of its own. Who says something says
-// it 10 ms after the last one who did, and what is said is judged at once.
+// groupFixture is a group of the master m:1 and the replicas r:2 and s:3 that has a clock of its own. Who says
+// something says it 10 ms after the last one who did, and what is said is judged at once.
 type groupFixture struct {
 	*testing.T
 	*Group
