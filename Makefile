@@ -23,6 +23,8 @@ NARROW := ./backend/... ./conf ./internal/control ./proxy/acl ./proxy/command/..
 BENCHFLAGS ?=
 # Packages that are tested at the same time. Tests wait more than they compute: two for each processor.
 TESTS_TOGETHER ?= $(shell echo $$((2 * $$(getconf _NPROCESSORS_ONLN))))
+# The packages that take longest begin first, so that nothing is left to wait for them alone at the end.
+LONGEST := ./proxy ./cmd/sluice ./apps
 
 .PHONY: help
 help: ## Show this list
@@ -46,7 +48,7 @@ dev-consul: build redis consul ## Build and start a playground with Consul: two 
 .PHONY: test
 test: redis consul ioredis apps ## Install what the tests need and run all of them: unit, race, integration with real servers
 	go vet ./...
-	go test -race -vet=off -ldflags=-w -shuffle=on -timeout 30m -p $(TESTS_TOGETHER) ./...
+	go test -race -vet=off -ldflags=-w -shuffle=on -timeout 30m -p $(TESTS_TOGETHER) $(LONGEST) ./...
 	$(if $(filter linux/amd64,$(shell go env GOHOSTOS)/$(shell go env GOHOSTARCH)),GOARCH=386 CGO_ENABLED=0 go test -vet=off -shuffle=on $(NARROW))
 
 .PHONY: soak
