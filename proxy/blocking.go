@@ -294,7 +294,7 @@ func (x *blocking) Reply(_ uint32, r backend.Reply) {
 		c.pipe.at(x.d.seq).start = c.loop.now // However long it has waited for data.
 	}
 	x.d.Reply(tagDirect, r)
-	if r.Last && c.loop.server.draining.Load() && !c.closed && len(c.retries) == 0 {
+	if r.Last && c.loop.server.draining.Load() && len(c.retries) == 0 {
 		c.finish()
 	}
 }

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/panjf2000/gnet/v2"
@@ -64,7 +65,9 @@ type marks struct {
 	delayed  bool // stands in loop.delayed
 	wide     bool // stands in loop.wide
 	closing  bool // takes no more requests; closed once everything is answered and written
-	closed   bool
+	sending  bool // is being written to
+	lost     bool // stands in loop.lost, or was closed: nothing is written to it any more
+	closed   bool // has ended: what still comes for it is dropped
 	wasKnown bool // it has authenticated, or did not have to, once
 }
 
@@ -132,7 +135,7 @@ func (c *client) traffic(buf []byte) {
 	}
 	if len(c.in) == 0 && c.stall == stallNone {
 		buf = buf[c.process(buf):]
-		if len(buf) == 0 || c.closed || c.closing {
+		if len(buf) == 0 || c.closing {
 			return
 		}
 	}
@@ -161,16 +164,13 @@ func (c *client) compact() {
 // resume goes on parsing what the client holds.
 func (c *client) resume() {
 	c.queued = false
-	if c.closed || c.closing {
+	if c.closing {
 		return
 	}
 	c.stall = stallNone
 	// After a panic nobody knows which requests have run, so nothing of the client is parsed again.
 	if !c.loop.guard("resumed client", func() { c.inOff += c.process(c.in[c.inOff:]) }) {
 		c.close()
-	}
-	if c.closed {
-		return
 	}
 	if c.inOff == len(c.in) || c.closing {
 		c.loop.pool.Put(c.in)
@@ -197,7 +197,7 @@ func (c *client) process(buf []byte) int {
 	l.slowFrom = settings.slowFrom()
 	l.parser.Limits = resp.Limits{MaxArgs: limits.MaxArgs, MaxBulk: limits.MaxBulk}
 	off, turn := 0, turnUse{}
-	for off < len(buf) && !c.closing && !c.closed {
+	for off < len(buf) && !c.closing {
 		switch {
 		case turn.over(c, off):
 			return off
@@ -241,7 +241,7 @@ func (c *client) wake() {
 		return
 	case stallDepth, stallDrain, stallRetry, stallAlone:
 	}
-	if c.queued || c.closed {
+	if c.queued {
 		return
 	}
 	if c.stall == stallDepth && c.pipe.len() > c.loop.server.limits().MaxPipeline/2 {
@@ -262,8 +262,12 @@ func (c *client) mark() {
 	}
 }
 
-// write adds data to what the client will be sent.
+// write adds data to what the client will be sent. When that can't be sent the client is closed, but not before the end
+// of the turn: whoever writes goes on with it.
 func (c *client) write(data []byte) {
+	if c.lost {
+		return
+	}
 	if len(data) >= bigReply {
 		c.handOut()
 		c.send(data)
@@ -272,9 +276,6 @@ func (c *client) write(data []byte) {
 	}
 	if len(c.out)+len(data) > earlyFlush {
 		c.handOut()
-	}
-	if c.closed {
-		return
 	}
 	c.out = c.loop.pool.Append(c.out, data)
 	c.mark()
@@ -291,14 +292,17 @@ func (c *client) handOut() {
 	c.loop.pool.Put(out)
 }
 
-// send writes to the connection. A failing write closes the client before it returns, and so does one that it does not
-// read.
+// send writes to the connection.
 func (c *client) send(data []byte) {
-	if c.closed {
+	if c.lost {
 		return
 	}
 	c.loop.stats.ClientBytesOut += uint64(len(data))
-	if _, err := rawio.Write(c.conn, data); err != nil || c.closed {
+	c.sending = true
+	_, err := rawio.Write(c.conn, data)
+	c.sending = false
+	if err != nil {
+		c.close()
 		return
 	}
 	if waiting := c.conn.OutboundBuffered(); waiting > 0 {
@@ -309,11 +313,8 @@ func (c *client) send(data []byte) {
 // flush writes what was gathered, closes a client that is done and one that does not read.
 func (c *client) flush() {
 	c.dirty = false
-	if c.closed {
-		return
-	}
 	c.handOut()
-	if c.closed {
+	if c.lost {
 		return
 	}
 	if waiting := c.conn.OutboundBuffered() + c.held; waiting > 0 && c.tooSlow(waiting) {
@@ -366,27 +367,43 @@ func (c *client) finish() {
 	c.mark()
 }
 
-// close ends the connection now.
+// close gives the client up: it is closed at the end of the turn, and nothing is parsed or written for it any more.
+// Whoever is at work on it finds all that it has until then.
 func (c *client) close() {
-	switch {
-	case c.closed || c.conn == nil:
-	case c.half != nil:
+	if c.lost || c.conn == nil {
+		return
+	}
+	c.lost, c.closing = true, true
+	c.loop.lost = append(c.loop.lost, c)
+}
+
+// closeLost closes the clients that were given up.
+func (l *loop) closeLost() {
+	for len(l.lost) > 0 {
+		last := len(l.lost) - 1
+		c := l.lost[last]
+		l.lost = slices.Delete(l.lost, last, last+1)
+		if c.half == nil {
+			_ = l.el.Close(c.conn) // Calls onClose, unless a write that failed has closed it.
+		}
 		c.onClose(nil)
-	default:
-		_ = c.loop.el.Close(c.conn) // Calls onClose.
 	}
 }
 
-// onClose is called when the connection is gone. Replies that still come are dropped by their owner.
+// onClose is called when the connection is gone: by gnet, also in the middle of a write that fails. Replies that still
+// come are dropped by their owner.
 func (c *client) onClose(ended error) {
-	if c.closed || c.half == nil && c.outlive(ended) {
+	if c.sending {
+		return // send gives the client up.
+	}
+	if c.closed || c.half == nil && !c.lost && c.outlive(ended) {
 		return
 	}
 	if c.half != nil {
 		c.half.close()
 	}
 	l := c.loop
-	c.closed = true
+	c.closed, c.lost, c.closing, c.stall = true, true, true, stallNone
 	for seq := c.pipe.head; seq != c.pipe.tail; seq++ {
 		c.pipe.at(seq).release(l.pool)
 	}

@@ -188,7 +188,7 @@ func (c *client) run(q request) stall {
 func (c *client) runSession(q request, run sessionFunc) stall {
 	next := c.pipe.tail
 	wait := run(c, q)
-	if wait == stallNone && !c.closed && (c.pipe.tail == next || c.pipe.at(next).cmd == nil) {
+	if wait == stallNone && (c.pipe.tail == next || c.pipe.at(next).cmd == nil) {
 		c.loop.stats.Commands[q.cmd.ID].Calls++
 	}
 	return wait

@@ -106,7 +106,7 @@ func (l *loop) nextTurn() {
 	for len(l.patient) > 0 {
 		c := l.patient[0]
 		l.patient = slices.Delete(l.patient, 0, 1)
-		if c.closed || c.closing || c.queued {
+		if c.closing || c.queued {
 			continue
 		}
 		c.queued = true
@@ -125,7 +125,7 @@ func (l *loop) lookAtFull() {
 	}
 	before := len(l.full)
 	l.full = slices.DeleteFunc(l.full, func(c *client) bool {
-		if !c.closed && !c.closing && c.waitingOutput() > c.outputMark()/2 {
+		if !c.closing && c.waitingOutput() > c.outputMark()/2 {
 			return false
 		}
 		c.stall = stallTurn

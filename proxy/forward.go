@@ -152,9 +152,6 @@ func (c *client) Reply(seq uint32, r backend.Reply) {
 			return
 		}
 	}
-	if c.closed {
-		return
-	}
 	if r.Last && c.slow(seq) {
 		c.noteSlow(seq, c.answeredBy(seq, r.Conn, r.Request))
 	}
@@ -174,9 +171,6 @@ func (c *client) Fail(seq uint32, f backend.Failure) {
 	}
 	if p := c.pipe.at(seq); len(c.retries) > 0 {
 		c.mayHaveOvertaken(seq, p.slot, p.cmd, f)
-		if c.closed {
-			return
-		}
 	}
 	if c.slow(seq) {
 		c.noteSlow(seq, c.answeredBy(seq, f.Conn, f.Request))
@@ -242,13 +236,7 @@ func (c *client) deliver(seq uint32, data []byte, first, last bool) {
 		return
 	}
 	c.pass(p)
-	if c.closed {
-		return
-	}
 	c.write(data)
-	if c.closed {
-		return
-	}
 	if !last {
 		p.flags |= passedPart
 		return
@@ -286,9 +274,6 @@ func (c *client) pass(p *pending) {
 		return
 	}
 	c.write(data)
-	if c.closed {
-		return
-	}
 	p.flags |= passedPart
 	c.keep(-p.release(c.loop.pool))
 }
@@ -305,17 +290,14 @@ func (c *client) advance(p *pending) {
 	l := c.loop
 	l.stats.record(p, l.now)
 	c.served.requests++
-	if c.pushes != nil && !c.flushPushes() {
-		return
+	if c.pushes != nil {
+		c.flushPushes()
 	}
 	for c.pop(); !c.pipe.empty(); c.pop() {
 		p = c.pipe.at(c.pipe.head)
 		whole := p.flags&answered != 0
 		if whole || len(p.stored()) >= streamFrom {
 			c.pass(p)
-			if c.closed {
-				return
-			}
 		}
 		if !whole {
 			c.wake()

@@ -82,9 +82,6 @@ func (*handler) OnTraffic(conn gnet.Conn) gnet.Action {
 
 // clientTraffic takes what one read from a client brought, and says what is to become of the connection.
 func (l *loop) clientTraffic(c *client, buf []byte) (action gnet.Action) {
-	if c.closed {
-		return gnet.None
-	}
 	defer func() {
 		if r := recover(); r != nil {
 			l.panicked("client traffic", r)

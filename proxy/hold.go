@@ -209,7 +209,7 @@ func (c *client) endHold(h *heldRequest, end hold.End) {
 
 // unhold lets a held client look at its next request again.
 func (c *client) unhold() {
-	if c.stall != stallHold || c.queued || c.closed {
+	if c.stall != stallHold || c.queued {
 		return
 	}
 	c.queued = true
@@ -236,7 +236,7 @@ func (l *loop) checkHeld() {
 	}
 	l.held = slices.DeleteFunc(l.held, func(c *client) bool {
 		h := &c.hold
-		if c.closed || !h.active || c.stall != stallHold {
+		if !h.active || c.stall != stallHold {
 			h.listed = false
 			return true
 		}

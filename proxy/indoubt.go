@@ -46,7 +46,7 @@ func (c *client) settled() bool {
 // tickDoubters wakes clients that have waited for what was in doubt. It reports whether others still wait.
 func (l *loop) tickDoubters() bool {
 	l.doubters = slices.DeleteFunc(l.doubters, func(c *client) bool {
-		if !c.closed && slices.ContainsFunc(c.doubts, func(d doubt) bool { return !d.conn.Answered(d.upTo) }) {
+		if slices.ContainsFunc(c.doubts, func(d doubt) bool { return !d.conn.Answered(d.upTo) }) {
 			return false
 		}
 		c.wake()

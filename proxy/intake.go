@@ -17,7 +17,7 @@ const maxIntake = 1 << 20
 
 // limitIntake stops or starts reading from the client. It is called when bytes were added or taken away.
 func (c *client) limitIntake() {
-	if c.closed || c.half != nil || !c.loop.poller.Valid() {
+	if c.lost || c.half != nil || !c.loop.poller.Valid() {
 		return
 	}
 	waiting, most := len(c.in)-c.inOff, min(maxIntake, c.inputLimit()/2)

@@ -76,6 +76,7 @@ type due struct {
 	drainPause    int64           // time between two looks at full
 	wide          []*client       // have had many requests in flight, see pipeline.idle
 	closing       []*client       // are closed once their replies are written
+	lost          []*client       // are closed at the end of the turn
 	monitors      []*monitor      // have lines that wait for what is read slowly
 }
 

@@ -188,7 +188,7 @@ func (m *monitor) add(line []byte, db int) {
 // reply, the next tick tries again. On the loop of the monitor.
 func (m *monitor) drain() {
 	c := m.client
-	if c.closed || c.closing || c.monitor != m {
+	if c.closing || c.monitor != m {
 		return
 	}
 	inReply := !c.pipe.empty() && c.pipe.at(c.pipe.head).flags&passedPart != 0

@@ -56,7 +56,7 @@ func (c *client) readMultiAtMaster(q request, slots []router.Slot) stall {
 	if wait := c.forwardMulti(q, slots); wait != stallNone {
 		return wait
 	}
-	if c.closed || c.pipe.tail == seq {
+	if c.pipe.tail == seq {
 		return stallNone
 	}
 	if p := c.pipe.at(seq); p.cmd == q.cmd && p.flags&(answered|countedRead) == 0 { // It is being retried.

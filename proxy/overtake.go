@@ -89,9 +89,6 @@ func (c *client) mayHaveOvertaken(seq uint32, slot router.Slot, cmd *command.Com
 
 func (c *client) giveUpPassed(passed []*retry) {
 	for _, d := range passed {
-		if c.closed {
-			return
-		}
 		if d.script != nil {
 			d.giveUp(hold.Released, errNoScript) // What the server has said, in its place.
 			continue

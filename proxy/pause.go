@@ -163,7 +163,7 @@ func (c *client) postponing() bool { return c.stall == stallPaused && !c.queued 
 // unpause lets a client look at its next request again. It looks for itself whether that may run.
 func (c *client) unpause() {
 	c.setMode(modePaused, c.pool.pause.state.Load() != nil)
-	if c.stall != stallPaused || c.queued || c.closed {
+	if c.stall != stallPaused || c.queued {
 		return
 	}
 	c.queued = true

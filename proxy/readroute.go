@@ -20,7 +20,7 @@ func (c *client) forwardByPolicy(v *view, cmd *command.Command, slot router.Slot
 		}
 		seq := c.pipe.tail
 		wait := c.forwardToMaster(v, cmd, slot, raw)
-		if wait == stallNone && !c.closed && c.pipe.tail != seq && isLock(cmd, raw) {
+		if wait == stallNone && c.pipe.tail != seq && isLock(cmd, raw) {
 			c.pipe.at(seq).flags |= observesOthers
 		}
 		return wait
@@ -72,7 +72,7 @@ func (c *client) readUnsettled(v *view, cmd *command.Command, slot router.Slot, 
 	if wait := c.forwardToMaster(v, cmd, slot, raw); wait != stallNone {
 		return wait
 	}
-	if c.closed || c.pipe.tail == seq || c.reads.Consistency != Monotonic {
+	if c.pipe.tail == seq || c.reads.Consistency != Monotonic {
 		return stallNone
 	}
 	if p := c.pipe.at(seq); p.cmd == cmd && p.flags&answered == 0 {

@@ -114,7 +114,7 @@ func (c *client) addRetry(d *retry) {
 
 // runRetries sends the oldest retry if its time has come.
 func (c *client) runRetries() {
-	if c.closed || len(c.retries) == 0 {
+	if len(c.retries) == 0 {
 		return
 	}
 	d := c.retries[0]
@@ -396,9 +396,6 @@ func (d *retry) pass(data []byte, first, last bool) {
 		c.addRetry(d) // Behind those that it has overtaken.
 		return
 	}
-	if c.closed {
-		return
-	}
 	if last {
 		d.noteSlow()
 		d.state = retryDone
@@ -438,9 +435,6 @@ func (d *retry) Fail(tag uint32, f backend.Failure) {
 		return
 	}
 	c.mayHaveOvertaken(d.seq, d.only(), d.cmd, f)
-	if c.closed {
-		return
-	}
 	d.noteSlow()
 	d.state = retryDone
 	d.sink.deliverFailure(d.tag, f)

@@ -104,10 +104,9 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 	return stallNone
 }
 
-// sendParts sends all parts. A write that fails may end in the client's connection being closed, and then nobody waits
-// for the others.
+// sendParts sends all parts.
 func (s *split) sendParts() {
-	for i := 0; i < len(s.parts) && !s.client.closed; i++ {
+	for i := range s.parts {
 		s.send(i)
 	}
 }
@@ -200,9 +199,6 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 		c.addRetry(c.newRetry(s, tag, s.seq, part.slot, r.Request))
 		return
 	}
-	if c.closed {
-		return
-	}
 	if r.Last {
 		s.noteSlow(c.answeredBy(s.seq, r.Conn, r.Request))
 	}
@@ -228,9 +224,6 @@ func (s *split) Fail(tag uint32, f backend.Failure) {
 		return
 	}
 	c.mayHaveOvertaken(s.seq, s.slots(&s.parts[tag]), s.cmd, f)
-	if c.closed {
-		return
-	}
 	s.noteSlow(c.answeredBy(s.seq, f.Conn, f.Request))
 	s.deliverFailure(tag, f)
 	c.runRetries()

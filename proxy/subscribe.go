@@ -122,7 +122,7 @@ func allowedWhileSubscribed(cmd *command.Command) bool {
 
 // Tell implements pubsub.Subscriber.
 func (c *client) Tell(frame []byte) {
-	if c.closing || c.closed {
+	if c.closing {
 		return
 	}
 	c.loop.stats.Messages++
@@ -140,20 +140,18 @@ func (c *client) Tell(frame []byte) {
 
 // Overflow implements pubsub.Subscriber.
 func (c *client) Overflow() {
-	if !c.closing && !c.closed {
+	if !c.closing {
 		c.tooSlow(c.loop.server.limits().pubSubOutput() + 1)
 	}
 }
 
-// flushPushes writes the messages that came in the middle of a reply, which is complete now. It returns false when the
-// client is closed.
-func (c *client) flushPushes() bool {
+// flushPushes writes the messages that came in the middle of a reply, which is complete now.
+func (c *client) flushPushes() {
 	pushes := c.pushes
 	c.pushes = nil
 	c.keep(-cap(pushes))
 	c.write(pushes)
 	c.loop.pool.Put(pushes)
-	return !c.closed
 }
 
 var _ pubsub.Subscriber = (*client)(nil)

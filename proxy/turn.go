@@ -182,7 +182,7 @@ func (l *loop) connClosed(conn gnet.Conn) {
 
 // schedule makes flush run as a task. It costs a write to gnet's eventfd and a batch of its own.
 func (l *loop) schedule() {
-	if l.queued || len(l.dirtyBackends)+len(l.dirtyClients)+len(l.ready) == 0 && !l.migrationConnsFreed {
+	if l.queued || !l.hasWork() {
 		return
 	}
 	l.queued = true
@@ -193,10 +193,15 @@ func (l *loop) schedule() {
 	}
 }
 
+// hasWork reports whether there is something to do at the end of a turn.
+func (l *loop) hasWork() bool {
+	return len(l.ready)+len(l.dirtyBackends)+len(l.dirtyClients)+len(l.lost) > 0 || l.migrationConnsFreed
+}
+
 // flush resumes clients that can go on and writes what was gathered: backends first, since their answers take longest.
 func (l *loop) flush() {
 	defer l.recovered("flush")
-	for len(l.ready)+len(l.dirtyBackends)+len(l.dirtyClients) > 0 || l.migrationConnsFreed {
+	for l.hasWork() {
 		if l.migrationConnsFreed {
 			l.runMigrationQueue()
 		}
@@ -217,6 +222,7 @@ func (l *loop) flush() {
 		}
 		clear(l.dirtyClients)
 		l.dirtyClients = l.dirtyClients[:0]
+		l.closeLost()
 	}
 	if l.begun {
 		l.begun = false
