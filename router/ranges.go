@@ -3,6 +3,7 @@ package router
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -32,6 +33,35 @@ func FormatRanges(ranges []Range) string {
 		parts[i] = r.String()
 	}
 	return strings.Join(parts, ",")
+}
+
+// ParseRanges reads "0-99,200", the opposite of FormatRanges.
+func ParseRanges(text string) ([]Range, error) {
+	var ranges []Range
+	for part := range strings.SplitSeq(text, ",") {
+		first, last, isRange := strings.Cut(strings.TrimSpace(part), "-")
+		from, err := parseSlot(first)
+		to := from
+		if err == nil && isRange {
+			to, err = parseSlot(last)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("slots %q: %w", text, err)
+		}
+		if from > to {
+			return nil, fmt.Errorf("slots %q: %d-%d goes backwards", text, from, to)
+		}
+		ranges = append(ranges, Range{From: from, To: to})
+	}
+	return ranges, nil
+}
+
+func parseSlot(text string) (Slot, error) {
+	n, err := strconv.ParseUint(text, 10, 16)
+	if err != nil || n >= ClusterSlots {
+		return 0, fmt.Errorf("%q is no slot", text)
+	}
+	return Slot(n), nil
 }
 
 // RangesOf collects the slots for which has is true into the fewest ranges, in order.

@@ -3,8 +3,6 @@ package consul
 import (
 	"errors"
 	"fmt"
-	"strconv"
-	"strings"
 
 	"sluice/router"
 )
@@ -45,42 +43,13 @@ func (a Assignment) String() string {
 	return fmt.Sprintf("group %s, %s to %s (%s)", a.Group, a.State, a.To, a.Method)
 }
 
-// ParseSlots reads "0-99,200".
-func ParseSlots(text string) ([]router.Range, error) {
-	var ranges []router.Range
-	for part := range strings.SplitSeq(text, ",") {
-		first, last, isRange := strings.Cut(strings.TrimSpace(part), "-")
-		from, err := parseSlot(first)
-		to := from
-		if err == nil && isRange {
-			to, err = parseSlot(last)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("slots %q: %w", text, err)
-		}
-		if from > to {
-			return nil, fmt.Errorf("slots %q: %d-%d goes backwards", text, from, to)
-		}
-		ranges = append(ranges, router.Range{From: from, To: to})
-	}
-	return ranges, nil
-}
-
-func parseSlot(text string) (router.Slot, error) {
-	n, err := strconv.ParseUint(text, 10, 16)
-	if err != nil || n >= router.ClusterSlots {
-		return 0, fmt.Errorf("%q is no slot", text)
-	}
-	return router.Slot(n), nil
-}
-
 // Assignments lists what the document says of each slot. With an error it has what could be understood, and of a slot that
 // is listed twice the first.
 func (d *Document) Assignments(model router.Model) ([]Assignment, error) {
 	var errs []error
 	list := make([]Assignment, model.Slots())
 	for _, s := range d.Slots {
-		ranges, err := ParseSlots(s.Slots)
+		ranges, err := router.ParseRanges(s.Slots)
 		if err != nil {
 			errs = append(errs, err)
 			continue
