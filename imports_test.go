@@ -24,6 +24,7 @@ var allowed = map[string][]string{
 	"discovery/cluster":              {"discovery", "internal/control", "router"},
 	"discovery/codis":                {"discovery", "internal/control", "internal/statefile", "router"},
 	"discovery/consul":               {"backend", "backend/dialect", "discovery", "internal/clock", "internal/statefile", "router", "router/lag"},
+	"discovery/controller":           {"router"},
 	"discovery/learn":                {"internal/control", "proxy/command"},
 	"discovery/migration":            {"backend/dialect", "internal/control", "internal/paced", "router"},
 	"discovery/replication":          {"backend", "backend/dialect", "internal/clock", "internal/control", "router", "router/lag"},

@@ -1,0 +1,325 @@
+package controller
+
+import (
+	"fmt"
+	"strings"
+	"time"
+
+	"sluice/router"
+)
+
+// BarrierTimeout is how long proxies may take to acknowledge a lock before it is taken back: their clients wait.
+const BarrierTimeout = 5 * time.Second
+
+// Next decides what happens to a move. It may be called at any time and as often as one likes: the same world makes the
+// same decision.
+func Next(m Move, w World) Decision {
+	s := &step{Decision: Decision{Move: m.clone()}, w: w}
+	if !m.Over() {
+		s.move()
+	}
+	return s.Decision
+}
+
+// step is one call of Next.
+type step struct {
+	Decision
+	w World
+}
+
+func (s *step) move() {
+	m := &s.Move
+	if m.State == Stopped && s.w.Wish.Number == m.Wish {
+		return
+	}
+	m.Wish = s.w.Wish.Number
+	if m.Batch == nil {
+		s.idle()
+		return
+	}
+	m.State = Running
+	slots, err := slotSet(m.Batch.Slots)
+	if err != nil {
+		s.stop(err.Error())
+		return
+	}
+	if odd := s.changed(slots); odd != "" {
+		s.stop(odd)
+		return
+	}
+	switch m.Batch.Phase {
+	case Checking:
+		s.check(slots)
+	case Locking:
+		s.lock(slots)
+	case Unlocking:
+		s.unlock()
+	case Copying:
+		s.copyKeys(slots)
+	case Verifying:
+		s.verify(slots)
+	case Settling:
+		s.settle()
+	case Cleaning:
+		s.clean()
+	default:
+		s.stop(fmt.Sprintf("the document has a phase %q that is not known here", m.Batch.Phase))
+	}
+}
+
+// idle is for a move without a batch.
+func (s *step) idle() {
+	m := &s.Move
+	switch {
+	case s.w.Wish.Verb.aborts():
+		m.State, m.Waits = Aborted, ""
+		return
+	case s.w.Wish.Verb == Pause:
+		m.State, m.Waits = Paused, pausedBy(s.w.Wish)
+		return
+	case s.w.Now.Before(m.NotBefore):
+		m.State, m.Waits, s.Again = Waiting, "tries again after: "+m.Last.Text, m.NotBefore
+		return
+	}
+	b, waits, err := s.pick()
+	switch {
+	case err != nil:
+		s.stop(err.Error())
+	case b == nil && waits == "":
+		m.State, m.Waits = Done, ""
+	case b == nil:
+		m.State, m.Waits = Waiting, waits
+	default:
+		m.State, m.Waits, m.Batch = Running, "", b
+		s.Job = JobCheck
+	}
+}
+
+// owner is what the topology says of the batch's slots while it is in a phase.
+func (b *Batch) owner() Owner {
+	switch b.Phase {
+	case Locking:
+		return Owner{b.From, SlotLocked, b.To}
+	case Copying, Verifying:
+		return Owner{b.From, SlotMoving, b.To}
+	case Settling, Cleaning:
+		return Owner{Group: b.To, State: SlotStable}
+	case Checking, Unlocking:
+	}
+	return Owner{Group: b.From, State: SlotStable}
+}
+
+// changed says when somebody else has changed what the topology says of the batch: nobody knows where its keys are.
+func (s *step) changed(slots map[router.Slot]bool) string {
+	want := s.Move.Batch.owner()
+	for _, slot := range inOrder(slots) {
+		if int(slot) >= len(s.w.Slots) || s.w.Slots[slot] != want {
+			return fmt.Sprintf("slot %d is not what this move has left it as (%s): somebody else has changed the topology",
+				slot, want)
+		}
+	}
+	return ""
+}
+
+// String describes an owner for people.
+func (o Owner) String() string {
+	if o.To == "" {
+		return fmt.Sprintf("%s in group %s", o.State, o.Group)
+	}
+	return fmt.Sprintf("%s from group %s to group %s", o.State, o.Group, o.To)
+}
+
+// enter begins a phase, with a change of the topology if it has another owner for the slots.
+func (s *step) enter(phase Phase, slots map[router.Slot]bool, barrier bool) {
+	b := s.Move.Batch
+	before := b.owner()
+	b.Phase, b.Since = phase, s.w.Now
+	s.Move.Waits = ""
+	if owner := b.owner(); owner != before || barrier {
+		why := fmt.Sprintf("move %s: slots %s %s", s.Move.ID, b.Slots, owner)
+		s.Change = &Change{Slots: slots, Owner: owner, Barrier: barrier, Why: why}
+	}
+}
+
+// check looks at servers and keys before anything happens.
+func (s *step) check(slots map[router.Slot]bool) {
+	m := &s.Move
+	if s.w.Wish.Verb != Run {
+		s.dropBatch(s.w.Job == nil || s.w.Job.Ended)
+		return
+	}
+	if s.work(JobCheck) {
+		s.Job = ""
+		s.enter(Locking, slots, true)
+		s.Again = s.w.Now.Add(BarrierTimeout)
+		return
+	}
+	if m.State != Stopped && s.Job == "" { // It has failed: others may have their turn.
+		m.Batch, m.State = nil, Waiting
+	}
+}
+
+// dropBatch forgets a batch to which nothing has happened, once the mover is idle.
+func (s *step) dropBatch(idle bool) {
+	if idle {
+		s.Move.Batch = nil
+		s.idle()
+	}
+}
+
+// lock waits for the acknowledgements of the lock.
+func (s *step) lock(slots map[router.Slot]bool) {
+	m, b := &s.Move, s.Move.Batch
+	deadline := b.Since.Add(BarrierTimeout)
+	wish := s.w.Wish.Verb
+	switch {
+	case len(s.w.Unacked) == 0:
+		s.enter(Copying, slots, false)
+		s.Job = JobCopy
+	case b.Back && !s.w.Now.Before(deadline): // Its keys are on both sides: only moving them on ends the lock.
+		s.failed(s.late())
+		b.From, b.To, b.Back = b.To, b.From, false
+		s.enter(Copying, slots, true)
+		m.Waits = m.Last.Text
+		s.Again = m.NotBefore
+	case !b.Back && wish != Run:
+		s.enter(Unlocking, slots, true)
+	case !b.Back && !s.w.Now.Before(deadline):
+		s.failed(s.late())
+		s.enter(Unlocking, slots, true)
+	default:
+		m.Waits = s.late()
+		s.Again = deadline
+	}
+}
+
+// late says who has not acknowledged.
+func (s *step) late() string {
+	var names []string
+	for i, missing := range s.w.Unacked {
+		if i == 3 {
+			names = append(names, fmt.Sprintf("and %d more", len(s.w.Unacked)-i))
+			break
+		}
+		names = append(names, missing.String())
+	}
+	return fmt.Sprintf("epoch %d is not acknowledged by %s", s.w.Epoch, strings.Join(names, ", "))
+}
+
+// unlock waits until everybody has the slots back at their owner.
+func (s *step) unlock() {
+	m := &s.Move
+	if len(s.w.Unacked) > 0 {
+		m.Waits = s.late()
+		return
+	}
+	m.Batch, m.State = nil, Waiting
+	s.idle()
+}
+
+// copyKeys lets the mover work.
+func (s *step) copyKeys(slots map[router.Slot]bool) {
+	m, b := &s.Move, s.Move.Batch
+	idle := s.w.Job == nil || s.w.Job.Ended
+	switch wish := s.w.Wish.Verb; {
+	case wish == Pause && !b.Back:
+		m.Waits = pausedBy(s.w.Wish)
+		if idle {
+			m.State = Paused
+		}
+		return
+	case wish == AbortBack && !b.Back:
+		m.Waits = "the mover ends what it is at, then the batch goes back"
+		if idle && !s.w.Now.Before(m.NotBefore) {
+			b.From, b.To, b.Back = b.To, b.From, true
+			s.enter(Locking, slots, true)
+			s.Again = s.w.Now.Add(BarrierTimeout)
+		}
+		return
+	}
+	if s.work(JobCopy) {
+		s.enter(Verifying, slots, false)
+		s.Job = JobVerify
+	}
+}
+
+// verify lets the mover compare the two sides.
+func (s *step) verify(slots map[router.Slot]bool) {
+	if s.work(JobVerify) {
+		s.Job = ""
+		s.enter(Settling, slots, true)
+	}
+}
+
+// settle waits until everybody knows the new owner.
+func (s *step) settle() {
+	m := &s.Move
+	if len(s.w.Unacked) > 0 {
+		m.Waits = s.late()
+		return
+	}
+	s.enter(Cleaning, nil, false)
+	s.Job = JobClean
+}
+
+// clean lets the mover delete what the source still has, and ends the batch.
+func (s *step) clean() {
+	m, b := &s.Move, s.Move.Batch
+	if !s.work(JobClean) {
+		return
+	}
+	s.Job = ""
+	m.Progress.Keys += b.Progress.Keys
+	m.Progress.Bytes += b.Progress.Bytes
+	if !b.Back {
+		m.take(b.Slots)
+	}
+	m.Batch, m.Retries, m.NotBefore = nil, 0, time.Time{}
+	s.idle()
+}
+
+// work has the mover do a job of the batch, and reports whether it is done. One that has failed is done again later, or
+// stops the move.
+func (s *step) work(kind JobKind) (done bool) {
+	m, b, j := &s.Move, s.Move.Batch, s.w.Job
+	if j != nil && j.Kind == kind && kind == JobCopy {
+		b.Progress = j.Progress
+	}
+	switch {
+	case j != nil && j.Kind == kind && !j.Ended:
+		s.Job, m.Waits = kind, ""
+	case j != nil && j.Kind == kind && j.Err == "":
+		return true
+	case j != nil && j.Kind == kind && j.Final:
+		s.stop(j.Err)
+	case j != nil && j.Kind == kind:
+		s.failed(j.Err)
+		m.Waits, s.Again = j.Err, m.NotBefore
+	case s.w.Now.Before(m.NotBefore):
+		s.Again = m.NotBefore
+	default:
+		s.Job, m.Waits = kind, ""
+	}
+	return false
+}
+
+// failed notes a failure that is tried again.
+func (s *step) failed(text string) {
+	s.Move.note(s.w.Now, text)
+	s.Move.putOff(s.w.Now)
+}
+
+// stop ends what is done by itself: an operator has to look at it.
+func (s *step) stop(text string) {
+	m := &s.Move
+	m.note(s.w.Now, text)
+	m.State, m.Waits = Stopped, text
+	s.Job, s.Again = "", time.Time{}
+}
+
+func pausedBy(w Wish) string {
+	if w.By == "" {
+		return "paused"
+	}
+	return "paused by " + w.By
+}
