@@ -100,7 +100,7 @@ func TestPasswordOfTheNodesMayChange(t *testing.T) {
 	a := testbed.Redis(t, "--requirepass", "secret")
 	p := newPool(t, sharedConsul(t)).start()
 	p.write(document([]string{a.Addr()}))
-	p.raises(AlarmWaiting, "none of "+a.Addr()+" says that it is one")
+	p.raises(AlarmWaiting, "none of "+a.Addr()+" (it does not answer: ")
 	p.node(a.Addr(), func(n NodeStatus) bool { return strings.Contains(n.Err, "NOAUTH") })
 	p.nodes.setPassword("secret")
 	p.Refresh()

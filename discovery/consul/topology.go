@@ -160,7 +160,13 @@ func (g *group) plight() string {
 	if g.warning != "" {
 		return fmt.Sprintf("group %s: %s", g.id, g.warning)
 	}
-	return fmt.Sprintf("group %s: none of %s says that it is one", g.id, strings.Join(slices.Sorted(maps.Keys(g.members)), ", "))
+	nodes := slices.Sorted(maps.Keys(g.members))
+	for i, addr := range nodes {
+		if w := g.members[addr].warning; w != "" { // Why it says nothing.
+			nodes[i] = fmt.Sprintf("%s (%s)", addr, w)
+		}
+	}
+	return fmt.Sprintf("group %s: none of %s says that it is one", g.id, strings.Join(nodes, ", "))
 }
 
 // onlyLocks reports whether next does nothing but lock slots that are not locked here.
