@@ -13,8 +13,9 @@ type Move struct {
 	ID        string    `json:"id"`
 	By        string    `json:"by"` // who has asked for it
 	Created   time.Time `json:"created"`
-	Slots     string    `json:"slots"` // "0-127,200", as asked for
-	To        string    `json:"to"`    // group
+	Slots     string    `json:"slots"`            // "0-127,200", as asked for
+	To        string    `json:"to"`               // group
+	Method    string    `json:"method,omitempty"` // as the topology names it, "" for the family's own
 	BatchSize int       `json:"batch_size"`
 
 	State State  `json:"state"`
@@ -53,9 +54,11 @@ type Batch struct {
 	Slots    string    `json:"slots"`
 	From     string    `json:"from"` // group
 	To       string    `json:"to"`
+	Method   string    `json:"method,omitempty"`
 	Phase    Phase     `json:"phase"`
 	Back     bool      `json:"back,omitempty"` // the keys go back to where they came from
 	Since    time.Time `json:"since"`          // when the phase began
+	Epoch    uint64    `json:"epoch"`          // that it has made last; 0: none
 	Progress Progress  `json:"progress"`
 }
 

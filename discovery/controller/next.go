@@ -2,6 +2,7 @@ package controller
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -99,9 +100,9 @@ func (s *step) idle() {
 func (b *Batch) owner() Owner {
 	switch b.Phase {
 	case Locking:
-		return Owner{b.From, SlotLocked, b.To}
+		return Owner{b.From, SlotLocked, b.To, b.Method}
 	case Copying, Verifying:
-		return Owner{b.From, SlotMoving, b.To}
+		return Owner{b.From, SlotMoving, b.To, b.Method}
 	case Settling, Cleaning:
 		return Owner{Group: b.To, State: SlotStable}
 	case Checking, Unlocking:
@@ -138,6 +139,7 @@ func (s *step) enter(phase Phase, slots map[router.Slot]bool, barrier bool) {
 	if owner := b.owner(); owner != before || barrier {
 		why := fmt.Sprintf("move %s: slots %s %s", s.Move.ID, b.Slots, owner)
 		s.Change = &Change{Slots: slots, Owner: owner, Barrier: barrier, Why: why}
+		b.Epoch = s.w.Epoch + 1
 	}
 }
 
@@ -167,49 +169,66 @@ func (s *step) dropBatch(idle bool) {
 	}
 }
 
-// lock waits for the acknowledgements of the lock.
+// lock waits for the acknowledgements of the lock, and has the mover prepare the target.
 func (s *step) lock(slots map[router.Slot]bool) {
 	m, b := &s.Move, s.Move.Batch
 	deadline := b.Since.Add(BarrierTimeout)
-	wish := s.w.Wish.Verb
+	late := !s.w.Now.Before(deadline)
 	switch {
-	case len(s.w.Unacked) == 0:
-		s.enter(Copying, slots, false)
-		s.Job = JobCopy
-	case b.Back && !s.w.Now.Before(deadline): // Its keys are on both sides: only moving them on ends the lock.
-		s.failed(s.late())
+	case b.Back && late: // Its keys are on both sides: only moving them on ends the lock.
+		s.failed(s.notLocked())
 		b.From, b.To, b.Back = b.To, b.From, false
 		s.enter(Copying, slots, true)
-		m.Waits = m.Last.Text
-		s.Again = m.NotBefore
-	case !b.Back && wish != Run:
+		m.Waits, s.Again = m.Last.Text, m.NotBefore
+	case !b.Back && s.w.Wish.Verb != Run:
 		s.enter(Unlocking, slots, true)
-	case !b.Back && !s.w.Now.Before(deadline):
-		s.failed(s.late())
+	case !b.Back && late:
+		s.failed(s.notLocked())
 		s.enter(Unlocking, slots, true)
+	case !s.acked():
+		m.Waits, s.Again = s.late(), deadline
+	case s.work(JobPrepare):
+		s.enter(Copying, slots, false)
+		s.Job = JobCopy
 	default:
-		m.Waits = s.late()
 		s.Again = deadline
 	}
 }
 
-// late says who has not acknowledged.
+// notLocked says why a lock has to end.
+func (s *step) notLocked() string {
+	if m := &s.Move; s.acked() && m.Last != nil && m.Last.Phase == Locking {
+		return m.Last.Text
+	}
+	return s.late()
+}
+
+// acked reports whether every member has acknowledged the batch's epoch.
+func (s *step) acked() bool {
+	return !slices.ContainsFunc(s.w.Members, s.lags)
+}
+
+// lags reports whether a member has not acknowledged it.
+func (s *step) lags(m Member) bool { return m.Acked < s.Move.Batch.Epoch }
+
+// late says who has not acknowledged it.
 func (s *step) late() string {
 	var names []string
-	for i, missing := range s.w.Unacked {
-		if i == 3 {
-			names = append(names, fmt.Sprintf("and %d more", len(s.w.Unacked)-i))
-			break
+	for _, m := range s.w.Members {
+		if s.lags(m) {
+			names = append(names, m.String())
 		}
-		names = append(names, missing.String())
 	}
-	return fmt.Sprintf("epoch %d is not acknowledged by %s", s.w.Epoch, strings.Join(names, ", "))
+	if more := len(names) - 3; more > 0 {
+		names = append(names[:3], fmt.Sprintf("and %d more", more))
+	}
+	return fmt.Sprintf("epoch %d is not acknowledged by %s", s.Move.Batch.Epoch, strings.Join(names, ", "))
 }
 
 // unlock waits until everybody has the slots back at their owner.
 func (s *step) unlock() {
 	m := &s.Move
-	if len(s.w.Unacked) > 0 {
+	if !s.acked() {
 		m.Waits = s.late()
 		return
 	}
@@ -254,7 +273,7 @@ func (s *step) verify(slots map[router.Slot]bool) {
 // settle waits until everybody knows the new owner.
 func (s *step) settle() {
 	m := &s.Move
-	if len(s.w.Unacked) > 0 {
+	if !s.acked() {
 		m.Waits = s.late()
 		return
 	}

@@ -40,7 +40,8 @@ func (s *step) pick() (b *Batch, waits string, err error) {
 	if len(chosen) == 0 {
 		return nil, waits, nil
 	}
-	return &Batch{Slots: format(chosen), From: from, To: m.To, Phase: Checking, Since: s.w.Now}, "", nil
+	b = &Batch{Slots: format(chosen), From: from, To: m.To, Method: m.Method, Phase: Checking, Since: s.w.Now}
+	return b, "", nil
 }
 
 // take moves slots from those that are left to those that have moved.

@@ -20,12 +20,15 @@ type scenario struct {
 	move     Move
 	world    World
 	stopping bool // the mover was told to stop
+	slow     bool // it takes its time to prepare the target
 }
 
 func TestScenarios(t *testing.T) {
 	datadriven.Walk(t, "testdata", func(t *testing.T, path string) {
 		start := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-		s := &scenario{world: World{Now: start, Epoch: 1, Busy: make(map[string]string)}}
+		s := &scenario{world: World{
+			Now: start, Epoch: 1, Members: []Member{{ID: "p1", Acked: 1}}, Busy: make(map[string]string),
+		}}
 		datadriven.RunTest(t, path, func(t *testing.T, d *datadriven.TestData) string {
 			t.Helper()
 			s.t = t
@@ -51,14 +54,15 @@ func (s *scenario) step(d *datadriven.TestData) string {
 		var seconds int
 		d.ScanArgs(s.t, "seconds", &seconds)
 		s.world.Now = s.world.Now.Add(time.Duration(seconds) * time.Second)
-	case "missing": // below: id and why of those that have not acknowledged
-		s.world.Unacked = nil
+	case "missing": // below: id and why of a proxy that has acknowledged nothing
 		for line := range strings.Lines(d.Input) {
 			id, why, _ := strings.Cut(strings.TrimSpace(line), " ")
-			s.world.Unacked = append(s.world.Unacked, Missing{id, why})
+			s.world.Members = append(s.world.Members, Member{ID: id, Why: why})
 		}
-	case "ack":
-		s.world.Unacked = nil
+	case "ack": // by everybody
+		for i := range s.world.Members {
+			s.world.Members[i].Acked = s.world.Epoch
+		}
 	case "wish": // verb=pause
 		verb := Verb(s.arg(d, "verb"))
 		if verb == "run" {
@@ -67,6 +71,8 @@ func (s *scenario) step(d *datadriven.TestData) string {
 		s.world.Wish = Wish{Number: s.world.Wish.Number + 1, Verb: verb, By: "bob"}
 	case "busy": // group=1 [with=(...)]
 		s.world.Busy[s.arg(d, "group")] = "taken by move m0"
+	case "slow": // From now on the mover does not prepare a target at once.
+		s.slow = true
 	case "free":
 		clear(s.world.Busy)
 	case "done", "fails": // [keys=N] [final], the error below: the mover ends what it is at
@@ -136,10 +142,6 @@ func (s *scenario) run() string {
 				s.world.Slots[slot] = c.Owner
 			}
 			fmt.Fprintf(&out, "  epoch %d, barrier %t: %s\n", s.world.Epoch, c.Barrier, c.Why)
-			s.world.Unacked = nil
-			if c.Barrier {
-				s.world.Unacked = []Missing{{ID: "p1"}}
-			}
 		}
 		moved := s.tellMover(&out, d)
 		if !news && d.Change == nil && !moved {
@@ -164,6 +166,9 @@ func (s *scenario) tellMover(out *strings.Builder, d Decision) (changed bool) {
 	case d.Job == "" && j != nil && !s.stopping:
 		fmt.Fprintf(out, "  mover: stop %s\n", j.Kind)
 		s.stopping = true
+	case d.Job == JobPrepare && !s.slow: // No more than a question.
+		s.world.Job = &Job{Kind: d.Job, Ended: true}
+		changed = true
 	case d.Job != "" && (j == nil || j.Kind != d.Job):
 		fmt.Fprintf(out, "  mover: %s\n", d.Job)
 		s.world.Job, s.stopping = &Job{Kind: d.Job}, false

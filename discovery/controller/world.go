@@ -12,8 +12,8 @@ type World struct {
 	Now   time.Time
 	Epoch uint64 // of the topology
 	Slots []Owner
-	// Unacked are the members that have not acknowledged Epoch, and are not proven gone.
-	Unacked []Missing
+	// Members are all proxies that may send something to the slots: all that are not proven gone.
+	Members []Member
 	Wish    Wish
 	// Busy are the groups that other moves have a batch of, with what to say of it.
 	Busy map[string]string
@@ -23,9 +23,10 @@ type World struct {
 
 // Owner is what the topology says of a slot. The zero value is a slot of nobody.
 type Owner struct {
-	Group string
-	State SlotState
-	To    string // of a slot that is locked on its way, or moving
+	Group  string
+	State  SlotState
+	To     string // of a slot that is locked on its way, or moving
+	Method string // of the move
 }
 
 // SlotState is how the topology has a slot.
@@ -38,14 +39,15 @@ const (
 	SlotMoving SlotState = "moving"
 )
 
-// Missing is a member that has not acknowledged.
-type Missing struct {
-	ID  string
-	Why string // in words, "" when nothing is known
+// Member is a proxy.
+type Member struct {
+	ID    string
+	Acked uint64 // the last epoch that it has acknowledged
+	Why   string // it may not acknowledge any more, in words; "" when nothing is known
 }
 
-// String says it for the document.
-func (m Missing) String() string {
+// String names it for the document.
+func (m Member) String() string {
 	if m.Why == "" {
 		return "proxy " + m.ID
 	}
@@ -54,9 +56,9 @@ func (m Missing) String() string {
 
 // Wish is what the operator wants of a move.
 type Wish struct {
-	Number uint64 // grows with every wish
-	Verb   Verb
-	By     string
+	Number uint64 `json:"number"` // grows with every wish
+	Verb   Verb   `json:"verb,omitempty"`
+	By     string `json:"by"`
 }
 
 // Verb is a wish in a word. The zero value is Run.
@@ -87,10 +89,11 @@ type JobKind string
 
 // The jobs.
 const (
-	JobCheck  JobKind = "check"
-	JobCopy   JobKind = "copy"
-	JobVerify JobKind = "verify"
-	JobClean  JobKind = "clean"
+	JobCheck   JobKind = "check"   // before the lock: what is in the way
+	JobPrepare JobKind = "prepare" // under the lock: what the target needs before clients come
+	JobCopy    JobKind = "copy"
+	JobVerify  JobKind = "verify"
+	JobClean   JobKind = "clean"
 )
 
 // Decision is what is to happen.
