@@ -38,7 +38,7 @@ func Forget(ctx context.Context, kv *api.KV, root, id string) error {
 			ops = append(ops, &api.KVTxnOp{Verb: api.KVDeleteCAS, Key: key, Index: pair.ModifyIndex})
 		}
 	}
-	if err := commit(ctx, kv, ops); err != nil {
+	if err := Commit(ctx, kv, ops); err != nil {
 		return fmt.Errorf("forget proxy %s of %s: %w", id, root, err)
 	}
 	return nil

@@ -140,15 +140,21 @@ func ReadDocument(ctx context.Context, kv *api.KV, root string) (d *Document, in
 	if err != nil {
 		return nil, 0, explain("list "+root+keyTopology, err)
 	}
+	if format != nil {
+		pairs = append(pairs, format)
+	}
+	return DocumentOf(root, pairs)
+}
+
+// DocumentOf makes the topology below root of its keys, which were read at one moment; others do not matter. index is
+// that of ReadDocument.
+func DocumentOf(root string, pairs api.KVPairs) (d *Document, index uint64, err error) {
 	values := make(map[string][]byte)
 	for _, p := range pairs {
 		values[strings.TrimPrefix(p.Key, root)] = p.Value
 		if p.Key == root+keyEpoch {
 			index = p.ModifyIndex
 		}
-	}
-	if format != nil {
-		values[keyFormat] = format.Value
 	}
 	d, err = decode(values)
 	if errors.Is(err, ErrNoTopology) {

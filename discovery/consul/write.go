@@ -56,7 +56,7 @@ func WriteDocument(ctx context.Context, kv *api.KV, root string, index uint64, d
 		&api.KVTxnOp{Verb: api.KVCAS, Key: root + keyEpoch, Value: epoch, Index: index},
 		&api.KVTxnOp{Verb: api.KVSet, Key: root + keyGroups, Value: groups},
 		&api.KVTxnOp{Verb: api.KVSet, Key: root + keySlots, Value: slots})
-	if err := commit(ctx, kv, ops); err != nil {
+	if err := Commit(ctx, kv, ops); err != nil {
 		return fmt.Errorf("write epoch %d of %s: %w", next.Epoch, root, err)
 	}
 	d.Epoch = next
@@ -83,8 +83,8 @@ func initFormat(ctx context.Context, kv *api.KV, root string, f Format) (api.KVT
 	return nil, nil
 }
 
-// commit runs a transaction.
-func commit(ctx context.Context, kv *api.KV, ops api.KVTxnOps) error {
+// Commit runs a transaction. When one of its conditions does not hold it fails with ErrConflict.
+func Commit(ctx context.Context, kv *api.KV, ops api.KVTxnOps) error {
 	size := 0
 	for _, op := range ops {
 		size += len(op.Value)*4/3 + len(op.Key) + 128
