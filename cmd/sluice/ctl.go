@@ -70,7 +70,8 @@ func ctlCommand() *cobra.Command {
 	cmd.PersistentFlags().StringVar(&c.admin, "admin", cmp.Or(os.Getenv("SLUICE_PROXY_ADMIN"), conf.Default().Proxy.Admin),
 		"HOST:PORT of the admin server (or SLUICE_PROXY_ADMIN)")
 	cmd.PersistentFlags().StringVarP(&c.output, "output", "o", ctlOutputs[0], "table for people, json for programs")
-	cmd.AddCommand(c.statusCommand(), c.groupsCommand(), c.eventsCommand(), c.slowlogCommand(), c.migrationsCommand(), c.proxiesCommand(), c.topologyCommand())
+	cmd.AddCommand(c.statusCommand(), c.groupsCommand(), c.eventsCommand(), c.slowlogCommand(), c.migrationsCommand(), c.proxiesCommand(), c.topologyCommand(),
+		c.moveCommand(), c.movesCommand())
 	return cmd
 }
 

@@ -19,7 +19,7 @@ func main() {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(serveCommand(), devCommand(), ctlCommand(), doctorCommand(), configCommand(), versionCommand())
+	root.AddCommand(serveCommand(), controllerCommand(), devCommand(), ctlCommand(), doctorCommand(), configCommand(), versionCommand())
 	if err := root.Execute(); err != nil {
 		if !errors.Is(err, errReported) {
 			fmt.Fprintln(os.Stderr, "sluice: "+err.Error())
