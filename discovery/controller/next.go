@@ -186,7 +186,8 @@ func (s *step) lock(slots map[router.Slot]bool) {
 		s.failed(s.notLocked())
 		s.enter(Unlocking, slots, true)
 	case !s.acked():
-		m.Waits, s.Again = s.late(), deadline
+		s.awaitAcks()
+		s.Again = earlier(s.Again, deadline)
 	case s.work(JobPrepare):
 		s.enter(Copying, slots, false)
 		s.Job = JobCopy
@@ -225,11 +226,31 @@ func (s *step) late() string {
 	return fmt.Sprintf("epoch %d is not acknowledged by %s", s.Move.Batch.Epoch, strings.Join(names, ", "))
 }
 
+// waitWord is how long acknowledgements may take before the document says who is waited for: usually they are there at
+// once.
+const waitWord = time.Second
+
+// awaitAcks says who is waited for, if it takes long.
+func (s *step) awaitAcks() {
+	if at := s.Move.Batch.Since.Add(waitWord); s.w.Now.Before(at) {
+		s.Again = at
+		return
+	}
+	s.Move.Waits = s.late()
+}
+
+func earlier(a, b time.Time) time.Time {
+	if a.IsZero() || b.Before(a) {
+		return b
+	}
+	return a
+}
+
 // unlock waits until everybody has the slots back at their owner.
 func (s *step) unlock() {
 	m := &s.Move
 	if !s.acked() {
-		m.Waits = s.late()
+		s.awaitAcks()
 		return
 	}
 	m.Batch, m.State = nil, Waiting
@@ -272,9 +293,8 @@ func (s *step) verify(slots map[router.Slot]bool) {
 
 // settle waits until everybody knows the new owner.
 func (s *step) settle() {
-	m := &s.Move
 	if !s.acked() {
-		m.Waits = s.late()
+		s.awaitAcks()
 		return
 	}
 	s.enter(Cleaning, nil, false)
