@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"text/tabwriter"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 
 func (c *ctl) movesCommand() *cobra.Command {
 	t := &ctlTopology{ctl: c}
-	var all bool
+	var all, watch bool
 	cmd := &cobra.Command{
 		Use:   "moves",
 		Short: "Show the moves that the controller has been asked for",
@@ -30,24 +31,58 @@ func (c *ctl) movesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			ctx, cancel := context.WithTimeout(cmd.Context(), ctlTimeout)
-			defer cancel()
-			moves, _, err := target.moves(ctx)
-			if err != nil {
-				return err
+			for {
+				moves, err := target.movesToShow(cmd.Context(), all)
+				if err != nil {
+					return err
+				}
+				if t.asJSON() {
+					err = printJSON(cmd.OutOrStdout(), moves)
+				} else {
+					err = printMoves(cmd.OutOrStdout(), moves, time.Now())
+				}
+				if err != nil || !watch || allOver(moves) {
+					return err
+				}
+				if !pauseFor(cmd.Context(), watchEvery) {
+					return nil
+				}
 			}
-			if !all {
-				moves = recent(moves)
-			}
-			if t.asJSON() {
-				return printJSON(cmd.OutOrStdout(), moves)
-			}
-			return printMoves(cmd.OutOrStdout(), moves, time.Now())
 		},
 	}
 	t.addFlags(cmd)
+	cmd.Flags().BoolVarP(&watch, "watch", "w", false, "show them every second, until all are over")
 	cmd.Flags().BoolVar(&all, "all", false, "all that there ever were")
 	return cmd
+}
+
+// watchEvery is how often --watch shows the moves.
+const watchEvery = time.Second
+
+// pauseFor waits, and reports false when ctx has ended.
+func pauseFor(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+func (t *topologyTarget) movesToShow(ctx context.Context, all bool) ([]controller.Move, error) {
+	ctx, cancel := context.WithTimeout(ctx, ctlTimeout)
+	defer cancel()
+	moves, _, err := t.moves(ctx)
+	if err == nil && !all {
+		moves = recent(moves)
+	}
+	return moves, err
+}
+
+func allOver(moves []controller.Move) bool {
+	return !slices.ContainsFunc(moves, func(m controller.Move) bool { return !m.Over() })
 }
 
 // recentMoves is how many of those that are over are shown.

@@ -9,6 +9,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -22,14 +23,17 @@ import (
 // devSidecars is the number of sidecars of the playground with Consul.
 const devSidecars = 2
 
-// consulPlayground is what sluice dev --consul runs: a Consul, groups of real servers that are services of it, and sidecars
-// that find everything there. Each sidecar is an instance of its own in this process.
+// consulPlayground is what sluice dev --consul runs: a Consul, groups of real servers that are services of it, sidecars
+// that find everything there, and a controller. Each sidecar is an instance of its own in this process.
 type consulPlayground struct {
 	listen, admin string // of the first sidecar; the next ones have the next ports
 
 	consul   *testbed.ConsulServer
 	servers  stores
 	sidecars []*instance
+
+	controller sync.WaitGroup
+	stop       context.CancelFunc // of the controller
 }
 
 func (d *consulPlayground) run(ctx context.Context, out io.Writer) (err error) {
@@ -51,6 +55,9 @@ func (d *consulPlayground) run(ctx context.Context, out io.Writer) (err error) {
 		if err := d.startSidecar(i); err != nil {
 			return err
 		}
+	}
+	if err := d.startController(ctx); err != nil {
+		return err
 	}
 	d.greet(out)
 	<-ctx.Done()
@@ -87,8 +94,6 @@ func (d *consulPlayground) publish(ctx context.Context, client *api.Client) erro
 }
 
 func (d *consulPlayground) startSidecar(i int) error {
-	cfg := conf.Default()
-	cfg.Consul.Address = d.consul.Addr()
 	admin, err := nextPort(d.admin, i)
 	if err != nil {
 		return err
@@ -97,25 +102,50 @@ func (d *consulPlayground) startSidecar(i int) error {
 	if err != nil {
 		return err
 	}
-	listen, err := conf.ParseListen("tcp://" + addr)
+	cfg, err := d.config(admin, addr)
 	if err != nil {
 		return err
 	}
-	cfg.Proxy.Admin = admin
+	in, err := startInstance(cfg, nil, d.log(), new(slog.LevelVar))
+	if err != nil {
+		return err
+	}
+	d.sidecars = append(d.sidecars, in)
+	return nil
+}
+
+// config is that of a process of the playground.
+func (d *consulPlayground) config(admin, addr string) (*conf.Config, error) {
+	listen, err := conf.ParseListen("tcp://" + addr)
+	if err != nil {
+		return nil, err
+	}
+	cfg := conf.Default()
+	cfg.Consul.Address, cfg.Proxy.Admin = d.consul.Addr(), admin
 	pool := conf.DefaultPool()
 	pool.Name, pool.SlotModel, pool.Listen = "dev", conf.SlotCodis, []conf.Listen{listen}
 	pool.Discovery.Kind, pool.Discovery.Root = conf.DiscoverConsul, conf.ConsulRoot("dev")
 	pool.Reads.Policy, pool.Reads.Consistency = conf.ReadPreferReplica, conf.ConsistencyReadYourWrites
 	cfg.Pools = []conf.Pool{pool}
-	if err := cfg.Validate(); err != nil {
-		return err
-	}
-	log := slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	in, err := startInstance(&cfg, nil, log, new(slog.LevelVar))
+	return &cfg, cfg.Validate()
+}
+
+func (*consulPlayground) log() *slog.Logger {
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn}))
+}
+
+// startController runs a controller, which listens nowhere.
+func (d *consulPlayground) startController(ctx context.Context) error {
+	cfg, err := d.config("", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
-	d.sidecars = append(d.sidecars, in)
+	ctx, d.stop = context.WithCancel(ctx)
+	d.controller.Go(func() {
+		if err := runController(ctx, cfg, d.log()); err != nil {
+			d.log().Error("the controller ended", "err", err)
+		}
+	})
 	return nil
 }
 
@@ -154,13 +184,19 @@ Some things to try in another terminal:
   redis-cli -p %s set hello world; redis-cli -p %s get hello     written through one, read through the other
   bin/sluice ctl status --admin %s
   bin/sluice ctl proxies --admin %s
-  CONSUL_HTTP_ADDR=%s consul kv get -recurse sluice/dev/
+  export CONSUL_HTTP_ADDR=%s; consul kv get -recurse sluice/dev/
+  bin/sluice ctl move --pool dev --slots 0-511 --to 2 --yes      half of the slots; the controller moves them
+  bin/sluice ctl moves --pool dev --watch                        how far it is
 `, a, b, first.adminAddr(), first.adminAddr(), d.consul.Addr())
 }
 
 func (d *consulPlayground) close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
+	if d.stop != nil {
+		d.stop()
+		d.controller.Wait()
+	}
 	for _, in := range d.sidecars {
 		in.shutdown(ctx)
 	}
