@@ -221,6 +221,30 @@ func TestAnotherDriverGoesOn(t *testing.T) {
 	p.wantKeys(300, func(s router.Slot) bool { return s < 32 })
 }
 
+// A target that hangs while keys move is named, and the move goes on when it is back: nothing is lost, or there twice.
+func TestTargetHangs(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	p.fill(300)
+	p.put("members/p1", consul.MemberRecord{ID: "p1"})
+	p.run(p.driver("c1"))
+	p.ask("m1", "0-31", 32)
+	p.await("m1", "locked", func(m controller.Move) bool { return m.Batch != nil && m.Batch.Phase == controller.Locking })
+	if err := p.b.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	p.proxy("p1")
+	m := p.await("m1", "in trouble", func(m controller.Move) bool { return m.Last != nil && m.Last.Phase == controller.Copying })
+	if !strings.Contains(m.Last.Text, p.b.Addr()) || m.State != controller.Running {
+		t.Errorf("%s, its last error is %q, want one that names %s", m.State, m.Last.Text, p.b.Addr())
+	}
+	if err := p.b.Cont(); err != nil {
+		t.Fatal(err)
+	}
+	p.await("m1", "done", isState(controller.Done))
+	p.wantKeys(300, func(s router.Slot) bool { return s < 32 })
+}
+
 // What is in the way stands in the document: keys at the target, and a proxy that has gone without a word.
 func TestWaitsForWhatItSays(t *testing.T) {
 	t.Parallel()

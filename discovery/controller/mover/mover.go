@@ -94,7 +94,7 @@ func (m *Movers) Of(method string) (Mover, error) {
 }
 
 // askTimeout bounds one question that is answered at once.
-const askTimeout = 10 * time.Second
+const askTimeout = 5 * time.Second
 
 // dial opens a connection to a server of the batch.
 func (b *Batch) dial(ctx context.Context, addr string) (*control.Conn, error) {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strconv"
 	"strings"
+	"time"
 
 	"sluice/discovery/controller"
 	"sluice/internal/control"
@@ -24,6 +25,9 @@ import (
 // After an IOERR a RESTORE may still be on its way to the target. Nothing of the slots is used there before the move is
 // over, and before that the source's connections are ended at the target, so it comes too early or not at all.
 type redis struct{}
+
+// migrateTimeout is how long the source may wait for its target without getting on. It does nothing else meanwhile.
+const migrateTimeout = time.Second
 
 // scanCount is how many keys a SCAN looks at in one step.
 const scanCount = 1000
@@ -178,7 +182,7 @@ func (w *redisWork) send(ctx context.Context, db int, keys []string) error {
 	if err != nil {
 		return err
 	}
-	timeout := strconv.FormatInt(stepTimeout.Milliseconds(), 10)
+	timeout := strconv.FormatInt(migrateTimeout.Milliseconds(), 10)
 	args := []string{"MIGRATE", host, port, "", strconv.Itoa(db), timeout}
 	switch a := w.b.Access; {
 	case a.User != "":
