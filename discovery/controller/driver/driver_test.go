@@ -3,6 +3,7 @@ package driver
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -277,4 +278,45 @@ func TestWaitsForWhatItSays(t *testing.T) {
 	}
 	p.await("m1", "aborted", isState(controller.Aborted))
 	p.wantKeys(100, func(router.Slot) bool { return false })
+}
+
+// A driver that has lost the lock and does not know it writes neither a document nor a topology.
+func TestDeposedDriverWritesNothing(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	p.proxy("p1")
+	p.ask("m1", "0-7", 8)
+	old := p.driver("old")
+	session, err := old.createSession(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.destroySession(t.Context(), session)
+	if err := old.lock(t.Context(), session); err != nil {
+		t.Fatal(err)
+	}
+	s, err := old.list(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The lock goes to somebody else, while this one decides by what it has read.
+	if _, _, err := p.client.KV().Release(&api.KVPair{Key: old.lockKey(), Session: session}, nil); err != nil {
+		t.Fatal(err)
+	}
+	late := &term{Driver: old, session: session, site: s, jobs: make(map[string]*job)}
+	d := controller.Next(s.moves[0].Move, late.world("m1"))
+	d.Change = &controller.Change{Owner: controller.Owner{Group: "2", State: controller.SlotStable}, Why: "too late"}
+	for range 2 { // With a change of the topology, and without one.
+		if err := late.write(t.Context(), s.moves[0], d); !errors.Is(err, errDeposed) {
+			t.Errorf("the write of a deposed driver ends with %v", err)
+		}
+		d.Change = nil
+	}
+	now, err := old.list(t.Context(), 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now.doc.Epoch != s.doc.Epoch || now.moves[0].index != s.moves[0].index {
+		t.Error("something was written")
+	}
 }
