@@ -68,10 +68,10 @@ const (
 // Conn is one pipelined connection to a node, in one protocol version and one database. Owned by the event
 // loop that made it; no locking.
 type Conn struct {
-	Node    *Node
-	Proto   int // RESP version
-	DB      int
-	Replica bool // carries reads that were sent to a replica on purpose, and nothing else
+	Node  *Node
+	Proto int // RESP version
+	DB    int
+	Kind  Kind // from before it is dialled
 
 	Use
 
@@ -88,19 +88,32 @@ type Conn struct {
 	echo echoCheck
 }
 
+// Kind is what a Conn is for.
+type Kind uint8
+
+// The kinds of connections.
+const (
+	Shared       Kind = iota // requests of all clients of the loop
+	ReplicaReads             // reads that were sent to a replica on purpose, and nothing else
+	Kill                     // what ends a script
+	Dedicated                // one client at a time, see Dedicate
+	Migration                // what moves keys away from the node
+	Subscription             // channels, see Use.Pushes
+)
+
+// aside reports whether it is for commands that may take long without that saying anything about the node: they have
+// twice the time, and what takes longer is not held against the node.
+func (k Kind) aside() bool { return k == Kill || k == Migration }
+
 // Use is what the loop that has a Conn uses it for.
 type Use struct {
 	// Dirty is the loop's mark that the Conn stands in its list of connections to flush.
 	Dirty bool
-	// Aside is for commands that may take long without that saying anything about the node: they have twice
-	// the time, and what takes longer is not held against the node.
-	Aside bool
 	// Patience, if it is not 0, is how long what it is asked may take, in place of Options.RequestTimeout.
 	Patience time.Duration
-	// Dedicated says that the Conn belongs to one client at a time, see Dedicate. What it is asked may take until
-	// Until, on the loop's clock, or for ever when that is 0; a Conn that takes longer is given up.
-	Dedicated bool
-	Until     int64
+	// Until is how long what a Dedicated Conn is asked may take, on the loop's clock; for ever when that is 0. A Conn
+	// that takes longer is given up.
+	Until int64
 	// OnUp, if it is not nil, is called when the Conn comes up.
 	OnUp func()
 	// ServerID is what the node calls the Conn, see CLIENT ID; 0 while that is not known.
@@ -156,7 +169,10 @@ func NewConn(node *Node, proto, db int, pool *bufpool.Pool, home Home) *Conn {
 
 // Dedicate makes a Conn that was not used yet belong to one client at a time. There may be many of them; those of one
 // loop to one node share their dials.
-func (c *Conn) Dedicate(dials *Dials) { c.Dedicated, c.log.small, c.dials = true, true, dials }
+func (c *Conn) Dedicate(dials *Dials) { c.Kind, c.log.small, c.dials = Dedicated, true, dials }
+
+// Replica reports whether the Conn carries reads that were sent to a replica on purpose.
+func (c *Conn) Replica() bool { return c.Kind == ReplicaReads }
 
 // Home is what NewConn was given: gnet's callbacks find the owner of the loop through it.
 func (c *Conn) Home() Home { return c.home }
@@ -190,7 +206,7 @@ func (c *Conn) Position() uint64 { return c.log.end }
 // Answered reports whether everything queued before a Position was answered, or can't be any more.
 func (c *Conn) Answered(position uint64) bool {
 	reached := c.log.consumed
-	if c.Replica {
+	if c.Replica() {
 		reached += uint64(c.expiredBytes) // Whoever asked was told, and nobody waits for what a read may still answer.
 	}
 	return c.state == stateClosed || reached >= position

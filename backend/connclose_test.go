@@ -32,7 +32,7 @@ func TestOwnerClosesTheConnInFail(t *testing.T) {
 		if !dialing {
 			open(t, c, &testSocket{write: func(p []byte) (int, error) { return len(p), nil }})
 		}
-		c.Dedicated, c.Until = true, 2
+		c.Kind, c.Until = Dedicated, 2
 		o, other := &closer{c: c}, new(recorder)
 		mustSend(t, c, other, 1, "req0")
 		mustSend(t, c, o, 1, "req1", "req2")

@@ -91,7 +91,7 @@ func (c *Conn) dial() {
 // connectAndEnroll returns when OnOpen was called, or will not be.
 func (d *Dial) connectAndEnroll() error {
 	c := d.conn
-	nc, err := c.Node.connect(c.Node.ctx, purpose{proto: c.Proto, db: c.DB, replica: c.Replica, data: true}, &d.peer)
+	nc, err := c.Node.connect(c.Node.ctx, purpose{proto: c.Proto, db: c.DB, replica: c.Replica(), data: true}, &d.peer)
 	if err != nil {
 		return err
 	}
@@ -150,7 +150,7 @@ func (c *Conn) dialFailed(err error, now int64) {
 		c.Node.refused()
 	}
 	c.dials.failed(err, began, now, c.Node.Options())
-	if c.Dedicated || errors.Is(err, ErrGreeting) || !c.Node.Available() {
+	if c.Kind == Dedicated || errors.Is(err, ErrGreeting) || !c.Node.Available() {
 		c.failAll(err)
 	}
 }

@@ -26,7 +26,7 @@ func (c *Conn) Tick(now int64) bool {
 	late := c.expireLate(now, opts)
 	c.echo.wanted = c.echo.wanted || late > 0
 	c.checkOrder(now)
-	if late > 0 && c.state == stateUp && !c.Aside {
+	if late > 0 && c.state == stateUp && !c.Kind.aside() {
 		c.Node.Report(ErrTimeout)
 	}
 	if c.fifo.len() == 0 {
@@ -34,7 +34,7 @@ func (c *Conn) Tick(now int64) bool {
 		c.log.idle()
 		return true
 	}
-	if c.Dedicated && c.state == stateUp {
+	if c.Kind == Dedicated && c.state == stateUp {
 		return late == 0
 	}
 	oldest := max(c.fifo.at(0).start, c.lastReply)
@@ -58,10 +58,10 @@ func (c *Conn) stuck(before int64) bool {
 // expireLate fails the requests that have waited for too long and returns how many.
 func (c *Conn) expireLate(now int64, opts *Options) int {
 	timeout := int64(c.timeout(opts))
-	if c.Dedicated && c.state != stateUp && c.fifo.len() > 0 && c.fifo.at(0).start < now-timeout {
+	if c.Kind == Dedicated && c.state != stateUp && c.fifo.len() > 0 && c.fifo.at(0).start < now-timeout {
 		c.dials.failed(c.timeoutError(), c.fifo.at(0).start, now, opts) // Its owner gives it up.
 	}
-	if !c.Dedicated || c.state != stateUp {
+	if c.Kind != Dedicated || c.state != stateUp {
 		return c.expire(now - timeout)
 	}
 	if c.Until == 0 || now <= c.Until || c.moving(now-timeout) {
@@ -75,7 +75,7 @@ func (c *Conn) timeout(opts *Options) time.Duration {
 	if c.Patience > 0 && c.state == stateUp {
 		return c.Patience
 	}
-	if c.Aside {
+	if c.Kind.aside() {
 		return 2 * opts.RequestTimeout
 	}
 	return opts.RequestTimeout

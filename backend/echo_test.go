@@ -107,7 +107,7 @@ func TestEchoAfterATimeout(t *testing.T) {
 	}
 	f(func(*Conn) {}, true)
 	f(func(c *Conn) { c.echo.on = false }, false)
-	f(func(c *Conn) { c.Dedicated, c.Until = true, 2 }, false)
+	f(func(c *Conn) { c.Kind, c.Until = Dedicated, 2 }, false)
 }
 
 // What the greeting learns of the other end; a server whose answers are shifted is not used.

@@ -101,7 +101,7 @@ func (n *Node) counted(c *Conn, by int) {
 	p, process := &n.processes, c.peer.process
 	p.mu.Lock()
 	p.conns.add(process, by)
-	if !c.Replica && c.Pushes == nil {
+	if !c.Replica() && c.Pushes == nil {
 		p.write.add(process, by)
 	}
 	probed := n.probed.Load()

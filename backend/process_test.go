@@ -109,7 +109,7 @@ func TestStrays(t *testing.T) {
 	}
 	check(there, 0, 3)
 	reader := NewConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
-	reader.Replica, reader.peer.process = true, here // No write goes there.
+	reader.Kind, reader.peer.process = ReplicaReads, here // No write goes there.
 	n.counted(reader, 1)
 	check(there, 1, 4)
 	n.counted(reader, -1)

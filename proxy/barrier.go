@@ -122,7 +122,7 @@ func (l *loop) barrier(p *Pool, nodes []*backend.Node) []barrierMark {
 	// And reads at replicas: one that is answered after its key has left would say that there is none.
 	for _, conns := range l.links {
 		for _, b := range conns {
-			if b.Replica && p.Node(b.Node.Addr) == b.Node {
+			if b.Replica() && p.Node(b.Node.Addr) == b.Node {
 				marks = append(marks, barrierMark{l, b, b.Position()})
 			}
 		}

@@ -24,13 +24,13 @@ func (c *client) retryRejected(to sink, tag, seq uint32, slot router.Slot, r bac
 	if verdict.Kind == dialect.Pass {
 		return c.healNoScript(to, tag, seq, slot, r)
 	}
-	if r.Conn.Replica && verdict.Kind != dialect.Moved && verdict.Kind != dialect.Ask {
+	if r.Conn.Replica() && verdict.Kind != dialect.Moved && verdict.Kind != dialect.Ask {
 		unproven(r.Conn)
 		c.loop.number++ // What was found about it in this turn is void.
 		c.askMaster(to, tag, seq, slot, r.Request)
 		return true
 	}
-	if r.Conn.Replica {
+	if r.Conn.Replica() {
 		c.strayed(seq) // Whoever answers in its place may see more.
 	}
 	d := c.newRetry(to, tag, seq, slot, r.Request)
@@ -75,7 +75,7 @@ func (c *client) judge(cmd *command.Command, slot router.Slot, reply []byte, b *
 			return dialect.Verdict{}
 		}
 	case dialect.Migrating, dialect.NoMaster:
-		if c.pool.Settings().Hold.MaxWait == 0 && !b.Replica || runsCode(cmd) && !dialect.Exact(reply) {
+		if c.pool.Settings().Hold.MaxWait == 0 && !b.Replica() || runsCode(cmd) && !dialect.Exact(reply) {
 			return dialect.Verdict{}
 		}
 	case dialect.Pass, dialect.Denied:
@@ -108,7 +108,7 @@ func (c *client) loss(seq uint32, f backend.Failure) redispatch.Loss {
 	return redispatch.Loss{
 		Sent: f.Sent, TimedOut: errors.Is(f.Err, backend.ErrTimeout), Kept: f.Request != nil,
 		// Behind a read at a replica there is no write of its keys, see sessionGuarantees.
-		Reads:     p.cmd != nil && p.cmd.Is(command.ReadOnly) && (f.Conn.Replica || !c.pipe.writesAfter(seq, p.slot)),
+		Reads:     p.cmd != nil && p.cmd.Is(command.ReadOnly) && (f.Conn.Replica() || !c.pipe.writesAfter(seq, p.slot)),
 		Paused:    f.Conn.Node.Paused(),
 		Elsewhere: func() bool { return c.knowsBetter(f.Conn, p.slot) },
 		Waited:    time.Duration(c.loop.now - p.start),
@@ -131,7 +131,7 @@ func (c *client) maySendAgain(to sink, tag, seq uint32, f backend.Failure) bool 
 func (c *client) knowsBetter(b *backend.Conn, slot router.Slot) bool {
 	v := c.pool.view.Load()
 	switch {
-	case b.Replica || !b.Node.Available() || b.Node.Status().Err != "":
+	case b.Replica() || !b.Node.Available() || b.Node.Status().Err != "":
 		return true
 	case v == nil || slot == anySlot:
 		return false

@@ -296,9 +296,9 @@ func (l *loop) stick(v *view, g *router.Group, index int, c *client, b *backend.
 		l.turnReaders = append(l.turnReaders, turnReader{})
 	}
 	s := turnReader{turn: l.number, view: v, index: index, conn: b, rules: c.reads, proto: c.proto, db: c.db}
-	if p := b.Node.Proof(); b.Replica && p != nil {
+	if p := b.Node.Proof(); b.Replica() && p != nil {
 		s.caughtUpTo = p.CaughtUpTo
-	} else if !b.Replica {
+	} else if !b.Replica() {
 		s.caughtUpTo = 1<<63 - 1
 	}
 	l.turnReaders[g.Index] = s

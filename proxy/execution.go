@@ -106,7 +106,7 @@ func (x *execution) queued(b *backend.Conn, err error) (refusal string) {
 		return sendError(b.Node, err)
 	}
 	l := x.d.client.loop
-	if b.Dedicated {
+	if b.Kind == backend.Dedicated {
 		b.Until = l.now + int64(b.Node.Options().RequestTimeout)
 	}
 	l.markBackend(b)
@@ -190,7 +190,7 @@ func (x *execution) tried(at int, r backend.Reply) {
 		x.notRun(r)
 		return
 	}
-	if x.watch != nil && r.Conn.Dedicated {
+	if x.watch != nil && r.Conn.Kind == backend.Dedicated {
 		x.lostWatch() // DISCARD has ended it. This is not reached: WATCH asks first.
 		return
 	}

@@ -51,7 +51,7 @@ func (h *hubHost) Now() int64 { return h.loop.now }
 // Dial implements pubsub.Loop.
 func (h *hubHost) Dial(node *backend.Node, pushes backend.PushHandler) *backend.Conn {
 	b := backend.NewConn(node, 2, 0, h.loop.pool, h.loop)
-	b.Pushes = pushes
+	b.Kind, b.Pushes = backend.Subscription, pushes
 	b.Connect()
 	return b
 }

@@ -224,20 +224,20 @@ func (l *loop) rewatch(c *client) {
 
 // link returns the loop's connection to node for a protocol version and a database, making it if needed.
 func (l *loop) link(node *backend.Node, proto, db int) *backend.Conn {
-	return l.connTo(node, proto, db, false, false)
+	return l.connTo(node, backend.Shared, proto, db)
 }
 
 // replicaLink is link for reads that are sent to a replica on purpose.
 func (l *loop) replicaLink(node *backend.Node, proto, db int) *backend.Conn {
-	return l.connTo(node, proto, db, true, false)
+	return l.connTo(node, backend.ReplicaReads, proto, db)
 }
 
 // killLink is link for what ends a script: a server that runs one reads nothing more from the connection it came on.
 func (l *loop) killLink(node *backend.Node, proto int) *backend.Conn {
-	return l.connTo(node, proto, 0, false, true)
+	return l.connTo(node, backend.Kill, proto, 0)
 }
 
-func (l *loop) connTo(node *backend.Node, proto, db int, replica, aside bool) *backend.Conn {
+func (l *loop) connTo(node *backend.Node, kind backend.Kind, proto, db int) *backend.Conn {
 	for node.ID >= len(l.links) {
 		l.links = append(l.links, nil)
 	}
@@ -247,7 +247,7 @@ func (l *loop) connTo(node *backend.Node, proto, db int, replica, aside bool) *b
 		switch {
 		case b.Closed():
 			closed = true
-		case b.Node != node || b.Proto != proto || b.DB != db || b.Replica != replica || b.Aside != aside:
+		case b.Node != node || b.Proto != proto || b.DB != db || b.Kind != kind:
 		case b.Retiring:
 			old = b
 		default:
@@ -258,7 +258,7 @@ func (l *loop) connTo(node *backend.Node, proto, db int, replica, aside bool) *b
 		l.links[node.ID] = slices.DeleteFunc(l.links[node.ID], (*backend.Conn).Closed)
 	}
 	b := backend.NewConn(node, proto, db, l.pool, l)
-	b.Replica, b.Aside = replica, aside
+	b.Kind = kind
 	if old != nil {
 		b.Succeed(old)
 	}
@@ -345,7 +345,7 @@ func (l *loop) tickBackend(b *backend.Conn) {
 	if !b.Node.Available() || !b.Node.Wanted() {
 		b.FailQueued() // Nothing of these requests has left: they may find another way.
 	}
-	if p := b.Node.Proof(); b.Replica && (p == nil || l.now > p.ValidUntil) {
+	if p := b.Node.Proof(); b.Replica() && (p == nil || l.now > p.ValidUntil) {
 		b.GiveUp(l.now - patienceWithReplica) // The master will serve these reads.
 	}
 	if !b.Tick(l.now) {

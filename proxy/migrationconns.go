@@ -45,7 +45,7 @@ func (l *loop) migrationConn(node *backend.Node, db, limit int) *backend.Conn {
 		n.conns = slices.DeleteFunc(n.conns, (*backend.Conn).Closed)
 	}
 	b := backend.NewConn(node, 2, db, l.pool, l)
-	b.Aside = true
+	b.Kind = backend.Migration
 	n.conns = append(n.conns, b)
 	return b
 }

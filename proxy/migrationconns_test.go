@@ -77,7 +77,7 @@ func TestMigrationConnIsAskedForInATick(t *testing.T) {
 		conns := make([]*backend.Conn, 3)
 		for i := range conns {
 			conns[i] = backend.NewConn(node, 2, 0, l.pool, l)
-			conns[i].Aside = true
+			conns[i].Kind = backend.Migration
 		}
 		l.migrationConns = map[*backend.Node]*migrationConns{node: {conns: conns}}
 		again := failing(func() { asked = l.migrationConn(node, 0, 4) != nil })

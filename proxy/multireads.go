@@ -70,12 +70,12 @@ func (c *client) readMultiAtMaster(q request, slots []router.Slot) stall {
 func (c *client) countMultiRead(b *backend.Conn, seq uint32, mask uint64) {
 	b.CountRead()
 	what := countedRead
-	if b.Replica {
+	if b.Replica() {
 		what = atReplica
 	} else if c.reads.Consistency != Monotonic {
 		return
 	}
-	c.guarantees.sent(mask, b.Node, b.Replica)
+	c.guarantees.sent(mask, b.Node, b.Replica())
 	c.guarantees.countMulti(c.pipe.at(seq), seq, mask, what)
 }
 

@@ -88,10 +88,10 @@ func (c *client) sendRead(b *backend.Conn, cmd *command.Command, slot router.Slo
 	seq := c.begin(cmd, slot)
 	p := c.pipe.at(seq)
 	switch {
-	case b.Replica && c.reads.Consistency != Monotonic:
+	case b.Replica() && c.reads.Consistency != Monotonic:
 		p.flags |= atReplica
 		c.guarantees.reads[slot%buckets]++
-	case b.Replica:
+	case b.Replica():
 		p.flags |= atReplica
 		c.guarantees.sent(bucketOf(slot), b.Node, true)
 	case c.reads.Consistency == Monotonic:
@@ -103,7 +103,7 @@ func (c *client) sendRead(b *backend.Conn, cmd *command.Command, slot router.Slo
 		c.deliverError(seq, sendError(b.Node, err))
 		return
 	}
-	if b.Replica && c.reads.Hedge {
+	if b.Replica() && c.reads.Hedge {
 		l.await(c, b, seq)
 	}
 	l.sent(b)
@@ -113,7 +113,7 @@ func (c *client) sendRead(b *backend.Conn, cmd *command.Command, slot router.Slo
 // another group without the proxy knowing yet; a replica follows its master in that, and says of them that they
 // don't exist. Their master would redirect. A command here has one key, so that what its reply begins with tells.
 func (c *client) doubtful(r backend.Reply) bool {
-	return r.Conn.Replica && r.First && c.pool.Model.Cluster() && (saysNothing(r.Data) || !r.Last && isHeader(r.Data))
+	return r.Conn.Replica() && r.First && c.pool.Model.Cluster() && (saysNothing(r.Data) || !r.Last && isHeader(r.Data))
 }
 
 // isHeader reports whether a part of a reply is only how long it is, or the beginning of what a scan answers that finds
@@ -151,7 +151,7 @@ func saysNothing(reply []byte) bool {
 
 // unproven drops the proof of a replica that has just shown that it is wrong.
 func unproven(b *backend.Conn) {
-	if b.Replica {
+	if b.Replica() {
 		b.Node.SetProof(nil)
 		b.Node.LookAgain(lookGap)
 		b.Node.Kick()

@@ -31,7 +31,7 @@ func (l *loop) retire(b *backend.Conn) {
 		return
 	}
 	b.Retiring = true
-	next := l.connTo(b.Node, b.Proto, b.DB, b.Replica, b.Aside)
+	next := l.connTo(b.Node, b.Kind, b.Proto, b.DB)
 	if b.Waiting() {
 		return
 	}

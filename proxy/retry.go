@@ -218,7 +218,7 @@ func (d *retry) reader(v *view) *backend.Conn {
 	c.guarantees.count(bucketOf(d.slot), counted, -1)
 	b := c.chooseReader(v, g, need{bucketOf(d.slot), v.settledAt(d.slot)})
 	c.guarantees.count(bucketOf(d.slot), counted, 1)
-	if b == nil || !b.Replica {
+	if b == nil || !b.Replica() {
 		return nil
 	}
 	c.strayed(d.seq)
@@ -333,7 +333,7 @@ func (d *retry) done() {
 // Reply implements backend.Owner.
 func (d *retry) Reply(tag uint32, r backend.Reply) {
 	c := d.client
-	if r.Conn.Aside && r.Last {
+	if r.Conn.Kind == backend.Migration && r.Last {
 		c.loop.migrationConnsFreed = true
 	}
 	if c.closed || d.state == retryDone {
@@ -346,7 +346,7 @@ func (d *retry) Reply(tag uint32, r backend.Reply) {
 	}
 	if r.First && r.Data[0] == '-' {
 		if v := c.judge(d.cmd, d.slot, r.Data, r.Conn); v.Kind != dialect.Pass {
-			if r.Conn.Replica && v.Kind != dialect.Moved && v.Kind != dialect.Ask {
+			if r.Conn.Replica() && v.Kind != dialect.Moved && v.Kind != dialect.Ask {
 				unproven(r.Conn)
 				d.state = retryIdle
 				c.runRetries()
@@ -412,7 +412,7 @@ func (d *retry) pass(data []byte, first, last bool) {
 // Fail implements backend.Owner.
 func (d *retry) Fail(tag uint32, f backend.Failure) {
 	c := d.client
-	if f.Conn.Aside {
+	if f.Conn.Kind == backend.Migration {
 		c.loop.migrationConnsFreed = true
 	}
 	next, own := keymove.Action{}, true

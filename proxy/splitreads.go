@@ -77,13 +77,13 @@ func (s *split) connFor(part *splitPart) (b *backend.Conn, refusal string) {
 		b = master
 	}
 	switch {
-	case b.Replica:
+	case b.Replica():
 		part.count = atReplica
 	case c.reads.Consistency == Monotonic:
 		part.count = countedRead
 	}
 	if part.count != 0 {
-		c.guarantees.sent(part.need.buckets, b.Node, b.Replica)
+		c.guarantees.sent(part.need.buckets, b.Node, b.Replica())
 	}
 	b.CountRead()
 	return b, ""
@@ -92,7 +92,7 @@ func (s *split) connFor(part *splitPart) (b *backend.Conn, refusal string) {
 // doubtful is client.doubtful for a part, which may have several keys: it is judged when all of its reply is there.
 // A number of keys that leaves some out counts, too.
 func (s *split) doubtful(part *splitPart, r backend.Reply) bool {
-	if !r.Conn.Replica || !r.Last || !s.client.pool.Model.Cluster() {
+	if !r.Conn.Replica() || !r.Last || !s.client.pool.Model.Cluster() {
 		return false
 	}
 	if s.kind == splitCount {
