@@ -65,8 +65,8 @@ const (
 	stateClosed
 )
 
-// Conn is one pipelined connection to a node, in one protocol version and one database. Owned by the event
-// loop that made it; no locking.
+// Conn is one pipelined connection to a node, in one protocol version and one database. A ConnSet makes it. Owned by
+// the event loop; no locking.
 type Conn struct {
 	Node  *Node
 	Proto int // RESP version
@@ -74,6 +74,7 @@ type Conn struct {
 	Kind  Kind // from before it is dialled
 
 	Use
+	membership
 
 	home  Home
 	gc    gnet.Conn // nil unless up
@@ -82,8 +83,9 @@ type Conn struct {
 	fifo  fifo
 	replies
 
-	reads uint64 // counted and not published yet
-	dials *Dials // its own, or those of all that are dedicated, see Dedicate
+	pushes PushHandler // not nil on a Subscription
+	reads  uint64      // counted and not published yet
+	dials  *Dials      // its own, or those of all that are dedicated
 	standing
 	echo echoCheck
 }
@@ -96,10 +98,13 @@ const (
 	Shared       Kind = iota // requests of all clients of the loop
 	ReplicaReads             // reads that were sent to a replica on purpose, and nothing else
 	Kill                     // what ends a script
-	Dedicated                // one client at a time, see Dedicate
+	Dedicated                // one client at a time, see dedicatedconns.go
 	Migration                // what moves keys away from the node
-	Subscription             // channels, see Use.Pushes
+	Subscription             // channels, see PushHandler
 )
+
+// shared reports whether it is for all clients of a loop.
+func (k Kind) shared() bool { return k <= Kill }
 
 // aside reports whether it is for commands that may take long without that saying anything about the node: they have
 // twice the time, and what takes longer is not held against the node.
@@ -122,10 +127,13 @@ type Use struct {
 	Unblocking int
 	// Transacts says that the node has shown on this Conn that it knows MULTI.
 	Transacts bool
-	// Retiring is the loop's mark that another Conn takes its place as soon as nothing is in flight, see Succeed.
-	Retiring bool
-	// Pushes is not nil on a connection that subscribes to channels, from before it is dialled.
-	Pushes PushHandler
+}
+
+// membership is what the set of a Conn notes of it.
+type membership struct {
+	set       *ConnSet // nil for one that a test made
+	retiring  bool     // another Conn takes its place as soon as nothing is in flight, see ConnSet.Retire
+	freeSince int64    // loop clock since when no client has a Dedicated one, 0 while one does
 }
 
 // replies is how far a Conn is with what it receives.
@@ -133,7 +141,7 @@ type replies struct {
 	framer resp.Framer
 	tail   []byte // start of a reply line that the last read cut
 	inPart bool   // a part of the oldest request's reply was delivered
-	inPush bool   // a part of a frame was given to Pushes
+	inPush bool   // a part of a frame was given to pushes
 
 	expired      int   // oldest entries whose owners were told ErrTimeout
 	expiredBytes int   // their size in the send log
@@ -159,26 +167,39 @@ type Home interface {
 	// Enroll gives nc to the loop, with peer as the context of its gnet.Conn. It returns when OnOpen was called, or
 	// will not be, or ctx ends; nc is not the caller's any more. Not to be called on the loop.
 	Enroll(ctx context.Context, nc net.Conn, peer any) error
+	// HangUp closes the connection of a Conn. Called on the loop.
+	HangUp(gc gnet.Conn)
 }
 
-// NewConn returns a Conn on the loop of home that is not dialled yet; the first Send dials.
-func NewConn(node *Node, proto, db int, pool *bufpool.Pool, home Home) *Conn {
+// newConn returns a Conn on the loop of home that is not dialled yet; the first Send dials.
+func newConn(node *Node, proto, db int, pool *bufpool.Pool, home Home) *Conn {
 	node.users.Add(1)
 	return &Conn{Node: node, Proto: proto, DB: db, home: home, log: sendLog{pool: pool}, dials: new(Dials)}
 }
 
-// Dedicate makes a Conn that was not used yet belong to one client at a time. There may be many of them; those of one
+// dedicate makes a Conn that was not used yet belong to one client at a time. There may be many of them; those of one
 // loop to one node share their dials.
-func (c *Conn) Dedicate(dials *Dials) { c.Kind, c.log.small, c.dials = Dedicated, true, dials }
+func (c *Conn) dedicate(dials *Dials) { c.Kind, c.log.small, c.dials = Dedicated, true, dials }
 
 // Replica reports whether the Conn carries reads that were sent to a replica on purpose.
 func (c *Conn) Replica() bool { return c.Kind == ReplicaReads }
 
-// Home is what NewConn was given: gnet's callbacks find the owner of the loop through it.
+// Home is what newConn was given: gnet's callbacks find the owner of the loop through it.
 func (c *Conn) Home() Home { return c.home }
 
 // Closed reports whether the Conn is of no use any more.
 func (c *Conn) Closed() bool { return c.state == stateClosed }
+
+// Retiring reports whether another Conn takes its place, see ConnSet.Retire. A read may have been what it waited for.
+func (c *Conn) Retiring() bool { return c.retiring }
+
+// idle reports whether nobody uses the Conn now.
+func (c *Conn) idle() bool {
+	if c.Kind == Dedicated {
+		return c.freeSince != 0
+	}
+	return !c.Waiting()
+}
 
 // Up reports whether the Conn is connected.
 func (c *Conn) Up() bool { return c.state == stateUp }
@@ -228,7 +249,7 @@ func (c *Conn) Receive(buf []byte, now int64) error {
 		buf = c.tail
 	}
 	for len(buf) > 0 {
-		if c.Pushes != nil && !c.inPart && !c.inPush && !kindShown(buf) {
+		if c.pushes != nil && !c.inPart && !c.inPush && !kindShown(buf) {
 			break
 		}
 		n, done, err := c.framer.Next(buf)
@@ -261,7 +282,7 @@ func (c *Conn) deliver(data []byte, last bool) error {
 	if c.toFeed(data) {
 		first := !c.inPush
 		c.inPush = !last
-		c.Pushes.OnPush(c, data, first, last)
+		c.pushes.OnPush(c, data, first, last)
 		return nil
 	}
 	if c.fifo.len() == 0 {
@@ -324,8 +345,8 @@ func (c *Conn) TakeOver(owner Owner, tag uint32, by Owner, byTag uint32) []byte 
 // CountRead counts a read that was sent to the node rather than to another one of its group.
 func (c *Conn) CountRead() { c.reads++ }
 
-// Close gives the Conn up and fails what waits on it. The caller closes the gnet connection, which resets it if
-// something was not answered, see resetOnClose.
+// Close gives the Conn up and fails what waits on it. The caller closes the gnet connection, as ConnSet.Close does,
+// which resets it if something was not answered, see resetOnClose.
 func (c *Conn) Close(err error) {
 	c.leave(err)
 	c.failAll(err)
@@ -360,10 +381,13 @@ func (c *Conn) leave(err error) {
 		c.Node.counted(c, -1)
 		c.part(err)
 	}
+	if c.set != nil {
+		c.set.left(c)
+	}
 	c.Node.users.Add(-1)
 	c.state, c.underway = stateClosed, nil
-	if up && c.Pushes != nil {
-		c.Pushes.Down(c, err)
+	if up && c.pushes != nil {
+		c.pushes.Down(c, err)
 	}
 }
 

@@ -24,6 +24,7 @@ type testLoop struct {
 	tasks    chan func()
 	enrolled net.Conn
 	sockets  []net.Conn
+	hungUp   []gnet.Conn
 }
 
 func newTestLoop(t testing.TB) *testLoop {
@@ -38,6 +39,9 @@ func newTestLoop(t testing.TB) *testLoop {
 
 // Run implements Home.
 func (l *testLoop) Run(f func()) { l.tasks <- f }
+
+// HangUp implements Home.
+func (l *testLoop) HangUp(gc gnet.Conn) { l.hungUp = append(l.hungUp, gc) }
 
 // Enroll implements Home.
 func (l *testLoop) Enroll(_ context.Context, nc net.Conn, peer any) error {
@@ -93,7 +97,7 @@ func connOn(t testing.TB, opts Options) (*Conn, *testSocket, *bytes.Buffer) {
 	t.Helper()
 	n := NewNode(0, "192.0.2.1:6379", &opts)
 	t.Cleanup(n.Retire)
-	c := NewConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
+	c := newConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
 	var wire bytes.Buffer
 	socket := &testSocket{write: wire.Write}
 	open(t, c, socket)

@@ -27,7 +27,7 @@ func TestOwnerClosesTheConnInFail(t *testing.T) {
 		opts := testOptions()
 		n := NewNode(0, "192.0.2.1:6379", &opts)
 		defer n.Retire()
-		c := NewConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
+		c := newConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
 		c.state, c.underway = stateDialing, &Dial{conn: c}
 		if !dialing {
 			open(t, c, &testSocket{write: func(p []byte) (int, error) { return len(p), nil }})
@@ -60,7 +60,7 @@ func TestOwnerClosesTheConnInFail(t *testing.T) {
 // A dedicated Conn takes little memory, and one that nobody uses none but its own.
 func TestDedicatedConnKeepsSmallBuffers(t *testing.T) {
 	c, _, _ := connOn(t, testOptions())
-	c.Dedicate(new(Dials))
+	c.dedicate(new(Dials))
 	var r recorder
 	mustSend(t, c, &r, 1, "req")
 	c.Flush()

@@ -120,8 +120,8 @@ func (d *Dial) Opened(gc gnet.Conn, now int64) *Conn {
 	c.Node.conns.Add(1)
 	c.Node.counted(c, 1)
 	c.Node.Report(nil)
-	if c.Pushes != nil {
-		c.Pushes.Up(c)
+	if c.pushes != nil {
+		c.pushes.Up(c)
 	}
 	if c.OnUp != nil {
 		c.OnUp()

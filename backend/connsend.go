@@ -20,7 +20,7 @@ func (c *Conn) Send(req []byte, owner Owner, tag uint32, now int64) error {
 
 // echoBehind checks the order of replies behind a request, in a build that does so each time.
 func (c *Conn) echoBehind(now int64) {
-	if echoEach && c.echo.on && c.state == stateUp && c.Kind != Dedicated && c.Pushes == nil {
+	if echoEach && c.echo.on && c.state == stateUp && c.Kind != Dedicated && c.pushes == nil {
 		c.sendEcho(now)
 	}
 }

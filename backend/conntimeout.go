@@ -45,7 +45,7 @@ func (c *Conn) Tick(now int64) bool {
 // takes nothing in. Nothing of it may leave any more, because its client is about to be told that its time is over;
 // and whatever was sent is older, and its time is over too. So the Conn is given up.
 func (c *Conn) stuck(before int64) bool {
-	if c.state != stateUp || c.Unsent() == 0 || c.Pushes != nil || c.moving(before) {
+	if c.state != stateUp || c.Unsent() == 0 || c.pushes != nil || c.moving(before) {
 		return false
 	}
 	at, i := c.log.consumed, 0
@@ -84,7 +84,7 @@ func (c *Conn) timeout(opts *Options) time.Duration {
 // expire fails every request queued before the given time and returns how many. The entries of requests
 // that may have been sent stay, so that late replies find their place; the others are forgotten.
 func (c *Conn) expire(before int64) int {
-	if c.moving(before) || c.Pushes != nil {
+	if c.moving(before) || c.pushes != nil {
 		return 0
 	}
 	late := 0

@@ -27,8 +27,8 @@ func (n *Node) MaxDedicated() int {
 	return dedicatedUnknown
 }
 
-// TakeDedicated counts one more, if there may be one more.
-func (n *Node) TakeDedicated() bool {
+// takeDedicated counts one more, if there may be one more.
+func (n *Node) takeDedicated() bool {
 	for limit := int32(n.MaxDedicated()); ; {
 		now := n.dedicated.all.Load()
 		if now >= limit {
@@ -40,11 +40,5 @@ func (n *Node) TakeDedicated() bool {
 	}
 }
 
-// EndDedicated counts connections that are closed out.
-func (n *Node) EndDedicated(count int) { n.dedicated.all.Add(-int32(count)) }
-
 // FreeDedicated is how many no client has.
 func (n *Node) FreeDedicated() int { return int(n.dedicated.free.Load()) }
-
-// NoteFreeDedicated counts connections that no client has any more, or less than before.
-func (n *Node) NoteFreeDedicated(more int) { n.dedicated.free.Add(int32(more)) }

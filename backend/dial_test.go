@@ -50,7 +50,7 @@ func TestConnWithARealServer(t *testing.T) {
 		n := NewNode(0, s.Addr(), &opts)
 		defer n.Retire()
 		loop := newTestLoop(t)
-		c := NewConn(n, proto, db, bufpool.New(1<<20), loop)
+		c := newConn(n, proto, db, bufpool.New(1<<20), loop)
 		var r recorder
 		set, get := command("HSET", fmt.Sprint("h", proto), "f", fmt.Sprint(db)), command("HGETALL", fmt.Sprint("h", proto))
 		mustSend(t, c, &r, clock.Now(), set, get)
@@ -81,7 +81,7 @@ func TestConnDialBackOff(t *testing.T) {
 	n := NewNode(0, fmt.Sprintf("127.0.0.1:%d", testbed.FreePort(t)), &opts)
 	defer n.Retire()
 	loop := newTestLoop(t)
-	c := NewConn(n, 2, 0, bufpool.New(1<<20), loop)
+	c := newConn(n, 2, 0, bufpool.New(1<<20), loop)
 	var r recorder
 	mustSend(t, c, &r, clock.Now(), "req")
 	for i, want := range []time.Duration{10, 20, 35, 35, 35} {
@@ -137,8 +137,8 @@ func TestDedicatedConnDialsOnce(t *testing.T) {
 	loop := newTestLoop(t)
 	var dials Dials
 	for i := range 2 {
-		c := NewConn(n, 2, 0, bufpool.New(1<<20), loop)
-		c.Dedicate(&dials)
+		c := newConn(n, 2, 0, bufpool.New(1<<20), loop)
+		c.dedicate(&dials)
 		var r recorder
 		mustSend(t, c, &r, clock.Now(), "req")
 		loop.step()
@@ -151,9 +151,9 @@ func TestDedicatedConnDialsOnce(t *testing.T) {
 		c.Close(io.EOF)
 	}
 	// One that takes too long has failed as well.
-	c := NewConn(n, 2, 0, bufpool.New(1<<20), loop)
+	c := newConn(n, 2, 0, bufpool.New(1<<20), loop)
 	dials = Dials{}
-	c.Dedicate(&dials)
+	c.dedicate(&dials)
 	mustSend(t, c, nil, 1, "req")
 	c.Tick(int64(2 * opts.RequestTimeout))
 	if !errors.Is(dials.Err(), ErrTimeout) || c.Waiting() {
@@ -173,7 +173,7 @@ func TestFailedDialOfANodeThatAnswers(t *testing.T) {
 		n.conns.Store(1)
 		n.answeredAt.Store(10)
 		change(n)
-		c := NewConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
+		c := newConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
 		c.state, c.underway = stateDialing, &Dial{conn: c, began: 20}
 		c.dialFailed(err, 30)
 		if n.Available() == counts {
@@ -199,7 +199,7 @@ func TestConnFailsWhatWaitsForADial(t *testing.T) {
 	n := NewNode(0, addr, &opts)
 	defer n.Retire()
 	loop := newTestLoop(t)
-	c := NewConn(n, 2, 0, bufpool.New(1<<20), loop)
+	c := newConn(n, 2, 0, bufpool.New(1<<20), loop)
 	refused := fmt.Sprintf(`0: dial tcp %s: connect: connection refused sent=false cut=false "req"`, addr)
 	var r recorder
 	now := clock.Now()
@@ -305,7 +305,7 @@ func TestConnectGivesUp(t *testing.T) {
 	}
 	opts.DialTimeout = testWait
 	loop := newTestLoop(t)
-	c := NewConn(n, 2, 0, bufpool.New(1<<20), loop)
+	c := newConn(n, 2, 0, bufpool.New(1<<20), loop)
 	mustSend(t, c, nil, clock.Now(), "req")
 	n.Retire() // Waits for the dial.
 	loop.step()

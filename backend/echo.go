@@ -63,7 +63,7 @@ func echoNumber(n uint64) string { return string(appendNumber(nil, n)) }
 // checkOrder sends an ECHO when one is due. Called by Tick.
 func (c *Conn) checkOrder(now int64) {
 	e := &c.echo
-	if !e.on || e.waiting > 0 || c.state != stateUp || c.Kind == Dedicated || c.Pushes != nil {
+	if !e.on || e.waiting > 0 || c.state != stateUp || c.Kind == Dedicated || c.pushes != nil {
 		return
 	}
 	if e.wanted || c.log.end != e.upTo && now-e.askedAt >= echoEvery {

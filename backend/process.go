@@ -101,7 +101,7 @@ func (n *Node) counted(c *Conn, by int) {
 	p, process := &n.processes, c.peer.process
 	p.mu.Lock()
 	p.conns.add(process, by)
-	if !c.Replica() && c.Pushes == nil {
+	if !c.Replica() && c.pushes == nil {
 		p.write.add(process, by)
 	}
 	probed := n.probed.Load()
@@ -176,13 +176,13 @@ const (
 	strayMax = int64(10 * time.Second)
 )
 
-// Overdue reports whether the Conn has been a stray for long enough to be replaced.
-func (c *Conn) Overdue(now int64) bool {
+// overdue reports whether the Conn has been a stray for long enough to be replaced.
+func (c *Conn) overdue(now int64) bool {
 	return c.Stray() && now-c.openedAt >= max(c.patience, strayMin)
 }
 
-// Outlived reports whether the Conn is older than Options.MaxConnectionAge and nothing is in flight on it.
-func (c *Conn) Outlived(now int64) bool {
+// outlived reports whether the Conn is older than Options.MaxConnectionAge and nothing is in flight on it.
+func (c *Conn) outlived(now int64) bool {
 	age := c.Node.Options().MaxConnectionAge
 	return age > 0 && c.state == stateUp && !c.Waiting() && now-c.openedAt > jittered(age, c.jitter)
 }
@@ -192,9 +192,9 @@ func jittered(age time.Duration, jitter float64) int64 {
 	return int64(float64(age) * (0.9 + 0.2*jitter))
 }
 
-// Succeed makes a Conn that was not used yet take the place of another one: what is sent on it waits until that one
+// succeed makes a Conn that was not used yet take the place of another one: what is sent on it waits until that one
 // is closed, so that the order of what is sent on both is kept.
-func (c *Conn) Succeed(old *Conn) {
+func (c *Conn) succeed(old *Conn) {
 	if !old.Closed() {
 		c.behind, c.state = old, stateDialing
 	}
@@ -204,7 +204,7 @@ func (c *Conn) Succeed(old *Conn) {
 	}
 }
 
-// held reports whether the Conn may not dial yet, see Succeed.
+// held reports whether the Conn may not dial yet, see succeed.
 func (c *Conn) held() bool {
 	if c.behind != nil && c.behind.Closed() {
 		c.behind = nil

@@ -78,7 +78,7 @@ func TestStrays(t *testing.T) {
 		t.Error("the first process is no move")
 	}
 	check(here, 0, 0)
-	c := NewConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
+	c := newConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
 	c.state, c.openedAt, c.peer.process = stateUp, 100, there
 	n.counted(c, 1)
 	check(0, 1, 1)
@@ -87,11 +87,11 @@ func TestStrays(t *testing.T) {
 		t.Error("stray before the probe has heard anything since")
 	}
 	n.answeredAt.Store(101)
-	if !c.Stray() || c.Overdue(100+strayMin-1) || !c.Overdue(100+strayMin) {
+	if !c.Stray() || c.overdue(100+strayMin-1) || !c.overdue(100+strayMin) {
 		t.Error("no stray, or replaced at another time")
 	}
-	next := NewConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
-	next.Succeed(c)
+	next := newConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
+	next.succeed(c)
 	if next.patience != 2*strayMin {
 		t.Errorf("patience %s", time.Duration(next.patience))
 	}
@@ -108,7 +108,7 @@ func TestStrays(t *testing.T) {
 		t.Error("it was moved")
 	}
 	check(there, 0, 3)
-	reader := NewConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
+	reader := newConn(n, 2, 0, bufpool.New(1<<20), newTestLoop(t))
 	reader.Kind, reader.peer.process = ReplicaReads, here // No write goes there.
 	n.counted(reader, 1)
 	check(there, 1, 4)
@@ -126,11 +126,11 @@ func TestSuccessorWaits(t *testing.T) {
 	n := NewNode(0, s.Addr(), &opts)
 	defer n.Retire()
 	loop := newTestLoop(t)
-	old, next := NewConn(n, 2, 0, bufpool.New(1<<20), loop), NewConn(n, 2, 0, bufpool.New(1<<20), loop)
+	old, next := newConn(n, 2, 0, bufpool.New(1<<20), loop), newConn(n, 2, 0, bufpool.New(1<<20), loop)
 	old.Connect()
 	loop.step() // It is up.
 	loop.step() // The dial is over.
-	next.Succeed(old)
+	next.succeed(old)
 	var r recorder
 	mustSend(t, next, &r, clock.Now(), command("PING"))
 	next.Connect()

@@ -21,7 +21,7 @@ type PushHandler interface {
 
 // toFeed reports whether data, at the start of a frame or in it, is for the PushHandler.
 func (c *Conn) toFeed(data []byte) bool {
-	return c.Pushes != nil && !c.inPart && (c.inPush || !isPong(data))
+	return c.pushes != nil && !c.inPart && (c.inPush || !isPong(data))
 }
 
 // kindShown reports whether buf, which begins with a frame, has enough of it for isPong and for what kind of frame it

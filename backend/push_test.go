@@ -40,7 +40,7 @@ func TestFeedGetsEverythingButPongs(t *testing.T) {
 	for size := 1; size <= len(stream); size++ {
 		c, _, _ := connOn(t, testOptions())
 		pushes := new(recordedPushes)
-		c.Pushes = pushes
+		c.pushes = pushes
 		owner := new(recorder)
 		for i := range len(unasked) + 1 {
 			if err := c.Send([]byte("*1\r\n$4\r\nPING\r\n"), owner, uint32(i), 0); err != nil {
@@ -70,7 +70,7 @@ func TestRequestsOfAFeedDoNotTimeOut(t *testing.T) {
 	opts := testOptions()
 	c, _, _ := connOn(t, opts)
 	pushes, owner := new(recordedPushes), new(recorder)
-	c.Pushes = pushes
+	c.pushes = pushes
 	mustSend(t, c, owner, 0, "*1\r\n$4\r\nPING\r\n")
 	c.Flush()
 	if hung := int64(opts.HungAfter()); !c.Tick(hung-1) || c.Tick(hung+1) {

@@ -69,7 +69,7 @@ func newDataPath(t *testing.T) *dataPath {
 	d.loop.pool, d.loop.alarmAt = bufpool.New(maxFree), 1 // The alarm does not ring.
 	d.client = &client{loop: d.loop, pool: pool, id: 1, session: newSession(pool, "", "")}
 	d.client.opened(d.in)
-	d.server = d.loop.link(pool.node(nowhere), 2, 0)
+	d.server = d.loop.conns.Shared(pool.node(nowhere), 2, 0)
 	d.request([]byte("GET x\r\n")) // Makes it dial.
 	if d.server.UnderWay().Opened(d.out, d.loop.now) == nil {
 		t.Fatal("the backend connection does not take to being opened")

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -95,36 +96,15 @@ type barrierMark struct {
 	upTo uint64
 }
 
-// barrier marks what is in flight to nodes.
+// barrier marks what is in flight to nodes, and reads at replicas: one that is answered after its key has left would
+// say that there is none.
 func (l *loop) barrier(p *Pool, nodes []*backend.Node) []barrierMark {
 	var marks []barrierMark
 	idle := l.waitingForData()
-	for _, node := range nodes {
-		conns := l.migrationConns[node]
-		if node.ID < len(l.links) {
-			for _, b := range l.links[node.ID] {
-				marks = append(marks, barrierMark{l, b, b.Position()})
-			}
-		}
-		if conns != nil {
-			for _, b := range conns.conns {
-				marks = append(marks, barrierMark{l, b, b.Position()})
-			}
-		}
-		if d := l.dedicated[node]; d != nil {
-			for _, b := range d.conns {
-				if !idle[b] {
-					marks = append(marks, barrierMark{l, b, b.Position()})
-				}
-			}
-		}
-	}
-	// And reads at replicas: one that is answered after its key has left would say that there is none.
-	for _, conns := range l.links {
-		for _, b := range conns {
-			if b.Replica() && p.Node(b.Node.Addr) == b.Node {
-				marks = append(marks, barrierMark{l, b, b.Position()})
-			}
+	for b := range l.conns.All() {
+		concerned := slices.Contains(nodes, b.Node) || b.Replica() && p.Node(b.Node.Addr) == b.Node
+		if concerned && b.Kind != backend.Subscription && !idle[b] {
+			marks = append(marks, barrierMark{l, b, b.Position()})
 		}
 	}
 	return unanswered(l, marks)

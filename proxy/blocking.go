@@ -375,7 +375,7 @@ func (x *blocking) release(clean bool) {
 	l, b := x.d.client.loop, x.conn
 	x.conn = nil
 	delete(l.blocked, x)
-	l.giveBack(b, clean)
+	l.conns.GiveBack(b, clean, l.now)
 }
 
 // abandon frees the server: it must take nothing from a list for a client that has gone.

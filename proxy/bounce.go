@@ -151,6 +151,9 @@ func requestKeys(cmd *command.Command, raw []byte) [][]byte {
 	return argKeys(cmd, args)
 }
 
+// lookGap is the least time between two looks at a name whose server refuses what is asked of it.
+const lookGap = int64(250 * time.Millisecond)
+
 // obey does what a verdict about the request says. It returns false when that was to answer the client.
 func (d *retry) obey(v dialect.Verdict, r backend.Reply) bool {
 	c := d.client

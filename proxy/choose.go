@@ -72,13 +72,13 @@ func (c *client) fitConn(s *reader, n need) *backend.Conn {
 		if c.reads.Consistency == Monotonic && c.guarantees.readingElsewhere(n.buckets, s.node) {
 			return nil
 		}
-		return l.link(s.node, c.proto, c.db)
+		return l.conns.Shared(s.node, c.proto, c.db)
 	}
 	p := c.fitProof(s, n)
 	if p == nil {
 		return nil
 	}
-	b := l.replicaLink(s.node, c.proto, c.db)
+	b := l.conns.Replica(s.node, c.proto, c.db)
 	if c.reads.Consistency == Monotonic && !c.guarantees.mayGoOnAt(n.buckets, b, p.CaughtUpTo) {
 		return nil
 	}
@@ -137,7 +137,7 @@ func (c *client) readerOnItsWay(v *view, g *router.Group, n need) bool {
 		if p == nil {
 			continue
 		}
-		if b := c.loop.replicaLink(s.node, c.proto, c.db); !b.Up() || !counts(p, b) {
+		if b := c.loop.conns.Replica(s.node, c.proto, c.db); !b.Up() || !counts(p, b) {
 			s.node.KickSpaced(c.loop.now, int64(s.node.Options().ProbeInterval/evidencePace))
 			return true
 		}
@@ -151,7 +151,7 @@ func (l *loop) connectReaders(v *view) {
 	for _, readers := range v.readers {
 		for i := range readers {
 			if readers[i].replica {
-				l.replicaLink(readers[i].node, 2, 0).Connect()
+				l.conns.Replica(readers[i].node, 2, 0).Connect()
 			}
 		}
 	}

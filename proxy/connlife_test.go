@@ -153,7 +153,7 @@ func (m *connLife) look() {
 }
 
 func (m *connLife) send(t *rapid.T) {
-	m.conn = m.loop.link(m.node, 2, 0)
+	m.conn = m.loop.conns.Shared(m.node, 2, 0)
 	r := &lifeRequest{model: m, text: fmt.Sprintf("+%d", len(m.requests))}
 	if err := m.conn.Send([]byte(r.text+"\r\n"), r, 0, m.loop.now); err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ func (x *crossGroup) askTails(v *view) {
 		if string(x.args[at+len(x.keys)]) != "$" || node == nil {
 			continue
 		}
-		b := c.loop.link(node, c.proto, c.db)
+		b := c.loop.conns.Shared(node, c.proto, c.db)
 		c.loop.scratch = resp.AppendCommand(c.loop.scratch[:0], "XREVRANGE", string(x.args[at]), "+", "-", "COUNT", "1")
 		if b.Send(c.loop.scratch, &crossGroupTail{x: x, at: at + len(x.keys)}, 0, c.loop.now) == nil {
 			x.tails++

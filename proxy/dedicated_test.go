@@ -3,6 +3,7 @@ package proxy
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"sluice/backend"
 	"sluice/internal/testbed"
@@ -10,13 +11,29 @@ import (
 
 // boundConns counts the dedicated connections of all loops, and those of them that no client has.
 func (p *testProxy) boundConns() (all, free int) {
+	seen := make(map[*backend.Node]bool)
 	p.onEachLoop(p.ctx, func(l *loop) {
-		for _, d := range l.dedicated {
-			d.forgetClosed()
-			all, free = all+len(d.conns), free+len(d.free)
+		for b := range l.conns.All() {
+			if b.Kind != backend.Dedicated {
+				continue
+			}
+			if all++; !seen[b.Node] {
+				seen[b.Node] = true
+				free += b.Node.FreeDedicated()
+			}
 		}
 	})
 	return all, free
+}
+
+// connsTo are the connections of the loop to a node that are of a kind.
+func (l *loop) connsTo(node *backend.Node, kind backend.Kind) (conns []*backend.Conn) {
+	for b := range l.conns.All() {
+		if b.Node == node && b.Kind == kind {
+			conns = append(conns, b)
+		}
+	}
+	return conns
 }
 
 // wantNothingBound checks that no client keeps a dedicated connection, or anything else of the kind.
@@ -143,18 +160,18 @@ func TestFreeDedicatedConnectionsAreClosed(t *testing.T) {
 	c := p.dial(t)
 	c.want("*-1\r\n", "BLPOP", "l", "0.001")
 	p.onEachLoop(t.Context(), func(l *loop) {
-		l.now += freeTime / 2
+		l.now += int64(10 * time.Second) // One is kept for thrice that.
 		l.trim()
 	})
 	if all, _ := p.boundConns(); all != 1 {
 		t.Errorf("%d connections, want 1", all)
 	}
 	p.onEachLoop(t.Context(), func(l *loop) {
-		l.now += freeTime + 1
+		l.now += int64(time.Minute)
 		l.trim()
 		l.tick()
-		if len(l.dedicated) != 0 {
-			t.Errorf("%d nodes have dedicated connections", len(l.dedicated))
+		if l.conns.Dials(p.pool.Node(a.Addr())) != nil {
+			t.Error("something is left of the connections")
 		}
 	})
 	c.want("*-1\r\n", "BLPOP", "l", "0.001")

@@ -55,7 +55,7 @@ func (x *execution) send(node *backend.Node, ask bool) (refusal string) {
 	if refusal = x.apart.refusal(c.pool.view.Load()); refusal != "" {
 		return refusal
 	}
-	b := c.loop.link(node, c.proto, c.db)
+	b := c.loop.conns.Shared(node, c.proto, c.db)
 	if x.watch != nil {
 		if b = x.watch.holds(node); b == nil {
 			x.lostWatch()

@@ -346,7 +346,7 @@ func TestPanicNextToATransaction(t *testing.T) {
 		t.Fatalf("%q", got)
 	}
 	p.onEachLoop(p.ctx, func(l *loop) {
-		b := l.link(p.pool.node(s.addr()), 2, 0)
+		b := l.conns.Shared(p.pool.node(s.addr()), 2, 0)
 		_ = b.Send([]byte("*2\r\n$3\r\nGET\r\n$6\r\nbroken\r\n"), brokenOwner{}, 0, l.now)
 		l.sent(b)
 	})

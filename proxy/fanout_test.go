@@ -195,7 +195,7 @@ func (p *testProxy) awaitInFlight(t testing.TB, addr string) {
 	t.Helper()
 	testbed.Eventually(t, func() error {
 		n := 0
-		p.onEachLoop(p.ctx, func(l *loop) { n += l.link(p.pool.node(addr), 2, 0).InFlight() })
+		p.onEachLoop(p.ctx, func(l *loop) { n += l.conns.Shared(p.pool.node(addr), 2, 0).InFlight() })
 		if n != 1 {
 			return fmt.Errorf("%d requests wait for %s", n, addr)
 		}

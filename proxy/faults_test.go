@@ -53,11 +53,9 @@ func (p *testProxy) keysAt(t testing.TB, addr string, n int) []string {
 func (p *testProxy) link(addr string) *backend.Conn {
 	var found *backend.Conn
 	p.onEachLoop(p.ctx, func(l *loop) {
-		for _, conns := range l.links {
-			for _, b := range conns {
-				if b.Node.Addr == addr && b.Proto == 2 && b.DB == 0 && !b.Closed() {
-					found = b
-				}
+		for b := range l.conns.All() {
+			if b.Node.Addr == addr && b.Kind <= backend.Kill && b.Proto == 2 && b.DB == 0 {
+				found = b
 			}
 		}
 	})

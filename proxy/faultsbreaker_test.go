@@ -221,11 +221,9 @@ func (p *testProxy) awaitNoRESP3Link(t testing.TB) {
 	testbed.Eventually(t, func() error {
 		up := 0
 		p.onEachLoop(p.ctx, func(l *loop) {
-			for _, conns := range l.links {
-				for _, b := range conns {
-					if b.Proto == 3 && b.Up() {
-						up++
-					}
+			for b := range l.conns.All() {
+				if b.Proto == 3 && b.Up() {
+					up++
 				}
 			}
 		})

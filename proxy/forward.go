@@ -98,7 +98,7 @@ func (c *client) sendTo(node *backend.Node, cmd *command.Command, slot router.Sl
 		return
 	}
 	l := c.loop
-	b := l.link(node, c.proto, c.db)
+	b := l.conns.Shared(node, c.proto, c.db)
 	seq := c.begin(cmd, slot)
 	if err := b.Send(raw, c, seq, l.now); err != nil {
 		c.deliverError(seq, sendError(node, err))

@@ -19,10 +19,8 @@ type handler struct {
 }
 
 var (
-	errPanic      = errors.New("internal error")
-	errNoUnblock  = errors.New("the server does not know CLIENT UNBLOCK")
-	errClosed     = errors.New("closed by Sluice")
-	errSourceAway = errors.New("the source of the move is not available")
+	errPanic     = errors.New("internal error")
+	errNoUnblock = errors.New("the server does not know CLIENT UNBLOCK")
 )
 
 func (*handler) OnOpen(conn gnet.Conn) (out []byte, action gnet.Action) {
@@ -129,7 +127,7 @@ func (*handler) OnClose(conn gnet.Conn, err error) gnet.Action {
 			return gnet.None // Closed by Sluice itself, and done with.
 		}
 		if err == nil {
-			err = errClosed
+			err = backend.ErrClosed
 		}
 		ok := l.guard("backend close", func() {
 			l.lookAtClock()

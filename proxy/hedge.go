@@ -138,7 +138,7 @@ func (c *client) otherReader(v *view, slot router.Slot, not *backend.Node) *back
 		}
 	}
 	if node := v.servingMaster(slot); node != nil && c.reads.Policy != ReadReplica {
-		return c.loop.link(node, c.proto, c.db)
+		return c.loop.conns.Shared(node, c.proto, c.db)
 	}
 	return nil
 }

@@ -50,10 +50,7 @@ func (h *hubHost) Now() int64 { return h.loop.now }
 
 // Dial implements pubsub.Loop.
 func (h *hubHost) Dial(node *backend.Node, pushes backend.PushHandler) *backend.Conn {
-	b := backend.NewConn(node, 2, 0, h.loop.pool, h.loop)
-	b.Kind, b.Pushes = backend.Subscription, pushes
-	b.Connect()
-	return b
+	return h.loop.conns.Subscribe(node, pushes)
 }
 
 // Flush implements pubsub.Loop.
@@ -63,7 +60,7 @@ func (h *hubHost) Flush(b *backend.Conn) { h.loop.markBackend(b) }
 func (h *hubHost) Tick(b *backend.Conn) { h.loop.tickBackend(b) }
 
 // Close implements pubsub.Loop.
-func (h *hubHost) Close(b *backend.Conn) { h.loop.closeBackend(b, errClosed) }
+func (h *hubHost) Close(b *backend.Conn) { h.loop.conns.Close(b, backend.ErrClosed) }
 
 // Wake implements pubsub.Loop.
 func (h *hubHost) Wake() { h.loop.server.raisePace(paceTimeouts) }

@@ -105,9 +105,9 @@ func (d *retry) askKeys(sends []keymove.Send, migration *backend.Conn) {
 		b := migration
 		switch s.To {
 		case keymove.Source:
-			b = l.link(t.source, c.proto, c.db)
+			b = l.conns.Shared(t.source, c.proto, c.db)
 		case keymove.Target:
-			b = l.link(c.pool.view.Load().master(d.slot), c.proto, c.db)
+			b = l.conns.Shared(c.pool.view.Load().master(d.slot), c.proto, c.db)
 		case keymove.Migration:
 		}
 		if s.Kind == keymove.Wrapped && d.script != nil {
@@ -136,12 +136,13 @@ func (d *retry) askKeys(sends []keymove.Send, migration *backend.Conn) {
 // connect goes on with a migration connection, or waits for one.
 func (d *retry) connect() {
 	c, l, t := d.client, d.client.loop, &d.migration
-	b := l.migrationConn(t.source, c.db, c.pool.Settings().MoveParallel)
+	b := l.conns.Migration(t.source, c.db, max(1, c.pool.Settings().MoveParallel/len(l.server.loops)))
 	if b == nil {
 		why := fmt.Sprintf("is %s, and %s is busy with other keys", t.Move(), t.source.Addr)
 		if d.enterHold(hold.Moving, why, true) {
 			d.state = retryQueued
-			l.waitForMigrationConn(t.source, d)
+			q := l.migrationQueue(t.source)
+			q.waiting = append(q.waiting, d)
 		}
 		return
 	}
@@ -155,8 +156,8 @@ func (d *retry) connect() {
 	}
 	d.askKeys(a.Sends, b)
 	if t.Moving() {
-		conns := l.migrationConns[t.source]
-		conns.running = append(conns.running, d)
+		q := l.migrationQueue(t.source)
+		q.running = append(q.running, d)
 	}
 }
 
@@ -239,7 +240,7 @@ func (d *retry) requestRound() {
 	l.roundAsked[source] = l.now
 	l.stats.Moves.Rounds++
 	l.scratch = keymove.AppendRound(l.scratch[:0], d.migration.Move(), source.Options().RequestTimeout)
-	b := l.link(source, c.proto, c.db)
+	b := l.conns.Shared(source, c.proto, c.db)
 	_ = b.Send(l.scratch, nil, 0, l.now)
 	l.markBackend(b)
 }

@@ -80,13 +80,11 @@ type due struct {
 	monitors      []*monitor      // have lines that wait for what is read slowly
 }
 
-// upstream is what the loop has at servers: connections, and who waits on them.
+// upstream is what the loop has at servers: its connections, and who waits for one or on one.
 type upstream struct {
-	links          [][]*backend.Conn // by node ID; few connections each, see link
-	ticked         []*backend.Conn   // for tick
-	hubs           map[*Pool]*pubsub.Hub
-	dedicated      map[*backend.Node]*dedicated
-	migrationConns map[*backend.Node]*migrationConns
+	conns           *backend.ConnSet
+	hubs            map[*Pool]*pubsub.Hub
+	migrationQueues map[*backend.Node]*migrationQueue
 
 	migrationConnsFreed bool                    // a migration connection was answered
 	blocked             map[*blocking]struct{}  // at a server
@@ -130,6 +128,7 @@ func newLoop(s *Server, id int, el gnet.EventLoop) *loop {
 		turn:    turn{in: make([]byte, readBuffer)},
 		rng:     rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())),
 	}
+	l.conns = backend.NewConnSet(l, l.pool)
 	l.flushTask = gnet.RunnableFunc(func(context.Context) error {
 		l.tasks.Add(-1)
 		l.queued = false
@@ -172,29 +171,9 @@ func (l *loop) panicked(what string, r any) {
 // recoverLists rebuilds the lists that flush works on.
 func (l *loop) recoverLists() {
 	l.dirtyBackends, l.dirtyClients, l.ready, l.held, l.delayed, l.patient, l.full = nil, nil, nil, nil, nil, nil, nil
-	for _, conns := range l.links {
-		for _, b := range conns {
-			b.Dirty = false
-			l.markBackend(b)
-		}
-	}
-	for _, n := range l.migrationConns {
-		for _, b := range n.conns {
-			b.Dirty = false
-			l.markBackend(b)
-		}
-	}
-	for _, d := range l.dedicated {
-		for _, b := range d.conns {
-			b.Dirty = false
-			l.markBackend(b)
-		}
-	}
-	for _, h := range l.hubs {
-		for b := range h.Conns() {
-			b.Dirty = false
-			l.markBackend(b)
-		}
+	for b := range l.conns.All() {
+		b.Dirty = false
+		l.markBackend(b)
 	}
 	for _, c := range l.clients {
 		c.dirty, c.queued = false, false
@@ -222,50 +201,6 @@ func (l *loop) rewatch(c *client) {
 	l.wakeAt(l.now + redispatch.MinPause)
 }
 
-// link returns the loop's connection to node for a protocol version and a database, making it if needed.
-func (l *loop) link(node *backend.Node, proto, db int) *backend.Conn {
-	return l.connTo(node, backend.Shared, proto, db)
-}
-
-// replicaLink is link for reads that are sent to a replica on purpose.
-func (l *loop) replicaLink(node *backend.Node, proto, db int) *backend.Conn {
-	return l.connTo(node, backend.ReplicaReads, proto, db)
-}
-
-// killLink is link for what ends a script: a server that runs one reads nothing more from the connection it came on.
-func (l *loop) killLink(node *backend.Node, proto int) *backend.Conn {
-	return l.connTo(node, backend.Kill, proto, 0)
-}
-
-func (l *loop) connTo(node *backend.Node, kind backend.Kind, proto, db int) *backend.Conn {
-	for node.ID >= len(l.links) {
-		l.links = append(l.links, nil)
-	}
-	var old *backend.Conn // that is to be replaced
-	closed := false
-	for _, b := range l.links[node.ID] {
-		switch {
-		case b.Closed():
-			closed = true
-		case b.Node != node || b.Proto != proto || b.DB != db || b.Kind != kind:
-		case b.Retiring:
-			old = b
-		default:
-			return b
-		}
-	}
-	if closed {
-		l.links[node.ID] = slices.DeleteFunc(l.links[node.ID], (*backend.Conn).Closed)
-	}
-	b := backend.NewConn(node, proto, db, l.pool, l)
-	b.Kind = kind
-	if old != nil {
-		b.Succeed(old)
-	}
-	l.links[node.ID] = append(l.links[node.ID], b)
-	return b
-}
-
 func (l *loop) markBackend(b *backend.Conn) {
 	if !b.Dirty {
 		b.Dirty = true
@@ -282,42 +217,24 @@ func (l *loop) backendTraffic(b *backend.Conn, buf []byte) error {
 	if b.Unsent() > 0 {
 		l.markBackend(b) // It has drained its socket.
 	}
-	if b.Retiring {
-		l.retire(b)
+	if b.Retiring() {
+		l.conns.Retire(b)
 	}
 	return nil
-}
-
-// closeBackend ends a connection and fails what waits on it.
-func (l *loop) closeBackend(b *backend.Conn, err error) {
-	gc := b.GnetConn()
-	b.Close(err)
-	if gc != nil {
-		_ = l.el.Close(gc)
-	}
 }
 
 // tick does what depends on time and notes what there is to wait for.
 func (l *loop) tick() {
 	wants := paceRest
-	for _, conns := range l.links {
-		l.ticked = append(l.ticked[:0], conns...) // Some of them are replaced.
-		for _, b := range l.ticked {
-			if b.Closed() {
-				continue
-			}
-			l.tickBackend(b)
-			l.tickAge(b)
-			if b.Waiting() || b.Stray() {
-				wants = paceTimeouts
-			}
+	for b := range l.conns.All() {
+		if b.Kind != backend.Subscription && l.tickBackend(b) { // Of those a hub knows more: tickHubs.
+			wants = paceTimeouts
 		}
 	}
-	clear(l.ticked[:cap(l.ticked)])
-	if l.tickMigrationConns() {
+	l.conns.Sweep(l.now)
+	if l.tickMigrationQueues() {
 		wants = paceTimeouts
 	}
-	wants = max(wants, l.tickDedicated())
 	if l.tickHubs() {
 		wants = paceTimeouts
 	}
@@ -338,23 +255,13 @@ func (l *loop) tick() {
 	l.server.raisePace(wants)
 }
 
-// patienceWithReplica is how long reads wait for a replica that is not proven to be fit any more.
-const patienceWithReplica = int64(20 * time.Millisecond)
-
-func (l *loop) tickBackend(b *backend.Conn) {
-	if !b.Node.Available() || !b.Node.Wanted() {
-		b.FailQueued() // Nothing of these requests has left: they may find another way.
-	}
-	if p := b.Node.Proof(); b.Replica() && (p == nil || l.now > p.ValidUntil) {
-		b.GiveUp(l.now - patienceWithReplica) // The master will serve these reads.
-	}
-	if !b.Tick(l.now) {
-		l.closeBackend(b, fmt.Errorf("backend %s left a request unanswered", b.Node.Addr))
-		return
-	}
-	if b.Unsent() > 0 {
+// tickBackend does what depends on time for a connection, and reports whether that is needed soon again.
+func (l *loop) tickBackend(b *backend.Conn) (busy bool) {
+	busy = l.conns.Tick(b, l.now)
+	if !b.Closed() && b.Unsent() > 0 {
 		l.markBackend(b)
 	}
+	return busy
 }
 
 // trim gives memory back that a burst took. It runs every trimInterval.
@@ -369,18 +276,13 @@ func (l *loop) trim() {
 		c.wide = !c.pipe.idle()
 		return !c.wide
 	})
-	l.trimMigrationConns()
-	l.trimDedicated()
+	for b := range l.conns.All() {
+		if b.Kind != backend.Migration || !l.movesKeys(b.Node) {
+			l.conns.Trim(b, l.now)
+		}
+	}
 	for _, h := range l.hubs {
 		h.Trim()
 	}
 	maps.DeleteFunc(l.roundAsked, func(n *backend.Node, _ int64) bool { return !l.moving(n) })
-	for id, conns := range l.links {
-		for _, b := range conns {
-			if !b.Closed() && !b.Node.Wanted() && !b.Waiting() {
-				l.closeBackend(b, errClosed)
-			}
-		}
-		l.links[id] = slices.DeleteFunc(conns, (*backend.Conn).Closed)
-	}
 }

@@ -54,7 +54,7 @@ func (c *client) sendLossChecked(node *backend.Node, cmd *command.Command, slot 
 		c.addRetry(c.newRetry(c, seq, seq, slot, raw))
 		return
 	}
-	b := l.link(node, c.proto, c.db)
+	b := l.conns.Shared(node, c.proto, c.db)
 	var err error
 	if len(keys) == 0 { // No key is open to it.
 		err = b.Send(raw, c, seq, l.now)

@@ -16,7 +16,7 @@ func (d *retry) askProgress() {
 		return
 	}
 	l.scratch = dialect.AppendSlotKeys(l.scratch[:0], in.Move.Slot)
-	b := l.link(t.source, c.proto, c.db)
+	b := l.conns.Shared(t.source, c.proto, c.db)
 	_ = b.Send(l.scratch, &slotKeys{pool: c.pool, in: in}, 0, l.now)
 	l.markBackend(b)
 }

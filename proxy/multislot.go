@@ -160,7 +160,7 @@ func (c *client) forwardMulti(q request, slots []router.Slot) stall {
 		c.addRetry(c.newRetry(c, seq, seq, slots[0], q.raw))
 		return stallNone
 	}
-	c.sendMulti(c.loop.link(q.v.master(slots[0]), c.proto, c.db), q, slots)
+	c.sendMulti(c.loop.conns.Shared(q.v.master(slots[0]), c.proto, c.db), q, slots)
 	return stallNone
 }
 

@@ -271,7 +271,7 @@ func (p *Pool) newNode(addr string) *backend.Node {
 	n.OnFailure(p.trouble)
 	n.OnMove(func() {
 		p.server.log.Info("an address leads to another process than before", "pool", p.Name, "backend", addr)
-		p.onLoops(func(l *loop, _ *Pool) { l.leaveStrays(n) })
+		p.onLoops(func(l *loop, _ *Pool) { l.conns.LeaveStrays(n) })
 	})
 	if p.observe != nil {
 		n.OnProbe(func(o backend.Observation) { p.observe(addr, o) })

@@ -42,7 +42,7 @@ func (c *client) publish(q request) stall {
 	p := &publication{client: c, slot: slot, node: node}
 	p.receivers = c.pool.subscribers.Receivers(kind, string(channel), node, c.pool.Model.Cluster())
 	p.seq = c.begin(q.cmd, slot)
-	b := l.link(node, c.proto, c.db)
+	b := l.conns.Shared(node, c.proto, c.db)
 	if err := b.Send(q.raw, p, p.seq, l.now); err != nil {
 		c.deliverError(p.seq, sendError(node, err))
 		return stallNone

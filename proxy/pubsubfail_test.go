@@ -208,8 +208,8 @@ func TestSubscriptionsFollowTheTopology(t *testing.T) {
 		}
 		top.setTable(t, table)
 		top.onEachLoop(t.Context(), func(l *loop) {
-			for b := range l.hubOf(top.pool).Conns() {
-				if !slices.Contains(top.pool.view.Load().masters, b.Node) {
+			for b := range l.conns.All() {
+				if b.Kind == backend.Subscription && !slices.Contains(top.pool.view.Load().masters, b.Node) {
 					t.Errorf("round %d: %s, which is no master, is not left at once", round, b.Node.Addr)
 				}
 			}
@@ -367,9 +367,8 @@ func TestSilentServerIsNoticed(t *testing.T) {
 	const silence = int64(10 * time.Second)
 	look := func(f func(l *loop, h *pubsub.Hub, b *backend.Conn)) {
 		p.onEachLoop(t.Context(), func(l *loop) {
-			h := l.hubOf(p.pool)
-			for b := range h.Conns() {
-				f(l, h, b)
+			for _, b := range l.connsTo(p.pool.Node(server.Addr()), backend.Subscription) {
+				f(l, l.hubOf(p.pool), b)
 			}
 		})
 	}
@@ -405,7 +404,7 @@ func TestSilentServerIsNoticed(t *testing.T) {
 	var conn *backend.Conn
 	look(func(_ *loop, _ *pubsub.Hub, b *backend.Conn) { conn = b })
 	later(2*silence + int64(p.pool.Settings().Backend.HungAfter()))
-	look(func(*loop, *pubsub.Hub, *backend.Conn) {
+	p.onEachLoop(t.Context(), func(*loop) {
 		if !conn.Closed() {
 			t.Error("the connection to a server that is silent is kept")
 		}

@@ -51,7 +51,7 @@ func (s *pubsubQuery) ask(masters []*backend.Node, raw []byte) {
 			s.fail(unavailable(node))
 			continue
 		}
-		b := c.loop.link(node, c.proto, c.db)
+		b := c.loop.conns.Shared(node, c.proto, c.db)
 		if err := b.Send(raw, s, uint32(i), c.loop.now); err != nil {
 			s.fail(sendError(node, err))
 			continue

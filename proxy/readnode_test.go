@@ -199,7 +199,7 @@ func (x *readsTest) change(n *readNode, f func(p *lag.Proof)) {
 func (x *readsTest) disprove(n *readNode) { x.node(n).SetProof(nil) }
 
 // conn is the loop's connection to a replica for plain clients. On the loop only.
-func (x *readsTest) conn(l *loop, n *readNode) *backend.Conn { return l.replicaLink(x.node(n), 2, 0) }
+func (x *readsTest) conn(l *loop, n *readNode) *backend.Conn { return l.conns.Replica(x.node(n), 2, 0) }
 
 // ready connects the loop to replicas and proves them.
 func (x *readsTest) ready(nodes ...*readNode) {

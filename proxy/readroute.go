@@ -62,7 +62,7 @@ func (c *client) readMaster(v *view, cmd *command.Command, slot router.Slot, raw
 	if c.reads.Consistency == Monotonic && c.guarantees.readingElsewhere(bucketOf(slot), node) {
 		return stallDrain
 	}
-	c.sendRead(c.loop.link(node, c.proto, c.db), cmd, slot, raw)
+	c.sendRead(c.loop.conns.Shared(node, c.proto, c.db), cmd, slot, raw)
 	return stallNone
 }
 

@@ -53,7 +53,7 @@ func TestReadsWaitForAConnectionAndNewerEvidence(t *testing.T) {
 	x.ready(r)
 	c := x.p.dial(t)
 	x.onLoop(func(l *loop) {
-		l.closeBackend(x.conn(l, r), errClosed)
+		l.conns.Close(x.conn(l, r), backend.ErrClosed)
 		x.prove(r)
 	})
 	c.want(m.at("k"), "GET", "k")
@@ -338,7 +338,7 @@ func newReadPath(t *testing.T, consistency Consistency) (d *dataPath, master, re
 	d.loop.pool, d.loop.alarmAt = bufpool.New(maxFree), 1
 	d.client = &client{loop: d.loop, pool: pool, id: 1, session: newSession(pool, "", "")}
 	d.client.opened(d.in)
-	master, replica = d.loop.link(pool.Node(nowhere), 2, 0), d.loop.replicaLink(pool.Node(there), 2, 0)
+	master, replica = d.loop.conns.Shared(pool.Node(nowhere), 2, 0), d.loop.conns.Replica(pool.Node(there), 2, 0)
 	for _, b := range []*backend.Conn{master, replica} {
 		if b.Connect(); b.UnderWay().Opened(d.out, clock.Now()) == nil {
 			t.Fatal("the backend connection does not take to being opened")
@@ -376,7 +376,7 @@ func TestReplicaPathDoesNotAllocate(t *testing.T) {
 			if got, want := d.in.written-in, (runs+1)*len(replies); got != want {
 				t.Errorf("consistency %d, %.20q, %d at once: the client got %d bytes, want %d", consistency, request, depth, got, want)
 			}
-			if n := reads() - before; server.Replica && n != uint64((runs+1)*depth) {
+			if n := reads() - before; server.Replica() && n != uint64((runs+1)*depth) {
 				t.Errorf("%d reads of the replica", n)
 			}
 		}

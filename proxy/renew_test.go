@@ -26,10 +26,10 @@ func TestReplacedConnectionKeepsOrder(t *testing.T) {
 	node := p.pool.Node(f.addr())
 	var old, next *backend.Conn
 	p.onEachLoop(t.Context(), func(l *loop) {
-		old = l.link(node, 2, 0)
-		l.retire(old)
-		l.retire(old)
-		next = l.link(node, 2, 0)
+		old = l.conns.Shared(node, 2, 0)
+		l.conns.Retire(old)
+		l.conns.Retire(old)
+		next = l.conns.Shared(node, 2, 0)
 	})
 	c.request("GET", "k2")
 	c.request("GET", "k")
@@ -52,11 +52,11 @@ func TestReplacedConnectionKeepsOrder(t *testing.T) {
 		c.wantReply(bulkReply(want))
 	}
 	p.onEachLoop(t.Context(), func(l *loop) {
-		if !old.Closed() || !next.Up() || l.link(node, 2, 0) != next {
-			t.Errorf("closed is %v, up is %v, in use is %v", old.Closed(), next.Up(), l.link(node, 2, 0) == next)
+		if !old.Closed() || !next.Up() || l.conns.Shared(node, 2, 0) != next {
+			t.Errorf("closed is %v, up is %v, in use is %v", old.Closed(), next.Up(), l.conns.Shared(node, 2, 0) == next)
 		}
-		if l.stats.Renewals != 1 {
-			t.Errorf("%d renewals", l.stats.Renewals)
+		if n := l.conns.Renewals(); n != 1 {
+			t.Errorf("%d renewals", n)
 		}
 	})
 	if n := f.dataConns(); n != 2 {

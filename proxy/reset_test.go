@@ -52,14 +52,14 @@ func TestGivenUpConnectionDeliversNothing(t *testing.T) {
 			for _, b := range conns(l) {
 				if b.Waiting() {
 					id = b.ServerID
-					l.closeBackend(b, errGivenUp)
+					l.conns.Close(b, errGivenUp)
 				}
 			}
 		})
 		return id
 	}
-	shared := func(l *loop) []*backend.Conn { return l.links[p.pool.Node(way.Addr()).ID] }
-	dedicated := func(l *loop) []*backend.Conn { return l.dedicated[p.pool.Node(way.Addr())].conns }
+	shared := func(l *loop) []*backend.Conn { return l.connsTo(p.pool.Node(way.Addr()), backend.Shared) }
+	dedicated := func(l *loop) []*backend.Conn { return l.connsTo(p.pool.Node(way.Addr()), backend.Dedicated) }
 
 	way.Stall(testbed.ToTarget)
 	c.request("SET", "x", "1")
@@ -109,7 +109,7 @@ func TestBarrierWaitsForHalfOpenConnections(t *testing.T) {
 	stopServer(t, s)
 	c.request("SET", "x", "1")
 	p.awaitSent(t, s.Addr(), 1)
-	p.onEachLoop(p.ctx, func(l *loop) { l.closeBackend(b, errGivenUp) })
+	p.onEachLoop(p.ctx, func(l *loop) { l.conns.Close(b, errGivenUp) })
 	_ = c.reply() // Outcome unknown.
 
 	short, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)

@@ -193,7 +193,7 @@ func (d *retry) sendTo(node *backend.Node) {
 		return
 	}
 	if d.exclusive == nil {
-		d.send(d.client.loop.link(node, d.client.proto, d.client.db))
+		d.send(d.client.loop.conns.Shared(node, d.client.proto, d.client.db))
 		return
 	}
 	d.state, d.sentTo, d.sentAt = retrySent, node, d.client.loop.now

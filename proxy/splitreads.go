@@ -59,9 +59,9 @@ func (s *split) countWrites() {
 func (s *split) connFor(part *splitPart) (b *backend.Conn, refusal string) {
 	c := s.client
 	if s.atOnce() {
-		return c.loop.killLink(part.node, c.proto), ""
+		return c.loop.conns.Kill(part.node, c.proto), ""
 	}
-	master := c.loop.link(part.node, c.proto, c.db)
+	master := c.loop.conns.Shared(part.node, c.proto, c.db)
 	if c.reads == nil || !s.cmd.Is(command.ReadOnly) {
 		return master, ""
 	}

@@ -201,6 +201,7 @@ func (s *Stats) since(base *Stats) {
 // snapshot is a copy of the loop's counters, with those of its hubs and the gauges filled in. On the loop only.
 func (l *loop) snapshot() *Stats {
 	s := l.stats
+	s.Renewals += l.conns.Renewals()
 	for _, h := range l.hubs {
 		s.Resubscriptions += h.Resubscriptions()
 	}

@@ -203,7 +203,7 @@ func (l *loop) flush() {
 	defer l.recovered("flush")
 	for l.hasWork() {
 		if l.migrationConnsFreed {
-			l.runMigrationQueue()
+			l.runMigrationQueues()
 		}
 		for i := 0; i < len(l.ready); i++ { // A client that resumes may add others.
 			l.ready[i].resume()
@@ -232,6 +232,9 @@ func (l *loop) flush() {
 
 // Run implements backend.Home.
 func (l *loop) Run(f func()) { l.execute(f) }
+
+// HangUp implements backend.Home.
+func (l *loop) HangUp(gc gnet.Conn) { _ = l.el.Close(gc) }
 
 // execute runs f on the loop, from any goroutine. It reports false when the engine has stopped.
 func (l *loop) execute(f func()) bool {

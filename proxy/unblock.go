@@ -53,16 +53,16 @@ func (x *blocking) recall() {
 		return
 	}
 	if !b.Up() { // Nothing has left, and it is held like any request then.
-		l.closeBackend(b, errClosed)
+		l.conns.Close(b, backend.ErrClosed)
 		return
 	}
 	l.unblock(b, "TIMEOUT", func(reply []byte, err error) {
 		switch {
 		case x.conn != b || !x.recalled:
 		case err != nil:
-			l.closeBackend(b, err)
+			l.conns.Close(b, err)
 		case reply[0] == '-':
-			l.closeBackend(b, errNoUnblock)
+			l.conns.Close(b, errNoUnblock)
 		case string(reply) == ":0\r\n":
 			x.recall() // The question was faster than the command, or the answer is on its way.
 		}
@@ -75,7 +75,7 @@ func (l *loop) unblock(b *backend.Conn, how string, done func(reply []byte, err 
 	if b.ServerID == 0 {
 		return false
 	}
-	link := l.link(b.Node, 2, 0)
+	link := l.conns.Shared(b.Node, 2, 0)
 	l.scratch = resp.AppendCommand(l.scratch[:0], "CLIENT", "UNBLOCK", strconv.FormatInt(b.ServerID, 10), how)
 	if link.Send(l.scratch, unblocking{b, done}, 0, l.now) != nil {
 		return false

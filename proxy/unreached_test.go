@@ -154,8 +154,8 @@ func TestBlockingAtAServerThatLetsNobodyIn(t *testing.T) {
 	p.wantNothingBound(t)
 	p.wantPanics(t, 0)
 	p.onEachLoop(t.Context(), func(l *loop) {
-		l.now += freeTime + int64(time.Second)
-		if l.tick(); len(l.dedicated) != 0 {
+		l.now += int64(time.Minute)
+		if l.tick(); l.conns.Dials(p.pool.Node(s.Addr())) != nil {
 			t.Error("what dials have shown is never forgotten")
 		}
 	})
@@ -195,9 +195,9 @@ func (p *testProxy) awaitFailedDials(t testing.TB, n int) {
 	seen := make(map[int64]bool)
 	testbed.Eventually(t, func() error {
 		p.onEachLoop(p.ctx, func(l *loop) {
-			for _, d := range l.dedicated {
-				if d.dials.Err() != nil {
-					seen[d.dials.FailedAt()] = true
+			for _, node := range p.pool.Nodes() {
+				if d := l.conns.Dials(node); d != nil && d.Err() != nil {
+					seen[d.FailedAt()] = true
 				}
 			}
 		})

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"sluice/backend"
 	"sluice/internal/testbed"
 	"sluice/proxy/pubsub"
 	"sluice/proxy/resp"
@@ -253,26 +254,31 @@ func TestVanishingClients(t *testing.T) {
 	p.onEachLoop(t.Context(), func(l *loop) {
 		l.checkHeld()
 		l.onAlarm()
-		for _, d := range l.dedicated {
-			for i := range d.free {
-				d.free[i].since -= 2 * freeTime // The clock itself would not stay where it is put: it is read when a connection closes.
+		for b := range l.conns.All() {
+			if b.Kind == backend.Dedicated {
+				l.conns.Trim(b, l.now+int64(time.Minute)) // The clock of the loop would not stay where it is put.
 			}
 		}
 		l.trim()
 		l.tick()
-		for node, d := range l.dedicated {
-			for _, b := range d.conns {
-				t.Logf("%s: up %v, %d in flight, %d bytes unsent, %d to let go; %d are free of %d",
-					node.Addr, b.Up(), b.InFlight(), b.Unsent(), b.Unblocking, len(d.free), len(d.conns))
+		left := 0
+		for _, s := range []*testbed.Server{a, b} {
+			node := p.pool.Node(s.Addr())
+			if l.conns.Dials(node) != nil {
+				left++
+			}
+			for _, b := range l.connsTo(node, backend.Dedicated) {
+				t.Logf("%s: up %v, %d in flight, %d bytes unsent, %d to let go; %d are free",
+					node.Addr, b.Up(), b.InFlight(), b.Unsent(), b.Unblocking, node.FreeDedicated())
 			}
 			for _, c := range l.clients {
 				t.Logf("%swatches %v, waits %v, %d retries, closed %v", c.describe(), c.watch != nil, c.waiting != nil,
 					len(c.retries), c.closed)
 			}
 		}
-		if len(l.held)+len(l.delayed)+len(l.closing)+len(l.dedicated) != 0 {
+		if len(l.held)+len(l.delayed)+len(l.closing)+left != 0 {
 			t.Errorf("loop %d: %d held, %d delayed, %d closing, %d servers with dedicated connections",
-				l.id, len(l.held), len(l.delayed), len(l.closing), len(l.dedicated))
+				l.id, len(l.held), len(l.delayed), len(l.closing), left)
 		}
 		if len(l.checks) != 0 {
 			t.Errorf("loop %d: %d questions for scripts", l.id, len(l.checks))
@@ -280,11 +286,9 @@ func TestVanishingClients(t *testing.T) {
 	})
 	testbed.Eventually(t, func() (err error) { // The tick above may have asked servers for the order of their replies.
 		p.onEachLoop(t.Context(), func(l *loop) {
-			for _, conns := range l.links {
-				for _, b := range conns {
-					if b.InFlight() != 0 || b.Unblocking != 0 {
-						err = fmt.Errorf("%d requests wait on the connection to %s, %d to let go", b.InFlight(), b.Node.Addr, b.Unblocking)
-					}
+			for b := range l.conns.All() {
+				if b.InFlight() != 0 || b.Unblocking != 0 {
+					err = fmt.Errorf("%d requests wait on the connection to %s, %d to let go", b.InFlight(), b.Node.Addr, b.Unblocking)
 				}
 			}
 		})

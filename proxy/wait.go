@@ -155,7 +155,7 @@ func (w *waiting) giveBack(tag uint32, clean bool) {
 	b := w.asked[tag].conn
 	w.asked[tag].conn = nil
 	if b != nil {
-		w.client.loop.giveBack(b, clean)
+		w.client.loop.conns.GiveBack(b, clean, w.client.loop.now)
 	}
 }
 

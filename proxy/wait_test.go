@@ -80,7 +80,7 @@ func TestWaitTimesOut(t *testing.T) {
 		})
 		_, free := p.boundConns()
 		if all, _ := p.boundConns(); all != free {
-			return errClosed
+			return backend.ErrClosed
 		}
 		return nil
 	}, replyWait)

@@ -73,7 +73,7 @@ func (c *client) endWatch(clean bool) {
 	w := c.watch
 	c.watch = nil
 	if w.conn != nil {
-		c.loop.giveBack(w.conn, clean)
+		c.loop.conns.GiveBack(w.conn, clean, c.loop.now)
 	}
 	if !c.closed {
 		c.setReads()
@@ -195,14 +195,15 @@ func (x *watching) release(clean bool) {
 		}
 		return
 	}
-	c.loop.giveBack(x.conn, clean)
+	c.loop.conns.GiveBack(x.conn, clean, c.loop.now)
 	x.conn, x.newWatch = nil, false
 }
 
 func (x *watching) abandon() {
 	x.attempt++
 	if x.newWatch {
-		x.d.client.loop.giveBack(x.conn, false)
+		l := x.d.client.loop
+		l.conns.GiveBack(x.conn, false, l.now)
 	}
 }
 

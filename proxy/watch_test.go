@@ -70,8 +70,10 @@ func TestWatch(t *testing.T) {
 	})
 	f("a connection that is lost before a second WATCH", execChanged, func(p *testProxy, c *testClient) {
 		p.onEachLoop(t.Context(), func(l *loop) {
-			for _, d := range l.dedicated {
-				l.closeBackend(d.conns[0], errClosed)
+			for b := range l.conns.All() {
+				if b.Kind == backend.Dedicated {
+					l.conns.Close(b, backend.ErrClosed)
+				}
 			}
 		})
 		c.want("+OK\r\n", "WATCH", "k")

@@ -22,6 +22,7 @@ import (
 type testHost struct {
 	t     *testing.T
 	tasks chan func()
+	conns *backend.ConnSet
 	now   int64
 	dirty []*backend.Conn
 
@@ -42,6 +43,7 @@ const testMaxWait = time.Minute
 func newHub(t *testing.T, model router.Model, opts backend.Options, addrs ...string) (*Hub, *testHost) {
 	t.Helper()
 	host := &testHost{t: t, tasks: make(chan func(), 1000), now: clock.Now(), maxMessage: 1 << 20} // Nobody queues more.
+	host.conns = backend.NewConnSet(host, bufpool.New(1<<20))
 	for i, addr := range addrs {
 		host.masters = append(host.masters, backend.NewNode(i, addr, &opts))
 		host.owner = host.masters[0]
@@ -52,7 +54,7 @@ func newHub(t *testing.T, model router.Model, opts backend.Options, addrs ...str
 	})
 	nodes := host.masters
 	t.Cleanup(func() {
-		for b := range h.Conns() {
+		for b := range host.conns.All() {
 			host.Close(b)
 		}
 		for _, node := range nodes {
@@ -94,6 +96,9 @@ func (l *testHost) flush() {
 
 // Run implements backend.Home.
 func (l *testHost) Run(f func()) { l.tasks <- f }
+
+// HangUp implements backend.Home.
+func (*testHost) HangUp(gc gnet.Conn) { _ = gc.Close() }
 
 // Enroll implements backend.Home.
 func (l *testHost) Enroll(_ context.Context, nc net.Conn, peer any) error {
@@ -142,10 +147,7 @@ func (l *testHost) Moved(_ router.Slot, addr string) { l.moved = append(l.moved,
 func (l *testHost) Master(router.Slot) *backend.Node { return l.owner }
 
 func (l *testHost) Dial(node *backend.Node, pushes backend.PushHandler) *backend.Conn {
-	b := backend.NewConn(node, 2, 0, bufpool.New(1<<20), l)
-	b.Pushes = pushes
-	b.Connect()
-	return b
+	return l.conns.Subscribe(node, pushes)
 }
 
 func (l *testHost) Tick(b *backend.Conn) {
@@ -154,13 +156,7 @@ func (l *testHost) Tick(b *backend.Conn) {
 	}
 }
 
-func (l *testHost) Close(b *backend.Conn) {
-	gc := b.GnetConn()
-	b.Close(net.ErrClosed)
-	if gc != nil {
-		_ = gc.Close()
-	}
-}
+func (l *testHost) Close(b *backend.Conn) { l.conns.Close(b, net.ErrClosed) }
 
 func (l *testHost) Topology() Topology {
 	if l.masters == nil {

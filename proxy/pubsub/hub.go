@@ -1,7 +1,6 @@
 package pubsub
 
 import (
-	"iter"
 	"slices"
 
 	"sluice/backend"
@@ -164,25 +163,6 @@ func (h *Hub) Trim() {
 		if k.idle() {
 			h.cfg.Loop.Close(k.conn)
 			delete(h.links, node)
-		}
-	}
-}
-
-// LeaveStray closes the connection to a node if it leads to another process than the node's address does now. The next
-// Tick dials again.
-func (h *Hub) LeaveStray(node *backend.Node) {
-	if k := h.links[node]; k != nil && k.conn.Stray() {
-		h.cfg.Loop.Close(k.conn)
-	}
-}
-
-// Conns goes over the connections, one for each master, also closed ones that the next Tick replaces; in no order.
-func (h *Hub) Conns() iter.Seq[*backend.Conn] {
-	return func(yield func(*backend.Conn) bool) {
-		for _, k := range h.links {
-			if !yield(k.conn) {
-				return
-			}
 		}
 	}
 }

@@ -1,9 +1,7 @@
 package proxy
 
 import (
-	"errors"
 	"testing"
-	"time"
 
 	"sluice/backend"
 	"sluice/internal/testbed/fakecodis"
@@ -31,9 +29,9 @@ func TestClientInTheMigrationQueueGoesAway(t *testing.T) {
 	}
 	x.p.awaitHeld(x, 1)
 	x.p.onEachLoop(x.Context(), func(l *loop) {
-		l.tickMigrationConns()
-		if n := l.migrationConns[x.p.pool.node(x.source.Addr())]; len(n.queue) != 0 {
-			x.Errorf("%d stand in the line", len(n.queue))
+		l.tickMigrationQueues()
+		if q := l.migrationQueue(x.p.pool.node(x.source.Addr())); len(q.waiting) != 0 {
+			x.Errorf("%d stand in the line", len(q.waiting))
 		}
 	})
 	x.target.Faults.Thaw()
@@ -55,41 +53,11 @@ func TestMigrationConnAfterAPanic(t *testing.T) {
 	c := x.p.dial(x)
 	c.want("+OK\r\n", "SET", keys[0], "new")
 	x.p.onEachLoop(x.Context(), func(l *loop) {
-		l.markBackend(l.migrationConn(x.p.pool.node(x.source.Addr()), 0, 1)) // As sendStep does.
+		l.markBackend(l.conns.Migration(x.p.pool.node(x.source.Addr()), 0, 1)) // As sendStep does.
 		panic("for a test")
 	})
 	c.want("+OK\r\n", "SET", keys[1], "new")
 	c.want(bulkReply("new"), "GET", keys[1])
-}
-
-// failing is an owner that does something when its request fails.
-type failing func()
-
-func (f failing) Reply(uint32, backend.Reply)  {}
-func (f failing) Fail(uint32, backend.Failure) { f() }
-
-// A request that has timed out on a migration connection may ask for a migration connection at once.
-func TestMigrationConnIsAskedForInATick(t *testing.T) {
-	x := startKeyMigration(t, fakecodis.Pika40, router.Sync, never)
-	node := x.p.pool.node(x.source.Addr())
-	asked := false
-	x.p.onEachLoop(x.Context(), func(l *loop) {
-		conns := make([]*backend.Conn, 3)
-		for i := range conns {
-			conns[i] = backend.NewConn(node, 2, 0, l.pool, l)
-			conns[i].Kind = backend.Migration
-		}
-		l.migrationConns = map[*backend.Node]*migrationConns{node: {conns: conns}}
-		again := failing(func() { asked = l.migrationConn(node, 0, 4) != nil })
-		if err := conns[1].Send([]byte("*1\r\n$4\r\nPING\r\n"), again, 0, l.now-int64(time.Hour)); err != nil {
-			x.Error(err)
-		}
-		conns[0].Close(errors.New("lost")) // A migration connection fewer moves the others in the list.
-		l.tickMigrationConns()
-	})
-	if n := x.p.Stats().Panics; n != 0 || !asked {
-		x.Errorf("%d panics, asked for a migration connection: %v", n, asked)
-	}
 }
 
 // When all migration connections are closed, because the source was away, those who stand in the line go on as soon
@@ -121,11 +89,11 @@ func TestQueueGoesOnWhenItsMigrationConnectionsWereClosed(t *testing.T) {
 	node := x.p.pool.node(x.source.Addr())
 	x.p.onEachLoop(x.Context(), func(l *loop) {
 		for i := 0; node.Available() && i < 1000; i++ {
-			node.Report(errSourceAway)
+			node.Report(errGivenUp)
 		}
-		l.tickMigrationConns()
-		if n := l.migrationConns[node]; n == nil || len(n.conns) > 0 {
-			x.Errorf("migration connections %+v", n)
+		l.tick()
+		if conns := l.connsTo(node, backend.Migration); len(conns) > 0 {
+			x.Errorf("%d migration connections", len(conns))
 		}
 	})
 	x.target.Faults.Thaw()
