@@ -118,8 +118,8 @@ func (l *loop) waitingForData() map[*backend.Conn]bool {
 		conns[x.conn] = !x.recalled
 	}
 	for w := range l.waits {
-		for i := range w.asked {
-			conns[w.asked[i].conn] = true
+		for _, b := range w.conns {
+			conns[b] = true
 		}
 	}
 	return conns

@@ -65,7 +65,7 @@ func appendParameters(dst []byte, found map[string]string, resp3 bool) []byte {
 func (s *split) mergeConfigGet() []byte {
 	all := make(map[string][]string) // by name: the values, by part
 	for i := range s.parts {
-		shown, ok := parametersIn(s.parts[i].reply)
+		shown, ok := parametersIn(s.replies[i])
 		if !ok {
 			return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered CONFIG GET with something else than names and values",
 				s.parts[i].node.Addr))
@@ -233,12 +233,12 @@ func (s *split) mergeConfigSet() []byte {
 func (s *split) configFailure() []byte {
 	var took, failed []string
 	for i := range s.parts {
-		part := &s.parts[i]
-		if part.reply[0] != '-' {
-			took = append(took, part.node.Addr)
+		addr := s.parts[i].node.Addr
+		if s.replies[i][0] != '-' {
+			took = append(took, addr)
 			continue
 		}
-		failed = append(failed, fmt.Sprintf("%s: %s", part.node.Addr, resp.TrimLine(part.reply[1:])))
+		failed = append(failed, fmt.Sprintf("%s: %s", addr, resp.TrimLine(s.replies[i][1:])))
 	}
 	switch {
 	case len(failed) == 0:

@@ -154,7 +154,8 @@ func (c *client) fanOut(q request, f *fan, shares []share) stall {
 	if q.cmd.Name == "script|load" {
 		f.script = string(q.args[2])
 	}
-	s := &split{client: c, cmd: q.cmd, fan: f, left: len(shares)}
+	s := &split{gathering: gathering{client: c}, cmd: q.cmd, fan: f}
+	s.expect(len(shares))
 	s.head = c.loop.pool.Append(nil, q.raw[:min(len(q.raw), slowHead)])
 	for _, at := range shares {
 		part := splitPart{slot: at.slot, node: q.v.nodes[at.master.Index]}

@@ -14,7 +14,7 @@ func (s *split) mergeFan() []byte {
 		s.client.pool.functionChanges.Add(1)
 	}
 	if s.fan.kind == fanOne {
-		return merge.One(s.replies())
+		return merge.One(s.replies)
 	}
 	if s.fan.kind == fanConfigSet {
 		return s.mergeConfigSet()
@@ -24,21 +24,21 @@ func (s *split) mergeFan() []byte {
 	}
 	switch s.fan.kind {
 	case fanAll, fanAny, fanSingle:
-		return s.parts[0].reply
+		return s.replies[0]
 	case fanSum:
-		return s.merged(merge.Sum(s.replies()))
+		return s.merged(merge.Sum(s.replies))
 	case fanMin:
-		return s.merged(merge.Least(s.replies()))
+		return s.merged(merge.Least(s.replies))
 	case fanAnd:
-		return s.merged(merge.And(s.replies()))
+		return s.merged(merge.And(s.replies))
 	case fanKeys:
 		return s.mergeKeys()
 	case fanCommon:
-		return s.merged(merge.Common(s.replies()))
+		return s.merged(merge.Common(s.replies))
 	case fanKey:
 		return s.mergeKey()
 	case fanStats:
-		return merge.Running(s.replies())
+		return merge.Running(s.replies)
 	case fanScan:
 		return s.mergeScan()
 	case fanSame:
@@ -58,24 +58,15 @@ func (s *split) merged(reply []byte, bad int) []byte {
 	return reply
 }
 
-// replies are those of the parts.
-func (s *split) replies() [][]byte {
-	list := make([][]byte, len(s.parts))
-	for i := range s.parts {
-		list[i] = s.parts[i].reply
-	}
-	return list
-}
-
 // mergeKeys joins arrays of keys. What a server lists of slots that are not its own is left out.
 func (s *split) mergeKeys() []byte {
 	if !s.filters() {
 		if len(s.parts) == 1 {
-			return s.parts[0].reply
+			return s.replies[0]
 		}
-		return s.merged(merge.Keys(s.replies(), nil))
+		return s.merged(merge.Keys(s.replies, nil))
 	}
-	return s.merged(merge.Keys(s.replies(), func(from int, key []byte) bool { return s.owns(&s.parts[from], key) }))
+	return s.merged(merge.Keys(s.replies, func(from int, key []byte) bool { return s.owns(&s.parts[from], key) }))
 }
 
 // filters reports whether servers may list keys that are not theirs, and the table says which are. The nodes of a Redis
@@ -99,21 +90,20 @@ func (s *split) owns(part *splitPart, key []byte) bool {
 // mergeSame is the reply of the masters if it is one and the same.
 func (s *split) mergeSame() []byte {
 	for i := range s.parts {
-		if !bytes.Equal(s.parts[i].reply, s.parts[0].reply) {
+		if !bytes.Equal(s.replies[i], s.replies[0]) {
 			return appendErrorLine(nil, fmt.Sprintf("ERR the masters answered %s differently: %s with %.40q, %s with %.40q",
-				s.cmd.Name, s.parts[0].node.Addr, s.parts[0].reply, s.parts[i].node.Addr, s.parts[i].reply))
+				s.cmd.Name, s.parts[0].node.Addr, s.replies[0], s.parts[i].node.Addr, s.replies[i]))
 		}
 	}
-	return s.parts[0].reply
+	return s.replies[0]
 }
 
 // mergeKey chooses one of the keys that servers have chosen, each with the same chance.
 func (s *split) mergeKey() []byte {
 	var found [][]byte
 	for i := range s.parts {
-		part := &s.parts[i]
-		if key, _, ok := resp.CutBulk(part.reply); ok && (!s.filters() || s.owns(part, key)) {
-			found = append(found, part.reply)
+		if key, _, ok := resp.CutBulk(s.replies[i]); ok && (!s.filters() || s.owns(&s.parts[i], key)) {
+			found = append(found, s.replies[i])
 		}
 	}
 	if len(found) == 0 {

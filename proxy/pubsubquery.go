@@ -11,14 +11,7 @@ import (
 )
 
 // pubsubQuery is a PUBSUB that asks every master. Of their replies one is made when all are here.
-type pubsubQuery struct {
-	client *client
-	seq    uint32
-	merger *pubsub.Merger
-	parts  [][]byte // replies, by master
-	left   int
-	failed []byte // the first error
-}
+type pubsubQuery struct{ gathering }
 
 // queryPubsub makes the command that asks for one of these.
 func queryPubsub(kind pubsub.QueryKind, of pubsub.Kind) sessionFunc {
@@ -35,7 +28,9 @@ func queryPubsub(kind pubsub.QueryKind, of pubsub.Kind) sessionFunc {
 		for _, name := range q.args[2:] {
 			query.Names = append(query.Names, bytes.Clone(name))
 		}
-		s := &pubsubQuery{client: c, merger: c.pool.subscribers.Merger(query)}
+		merger := c.pool.subscribers.Merger(query)
+		s := &pubsubQuery{gathering{client: c}}
+		s.done = func() { s.conclude(merger.Reply) }
 		s.ask(query.Masters, q.raw)
 		return stallNone
 	}
@@ -45,7 +40,8 @@ func queryPubsub(kind pubsub.QueryKind, of pubsub.Kind) sessionFunc {
 func (s *pubsubQuery) ask(masters []*backend.Node, raw []byte) {
 	c := s.client
 	s.seq = c.begin(nil, anySlot)
-	s.parts, s.left = make([][]byte, len(masters)), len(masters)+1
+	s.expect(len(masters))
+	s.left++ // For the case that there is none.
 	for i, node := range masters {
 		if !node.Available() {
 			s.fail(unavailable(node))
@@ -58,26 +54,17 @@ func (s *pubsubQuery) ask(masters []*backend.Node, raw []byte) {
 		}
 		c.loop.sent(b)
 	}
-	s.answered()
+	s.ended()
 }
 
 // Reply implements backend.Owner.
 func (s *pubsubQuery) Reply(tag uint32, r backend.Reply) {
-	c := s.client
-	if c.closed {
+	if s.client.closed {
 		return
 	}
-	s.parts[tag] = append(s.parts[tag], r.Data...)
-	if c.keep(len(r.Data)); c.held > c.loop.server.limits().ClientOutput {
-		c.mark() // flush closes it.
+	if s.add(tag, r.Data); r.Last {
+		s.whole(tag)
 	}
-	if !r.Last {
-		return
-	}
-	if s.parts[tag][0] == '-' && s.failed == nil {
-		s.failed = s.parts[tag]
-	}
-	s.answered()
 }
 
 // Fail implements backend.Owner.
@@ -85,29 +72,6 @@ func (s *pubsubQuery) Fail(_ uint32, f backend.Failure) {
 	if !s.client.closed {
 		s.fail(fmt.Sprintf("ERR backend %s did not answer: %v", f.Conn.Node.Addr, f.Err))
 	}
-}
-
-func (s *pubsubQuery) fail(text string) {
-	if s.failed == nil {
-		s.failed = appendErrorLine(nil, text)
-	}
-	s.answered()
-}
-
-// answered counts a reply, and the sending itself.
-func (s *pubsubQuery) answered() {
-	if s.left--; s.left > 0 {
-		return
-	}
-	c := s.client
-	for _, part := range s.parts {
-		c.keep(-len(part))
-	}
-	reply := s.failed
-	if reply == nil {
-		reply = s.merger.Reply(s.parts)
-	}
-	c.deliver(s.seq, reply, true, true)
 }
 
 // pubSubHelp is what Redis 7.0 answers. Immutable.

@@ -75,7 +75,7 @@ func (p *Pool) resume(v *view, at scan.Cursor) (place int, server uint64) {
 // mergeScan makes the reply of a SCAN from that of one server.
 func (s *split) mergeScan() []byte {
 	part := &s.parts[0]
-	n, rest, ok := resp.CutHeader(part.reply, '*')
+	n, rest, ok := resp.CutHeader(s.replies[0], '*')
 	if !ok || n != 2 {
 		return s.unexpected(0)
 	}

@@ -20,13 +20,12 @@ import (
 //
 // The parts run independently. When one fails the client gets that error, and the others may have run.
 type split struct {
-	client *client
-	seq    uint32
+	gathering
+
 	kind   splitKind
 	cmd    *command.Command
 	parts  []splitPart
 	of     []int  // MGET: the part of each key, in the order of the request
-	left   int    // parts not answered
 	fan    *fan   // not nil: the parts are whole commands for one master each
 	writes uint64 // buckets counted in client.guarantees
 	head   []byte // the beginning of the request, for the slow log; from the loop's pool
@@ -37,8 +36,7 @@ type splitPart struct {
 	node  *backend.Node
 	args  int    // arguments of the part's request, the name included
 	body  []byte // those behind the name in wire form
-	reply []byte
-	twice bool // it was sent again after a lost connection
+	twice bool   // it was sent again after a lost connection
 
 	moving   bool // its keys have to be found, see keyMigration
 	atServer bool // sent and not answered
@@ -113,7 +111,7 @@ func (s *split) sendParts() {
 
 // newSplit divides the keys, whose slots are all served.
 func (c *client) newSplit(v *view, cmd *command.Command, kind splitKind, args [][]byte) *split {
-	s := &split{client: c, kind: kind, cmd: cmd}
+	s := &split{gathering: gathering{client: c}, kind: kind, cmd: cmd}
 	step := kind.step()
 	index := make(map[any]int) // by node or by slot
 	for i := 1; i < len(args); i += step {
@@ -140,7 +138,7 @@ func (c *client) newSplit(v *view, cmd *command.Command, kind splitKind, args []
 			s.of = append(s.of, at)
 		}
 	}
-	s.left = len(s.parts)
+	s.expect(len(s.parts))
 	return s
 }
 
@@ -189,9 +187,8 @@ func (s *split) Reply(tag uint32, r backend.Reply) {
 	if r.First && r.Data[0] == '-' && !s.atOnce() && c.retryRejected(s, tag, s.seq, part.slot, r) {
 		return
 	}
-	if s.doubtful(part, r) {
-		c.keep(-len(part.reply))
-		part.reply = nil
+	if s.doubtful(tag, r) {
+		s.drop(tag)
 		c.askMaster(s, tag, s.seq, part.slot, r.Request)
 		return
 	}
@@ -238,13 +235,9 @@ func (s *split) noteSlow(o outcome) {
 }
 
 func (s *split) deliver(tag uint32, data []byte, _, last bool) {
-	part := &s.parts[tag]
-	part.reply = append(part.reply, data...)
-	s.client.keep(len(data))
-	if s.client.held > s.client.loop.server.limits().ClientOutput {
-		s.client.mark() // flush closes it.
-	}
+	s.add(tag, data)
 	if last {
+		part := &s.parts[tag]
 		if part.count != 0 {
 			s.client.guarantees.answered(part.need.buckets, part.count)
 			part.count = 0
@@ -260,15 +253,13 @@ func (s *split) beginAgain(tag uint32) bool {
 		return false
 	}
 	part.twice = true
-	s.client.keep(-len(part.reply))
-	part.reply = nil
+	s.drop(tag)
 	return true
 }
 
 func (s *split) deliverFailure(tag uint32, f backend.Failure) {
 	s.client.noteDoubt(s.cmd, f)
-	s.client.keep(-len(s.parts[tag].reply))
-	s.parts[tag].reply = nil
+	s.drop(tag)
 	s.answer(int(tag), appendErrorLine(nil, failureText(s.cmd, f)))
 }
 
@@ -277,12 +268,8 @@ func (s *split) answer(i int, reply []byte) {
 }
 
 func (s *split) answered() {
-	s.left--
-	if s.left > 0 {
+	if !s.outcome() {
 		return
-	}
-	for i := range s.parts {
-		s.client.keep(-len(s.parts[i].reply))
 	}
 	if s.writes != 0 {
 		s.client.guarantees.answered(s.writes, countedWrite)
@@ -307,11 +294,11 @@ func (s *split) merge() []byte {
 	}
 	switch s.kind {
 	case splitMSet:
-		return s.parts[0].reply
+		return s.replies[0]
 	case splitCount:
-		return s.merged(merge.Sum(s.replies()))
+		return s.merged(merge.Sum(s.replies))
 	case splitMGet:
-		return s.merged(merge.Interleave(s.replies(), s.of))
+		return s.merged(merge.Interleave(s.replies, s.of))
 	}
 	panic("BUG: unknown kind of split")
 }
@@ -321,8 +308,7 @@ func (s *split) merge() []byte {
 func (s *split) failure() []byte {
 	var failure []byte
 	failures := 0
-	for i := range s.parts {
-		reply := s.parts[i].reply
+	for _, reply := range s.replies {
 		if reply[0] != '-' {
 			continue
 		}
@@ -342,7 +328,7 @@ var unknownOutcome = []byte("-ERR outcome unknown")
 
 // unexpected is the reply when a server answered something that the command can't answer.
 func (s *split) unexpected(i int) []byte {
-	reply := s.parts[i].reply
+	reply := s.replies[i]
 	return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered %s with %.40q",
 		s.parts[i].node.Addr, s.cmd.Name, reply))
 }

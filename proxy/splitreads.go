@@ -91,12 +91,12 @@ func (s *split) connFor(part *splitPart) (b *backend.Conn, refusal string) {
 
 // doubtful is client.doubtful for a part, which may have several keys: it is judged when all of its reply is there.
 // A number of keys that leaves some out counts, too.
-func (s *split) doubtful(part *splitPart, r backend.Reply) bool {
+func (s *split) doubtful(tag uint32, r backend.Reply) bool {
 	if !r.Conn.Replica() || !r.Last || !s.client.pool.Model.Cluster() {
 		return false
 	}
 	if s.kind == splitCount {
-		return string(r.Data) != fmt.Sprintf(":%d\r\n", part.args-1)
+		return string(r.Data) != fmt.Sprintf(":%d\r\n", s.parts[tag].args-1)
 	}
-	return saysNothing(part.reply) || saysNothing(r.Data)
+	return saysNothing(s.replies[tag]) || saysNothing(r.Data)
 }

@@ -112,8 +112,8 @@ func (l *loop) freeBlocked() {
 		}
 	}
 	for w := range l.waits {
-		for i := range w.asked {
-			if b := w.asked[i].conn; b != nil && b.Unblocking == 0 {
+		for _, b := range w.conns {
+			if b != nil && b.Unblocking == 0 {
 				l.unblock(b, "TIMEOUT", answered)
 			}
 		}
@@ -188,8 +188,8 @@ func (u *unblock) ask(l *loop, id uint64, how string) {
 	if c.waiting == nil {
 		return
 	}
-	for i := range c.waiting.asked {
-		if b := c.waiting.asked[i].conn; b != nil {
+	for _, b := range c.waiting.conns {
+		if b != nil {
 			u.askServer(l, b, how, func([]byte) {})
 		}
 	}

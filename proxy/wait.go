@@ -16,18 +16,9 @@ import (
 //
 // Owned by the client's event loop.
 type waiting struct {
-	client *client
-	seq    uint32
-	asked  []askedServer
-	left   int
-	least  []int64 // of each number that the servers answer; nil before the first
-	failed string  // the first error
-}
+	gathering
 
-// askedServer is one of the servers that a WAIT asks.
-type askedServer struct {
-	conn  *backend.Conn // nil when it has answered
-	reply []byte        // so far
+	conns []*backend.Conn // by part; nil when it has answered
 }
 
 // pingRequest is PING in wire form. Immutable.
@@ -45,13 +36,15 @@ func cmdWait(c *client, q request) stall {
 		return stallDrain
 	}
 	c.pipe.at(seq).flags |= blocks
-	w := &waiting{client: c, seq: seq, left: len(q.v.table.Groups)}
+	w := &waiting{gathering: gathering{client: c, seq: seq}, conns: make([]*backend.Conn, len(q.v.table.Groups))}
+	w.done = w.answer
+	w.expect(len(w.conns))
 	c.waiting = w
 	if l.waits == nil {
 		l.waits = make(map[*waiting]struct{})
 	}
 	l.waits[w] = struct{}{}
-	for _, g := range q.v.table.Groups {
+	for i, g := range q.v.table.Groups {
 		node := q.v.nodes[g.Master.Index]
 		b, refusal, away := l.lease(node, 2, c.db)
 		if away != nil {
@@ -61,9 +54,9 @@ func cmdWait(c *client, q request) stall {
 			w.fail(refusal)
 			continue
 		}
-		w.asked = append(w.asked, askedServer{conn: b})
-		if err := w.send(b, q.raw); err != nil {
-			w.giveBack(uint32(len(w.asked)-1), false)
+		w.conns[i] = b
+		if err := w.send(uint32(i), q.raw); err != nil {
+			w.giveBack(uint32(i), false)
 			w.fail(sendError(node, err))
 			continue
 		}
@@ -75,13 +68,13 @@ func cmdWait(c *client, q request) stall {
 	return stallNone
 }
 
-// send asks a server, on the connection that is the last of asked.
-func (w *waiting) send(b *backend.Conn, raw []byte) error {
-	l := w.client.loop
+// send asks a server.
+func (w *waiting) send(tag uint32, raw []byte) error {
+	l, b := w.client.loop, w.conns[tag]
 	if err := b.Send(pingRequest, nil, 0, l.now); err != nil {
 		return err
 	}
-	return b.Send(raw, w, uint32(len(w.asked)-1), l.now)
+	return b.Send(raw, w, tag, l.now)
 }
 
 // Reply implements backend.Owner.
@@ -89,24 +82,10 @@ func (w *waiting) Reply(tag uint32, r backend.Reply) {
 	if w.client.closed {
 		return
 	}
-	a := &w.asked[tag]
-	a.reply = append(a.reply, r.Data...)
-	if !r.Last {
-		return
+	if w.add(tag, r.Data); r.Last {
+		w.giveBack(tag, true)
+		w.whole(tag)
 	}
-	w.giveBack(tag, true)
-	numbers, ok := integersReply(a.reply)
-	switch {
-	case !ok:
-		w.fail(string(resp.TrimLine(a.reply[1:])))
-		return
-	case w.least == nil:
-		w.least = numbers
-	}
-	for i := range min(len(numbers), len(w.least)) {
-		w.least[i] = min(w.least[i], numbers[i])
-	}
-	w.one()
 }
 
 // Fail implements backend.Owner.
@@ -122,38 +101,42 @@ func (w *waiting) Fail(tag uint32, f backend.Failure) {
 	w.fail(fmt.Sprintf("ERR connection to backend %s was lost: %v", f.Conn.Node.Addr, f.Err))
 }
 
-func (w *waiting) fail(text string) {
-	if w.failed == "" {
-		w.failed = text
-	}
-	w.one()
-}
-
-// one counts a server that has answered, or will not.
-func (w *waiting) one() {
-	if w.left--; w.left > 0 {
-		return
-	}
+// answer is called when all have answered, or will not.
+func (w *waiting) answer() {
 	c := w.client
 	c.waiting = nil
 	delete(c.loop.waits, w)
-	if w.failed != "" {
-		c.deliverError(w.seq, w.failed)
-		return
+	w.conclude(leastOf)
+}
+
+// leastOf makes one reply: of each number that the servers answer the least.
+func leastOf(replies [][]byte) []byte {
+	var least []int64
+	for i, r := range replies {
+		numbers, ok := integersReply(r)
+		if !ok {
+			return appendErrorLine(nil, string(resp.TrimLine(r[1:])))
+		}
+		if i == 0 {
+			least = numbers
+		}
+		for at := range min(len(numbers), len(least)) {
+			least[at] = min(least[at], numbers[at])
+		}
 	}
 	var reply []byte
-	if len(w.least) != 1 {
-		reply = resp.AppendArray(nil, len(w.least))
+	if len(least) != 1 {
+		reply = resp.AppendArray(nil, len(least))
 	}
-	for _, n := range w.least {
+	for _, n := range least {
 		reply = resp.AppendInt(reply, n)
 	}
-	c.deliver(w.seq, reply, true, true)
+	return reply
 }
 
 func (w *waiting) giveBack(tag uint32, clean bool) {
-	b := w.asked[tag].conn
-	w.asked[tag].conn = nil
+	b := w.conns[tag]
+	w.conns[tag] = nil
 	if b != nil {
 		w.client.loop.conns.GiveBack(b, clean, w.client.loop.now)
 	}
@@ -162,7 +145,7 @@ func (w *waiting) giveBack(tag uint32, clean bool) {
 // abandon is called when the client has gone.
 func (w *waiting) abandon() {
 	delete(w.client.loop.waits, w)
-	for i := range w.asked {
+	for i := range w.conns {
 		w.giveBack(uint32(i), false)
 	}
 }

@@ -117,7 +117,7 @@ func TestWaitAOF(t *testing.T) {
 	silent.await(t, 1, "WAITAOF 0 0 0")
 	p.onEachLoop(t.Context(), func(l *loop) {
 		for w := range l.waits {
-			conn := w.asked[0].conn
+			conn := w.conns[0]
 			w.Reply(0, backend.Reply{Conn: conn, Data: []byte("*2\r\n"), First: true})
 			w.Reply(0, backend.Reply{Conn: conn, Data: []byte(":1\r\n:2\r\n"), Last: true})
 		}
