@@ -131,7 +131,7 @@ func blockTimeOf(cmd *command.Command, args [][]byte) blockTime {
 // number of milliseconds in 64 bits.
 func parseBlockTime(text string, unit time.Duration) (n float64, ok bool) {
 	if unit == time.Millisecond {
-		ms, ok := parseInteger([]byte(text))
+		ms, ok := command.Integer([]byte(text))
 		return float64(ms), ok && ms >= 0
 	}
 	number := strings.ToLower(text)
@@ -154,14 +154,14 @@ func blockOption(cmd *command.Command, args [][]byte) int {
 	at := -1
 	for i := 1; i < len(args)-1; i++ {
 		switch {
-		case isWord(args[i], "block"):
+		case command.IsWord(args[i], "block"):
 			at = i
 			i++
-		case isWord(args[i], "streams"):
+		case command.IsWord(args[i], "streams"):
 			return at
-		case isWord(args[i], "group") && cmd.Name == "xreadgroup":
+		case command.IsWord(args[i], "group") && cmd.Name == "xreadgroup":
 			i += 2
-		case isWord(args[i], "count"), isWord(args[i], "claim"), isWord(args[i], "maxcount"), isWord(args[i], "maxsize"):
+		case command.IsWord(args[i], "count"), command.IsWord(args[i], "claim"), command.IsWord(args[i], "maxcount"), command.IsWord(args[i], "maxsize"):
 			i++
 		}
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"sluice/proxy/command"
 	"sluice/proxy/resp"
 )
 
@@ -64,28 +65,28 @@ func (c *client) parseKillFilter(args [][]byte) (f clientFilter, refusal string)
 		}
 		value := string(args[i+1])
 		switch {
-		case isWord(args[i], "id"):
-			id, ok := parseInteger(args[i+1])
+		case command.IsWord(args[i], "id"):
+			id, ok := command.Integer(args[i+1])
 			if !ok || id < 1 {
 				return f, "ERR client-id should be greater than 0"
 			}
 			f.ids = []int64{id}
-		case isWord(args[i], "type"):
+		case command.IsWord(args[i], "type"):
 			if f.kind, refusal = clientKind(args[i+1]); refusal != "" {
 				return f, refusal
 			}
-		case isWord(args[i], "addr"):
+		case command.IsWord(args[i], "addr"):
 			f.addr = &value
-		case isWord(args[i], "laddr"):
+		case command.IsWord(args[i], "laddr"):
 			f.laddr = &value
-		case isWord(args[i], "user"):
+		case command.IsWord(args[i], "user"):
 			if !c.pool.hasUser(value) {
 				return f, fmt.Sprintf("ERR No such user '%s'", value)
 			}
 			f.user = &value
-		case isWord(args[i], "skipme") && isWord(args[i+1], "yes"):
+		case command.IsWord(args[i], "skipme") && command.IsWord(args[i+1], "yes"):
 			f.not = c
-		case isWord(args[i], "skipme") && isWord(args[i+1], "no"):
+		case command.IsWord(args[i], "skipme") && command.IsWord(args[i+1], "no"):
 			f.not = nil
 		default:
 			return f, errSyntax

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"sluice/proxy/command"
 	"sluice/proxy/pubsub"
 	"sluice/proxy/resp"
 )
@@ -83,11 +84,11 @@ func cmdClientList(c *client, args [][]byte) stall {
 func parseListFilter(args [][]byte) (f clientFilter, refusal string) {
 	switch {
 	case len(args) == 2:
-	case len(args) == 4 && isWord(args[2], "type"):
+	case len(args) == 4 && command.IsWord(args[2], "type"):
 		f.kind, refusal = clientKind(args[3])
-	case len(args) > 3 && isWord(args[2], "id"):
+	case len(args) > 3 && command.IsWord(args[2], "id"):
 		for _, arg := range args[3:] {
-			id, ok := parseInteger(arg)
+			id, ok := command.Integer(arg)
 			if !ok {
 				return f, "ERR Invalid client ID"
 			}

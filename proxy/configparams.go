@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"sluice/proxy/command"
 )
 
 // configuration is what CONFIG GET shows and CONFIG SET changes: the settings of the process and of the client's pool.
@@ -119,7 +121,7 @@ func intParam(name string, at func(f *configuration) *int, low, high int64) conf
 }
 
 func integerIn(value string, low, high int64) (n int64, wrong string) {
-	n, ok := parseInteger([]byte(value))
+	n, ok := command.Integer([]byte(value))
 	if !ok {
 		return 0, "argument couldn't be parsed into an integer"
 	}

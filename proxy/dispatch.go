@@ -266,15 +266,6 @@ func (c *client) slotsOf(q request) (k keySlots, refusal string) {
 	return k, ""
 }
 
-// isWord reports whether Redis takes arg for the option word: it compares C strings, so what follows a NUL
-// does not count.
-func isWord(arg []byte, word string) bool {
-	if nul := bytes.IndexByte(arg, 0); nul >= 0 {
-		arg = arg[:nul]
-	}
-	return bytes.EqualFold(arg, []byte(word))
-}
-
 // splitRequest finds the arguments of a complete request. For paths that are not hot: it allocates.
 func splitRequest(raw []byte) [][]byte {
 	p := resp.Parser{Limits: resp.Limits{MaxArgs: len(raw), MaxBulk: len(raw)}}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"strconv"
 
+	"sluice/proxy/command"
 	"sluice/proxy/resp"
 	"sluice/router"
 )
@@ -164,15 +165,15 @@ func cmdClusterSlotKeys(c *client, q request) stall {
 		return stallNone
 	}
 	for _, arg := range q.args[2:] {
-		if _, ok := parseInteger(arg); !ok {
+		if _, ok := command.Integer(arg); !ok {
 			c.replyError(errNotInteger)
 			return stallNone
 		}
 	}
-	slot, _ := parseInteger(q.args[2])
+	slot, _ := command.Integer(q.args[2])
 	count, counted := int64(0), len(q.args) > 3
 	if counted {
-		count, _ = parseInteger(q.args[3])
+		count, _ = command.Integer(q.args[3])
 	}
 	valid := slot >= 0 && slot <= lastSlot
 	switch {

@@ -90,7 +90,7 @@ func cmdClientPause(c *client, args [][]byte) stall {
 		c.replyError("ERR CLIENT PAUSE mode must be WRITE or ALL")
 		return stallNone
 	}
-	millis, ok := parseInteger(args[2])
+	millis, ok := command.Integer(args[2])
 	switch {
 	case !ok:
 		c.replyError("ERR timeout is not an integer or out of range")

@@ -1,5 +1,7 @@
 package proxy
 
+import "sluice/proxy/command"
+
 // replyMode is what a client has said with CLIENT REPLY. Owned by the client's event loop.
 type replyMode struct {
 	off      bool // no replies at all
@@ -10,14 +12,14 @@ type replyMode struct {
 // cmdClientReply switches the replies of what comes behind it; requests in flight keep theirs.
 func cmdClientReply(c *client, args [][]byte) stall {
 	switch r := &c.replies; {
-	case isWord(args[2], "on"):
+	case command.IsWord(args[2], "on"):
 		*r = replyMode{}
 		c.setMode(modeMuted, false)
 		c.replyOK()
-	case isWord(args[2], "off"):
+	case command.IsWord(args[2], "off"):
 		r.off = true
 		c.setMode(modeMuted, true)
-	case isWord(args[2], "skip"):
+	case command.IsWord(args[2], "skip"):
 		r.skipNext = !r.off
 	default:
 		c.replyError(errSyntax)

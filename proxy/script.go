@@ -105,7 +105,7 @@ func (c *client) noteFlush(q request) {
 	if q.cmd.Name != "script|flush" {
 		return
 	}
-	if len(q.args) == 2 || len(q.args) == 3 && (isWord(q.args[2], "sync") || isWord(q.args[2], "async")) {
+	if len(q.args) == 2 || len(q.args) == 3 && (command.IsWord(q.args[2], "sync") || command.IsWord(q.args[2], "async")) {
 		c.pool.scripts.Clear()
 	}
 }

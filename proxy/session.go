@@ -99,7 +99,7 @@ func cmdHello(c *client, args [][]byte) stall {
 	}
 	proto := c.proto
 	if len(args) > 1 {
-		n, ok := parseInteger(args[1])
+		n, ok := command.Integer(args[1])
 		if !ok {
 			c.replyError(errProtoNumber)
 			return stallNone
@@ -201,7 +201,7 @@ func cmdQuit(c *client, _ [][]byte) stall {
 // cmdSelect changes the database, and so the backend connections. A change waits until nothing is in flight,
 // because commands such as COPY ... DB reach into other databases and must not be overtaken.
 func cmdSelect(c *client, args [][]byte) stall {
-	n, ok := parseInteger(args[1])
+	n, ok := command.Integer(args[1])
 	switch {
 	case !ok:
 		c.replyError(errNotInteger)
@@ -218,12 +218,6 @@ func cmdSelect(c *client, args [][]byte) stall {
 		c.replyOK()
 	}
 	return stallNone
-}
-
-// parseInteger reads a number as Redis reads arguments: no plus sign, no leading zeros, no blanks.
-func parseInteger(arg []byte) (int64, bool) {
-	n, err := strconv.ParseInt(string(arg), 10, 64)
-	return n, err == nil && strconv.FormatInt(n, 10) == string(arg)
 }
 
 func cmdPing(c *client, args [][]byte) stall {

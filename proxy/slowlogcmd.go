@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"sluice/proxy/command"
 	"sluice/proxy/resp"
 )
 
@@ -18,7 +19,7 @@ func cmdSlowlogGet(c *client, args [][]byte) stall {
 		return stallNone
 	}
 	if len(args) == 3 {
-		given, ok := parseInteger(args[2])
+		given, ok := command.Integer(args[2])
 		if !ok || given < -1 {
 			c.replyError("ERR count should be greater than or equal to -1")
 			return stallNone

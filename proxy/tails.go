@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"sluice/backend"
+	"sluice/proxy/command"
 	"sluice/proxy/resp"
 )
 
@@ -24,7 +25,7 @@ const headSize = 128
 // find looks for streams with "$".
 func (t *tails) find(args [][]byte) {
 	for i := 1; i < len(args); i++ {
-		if !isWord(args[i], "streams") {
+		if !command.IsWord(args[i], "streams") {
 			continue
 		}
 		n := (len(args) - i - 1) / 2

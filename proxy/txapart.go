@@ -79,7 +79,7 @@ func (c *client) queueApart(q request) (raw []byte) {
 	}
 	switch {
 	case q.cmd.Name == "select" && c.offersDB(q.args[1]):
-		n, _ := parseInteger(q.args[1])
+		n, _ := command.Integer(q.args[1])
 		a := note()
 		a.selects, a.others = append(a.selects, selectCommand{at, int(n)}), true
 	case q.cmd.Name == "select", answersInside(q.cmd):
@@ -129,7 +129,7 @@ func (c *client) mayQueueApart(q request) (refusal string, ok bool) {
 // offersDB reports whether SELECT would succeed. One that would not is Sluice's to answer: the server may have more
 // databases.
 func (c *client) offersDB(arg []byte) bool {
-	n, ok := parseInteger(arg)
+	n, ok := command.Integer(arg)
 	return ok && n >= 0 && n < int64(c.databases())
 }
 
@@ -162,7 +162,7 @@ func usesOtherDB(q request) bool {
 	case "move":
 		return true
 	case "copy":
-		return slices.ContainsFunc(q.args[min(3, len(q.args)):], func(arg []byte) bool { return isWord(arg, "db") })
+		return slices.ContainsFunc(q.args[min(3, len(q.args)):], func(arg []byte) bool { return command.IsWord(arg, "db") })
 	}
 	return false
 }

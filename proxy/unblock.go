@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 
 	"sluice/backend"
+	"sluice/proxy/command"
 	"sluice/proxy/resp"
 )
 
@@ -133,7 +134,7 @@ func cmdClientUnblock(c *client, args [][]byte) stall {
 			return stallNone
 		}
 	}
-	id, ok := parseInteger(args[2])
+	id, ok := command.Integer(args[2])
 	if !ok {
 		c.replyError(errNotInteger)
 		return stallNone

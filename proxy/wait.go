@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"sluice/backend"
+	"sluice/proxy/command"
 	"sluice/proxy/resp"
 )
 
@@ -30,7 +31,7 @@ func cmdWait(c *client, q request) stall {
 		c.replyError(errNoTopology)
 		return stallNone
 	}
-	timeout, ok := parseInteger(q.args[len(q.args)-1])
+	timeout, ok := command.Integer(q.args[len(q.args)-1])
 	seq, alone := c.beginAlone(q.cmd, anySlot)
 	if !alone {
 		return stallDrain
