@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sluice/proxy/command"
+	"sluice/proxy/merge"
 	"sluice/proxy/resp"
 )
 
@@ -59,104 +60,21 @@ func appendParameters(dst []byte, found map[string]string, resp3 bool) []byte {
 	return dst
 }
 
-// mergeConfigGet joins what the masters show. Where they do not agree the name has the value of the first master that
-// shows it, and a pair "name@address" for each of them follows: a client that looks for the name finds a value, and
-// whoever reads the reply sees that there are several.
+// mergeConfigGet makes one reply of what the masters show, with what is Sluice's. A name that both have is Sluice's.
 func (s *split) mergeConfigGet() []byte {
-	all := make(map[string][]string) // by name: the values, by part
+	addrs := make([]string, len(s.parts))
 	for i := range s.parts {
-		shown, ok := parametersIn(s.replies[i])
-		if !ok {
-			return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered CONFIG GET with something else than names and values",
-				s.parts[i].node.Addr))
-		}
-		for name, value := range shown {
-			if isOwn([]byte(name)) || isSecret(strings.ToLower(name)) {
-				continue
-			}
-			values := all[name]
-			if values == nil {
-				values = make([]string, len(s.parts))
-				for j := range values {
-					values[j] = absent
-				}
-				all[name] = values
-			}
-			values[i] = value
-		}
+		addrs[i] = s.parts[i].node.Addr
 	}
-	found := maps.Clone(s.fan.config.own)
-	for name, values := range all {
-		found[name] = oneOf(name, values)
-		if slices.IndexFunc(values, func(v string) bool { return v != values[0] }) < 0 {
-			continue
-		}
-		for i, value := range values {
-			if value != absent {
-				found[name+"@"+s.parts[i].node.Addr] = value
-			}
-		}
+	found, bad := merge.Parameters(s.replies, addrs, func(name string) bool {
+		return !isOwn([]byte(name)) && !isSecret(strings.ToLower(name))
+	})
+	if bad >= 0 {
+		return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered CONFIG GET with something else than names and values",
+			addrs[bad]))
 	}
+	maps.Copy(found, s.fan.config.own)
 	return appendParameters(nil, found, s.client.resp3())
-}
-
-// absent stands for the value of a parameter that a server does not have; no parameter has it.
-const absent = "\x00absent"
-
-// oneOf is the value to show for several masters. Of the events that they notify about it is what all have: a client
-// looks whether those that it needs are among them, and else sets them, at all masters.
-func oneOf(name string, values []string) string {
-	if strings.EqualFold(name, "notify-keyspace-events") && !slices.Contains(values, absent) {
-		return commonEvents(values)
-	}
-	return values[slices.IndexFunc(values, func(v string) bool { return v != absent })]
-}
-
-// eventsOfA are the flags of notify-keyspace-events that "A" stands for (redis 7.0, src/notify.c).
-const eventsOfA = "g$lshzxetd"
-
-// commonEvents are the flags that all values have.
-func commonEvents(values []string) string {
-	common := values[0]
-	if slices.IndexFunc(values, func(v string) bool { return v != common }) < 0 {
-		return common
-	}
-	common = strings.ReplaceAll(common, "A", eventsOfA)
-	for _, v := range values {
-		v = strings.ReplaceAll(v, "A", eventsOfA)
-		common = strings.Map(func(r rune) rune {
-			if !strings.ContainsRune(v, r) {
-				return -1
-			}
-			return r
-		}, common)
-	}
-	return common
-}
-
-// parametersIn reads a reply of CONFIG GET.
-func parametersIn(reply []byte) (map[string]string, bool) {
-	n, rest, ok := resp.CutHeader(reply, '%')
-	if !ok {
-		n, rest, ok = resp.CutHeader(reply, '*')
-		ok = ok && n%2 == 0
-		n /= 2
-	}
-	if !ok {
-		return nil, false
-	}
-	shown := make(map[string]string)
-	for range n {
-		var name, value []byte
-		if name, rest, ok = resp.CutBulk(rest); ok {
-			value, rest, ok = resp.CutBulk(rest)
-		}
-		if !ok {
-			return nil, false
-		}
-		shown[string(name)] = string(value)
-	}
-	return shown, true
 }
 
 // dispatchConfigSet sets what is Sluice's, or sends what is the servers' to all masters. Both in one request:

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"sluice/proxy/command"
+	"sluice/proxy/merge"
 	"sluice/proxy/resp"
 )
 
@@ -58,7 +59,7 @@ func cmdInfo(c *client, args [][]byte) stall {
 	wanted := wantedSections(args[1:])
 	resp3 := c.resp3()
 	c.answerLater(func(ctx context.Context) func(dst []byte) []byte {
-		var servers infoMerged
+		var servers merge.Sections
 		if slices.ContainsFunc(wanted, func(s infoSection) bool { return s.servers != infoOwn }) {
 			servers = c.pool.serverInfo(ctx)
 		}
@@ -74,7 +75,7 @@ func cmdInfo(c *client, args [][]byte) stall {
 }
 
 // infoText writes sections. To be called on no loop: with many masters it takes a while.
-func infoText(c *client, sections []infoSection, stats *Stats, servers infoMerged) string {
+func infoText(c *client, sections []infoSection, stats *Stats, servers merge.Sections) string {
 	var b strings.Builder
 	for _, s := range sections {
 		if b.Len() > 0 {
@@ -90,7 +91,7 @@ func infoText(c *client, sections []infoSection, stats *Stats, servers infoMerge
 			s.write(&b, c, stats)
 		}
 		own := "\n" + b.String()[start:]
-		theirs.write(&b, func(name string) bool {
+		theirs.Write(&b, func(name string) bool {
 			return strings.Contains(own, "\n"+name+":") ||
 				slices.ContainsFunc(notForPools, func(p string) bool { return strings.HasPrefix(name, p) })
 		})

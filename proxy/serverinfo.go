@@ -9,6 +9,7 @@ import (
 	"sluice/backend"
 	"sluice/internal/control"
 	"sluice/internal/paced"
+	"sluice/proxy/merge"
 )
 
 // What the masters of a pool tell of themselves, for INFO. They are asked when a client wants to know, in rounds
@@ -20,9 +21,9 @@ import (
 
 // serverInfos keeps what was told last.
 type serverInfos struct {
-	mu     sync.Mutex // guards the fields below it; held while the masters are asked
-	at     time.Time  // when that round began
-	merged infoMerged // of the masters that have answered
+	mu     sync.Mutex     // guards the fields below it; held while the masters are asked
+	at     time.Time      // when that round began
+	merged merge.Sections // of the masters that have answered
 }
 
 const (
@@ -35,7 +36,7 @@ var infoLimits = control.Limits{Bytes: 4 << 20, Elements: 1 << 10}
 
 // serverInfo returns what the masters answer to INFO, put together. It may block, and belongs on no loop. The result
 // must not be changed.
-func (p *Pool) serverInfo(ctx context.Context) infoMerged {
+func (p *Pool) serverInfo(ctx context.Context) merge.Sections {
 	s := &p.infos
 	asked := time.Now()
 	s.mu.Lock()
@@ -47,7 +48,7 @@ func (p *Pool) serverInfo(ctx context.Context) infoMerged {
 		time.Sleep(infoPause - time.Since(s.at))
 	}
 	s.at = time.Now()
-	s.merged = mergeInfo(p.askInfo(ctx))
+	s.merged = merge.Info(p.askInfo(ctx))
 	return s.merged
 }
 

@@ -1,4 +1,4 @@
-package proxy
+package merge
 
 import (
 	"fmt"
@@ -13,21 +13,21 @@ import (
 // or the least where the worst is the least. Words are shown once if all say the same, and else one after the other,
 // "noeviction|allkeys-lru".
 
-// infoMerged are the sections of several servers, by name in lower case. Immutable after mergeInfo.
-type infoMerged map[string]*infoFields
+// Sections are those of the INFO of several servers, by name in lower case. Immutable after Info.
+type Sections map[string]*Fields
 
-// infoFields are the fields of a section in the order in which servers show them.
-type infoFields struct {
+// Fields are those of a section in the order in which servers show them.
+type Fields struct {
 	title  string
 	order  []string
 	values map[string][]string
 }
 
-// mergeInfo puts the texts of servers together.
-func mergeInfo(texts []string) infoMerged {
-	all := make(infoMerged)
+// Info puts the texts of servers together.
+func Info(texts []string) Sections {
+	all := make(Sections)
 	for _, text := range texts {
-		var section *infoFields
+		var section *Fields
 		for line := range strings.SplitSeq(text, "\n") {
 			line = strings.TrimRight(line, "\r")
 			if title, ok := strings.CutPrefix(line, "# "); ok {
@@ -44,15 +44,15 @@ func mergeInfo(texts []string) infoMerged {
 	return all
 }
 
-func (all infoMerged) section(title string) *infoFields {
+func (all Sections) section(title string) *Fields {
 	name := strings.ToLower(title)
 	if all[name] == nil {
-		all[name] = &infoFields{title: title, values: make(map[string][]string)}
+		all[name] = &Fields{title: title, values: make(map[string][]string)}
 	}
 	return all[name]
 }
 
-func (s *infoFields) add(name, value string) {
+func (s *Fields) add(name, value string) {
 	if name == "module" { // One line for each module, by the same name.
 		if !slices.Contains(s.values[name+":"+value], value) {
 			s.order, s.values[name+":"+value] = append(s.order, name+":"+value), []string{value}
@@ -65,8 +65,8 @@ func (s *infoFields) add(name, value string) {
 	s.values[name] = append(s.values[name], value)
 }
 
-// write appends the fields that are not there already.
-func (s *infoFields) write(b *strings.Builder, there func(name string) bool) {
+// Write appends the fields that are not there already, as lines of INFO. s may be nil, and has none then.
+func (s *Fields) Write(b *strings.Builder, there func(name string) bool) {
 	if s == nil {
 		return
 	}
@@ -83,7 +83,7 @@ func (s *infoFields) write(b *strings.Builder, there func(name string) bool) {
 }
 
 // value is what all servers together have of a field.
-func (s *infoFields) value(name string) string {
+func (s *Fields) value(name string) string {
 	values := s.values[name]
 	switch {
 	case len(values) == 1:
