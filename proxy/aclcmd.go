@@ -117,25 +117,3 @@ func cmdACLDryRun(c *client, args [][]byte) stall {
 	c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, denial.DryRun(request)) })
 	return stallNone
 }
-
-var aclHelp = []string{
-	"ACL <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-	"CAT [<category>]",
-	"    List all commands that belong to <category>, or all command categories",
-	"    when no category is specified.",
-	"DRYRUN <username> <command> [<arg> ...]",
-	"    Returns whether the user can execute the given command without executing the command.",
-	"LIST",
-	"    Show users details in config file format.",
-	"USERS",
-	"    List all the registered usernames.",
-	"WHOAMI",
-	"    Return the current connection username.",
-	"HELP",
-	"    Prints this help.",
-}
-
-func cmdACLHelp(c *client, _ [][]byte) stall {
-	c.reply([]byte(fmt.Sprintf("*%d\r\n+%s\r\n", len(aclHelp), strings.Join(aclHelp, "\r\n+"))))
-	return stallNone
-}

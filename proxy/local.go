@@ -1,8 +1,13 @@
 package proxy
 
+import (
+	"sluice/proxy/command"
+	"sluice/proxy/local"
+)
+
 // localCommands are answered by Sluice itself, by full name. Immutable after construction.
 var localCommands = map[string]localFunc{
-	"ping": cmdPing, "echo": cmdEcho, "quit": cmdQuit, "reset": cmdReset, "select": cmdSelect, "time": cmdTime,
+	"ping": cmdPing, "quit": cmdQuit, "reset": cmdReset, "select": cmdSelect,
 	"auth": cmdAuth, "hello": cmdHello,
 
 	"client|setname": cmdClientSetName, "client|getname": cmdClientGetName, "client|setinfo": cmdClientSetInfo,
@@ -11,70 +16,60 @@ var localCommands = map[string]localFunc{
 	"client|unblock":  cmdClientUnblock,
 	"client|tracking": cmdClientTracking, "client|caching": cmdClientCaching,
 	"client|trackinginfo": cmdClientTrackingInfo, "client|getredir": cmdClientGetRedir,
-	"client|kill": cmdClientKill, "client|reply": cmdClientReply, "client|help": cmdHelp("client"),
+	"client|kill": cmdClientKill, "client|reply": cmdClientReply,
 	"client|pause": cmdClientPause, "client|unpause": cmdClientUnpause,
 
-	"command": cmdCommand, "command|info": cmdCommandInfo, "command|count": cmdCommandCount,
-	"command|docs": cmdCommandDocs, "command|list": cmdCommandList,
-	"command|getkeys": cmdCommandGetKeys, "command|getkeysandflags": cmdCommandGetKeysAndFlags,
-	"command|help": cmdHelp("command"),
+	"acl|whoami": cmdACLWhoAmI, "acl|list": cmdACLList, "acl|users": cmdACLUsers, "acl|cat": cmdACLCat, "acl|dryrun": cmdACLDryRun,
 
-	"acl|whoami": cmdACLWhoAmI, "acl|list": cmdACLList, "acl|users": cmdACLUsers, "acl|cat": cmdACLCat, "acl|dryrun": cmdACLDryRun, "acl|help": cmdACLHelp,
-	"pubsub|help": cmdPubSubHelp,
-
-	"info": cmdInfo, "role": cmdRole, "lolwut": cmdLolwut,
-	"config|rewrite": cmdConfigRewrite, "config|resetstat": cmdConfigResetStat, "config|help": cmdHelp("config"),
+	"info": cmdInfo, "role": cmdRole,
+	"config|rewrite": cmdConfigRewrite, "config|resetstat": cmdConfigResetStat,
 
 	"monitor":     cmdMonitor,
-	"slowlog|get": cmdSlowlogGet, "slowlog|len": cmdSlowlogLen, "slowlog|reset": cmdSlowlogReset, "slowlog|help": cmdHelp("slowlog"),
-	"latency|latest": cmdLatencyNone, "latency|history": cmdLatencyNone, "latency|graph": cmdLatencyGraph,
-	"latency|reset": cmdLatencyReset, "latency|doctor": cmdLatencyDoctor, "latency|histogram": cmdLatencyHistogram,
-	"latency|help": cmdHelp("latency"),
+	"slowlog|get": cmdSlowlogGet, "slowlog|len": cmdSlowlogLen, "slowlog|reset": cmdSlowlogReset,
 
 	"readonly": asCluster(cmdClusterOK), "readwrite": asCluster(cmdClusterOK), "asking": asCluster(cmdClusterOK),
 	"cluster|slots": aboutNode(clusterSlots), "cluster|shards": aboutNode(clusterShards), "cluster|nodes": aboutNode(clusterNodes),
 	"cluster|info": asCluster(cmdClusterInfo), "cluster|myid": asCluster(cmdClusterMyID), "cluster|myshardid": asCluster(cmdClusterMyID),
 	"cluster|keyslot": asCluster(cmdClusterKeySlot), "cluster|links": asCluster(cmdClusterLinks),
 	"cluster|replicas": asCluster(cmdClusterReplicas), "cluster|slaves": asCluster(cmdClusterReplicas),
-	"cluster|help": asCluster(cmdHelp("cluster")),
+	"cluster|help": asCluster(locally(local.Commands["cluster|help"])),
 }
 
-func cmdCommand(c *client, _ [][]byte) stall {
-	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendAll(dst, c.resp3()) })
-	return stallNone
+// locally runs a command of package local.
+func locally(run local.Command) localFunc {
+	return func(c *client, args [][]byte) stall {
+		l := c.loop
+		l.scratch = run(l.scratch[:0], localClient{c}, args)
+		c.reply(l.scratch)
+		return stallNone
+	}
 }
 
-func cmdCommandInfo(c *client, args [][]byte) stall {
-	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendInfo(dst, args[2:], c.resp3()) })
-	return stallNone
+// cmdRole says what package local does, unless there is an outage.
+func cmdRole(c *client, args [][]byte) stall {
+	if c.refuseInOutage() {
+		return stallNone
+	}
+	return locally(local.Commands["role"])(c, args)
 }
 
-func cmdCommandCount(c *client, _ [][]byte) stall {
-	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendCount(dst) })
-	return stallNone
-}
+// localClient is a client as package local knows it.
+type localClient struct{ *client }
 
-func cmdCommandDocs(c *client, args [][]byte) stall {
-	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendDocs(dst, args[2:], c.resp3()) })
-	return stallNone
-}
+// RESP3 implements local.Client.
+func (c localClient) RESP3() bool { return c.resp3() }
 
-func cmdCommandList(c *client, args [][]byte) stall {
-	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendList(dst, args[2:]) })
-	return stallNone
-}
+// Pool implements local.Client.
+func (c localClient) Pool() local.Pool { return localPool{c.client} }
 
-func cmdCommandGetKeys(c *client, args [][]byte) stall {
-	c.answer(func(dst []byte) []byte { return c.pool.commands().AppendGetKeys(dst, args[2:]) })
-	return stallNone
-}
+// Proxy implements local.Client.
+func (c localClient) Proxy() local.Proxy { return local.Proxy{Version: c.loop.server.version} }
 
-func cmdCommandGetKeysAndFlags(c *client, args [][]byte) stall {
-	c.answer(func(dst []byte) []byte {
-		return c.pool.commands().AppendGetKeysAndFlags(dst, args[2:], c.resp3())
-	})
-	return stallNone
-}
+// localPool is the pool of a client as package local knows it.
+type localPool struct{ *client }
+
+// Commands implements local.Pool.
+func (c localPool) Commands() *command.Catalogue { return c.pool.commands() }
 
 // databases is how many databases SELECT offers.
 func (c *client) databases() int {

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"sluice/proxy/command"
+	"sluice/proxy/local"
 	"sluice/proxy/pubsub"
 )
 
@@ -103,6 +104,9 @@ func planOf(cmd *command.Command, refusals map[string]string) plan {
 	}
 	if run := localCommands[cmd.Name]; run != nil {
 		return plan{kind: planLocal, local: run}
+	}
+	if run := local.Commands[cmd.Name]; run != nil {
+		return plan{kind: planLocal, local: locally(run)}
 	}
 	if run := sessionCommands[cmd.Name]; run != nil {
 		return plan{kind: planSession, session: run}

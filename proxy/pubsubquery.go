@@ -7,7 +7,6 @@ import (
 	"sluice/backend"
 	"sluice/proxy/hold"
 	"sluice/proxy/pubsub"
-	"sluice/proxy/resp"
 )
 
 // pubsubQuery is a PUBSUB that asks every master. Of their replies one is made when all are here.
@@ -72,35 +71,6 @@ func (s *pubsubQuery) Fail(_ uint32, f backend.Failure) {
 	if !s.client.closed {
 		s.fail(fmt.Sprintf("ERR backend %s did not answer: %v", f.Conn.Node.Addr, f.Err))
 	}
-}
-
-// pubSubHelp is what Redis 7.0 answers. Immutable.
-var pubSubHelp = []string{
-	"PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
-	"CHANNELS [<pattern>]",
-	"    Return the currently active channels matching a <pattern> (default: '*').",
-	"NUMPAT",
-	"    Return number of subscriptions to patterns.",
-	"NUMSUB [<channel> ...]",
-	"    Return the number of subscribers for the specified channels, excluding",
-	"    pattern subscriptions(default: no channels).",
-	"SHARDCHANNELS [<pattern>]",
-	"    Return the currently active shard level channels matching a <pattern> (default: '*').",
-	"SHARDNUMSUB [<shardchannel> ...]",
-	"    Return the number of subscribers for the specified shard level channel(s)",
-	"HELP",
-	"    Prints this help.",
-}
-
-func cmdPubSubHelp(c *client, _ [][]byte) stall {
-	c.answer(func(dst []byte) []byte {
-		dst = resp.AppendArray(dst, len(pubSubHelp))
-		for _, line := range pubSubHelp {
-			dst = resp.AppendStatus(dst, line)
-		}
-		return dst
-	})
-	return stallNone
 }
 
 var _ backend.Owner = (*pubsubQuery)(nil)

@@ -170,7 +170,7 @@ func TestCategoriesAreThoseOfRedis(t *testing.T) {
 	for _, call := range []string{"ACL GETUSER x", "ACL SETUSER x on", "ACL DELUSER x", "ACL LOAD", "ACL SAVE", "ACL LOG", "ACL GENPASS"} {
 		c.want("-"+errACL+"\r\n", strings.Fields(call)...)
 	}
-	if got := c.do("ACL", "HELP"); len(elements(t, got)) != len(aclHelp) {
+	if got := c.do("ACL", "HELP"); len(elements(t, got)) != 14 {
 		t.Errorf("ACL HELP: %q", got)
 	}
 }

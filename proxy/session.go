@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -237,20 +236,5 @@ func cmdPing(c *client, args [][]byte) stall {
 	default:
 		c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, args[1]) })
 	}
-	return stallNone
-}
-
-func cmdEcho(c *client, args [][]byte) stall {
-	c.answer(func(dst []byte) []byte { return resp.AppendBulk(dst, args[1]) })
-	return stallNone
-}
-
-func cmdTime(c *client, _ [][]byte) stall {
-	now := time.Now()
-	c.answer(func(dst []byte) []byte {
-		dst = resp.AppendArray(dst, 2)
-		dst = resp.AppendBulk(dst, strconv.FormatInt(now.Unix(), 10))
-		return resp.AppendBulk(dst, strconv.Itoa(now.Nanosecond()/1000))
-	})
 	return stallNone
 }

@@ -1,14 +1,45 @@
-package proxy
+package local
 
 import (
+	"slices"
 	"strings"
 
 	"sluice/proxy/resp"
 )
 
-// helpTexts are the HELPs of the containers that Sluice answers itself, with the subcommands that it has. A line that does
-// not begin with a blank is a subcommand. Immutable.
+// helpTexts are the HELPs of the containers that Sluice answers itself, with the subcommands that it has. A line that
+// does not begin with a blank is a subcommand. Those of ACL and PUBSUB are in the words of Redis 7.0. Immutable.
 var helpTexts = map[string]string{
+	"acl": `
+CAT [<category>]
+    List all commands that belong to <category>, or all command categories
+    when no category is specified.
+DRYRUN <username> <command> [<arg> ...]
+    Returns whether the user can execute the given command without executing the command.
+LIST
+    Show users details in config file format.
+USERS
+    List all the registered usernames.
+WHOAMI
+    Return the current connection username.
+HELP
+    Prints this help.
+`,
+	"pubsub": `
+CHANNELS [<pattern>]
+    Return the currently active channels matching a <pattern> (default: '*').
+NUMPAT
+    Return number of subscriptions to patterns.
+NUMSUB [<channel> ...]
+    Return the number of subscribers for the specified channels, excluding
+    pattern subscriptions(default: no channels).
+SHARDCHANNELS [<pattern>]
+    Return the currently active shard level channels matching a <pattern> (default: '*').
+SHARDNUMSUB [<shardchannel> ...]
+    Return the number of subscribers for the specified shard level channel(s)
+HELP
+    Prints this help.
+`,
 	"client": `
 CACHING (YES|NO)
     Refused: nothing is cached for clients.
@@ -121,19 +152,18 @@ SLOTS
 `,
 }
 
-// cmdHelp answers the HELP of a container.
-func cmdHelp(container string) localFunc {
+// help answers the HELP of a container.
+func help(container string) Command {
 	lines := strings.Split(strings.Trim(helpTexts[container], "\n"), "\n")
-	lines = append(lines, "HELP", "    Print this help.")
+	if !slices.Contains(lines, "HELP") {
+		lines = append(lines, "HELP", "    Print this help.")
+	}
 	title := strings.ToUpper(container) + " <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"
-	return func(c *client, _ [][]byte) stall {
-		c.answer(func(dst []byte) []byte {
-			dst = resp.AppendStatus(resp.AppendArray(dst, len(lines)+1), title)
-			for _, line := range lines {
-				dst = resp.AppendStatus(dst, line)
-			}
-			return dst
-		})
-		return stallNone
+	return func(dst []byte, _ Client, _ [][]byte) []byte {
+		dst = resp.AppendStatus(resp.AppendArray(dst, len(lines)+1), title)
+		for _, line := range lines {
+			dst = resp.AppendStatus(dst, line)
+		}
+		return dst
 	}
 }

@@ -1,0 +1,63 @@
+package local
+
+import (
+	"sluice/proxy/command"
+	"sluice/proxy/resp"
+)
+
+// Command appends the reply to a request, be it an error. args are those of the request, its name among them, of a
+// number that is right, and valid during the call.
+type Command func(dst []byte, c Client, args [][]byte) []byte
+
+// Commands need nothing but to know who asks. By full name; immutable.
+var Commands = map[string]Command{
+	"echo": echo, "time": timeOfDay, "role": role, "lolwut": lolwut,
+
+	"command": commandAll, "command|count": commandCount, "command|list": commandList, "command|getkeys": commandGetKeys,
+	"command|info": catalogued((*command.Catalogue).AppendInfo), "command|docs": catalogued((*command.Catalogue).AppendDocs),
+	"command|getkeysandflags": catalogued((*command.Catalogue).AppendGetKeysAndFlags),
+
+	"latency|latest": nothing, "latency|history": nothing, "latency|graph": latencyGraph,
+	"latency|reset": latencyReset, "latency|doctor": latencyDoctor, "latency|histogram": latencyHistogram,
+
+	"acl|help": help("acl"), "client|help": help("client"), "command|help": help("command"),
+	"config|help": help("config"), "cluster|help": help("cluster"), "latency|help": help("latency"),
+	"pubsub|help": help("pubsub"), "slowlog|help": help("slowlog"),
+}
+
+// catalogued is a command that shows what follows its name in the catalogue of the pool.
+func catalogued(show func(l *command.Catalogue, dst []byte, names [][]byte, resp3 bool) []byte) Command {
+	return func(dst []byte, c Client, args [][]byte) []byte {
+		return show(c.Pool().Commands(), dst, args[2:], c.RESP3())
+	}
+}
+
+func commandAll(dst []byte, c Client, _ [][]byte) []byte {
+	return c.Pool().Commands().AppendAll(dst, c.RESP3())
+}
+
+func commandCount(dst []byte, c Client, _ [][]byte) []byte {
+	return c.Pool().Commands().AppendCount(dst)
+}
+
+func commandList(dst []byte, c Client, args [][]byte) []byte {
+	return c.Pool().Commands().AppendList(dst, args[2:])
+}
+
+func commandGetKeys(dst []byte, c Client, args [][]byte) []byte {
+	return c.Pool().Commands().AppendGetKeys(dst, args[2:])
+}
+
+// nothing answers an empty array.
+func nothing(dst []byte, _ Client, _ [][]byte) []byte { return resp.AppendArray(dst, 0) }
+
+func appendOK(dst []byte) []byte { return resp.AppendStatus(dst, "OK") }
+
+// appendTexts appends an array.
+func appendTexts(dst []byte, texts []string) []byte {
+	dst = resp.AppendArray(dst, len(texts))
+	for _, text := range texts {
+		dst = resp.AppendBulk(dst, text)
+	}
+	return dst
+}

@@ -1,0 +1,84 @@
+package local
+
+import (
+	"strings"
+	"testing"
+
+	"sluice/proxy/command"
+)
+
+// testClient asks a pool of its own.
+type testClient struct {
+	resp3 bool
+	proxy Proxy
+	testPool
+}
+
+func (c *testClient) RESP3() bool  { return c.resp3 }
+func (c *testClient) Pool() Pool   { return &c.testPool }
+func (c *testClient) Proxy() Proxy { return c.proxy }
+
+type testPool struct{ commands command.Catalogue }
+
+func (p *testPool) Commands() *command.Catalogue { return &p.commands }
+
+// do runs a command, given in words.
+func (c *testClient) do(line string) string {
+	args := strings.Fields(line)
+	name := strings.ToLower(args[0])
+	if cmd := command.Resolve(bytesOf(args)); cmd != nil {
+		name = cmd.Name
+	}
+	return string(Commands[name](nil, c, bytesOf(args)))
+}
+
+func bytesOf(args []string) (out [][]byte) {
+	for _, arg := range args {
+		out = append(out, []byte(arg))
+	}
+	return out
+}
+
+// want runs a command and compares its reply.
+func (c *testClient) want(t *testing.T, reply, line string) {
+	t.Helper()
+	if got := c.do(line); got != reply {
+		t.Errorf("%s: %q, want %q", line, got, reply)
+	}
+}
+
+// Every command of the table is one that Redis has, and has its arguments.
+func TestCommandsAreThoseOfTheTable(t *testing.T) {
+	c := &testClient{}
+	for name, run := range Commands {
+		cmd := command.LookupFull([]byte(name))
+		if cmd == nil {
+			t.Errorf("%s is no command", name)
+			continue
+		}
+		args := strings.Split(name, "|")
+		for len(args) < -cmd.Arity || len(args) < cmd.Arity {
+			args = append(args, "x")
+		}
+		if reply := run([]byte("before"), c, bytesOf(args)); !strings.HasPrefix(string(reply), "before") || len(reply) < 10 {
+			t.Errorf("%s: %q", args, reply)
+		}
+	}
+}
+
+func TestHelpHasEverySubcommandOnce(t *testing.T) {
+	c := &testClient{}
+	for container, text := range helpTexts {
+		reply := c.do(container + " help")
+		if !strings.HasPrefix(reply, "*") || strings.Count(reply, "\r\n+HELP\r\n") != 1 || !strings.HasSuffix(reply, " this help.\r\n") {
+			t.Errorf("%s: %q", container, reply)
+		}
+		parent := command.Lookup([]byte(container))
+		for line := range strings.Lines(strings.Trim(text, "\n")) {
+			word := strings.ToLower(strings.Trim(line, "\n"))
+			if word[0] != ' ' && word[0] != '(' && parent.Sub([]byte(strings.Fields(word)[0])) == nil {
+				t.Errorf("%s has no %q", container, word)
+			}
+		}
+	}
+}

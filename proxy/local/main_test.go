@@ -1,0 +1,9 @@
+package local
+
+import (
+	"testing"
+
+	"sluice/internal/leaktest"
+)
+
+func TestMain(m *testing.M) { leaktest.Main(m) }
