@@ -45,7 +45,7 @@ var allowed = map[string][]string{
 	"proxy/merge":                    {"proxy/resp"},
 	"proxy/pubsub":                   {"backend", "backend/dialect", "internal/bufpool", "proxy/command", "proxy/resp", "router"},
 	"proxy/scan":                     {"router"},
-	"proxy/admin":                    {"backend", "discovery/migration", "discovery/replication", "proxy", "proxy/command", "proxy/hold", "proxy/keymove", "proxy/pubsub", "router"},
+	"proxy/admin":                    {"backend", "discovery/migration", "discovery/replication", "proxy", "proxy/command", "proxy/hold", "proxy/keymove", "proxy/local", "proxy/pubsub", "router"},
 }
 
 func TestImportDirection(t *testing.T) {

@@ -24,8 +24,7 @@ var localCommands = map[string]localFunc{
 	"info": cmdInfo, "role": cmdRole,
 	"config|rewrite": cmdConfigRewrite, "config|resetstat": cmdConfigResetStat,
 
-	"monitor":     cmdMonitor,
-	"slowlog|get": cmdSlowlogGet, "slowlog|len": cmdSlowlogLen, "slowlog|reset": cmdSlowlogReset,
+	"monitor": cmdMonitor,
 
 	"readonly": asCluster(cmdClusterOK), "readwrite": asCluster(cmdClusterOK), "asking": asCluster(cmdClusterOK),
 	"cluster|slots": aboutNode(clusterSlots), "cluster|shards": aboutNode(clusterShards), "cluster|nodes": aboutNode(clusterNodes),
@@ -63,10 +62,16 @@ func (c localClient) RESP3() bool { return c.resp3() }
 func (c localClient) Pool() local.Pool { return localPool{c.client} }
 
 // Proxy implements local.Client.
-func (c localClient) Proxy() local.Proxy { return local.Proxy{Version: c.loop.server.version} }
+func (c localClient) Proxy() local.Proxy {
+	s := c.loop.server
+	return local.Proxy{Version: s.version, Slow: &s.slow}
+}
 
 // localPool is the pool of a client as package local knows it.
 type localPool struct{ *client }
+
+// Name implements local.Pool.
+func (c localPool) Name() string { return c.pool.Name }
 
 // Commands implements local.Pool.
 func (c localPool) Commands() *command.Catalogue { return c.pool.commands() }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/proxy/command"
+	"sluice/proxy/local"
 	"sluice/proxy/resp"
 )
 
@@ -112,7 +113,7 @@ func (c *client) runObserved(q request) stall {
 	}
 	var args []byte // Before the request is run: its bytes are not valid behind that.
 	if len(q.raw) <= monitorRoom {
-		args = appendShown(nil, redact(q.cmd, q.args))
+		args = appendShown(nil, local.Redact(q.cmd, q.args))
 	}
 	wait := c.runOrQueue(q)
 	if wait == stallNone {
@@ -137,7 +138,7 @@ func (c *client) show(args []byte) {
 // appendShown adds the arguments of a request, each behind a blank.
 func appendShown(dst []byte, args [][]byte) []byte {
 	for _, arg := range args {
-		dst = appendQuoted(append(dst, ' '), arg)
+		dst = local.AppendQuoted(append(dst, ' '), arg)
 	}
 	return dst
 }

@@ -18,6 +18,7 @@ import (
 
 	"sluice/internal/epoll"
 	"sluice/internal/sparselog"
+	"sluice/proxy/local"
 )
 
 // Server runs the event loops and the pools on them. Its exported methods are safe for concurrent use.
@@ -49,7 +50,7 @@ type Server struct {
 	left     int         // requests that Shutdown has cut off
 	running  atomic.Bool // the loops are there
 
-	slow slowLog
+	slow local.SlowLog
 	inForce
 	statBase     atomic.Pointer[Stats] // what CONFIG RESETSTAT has set to 0; nil for nothing
 	rejectedBase atomic.Uint64         // rejected at the last CONFIG RESETSTAT

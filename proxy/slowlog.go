@@ -4,74 +4,15 @@ import (
 	"fmt"
 	"math"
 	"slices"
-	"sync"
 	"time"
 
 	"sluice/backend"
 	"sluice/proxy/command"
-	"sluice/proxy/resp"
+	"sluice/proxy/local"
 )
 
-// SlowRequest is a request that took at least Settings.SlowlogSlowerThan. Immutable.
-type SlowRequest struct {
-	ID      int64
-	Time    time.Time     // when it was answered
-	Total   time.Duration // from its arrival, or the begin of its hold, to the reply of the server
-	Held    time.Duration // of it, inside holds
-	Backend time.Duration // of it, from the last time that it was given to a connection; 0 when it was not
-	Args    []string      // cut as Redis cuts them
-	Pool    string
-	Client  string   // address
-	Name    string   // CLIENT SETNAME
-	Node    string   // that it was sent to last; of a command that was divided, the slowest
-	Part    []string // of a command that was divided: what Node was asked
-}
-
-// slowLog keeps the newest slow requests of all loops. Safe for concurrent use; its mutex is taken for slow
-// requests only.
-type slowLog struct {
-	mu      sync.Mutex
-	next    int64
-	entries []*SlowRequest // oldest first
-}
-
-// add keeps r and forgets what is older than the newest limit.
-func (g *slowLog) add(r *SlowRequest, limit int) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	r.ID = g.next
-	g.next++
-	g.entries = append(g.entries, r)
-	if more := len(g.entries) - limit; more > 0 {
-		g.entries = slices.Delete(g.entries, 0, more)
-	}
-}
-
-// newest lists at most n requests of a pool, newest first. The pool "" stands for all.
-func (g *slowLog) newest(pool string, n int) []*SlowRequest {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	var list []*SlowRequest
-	for _, r := range slices.Backward(g.entries) {
-		if len(list) >= n {
-			break
-		}
-		if pool == "" || r.Pool == pool {
-			list = append(list, r)
-		}
-	}
-	return list
-}
-
-// reset forgets the requests of a pool. Ids go on, as in Redis.
-func (g *slowLog) reset(pool string) {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	g.entries = slices.DeleteFunc(g.entries, func(r *SlowRequest) bool { return r.Pool == pool })
-}
-
 // Slowlog lists at most n slow requests, newest first.
-func (s *Server) Slowlog(n int) []*SlowRequest { return s.slow.newest("", n) }
+func (s *Server) Slowlog(n int) []*local.SlowRequest { return s.slow.Newest("", n) }
 
 // slowFrom is the time from which a request is slow, more than any time when the log is off.
 func (s *Settings) slowFrom() int64 {
@@ -132,16 +73,16 @@ func (c *client) noteSlow(seq uint32, o outcome) {
 	p := c.pipe.at(seq)
 	before := c.takeWait(seq)
 	total := c.loop.now - p.start + before
-	skipped := p.cmd == nil || p.flags&blocks != 0 || p.cmd.Is(command.SkipSlowlog) && o.tx == nil || hasSecrets(p.cmd)
+	skipped := p.cmd == nil || p.flags&blocks != 0 || p.cmd.Is(command.SkipSlowlog) && o.tx == nil || local.HasSecrets(p.cmd)
 	if total < c.loop.slowFrom || skipped {
 		return
 	}
 	if !c.loop.mayNoteSlow() {
 		return
 	}
-	r := &SlowRequest{
+	r := &local.SlowRequest{
 		Time: time.Now(), Total: time.Duration(total), Held: time.Duration(before + o.held), Backend: time.Duration(o.backend),
-		Pool: c.pool.Name, Client: c.addr, Name: c.name, Args: slowArgs(o.request),
+		Pool: c.pool.Name, Client: c.addr, Name: c.name, Args: local.CutArgs(o.request),
 	}
 	if o.node != nil {
 		r.Node = o.node.Addr
@@ -150,10 +91,10 @@ func (c *client) noteSlow(seq uint32, o outcome) {
 		r.Args = o.tx.slowArgs()
 	}
 	if o.of != nil {
-		r.Args, r.Part = slowArgs(o.of.head), r.Args
+		r.Args, r.Part = local.CutArgs(o.of.head), r.Args
 	}
 	s := c.loop.server
-	s.slow.add(r, s.settings.Load().SlowlogMaxLen)
+	s.slow.Add(r, s.settings.Load().SlowlogMaxLen)
 }
 
 // slowPerSecond is how many requests a loop enters into the slow log at most. When everything is slow, noting it
@@ -168,43 +109,17 @@ func (l *loop) mayNoteSlow() bool {
 	return l.slowNoted <= slowPerSecond
 }
 
-// Bounds of the arguments in the slow log, those of Redis.
-const (
-	slowMaxArgs = 32
-	slowMaxArg  = 128
-	// slowHead is how much of a command that is divided is kept for the slow log.
-	slowHead = 4 << 10
-)
-
-// slowArgs reads the arguments of a request, of which raw may be no more than the beginning, and cuts them as Redis
-// does.
-func slowArgs(raw []byte) []string {
-	n, raw, _ := resp.CutHeader(raw, '*')
-	var args []string
-	for i := range n {
-		size, rest, ok := resp.CutHeader(raw, '$')
-		if !ok || n > slowMaxArgs && i == slowMaxArgs-1 {
-			return append(args, fmt.Sprintf("... (%d more arguments)", n-i))
-		}
-		shown := min(size, slowMaxArg, len(rest))
-		arg := string(rest[:shown])
-		if size > shown {
-			arg += fmt.Sprintf("... (%d more bytes)", size-shown)
-		}
-		args = append(args, arg)
-		raw = rest[min(size+len("\r\n"), len(rest)):]
-	}
-	return args
-}
+// slowHead is how much of a command that is divided is kept for the slow log.
+const slowHead = 4 << 10
 
 // slowArgs are the words of all commands from MULTI to EXEC, as many as are shown of one.
 func (x *execution) slowArgs() (args []string) {
 	rest := x.d.raw
 	for i, size := range x.sizes {
-		args = append(args, slowArgs(rest[:size])...)
+		args = append(args, local.CutArgs(rest[:size])...)
 		rest = rest[size:]
-		if more := len(x.sizes) - i - 1; len(args) >= slowMaxArgs && more > 0 {
-			return append(args[:slowMaxArgs-1], fmt.Sprintf("... (a transaction of %d commands)", len(x.sizes)-2))
+		if more := len(x.sizes) - i - 1; len(args) >= local.SlowArgs && more > 0 {
+			return append(args[:local.SlowArgs-1], fmt.Sprintf("... (a transaction of %d commands)", len(x.sizes)-2))
 		}
 	}
 	return args

@@ -4,7 +4,7 @@ import (
 	"net/http"
 	"time"
 
-	"sluice/proxy"
+	"sluice/proxy/local"
 )
 
 // SlowLog is the answer of GET /api/v1/slowlog, newest first. Ids begin anew when the process does.
@@ -46,7 +46,7 @@ func (s *Server) slowlog(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, out)
 }
 
-func slowRequest(q *proxy.SlowRequest) SlowRequest {
+func slowRequest(q *local.SlowRequest) SlowRequest {
 	return SlowRequest{
 		ID: q.ID, Time: q.Time, TotalMicros: q.Total.Microseconds(), HeldMicros: q.Held.Microseconds(),
 		BackendMicros: q.Backend.Microseconds(), Backend: q.Node, Pool: q.Pool, Client: q.Client, Name: q.Name,

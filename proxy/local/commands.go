@@ -1,6 +1,8 @@
 package local
 
 import (
+	"fmt"
+
 	"sluice/proxy/command"
 	"sluice/proxy/resp"
 )
@@ -19,6 +21,8 @@ var Commands = map[string]Command{
 
 	"latency|latest": nothing, "latency|history": nothing, "latency|graph": latencyGraph,
 	"latency|reset": latencyReset, "latency|doctor": latencyDoctor, "latency|histogram": latencyHistogram,
+
+	"slowlog|get": slowlogGet, "slowlog|len": slowlogLen, "slowlog|reset": slowlogReset,
 
 	"acl|help": help("acl"), "client|help": help("client"), "command|help": help("command"),
 	"config|help": help("config"), "cluster|help": help("cluster"), "latency|help": help("latency"),
@@ -52,6 +56,11 @@ func commandGetKeys(dst []byte, c Client, args [][]byte) []byte {
 func nothing(dst []byte, _ Client, _ [][]byte) []byte { return resp.AppendArray(dst, 0) }
 
 func appendOK(dst []byte) []byte { return resp.AppendStatus(dst, "OK") }
+
+// wrongNumber is Redis' refusal of a subcommand with too many arguments that its table lets pass.
+func wrongNumber(sub []byte, container string) string {
+	return fmt.Sprintf("ERR unknown subcommand or wrong number of arguments for '%.128s'. Try %s HELP.", sub, container)
+}
 
 // appendTexts appends an array.
 func appendTexts(dst []byte, texts []string) []byte {

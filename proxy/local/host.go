@@ -14,6 +14,8 @@ type Client interface {
 
 // Pool is the pool of a client. A Command calls it on an event loop.
 type Pool interface {
+	// Name is that of the configuration.
+	Name() string
 	// Commands is what COMMAND reports. Not to be changed.
 	Commands() *command.Catalogue
 }
@@ -21,4 +23,5 @@ type Pool interface {
 // Proxy is this process.
 type Proxy struct {
 	Version string
+	Slow    *SlowLog // of all pools
 }

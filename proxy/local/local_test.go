@@ -18,8 +18,13 @@ func (c *testClient) RESP3() bool  { return c.resp3 }
 func (c *testClient) Pool() Pool   { return &c.testPool }
 func (c *testClient) Proxy() Proxy { return c.proxy }
 
+func newTestClient() *testClient {
+	return &testClient{proxy: Proxy{Version: "1.2.3", Slow: new(SlowLog)}}
+}
+
 type testPool struct{ commands command.Catalogue }
 
+func (p *testPool) Name() string                 { return "test" }
 func (p *testPool) Commands() *command.Catalogue { return &p.commands }
 
 // do runs a command, given in words.
@@ -49,7 +54,7 @@ func (c *testClient) want(t *testing.T, reply, line string) {
 
 // Every command of the table is one that Redis has, and has its arguments.
 func TestCommandsAreThoseOfTheTable(t *testing.T) {
-	c := &testClient{}
+	c := newTestClient()
 	for name, run := range Commands {
 		cmd := command.LookupFull([]byte(name))
 		if cmd == nil {
@@ -67,7 +72,7 @@ func TestCommandsAreThoseOfTheTable(t *testing.T) {
 }
 
 func TestHelpHasEverySubcommandOnce(t *testing.T) {
-	c := &testClient{}
+	c := newTestClient()
 	for container, text := range helpTexts {
 		reply := c.do(container + " help")
 		if !strings.HasPrefix(reply, "*") || strings.Count(reply, "\r\n+HELP\r\n") != 1 || !strings.HasSuffix(reply, " this help.\r\n") {

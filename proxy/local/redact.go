@@ -1,4 +1,4 @@
-package proxy
+package local
 
 import (
 	"bytes"
@@ -9,8 +9,8 @@ import (
 // redacted stands for what may be a password wherever a request is shown; the word is that of Redis.
 var redacted = []byte("(redacted)")
 
-// hasSecrets reports whether arguments of a command may be passwords.
-func hasSecrets(cmd *command.Command) bool {
+// HasSecrets reports whether arguments of a command may be passwords.
+func HasSecrets(cmd *command.Command) bool {
 	switch cmd.Name {
 	case "auth", "hello", "config|set", "acl|setuser", "migrate":
 		return true
@@ -18,9 +18,10 @@ func hasSecrets(cmd *command.Command) bool {
 	return false
 }
 
-// redact returns the arguments of a request as they may be shown. It returns args itself when there is nothing to hide.
-func redact(cmd *command.Command, args [][]byte) [][]byte {
-	if !hasSecrets(cmd) {
+// Redact returns the arguments of a request as they may be shown: args itself when there is nothing to hide, else a
+// copy of the slice.
+func Redact(cmd *command.Command, args [][]byte) [][]byte {
+	if !HasSecrets(cmd) {
 		return args
 	}
 	shown := append([][]byte(nil), args...)
@@ -49,8 +50,8 @@ func follows(args [][]byte, i, n int, word string) bool {
 	return i-n > 0 && bytes.EqualFold(args[i-n], []byte(word))
 }
 
-// appendQuoted adds text in quotes with everything escaped that is not printable, as Redis shows arguments.
-func appendQuoted(dst, text []byte) []byte {
+// AppendQuoted adds text in quotes with everything escaped that is not printable, as Redis shows arguments.
+func AppendQuoted(dst, text []byte) []byte {
 	const hex = "0123456789abcdef"
 	dst = append(dst, '"')
 	for _, b := range text {
