@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"sluice/proxy/command"
+	"sluice/proxy/local"
 	"sluice/proxy/pubsub"
 	"sluice/proxy/resp"
 )
@@ -23,17 +24,19 @@ type clientFilter struct {
 }
 
 func (f *clientFilter) takes(c *client) bool {
-	return (f.ids == nil || slices.Contains(f.ids, int64(c.id))) && (f.kind == "" || f.kind == c.kind()) &&
+	return (f.ids == nil || slices.Contains(f.ids, int64(c.id))) && (f.kind == "" || f.kind == c.peer().Type) &&
 		(f.addr == nil || *f.addr == c.addr) && (f.laddr == nil || *f.laddr == c.laddr) &&
 		(f.user == nil || !c.is(modeUnauthenticated) && *f.user == c.user) && f.not != c
 }
 
-// kind is the type of a client in Redis' words. Nobody replicates from Sluice.
-func (c *client) kind() string {
+// peer says which client it is.
+func (c *client) peer() local.Peer {
+	p := local.Peer{ID: int64(c.id), Type: local.TypeNormal, Addr: c.addr, LocalAddr: c.laddr, User: c.user,
+		Known: !c.is(modeUnauthenticated)}
 	if c.subscriptions.Any() {
-		return "pubsub"
+		p.Type = local.TypePubSub
 	}
-	return "normal"
+	return p
 }
 
 // clientKind reads the type of a client. What Redis knows and Sluice never has is valid and chooses nobody.

@@ -12,6 +12,7 @@ import (
 	diff "github.com/google/go-cmp/cmp"
 
 	"sluice/proxy/command"
+	"sluice/proxy/local"
 )
 
 var update = flag.Bool("update", false, "write docs/COMMANDS.md")
@@ -261,7 +262,7 @@ func refusalReason(cmd *command.Command, p plan) string {
 	switch p.refusal {
 	case unsupported(top), unsupported(cmd.Name):
 		return "not in this version"
-	case errNotCluster:
+	case local.ErrNotCluster:
 		return "to its clients Sluice is a server without cluster mode"
 	}
 	return p.refusal

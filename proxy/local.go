@@ -1,6 +1,8 @@
 package proxy
 
 import (
+	"net"
+
 	"sluice/proxy/command"
 	"sluice/proxy/local"
 )
@@ -19,19 +21,10 @@ var localCommands = map[string]localFunc{
 	"client|kill": cmdClientKill, "client|reply": cmdClientReply,
 	"client|pause": cmdClientPause, "client|unpause": cmdClientUnpause,
 
-	"acl|whoami": cmdACLWhoAmI, "acl|list": cmdACLList, "acl|users": cmdACLUsers, "acl|cat": cmdACLCat, "acl|dryrun": cmdACLDryRun,
-
 	"info": cmdInfo, "role": cmdRole,
 	"config|rewrite": cmdConfigRewrite, "config|resetstat": cmdConfigResetStat,
 
 	"monitor": cmdMonitor,
-
-	"readonly": asCluster(cmdClusterOK), "readwrite": asCluster(cmdClusterOK), "asking": asCluster(cmdClusterOK),
-	"cluster|slots": aboutNode(clusterSlots), "cluster|shards": aboutNode(clusterShards), "cluster|nodes": aboutNode(clusterNodes),
-	"cluster|info": asCluster(cmdClusterInfo), "cluster|myid": asCluster(cmdClusterMyID), "cluster|myshardid": asCluster(cmdClusterMyID),
-	"cluster|keyslot": asCluster(cmdClusterKeySlot), "cluster|links": asCluster(cmdClusterLinks),
-	"cluster|replicas": asCluster(cmdClusterReplicas), "cluster|slaves": asCluster(cmdClusterReplicas),
-	"cluster|help": asCluster(locally(local.Commands["cluster|help"])),
 }
 
 // locally runs a command of package local.
@@ -58,13 +51,16 @@ type localClient struct{ *client }
 // RESP3 implements local.Client.
 func (c localClient) RESP3() bool { return c.resp3() }
 
+// Peer implements local.Client.
+func (c localClient) Peer() local.Peer { return c.peer() }
+
 // Pool implements local.Client.
 func (c localClient) Pool() local.Pool { return localPool{c.client} }
 
 // Proxy implements local.Client.
 func (c localClient) Proxy() local.Proxy {
 	s := c.loop.server
-	return local.Proxy{Version: s.version, Slow: &s.slow}
+	return local.Proxy{ID: s.id, Version: s.version, Slow: &s.slow}
 }
 
 // localPool is the pool of a client as package local knows it.
@@ -75,6 +71,29 @@ func (c localPool) Name() string { return c.pool.Name }
 
 // Commands implements local.Pool.
 func (c localPool) Commands() *command.Catalogue { return c.pool.commands() }
+
+// Users implements local.Pool.
+func (c localPool) Users() []local.User {
+	users := c.pool.Settings().Users
+	list := make([]local.User, len(users))
+	for i := range users {
+		u := &users[i]
+		list[i] = local.User{Name: u.Name, Passwords: len(u.Passwords), Rights: u.Rights, Rules: u.Rules}
+	}
+	return list
+}
+
+// Resolve implements local.Pool.
+func (c localPool) Resolve(args [][]byte) *command.Command { return c.resolve(args) }
+
+// EmulatesCluster implements local.Pool.
+func (c localPool) EmulatesCluster() bool { return c.emulatesCluster() }
+
+// Ready implements local.Pool.
+func (c localPool) Ready() bool { return c.pool.Ready() }
+
+// Addrs implements local.Pool.
+func (c localPool) Addrs() []net.Addr { return c.pool.Addrs() }
 
 // databases is how many databases SELECT offers.
 func (c *client) databases() int {

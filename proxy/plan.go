@@ -115,7 +115,7 @@ func planOf(cmd *command.Command, refusals map[string]string) plan {
 		return plan{kind: planPublish}
 	}
 	if top.Name == "cluster" {
-		return plan{kind: planLocal, local: asCluster(clusterWide(cmd.Name))}
+		return plan{kind: planLocal, local: clusterWide(cmd.Name)}
 	}
 	if kind, ok := fanCommands[cmd.Name]; ok {
 		return plan{kind: planFanOut, fan: kind}

@@ -22,7 +22,6 @@ const (
 	errDBIndex      = "ERR DB index is out of range"
 	errClusterDB    = "ERR SELECT is not allowed in cluster mode"
 	errCrossSlot    = "CROSSSLOT Keys in request don't hash to the same slot"
-	errNotCluster   = "ERR This instance has cluster support disabled"
 	errFenced       = "CLUSTERDOWN the proxy has lost its lease in Consul (consul.on_loss is fence)"
 	errSlotUnserved = "CLUSTERDOWN Hash slot not served"
 	errNoProto      = "NOPROTO unsupported protocol version"

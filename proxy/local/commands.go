@@ -24,8 +24,16 @@ var Commands = map[string]Command{
 
 	"slowlog|get": slowlogGet, "slowlog|len": slowlogLen, "slowlog|reset": slowlogReset,
 
+	"acl|whoami": aclWhoAmI, "acl|list": aclList, "acl|users": aclUsers, "acl|cat": aclCat, "acl|dryrun": aclDryRun,
+
+	"readonly": inCluster(ok), "readwrite": inCluster(ok), "asking": inCluster(ok),
+	"cluster|slots": ofNode(clusterSlots), "cluster|shards": ofNode(clusterShards), "cluster|nodes": ofNode(clusterNodes),
+	"cluster|info": inCluster(clusterInfo), "cluster|myid": inCluster(clusterMyID), "cluster|myshardid": inCluster(clusterMyID),
+	"cluster|keyslot": inCluster(clusterKeySlot), "cluster|links": inCluster(nothing),
+	"cluster|replicas": inCluster(clusterReplicas), "cluster|slaves": inCluster(clusterReplicas),
+
 	"acl|help": help("acl"), "client|help": help("client"), "command|help": help("command"),
-	"config|help": help("config"), "cluster|help": help("cluster"), "latency|help": help("latency"),
+	"config|help": help("config"), "cluster|help": inCluster(help("cluster")), "latency|help": help("latency"),
 	"pubsub|help": help("pubsub"), "slowlog|help": help("slowlog"),
 }
 
@@ -54,6 +62,8 @@ func commandGetKeys(dst []byte, c Client, args [][]byte) []byte {
 
 // nothing answers an empty array.
 func nothing(dst []byte, _ Client, _ [][]byte) []byte { return resp.AppendArray(dst, 0) }
+
+func ok(dst []byte, _ Client, _ [][]byte) []byte { return appendOK(dst) }
 
 func appendOK(dst []byte) []byte { return resp.AppendStatus(dst, "OK") }
 

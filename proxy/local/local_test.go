@@ -1,6 +1,7 @@
 package local
 
 import (
+	"net"
 	"strings"
 	"testing"
 
@@ -10,22 +11,35 @@ import (
 // testClient asks a pool of its own.
 type testClient struct {
 	resp3 bool
+	peer  Peer
 	proxy Proxy
 	testPool
 }
 
 func (c *testClient) RESP3() bool  { return c.resp3 }
+func (c *testClient) Peer() Peer   { return c.peer }
 func (c *testClient) Pool() Pool   { return &c.testPool }
 func (c *testClient) Proxy() Proxy { return c.proxy }
 
 func newTestClient() *testClient {
-	return &testClient{proxy: Proxy{Version: "1.2.3", Slow: new(SlowLog)}}
+	return &testClient{proxy: Proxy{ID: "ab12", Version: "1.2.3", Slow: new(SlowLog)}}
 }
 
-type testPool struct{ commands command.Catalogue }
+type testPool struct {
+	users    []User
+	commands command.Catalogue
+	cluster  bool
+	ready    bool
+	addrs    []net.Addr
+}
 
-func (p *testPool) Name() string                 { return "test" }
-func (p *testPool) Commands() *command.Catalogue { return &p.commands }
+func (p *testPool) Name() string                           { return "test" }
+func (p *testPool) Users() []User                          { return p.users }
+func (p *testPool) EmulatesCluster() bool                  { return p.cluster }
+func (p *testPool) Ready() bool                            { return p.ready }
+func (p *testPool) Addrs() []net.Addr                      { return p.addrs }
+func (p *testPool) Resolve(args [][]byte) *command.Command { return command.Resolve(args) }
+func (p *testPool) Commands() *command.Catalogue           { return &p.commands }
 
 // do runs a command, given in words.
 func (c *testClient) do(line string) string {
@@ -73,6 +87,7 @@ func TestCommandsAreThoseOfTheTable(t *testing.T) {
 
 func TestHelpHasEverySubcommandOnce(t *testing.T) {
 	c := newTestClient()
+	c.cluster = true
 	for container, text := range helpTexts {
 		reply := c.do(container + " help")
 		if !strings.HasPrefix(reply, "*") || strings.Count(reply, "\r\n+HELP\r\n") != 1 || !strings.HasSuffix(reply, " this help.\r\n") {
