@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"sluice/proxy/command"
+	"sluice/proxy/local"
 	"sluice/proxy/merge"
 	"sluice/proxy/resp"
 )
@@ -101,7 +102,7 @@ func (c *client) dispatchConfigSet(q request, shares []share) stall {
 // toConfigure divides what a CONFIG SET is about, or says what is wrong with it as far as Sluice can tell.
 func (c *client) toConfigure(args [][]byte) (f *fanConfig, refusal string) {
 	if len(args)%2 != 0 {
-		return nil, errSyntax
+		return nil, local.ErrSyntax
 	}
 	f = new(fanConfig)
 	for i := 2; i < len(args); i += 2 {

@@ -117,7 +117,7 @@ func TestPanicInAClientCostsThatClientOnly(t *testing.T) {
 	broken.want("+OK\r\n", "CLIENT", "SETNAME", "broken")
 	p.onEachLoop(p.ctx, func(l *loop) {
 		for _, c := range l.clients {
-			if c.name == "broken" {
+			if c.Name == "broken" {
 				c.pool = nil
 			}
 		}

@@ -12,13 +12,8 @@ var localCommands = map[string]localFunc{
 	"ping": cmdPing, "quit": cmdQuit, "reset": cmdReset, "select": cmdSelect,
 	"auth": cmdAuth, "hello": cmdHello,
 
-	"client|setname": cmdClientSetName, "client|getname": cmdClientGetName, "client|setinfo": cmdClientSetInfo,
-	"client|id": cmdClientID, "client|info": cmdClientInfo, "client|list": cmdClientList,
-	"client|no-evict": cmdClientNoEvict, "client|no-touch": cmdClientNoTouch,
-	"client|unblock":  cmdClientUnblock,
-	"client|tracking": cmdClientTracking, "client|caching": cmdClientCaching,
-	"client|trackinginfo": cmdClientTrackingInfo, "client|getredir": cmdClientGetRedir,
-	"client|kill": cmdClientKill, "client|reply": cmdClientReply,
+	"client|list": cmdClientList, "client|kill": cmdClientKill, "client|unblock": cmdClientUnblock,
+	"client|caching": cmdClientCaching, "client|reply": cmdClientReply,
 	"client|pause": cmdClientPause, "client|unpause": cmdClientUnpause,
 
 	"info": cmdInfo, "role": cmdRole,
@@ -53,6 +48,17 @@ func (c localClient) RESP3() bool { return c.resp3() }
 
 // Peer implements local.Client.
 func (c localClient) Peer() local.Peer { return c.peer() }
+
+// Identity implements local.Client.
+func (c localClient) Identity() *local.Identity { return &c.client.Identity }
+
+// Describe implements local.Client.
+func (c localClient) Describe() local.Description { return c.describe() }
+
+// Wish implements local.Client.
+func (c localClient) Wish(attribute, value string) (refusal string, known bool) {
+	return c.wish(attribute, value)
+}
 
 // Pool implements local.Client.
 func (c localClient) Pool() local.Pool { return localPool{c.client} }

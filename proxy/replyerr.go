@@ -17,7 +17,6 @@ const (
 	errNoAuth       = "NOAUTH Authentication required."
 	errWrongPass    = "WRONGPASS invalid username-password pair or user is disabled."
 	errNoPassword   = "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
-	errSyntax       = "ERR syntax error"
 	errNotInteger   = "ERR value is not an integer or out of range"
 	errDBIndex      = "ERR DB index is out of range"
 	errClusterDB    = "ERR SELECT is not allowed in cluster mode"
@@ -27,7 +26,6 @@ const (
 	errNoProto      = "NOPROTO unsupported protocol version"
 	errProtoNumber  = "ERR Protocol version is not an integer or out of range"
 	errHelloAuth    = "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
-	errClientName   = "ERR Client names cannot contain spaces, newlines or special characters."
 
 	errNotSubscribed = "ERR not subscribed: the connection is being closed"
 

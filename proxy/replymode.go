@@ -1,6 +1,9 @@
 package proxy
 
-import "sluice/proxy/command"
+import (
+	"sluice/proxy/command"
+	"sluice/proxy/local"
+)
 
 // replyMode is what a client has said with CLIENT REPLY. Owned by the client's event loop.
 type replyMode struct {
@@ -22,7 +25,7 @@ func cmdClientReply(c *client, args [][]byte) stall {
 	case command.IsWord(args[2], "skip"):
 		r.skipNext = !r.off
 	default:
-		c.replyError(errSyntax)
+		c.replyError(local.ErrSyntax)
 	}
 	return stallNone
 }

@@ -7,6 +7,7 @@ import (
 
 	"sluice/proxy/acl"
 	"sluice/proxy/command"
+	"sluice/proxy/local"
 	"sluice/proxy/resp"
 )
 
@@ -19,14 +20,9 @@ type session struct {
 	replies replyMode
 	reads   *ReadRules // nil: all reads go to the master
 
-	rights      *acl.Rules // nil: everything; modeRestricted is on while it is set
-	user        string
-	name        string // CLIENT SETNAME
-	libName     string // CLIENT SETINFO
-	libVer      string
-	noEvict     bool
-	noTouch     bool
-	optIn       bool       // CLIENT TRACKING ON OPTIN
+	rights *acl.Rules // nil: everything; modeRestricted is on while it is set
+	user   string
+	local.Identity
 	wishes      readWishes // what the client has asked for itself
 	addr, laddr string
 	created     time.Time
@@ -57,7 +53,7 @@ func (c *client) answer(build func(dst []byte) []byte) {
 
 func cmdAuth(c *client, args [][]byte) stall {
 	if len(args) > 3 {
-		c.replyError(errSyntax)
+		c.replyError(local.ErrSyntax)
 		return stallNone
 	}
 	users := c.pool.Settings().Users
@@ -122,7 +118,7 @@ func cmdHello(c *client, args [][]byte) stall {
 		return stallNone
 	}
 	if o.named {
-		c.name = o.name
+		c.Name = o.name
 	}
 	if c.watch != nil && c.proto != proto {
 		c.watch.lost = true // Its connection speaks the other version.
@@ -160,8 +156,8 @@ func parseHello(args [][]byte) (o helloOptions, refusal string) {
 			i += 3
 		case option == "setname" && left >= 1:
 			o.named, o.name = true, string(args[i+1])
-			if !validName(args[i+1]) {
-				return o, errClientName
+			if !local.ValidName(args[i+1]) {
+				return o, local.ErrClientName
 			}
 			i += 2
 		default:
@@ -182,7 +178,7 @@ func cmdReset(c *client, _ [][]byte) stall {
 	c.leaveTopics()
 	old := c.session
 	c.session = newSession(c.pool, c.addr, c.laddr)
-	c.created, c.libName, c.libVer = old.created, old.libName, old.libVer // They are about the program at the other end.
+	c.created, c.LibName, c.LibVer = old.created, old.LibName, old.LibVer // They are about the program at the other end.
 	c.replies.skipping = old.replies.skipping                             // RESET itself is not answered then, as in Redis.
 	c.setMode(modeMuted, old.replies.skipping)
 	c.setReads()

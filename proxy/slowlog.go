@@ -82,7 +82,7 @@ func (c *client) noteSlow(seq uint32, o outcome) {
 	}
 	r := &local.SlowRequest{
 		Time: time.Now(), Total: time.Duration(total), Held: time.Duration(before + o.held), Backend: time.Duration(o.backend),
-		Pool: c.pool.Name, Client: c.addr, Name: c.name, Args: local.CutArgs(o.request),
+		Pool: c.pool.Name, Client: c.addr, Name: c.Name, Args: local.CutArgs(o.request),
 	}
 	if o.node != nil {
 		r.Node = o.node.Addr

@@ -272,7 +272,8 @@ func TestVanishingClients(t *testing.T) {
 					node.Addr, b.Up(), b.InFlight(), b.Unsent(), b.Unblocking, node.FreeDedicated())
 			}
 			for _, c := range l.clients {
-				t.Logf("%swatches %v, waits %v, %d retries, closed %v", c.describe(), c.watch != nil, c.waiting != nil,
+				d := c.describe()
+				t.Logf("%swatches %v, waits %v, %d retries, closed %v", d.Line(), c.watch != nil, c.waiting != nil,
 					len(c.retries), c.closed)
 			}
 		}

@@ -46,6 +46,34 @@ func (s *Server) visitClients(ctx context.Context, p *Pool, f func(c *client)) b
 // onClients runs f for every client, soon.
 func (p *Pool) onClients(f func(c *client)) { go p.server.visitClients(p.server.ctx, p, f) }
 
+// gather runs visit on every loop, then answers with what build appends. The reply keeps its place. What is behind it
+// is not parsed before that: a pipeline of these would keep all loops busy.
+func (c *client) gather(visit func(l *loop), build func(dst []byte) []byte) {
+	c.answerLater(func(ctx context.Context) func(dst []byte) []byte {
+		c.loop.server.onEachLoop(ctx, visit)
+		return build
+	})
+}
+
+// answerLater runs work on no loop, and answers with what the function that it returns appends. That runs on the loop
+// of the client, and is to be short; there is none when the server stops. The reply keeps its place, and what is
+// behind it is not parsed before that.
+func (c *client) answerLater(work func(context.Context) (build func(dst []byte) []byte)) {
+	c.alone = true
+	seq := c.begin(nil, anySlot)
+	origin := c.loop
+	go func() {
+		build := work(origin.server.ctx)
+		origin.execute(func() {
+			if c.closed || build == nil {
+				return
+			}
+			origin.scratch = build(origin.scratch[:0])
+			c.deliver(seq, origin.scratch, true, true)
+		})
+	}()
+}
+
 // whenAllKnow answers with what build appends when every client of the pool has been told what is asked of it.
 func (c *client) whenAllKnow(build func(dst []byte) []byte) {
 	c.answerLater(func(ctx context.Context) func(dst []byte) []byte {

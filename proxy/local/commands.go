@@ -24,6 +24,12 @@ var Commands = map[string]Command{
 
 	"slowlog|get": slowlogGet, "slowlog|len": slowlogLen, "slowlog|reset": slowlogReset,
 
+	"client|setname": clientSetName, "client|getname": clientGetName, "client|setinfo": clientSetInfo,
+	"client|id": clientID, "client|info": clientInfo,
+	"client|no-evict": toggle(func(of *Identity) *bool { return &of.NoEvict }),
+	"client|no-touch": toggle(func(of *Identity) *bool { return &of.NoTouch }),
+	"client|tracking": clientTracking, "client|trackinginfo": clientTrackingInfo, "client|getredir": clientGetRedir,
+
 	"acl|whoami": aclWhoAmI, "acl|list": aclList, "acl|users": aclUsers, "acl|cat": aclCat, "acl|dryrun": aclDryRun,
 
 	"readonly": inCluster(ok), "readwrite": inCluster(ok), "asking": inCluster(ok),

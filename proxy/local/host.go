@@ -12,6 +12,13 @@ type Client interface {
 	RESP3() bool
 	// Peer says which client it is.
 	Peer() Peer
+	// Identity is what it has said of itself; commands change it.
+	Identity() *Identity
+	// Describe is what CLIENT INFO shows of it.
+	Describe() Description
+	// Wish takes an attribute of CLIENT SETINFO that is Sluice's own. known is false for any other; refusal says what
+	// is wrong, "" when it is done.
+	Wish(attribute, value string) (refusal string, known bool)
 	// Pool is the pool that it has connected to.
 	Pool() Pool
 	// Proxy is this process.

@@ -12,12 +12,26 @@ import (
 type testClient struct {
 	resp3 bool
 	peer  Peer
+	id    Identity
 	proxy Proxy
 	testPool
 }
 
-func (c *testClient) RESP3() bool  { return c.resp3 }
-func (c *testClient) Peer() Peer   { return c.peer }
+func (c *testClient) RESP3() bool         { return c.resp3 }
+func (c *testClient) Peer() Peer          { return c.peer }
+func (c *testClient) Identity() *Identity { return &c.id }
+func (c *testClient) Describe() Description {
+	return Description{Peer: c.peer, Identity: c.id, Multi: -1, FD: -1}
+}
+func (c *testClient) Wish(attribute, value string) (refusal string, known bool) {
+	if attribute != "sluice-reads" {
+		return "", false
+	}
+	if value == "master" {
+		return "", true
+	}
+	return "ERR no", true
+}
 func (c *testClient) Pool() Pool   { return &c.testPool }
 func (c *testClient) Proxy() Proxy { return c.proxy }
 
