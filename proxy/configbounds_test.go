@@ -33,23 +33,23 @@ func TestConfigSetHasTheBoundsOfTheFile(t *testing.T) {
 	}
 	checked := 0
 	for _, p := range configParams {
-		key := p.name
+		key := p.Name
 		if same[key] != "" {
 			key = same[key]
 		}
 		b, ok := bounds[key]
-		if !ok || p.set == nil {
+		if !ok || p.Set == nil {
 			continue
 		}
 		checked++
 		f := &configuration{client: &client{loop: &loop{server: new(Server)}}}
 		unit := ""
-		if _, err := time.ParseDuration(p.get(f)); err == nil && p.get(f) != "0" {
+		if _, err := time.ParseDuration(p.Get(f)); err == nil && p.Get(f) != "0" {
 			unit = "us"
 		}
 		for n, right := range map[int64]bool{b[0]: true, b[1]: true, b[0] - 1: false, b[1] + 1: false} {
-			if wrong := p.set(f, strconv.FormatInt(n, 10)+unit); (wrong == "") != right {
-				t.Errorf("%s %d%s: %q, the file has %d to %d", p.name, n, unit, wrong, b[0], b[1])
+			if wrong := p.Set(f, strconv.FormatInt(n, 10)+unit); (wrong == "") != right {
+				t.Errorf("%s %d%s: %q, the file has %d to %d", p.Name, n, unit, wrong, b[0], b[1])
 			}
 		}
 	}

@@ -70,17 +70,17 @@ func TestConfigParamsTakeWhatTheyShow(t *testing.T) {
 	before, pool := *p.settings.Load(), *p.pool.Settings()
 	var settable int
 	for _, param := range configParams {
-		lines := strings.Split(c.do("CONFIG", "GET", param.name), "\r\n")
-		if len(lines) < 5 || lines[0] != "*2" || lines[2] != param.name {
-			t.Errorf("%s: %q", param.name, lines)
+		lines := strings.Split(c.do("CONFIG", "GET", param.Name), "\r\n")
+		if len(lines) < 5 || lines[0] != "*2" || lines[2] != param.Name {
+			t.Errorf("%s: %q", param.Name, lines)
 			continue
 		}
-		if param.set == nil {
+		if param.Set == nil {
 			continue
 		}
 		settable++
-		if got := c.do("CONFIG", "SET", param.name, lines[4]); got != "+OK\r\n" && !strings.HasPrefix(param.name, "hold.") {
-			t.Errorf("CONFIG SET %s %s: %q", param.name, lines[4], got)
+		if got := c.do("CONFIG", "SET", param.Name, lines[4]); got != "+OK\r\n" && !strings.HasPrefix(param.Name, "hold.") {
+			t.Errorf("CONFIG SET %s %s: %q", param.Name, lines[4], got)
 		}
 	}
 	now, poolNow := p.settings.Load(), p.pool.Settings()
@@ -117,9 +117,9 @@ func TestConfigSetDoesNotUndoAReload(t *testing.T) {
 	reading, read := make(chan struct{}), make(chan struct{})
 	all := configParams
 	t.Cleanup(func() { configParams = all }) // When no loop reads it any more.
-	configParams = append(slices.Clone(all), configParam{
-		name: "test.between", ofPool: true, get: func(*configuration) string { return "" },
-		set: func(*configuration, string) string { // CONFIG SET has read what is in force.
+	configParams = append(slices.Clone(all), param{
+		Name: "test.between", OfPool: true, Get: func(*configuration) string { return "" },
+		Set: func(*configuration, string) string { // CONFIG SET has read what is in force.
 			close(reading)
 			<-read
 			return ""

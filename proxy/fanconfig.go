@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strings"
 
-	"sluice/proxy/command"
 	"sluice/proxy/local"
 	"sluice/proxy/merge"
 	"sluice/proxy/resp"
@@ -19,24 +18,24 @@ import (
 // fanConfig is what a CONFIG that goes to the servers has to remember. Its slices are copies.
 type fanConfig struct {
 	own    map[string]string // GET: values of Sluice's own parameters
-	params []*configParam    // SET: Sluice's own parameters among those to set
+	params []*param          // SET: Sluice's own parameters among those to set
 	pairs  [][]byte          // SET: names and values of those
 	theirs [][]byte          // SET: names and values of the servers' parameters
 }
 
 // dispatchConfigGet answers what is Sluice's, and asks the masters where it may be theirs.
 func (c *client) dispatchConfigGet(q request, shares []share) stall {
-	own := c.ownParameters(q.args[2:])
+	own := configParams.Matching(c.configuration(), q.args[2:])
 	var asked [][]byte
 	if c.pool.Settings().ServerConfig != ServerConfigOff {
 		for _, name := range q.args[2:] {
-			if !isOwn(name) {
+			if !configParams.Owns(name) {
 				asked = append(asked, name)
 			}
 		}
 	}
 	if len(asked) == 0 {
-		c.answer(func(dst []byte) []byte { return appendParameters(dst, own, c.resp3()) })
+		c.answer(func(dst []byte) []byte { return local.AppendParameters(dst, own, c.resp3()) })
 		c.loop.stats.Commands[q.cmd.ID].Calls++
 		return stallNone
 	}
@@ -52,15 +51,6 @@ func configRequest(args, behind [][]byte) []byte {
 	return raw
 }
 
-// appendParameters writes names and values in the order of the names.
-func appendParameters(dst []byte, found map[string]string, resp3 bool) []byte {
-	dst = resp.AppendMap(dst, len(found), resp3)
-	for _, name := range slices.Sorted(maps.Keys(found)) {
-		dst = resp.AppendBulk(resp.AppendBulk(dst, name), found[name])
-	}
-	return dst
-}
-
 // mergeConfigGet makes one reply of what the masters show, with what is Sluice's. A name that both have is Sluice's.
 func (s *split) mergeConfigGet() []byte {
 	addrs := make([]string, len(s.parts))
@@ -68,14 +58,14 @@ func (s *split) mergeConfigGet() []byte {
 		addrs[i] = s.parts[i].node.Addr
 	}
 	found, bad := merge.Parameters(s.replies, addrs, func(name string) bool {
-		return !isOwn([]byte(name)) && !isSecret(strings.ToLower(name))
+		return !configParams.Owns([]byte(name)) && !local.IsSecret(strings.ToLower(name))
 	})
 	if bad >= 0 {
 		return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered CONFIG GET with something else than names and values",
 			addrs[bad]))
 	}
 	maps.Copy(found, s.fan.config.own)
-	return appendParameters(nil, found, s.client.resp3())
+	return local.AppendParameters(nil, found, s.client.resp3())
 }
 
 // dispatchConfigSet sets what is Sluice's, or sends what is the servers' to all masters. Both in one request:
@@ -106,7 +96,7 @@ func (c *client) toConfigure(args [][]byte) (f *fanConfig, refusal string) {
 	}
 	f = new(fanConfig)
 	for i := 2; i < len(args); i += 2 {
-		if paramNamed(string(args[i])) != nil {
+		if configParams.Named(string(args[i])) != nil {
 			f.pairs = append(f.pairs, args[i], args[i+1])
 			continue
 		}
@@ -115,7 +105,7 @@ func (c *client) toConfigure(args [][]byte) (f *fanConfig, refusal string) {
 		}
 		f.theirs = append(f.theirs, args[i], args[i+1])
 	}
-	if f.params, refusal = paramsToSet(f.pairs); refusal == "" && len(f.theirs) > 0 { // Else setOwn looks at them.
+	if f.params, refusal = configParams.ToSet(f.pairs); refusal == "" && len(f.theirs) > 0 { // Else setOwn looks at them.
 		refusal = c.configuration().setAll(f.params, f.pairs)
 	}
 	return f, refusal
@@ -133,15 +123,15 @@ func copies(list [][]byte) [][]byte {
 func (s *split) mergeConfigSet() []byte {
 	c, f := s.client, s.fan.config
 	if failure := s.configFailure(); failure != nil {
-		c.pool.parameters.doubt()
+		c.pool.parameters.Doubt()
 		return failure
 	}
-	c.pool.parameters.set(f.theirs)
+	c.pool.parameters.Set(f.theirs)
 	c.loop.server.often.Warn("CONFIG SET: all masters have it, and those that come will get it",
-		"pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user, "set", setting(f.theirs))
+		"pool", c.pool.Name, "client", c.id, "addr", c.addr, "user", c.user, "set", local.Pairs(f.theirs))
 	if len(f.params) > 0 {
 		if refusal := c.setOwn(f.params, f.pairs); refusal != "" { // A reload came in between.
-			return appendErrorLine(nil, fmt.Sprintf("%s; the servers have taken %s", refusal, setting(f.theirs)))
+			return appendErrorLine(nil, fmt.Sprintf("%s; the servers have taken %s", refusal, local.Pairs(f.theirs)))
 		}
 	}
 	return okReply
@@ -167,27 +157,4 @@ func (s *split) configFailure() []byte {
 	}
 	return appendErrorLine(nil, fmt.Sprintf("ERR CONFIG SET was done at %s and failed at %s",
 		strings.Join(took, ", "), strings.Join(failed, "; ")))
-}
-
-// ownParameters are Sluice's own that names or patterns ask for.
-func (c *client) ownParameters(names [][]byte) map[string]string {
-	f := c.configuration()
-	found := make(map[string]string) // by the name to answer: that of an exact question is as it was asked
-	shown := make(map[string]bool)   // by the name of the parameter
-	for _, arg := range names {
-		if p := paramNamed(string(arg)); p != nil {
-			if !shown[p.name] {
-				found[string(arg)] = p.get(f)
-			}
-			shown[p.name] = true
-			continue
-		}
-		for i := range configParams {
-			if p := &configParams[i]; !shown[p.name] && command.MatchName(arg, p.name) {
-				found[p.name] = p.get(f)
-				shown[p.name] = true
-			}
-		}
-	}
-	return found
 }

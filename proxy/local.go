@@ -17,7 +17,7 @@ var localCommands = map[string]localFunc{
 	"client|pause": cmdClientPause, "client|unpause": cmdClientUnpause,
 
 	"info": cmdInfo, "role": cmdRole,
-	"config|rewrite": cmdConfigRewrite, "config|resetstat": cmdConfigResetStat,
+	"config|resetstat": cmdConfigResetStat,
 
 	"monitor": cmdMonitor,
 }

@@ -12,6 +12,7 @@ import (
 	"sluice/internal/clock"
 	"sluice/proxy/hold"
 	"sluice/proxy/keymove"
+	"sluice/proxy/local"
 	"sluice/proxy/pubsub"
 	"sluice/proxy/scan"
 	"sluice/proxy/script"
@@ -57,7 +58,7 @@ type shared struct {
 	monitors        monitorBook
 	subscribers     pubsub.Registry
 	infos           serverInfos
-	parameters      parameters
+	parameters      local.Kept
 	declared        declared
 	functionChanges atomic.Uint64 // see FunctionChanges
 }

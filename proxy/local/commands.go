@@ -13,7 +13,7 @@ type Command func(dst []byte, c Client, args [][]byte) []byte
 
 // Commands need nothing but to know who asks. By full name; immutable.
 var Commands = map[string]Command{
-	"echo": echo, "time": timeOfDay, "role": role, "lolwut": lolwut,
+	"echo": echo, "time": timeOfDay, "role": role, "lolwut": lolwut, "config|rewrite": configRewrite,
 
 	"command": commandAll, "command|count": commandCount, "command|list": commandList, "command|getkeys": commandGetKeys,
 	"command|info": catalogued((*command.Catalogue).AppendInfo), "command|docs": catalogued((*command.Catalogue).AppendDocs),
