@@ -41,7 +41,7 @@ var allowed = map[string][]string{
 	"proxy/acl":                      {"proxy/command"},
 	"proxy/hold":                     {"router"},
 	"proxy/keymove":                  {"backend/dialect", "proxy/hold", "proxy/resp", "router"},
-	"proxy/local":                    {"proxy/acl", "proxy/command", "proxy/resp", "router"},
+	"proxy/local":                    {"proxy/acl", "proxy/command", "proxy/merge", "proxy/resp", "router"},
 	"proxy/merge":                    {"proxy/resp"},
 	"proxy/pubsub":                   {"backend", "backend/dialect", "internal/bufpool", "proxy/command", "proxy/resp", "router"},
 	"proxy/scan":                     {"router"},

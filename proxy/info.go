@@ -5,62 +5,29 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"strings"
 	"time"
 
 	"sluice/proxy/command"
+	"sluice/proxy/local"
 	"sluice/proxy/merge"
-	"sluice/proxy/resp"
 )
 
-// infoSection writes one section of INFO.
-type infoSection struct {
-	name    string
-	special bool // shown only when it is named, or with "all"
-	servers infoShare
-	write   func(b *strings.Builder, c *client, stats *Stats) // nil: Sluice has nothing to say
+// infoWriters write what Sluice says of itself in a section of INFO. Called on no loop: some of it takes a while.
+var infoWriters = map[string]func(b *strings.Builder, c *client, stats *Stats){
+	"Server": infoServer, "Clients": infoClients, "Memory": infoMemory, "Persistence": infoPersistence, "Stats": infoStats,
+	"Replication": infoReplication, "CPU": infoCPU, "Commandstats": infoCommandStats, "Cluster": infoCluster,
+	"Proxy": infoProxy, "Backends": infoBackends,
 }
-
-// infoShare says what of a section comes from the masters.
-type infoShare uint8
-
-const (
-	infoOwn    infoShare = iota // nothing
-	infoBehind                  // fields that Sluice does not have itself
-	infoAll                     // everything; what Sluice has itself stands in only if no master has answered
-)
-
-// infoSections are Redis' sections in Redis' order, then our own.
-var infoSections = []infoSection{
-	{name: "Server", servers: infoBehind, write: infoServer},
-	{name: "Clients", servers: infoBehind, write: infoClients},
-	{name: "Memory", servers: infoAll, write: infoMemory},
-	{name: "Persistence", servers: infoAll, write: infoPersistence},
-	{name: "Stats", servers: infoBehind, write: infoStats},
-	{name: "Replication", write: infoReplication},
-	{name: "CPU", servers: infoAll, write: infoCPU},
-	{name: "Modules", servers: infoAll},
-	{name: "Commandstats", special: true, write: infoCommandStats},
-	{name: "Errorstats", servers: infoAll},
-	{name: "Latencystats", special: true, servers: infoAll},
-	{name: "Cluster", write: infoCluster},
-	{name: "Keyspace", servers: infoAll},
-	{name: "Proxy", write: infoProxy},
-	{name: "Backends", write: infoBackends},
-}
-
-// notForPools are fields of servers that say nothing about a pool.
-var notForPools = []string{"executable", "config_file", "listener", "availability_zone"}
 
 // cmdInfo answers INFO about Sluice and about the masters of the pool together. It asks every loop for its counters,
 // and the masters if a section wants that.
 func cmdInfo(c *client, args [][]byte) stall {
-	wanted := wantedSections(args[1:])
+	wanted := local.WantedInfo(args[1:])
 	resp3 := c.resp3()
 	c.answerLater(func(ctx context.Context) func(dst []byte) []byte {
 		var servers merge.Sections
-		if slices.ContainsFunc(wanted, func(s infoSection) bool { return s.servers != infoOwn }) {
+		if wanted.OfServers() {
 			servers = c.pool.serverInfo(ctx)
 		}
 		sum := new(Stats)
@@ -68,50 +35,14 @@ func cmdInfo(c *client, args [][]byte) stall {
 			return nil
 		}
 		sum.since(c.loop.server.statBase.Load())
-		reply := resp.AppendVerbatim(nil, infoText(c, wanted, sum, servers), resp3)
+		reply := wanted.Append(nil, func(b *strings.Builder, section string) {
+			if write := infoWriters[section]; write != nil {
+				write(b, c, sum)
+			}
+		}, servers, resp3)
 		return func(dst []byte) []byte { return append(dst, reply...) }
 	})
 	return stallNone
-}
-
-// infoText writes sections. To be called on no loop: with many masters it takes a while.
-func infoText(c *client, sections []infoSection, stats *Stats, servers merge.Sections) string {
-	var b strings.Builder
-	for _, s := range sections {
-		if b.Len() > 0 {
-			b.WriteString("\r\n")
-		}
-		fmt.Fprintf(&b, "# %s\r\n", s.name)
-		theirs := servers[strings.ToLower(s.name)]
-		if s.servers == infoOwn {
-			theirs = nil
-		}
-		start := b.Len()
-		if s.write != nil && (s.servers != infoAll || theirs == nil) {
-			s.write(&b, c, stats)
-		}
-		own := "\n" + b.String()[start:]
-		theirs.Write(&b, func(name string) bool {
-			return strings.Contains(own, "\n"+name+":") ||
-				slices.ContainsFunc(notForPools, func(p string) bool { return strings.HasPrefix(name, p) })
-		})
-	}
-	return b.String()
-}
-
-func wantedSections(names [][]byte) []infoSection {
-	var wanted []infoSection
-	for _, s := range infoSections {
-		if len(names) == 0 && !s.special || slices.ContainsFunc(names, func(n []byte) bool { return s.named(string(n)) }) {
-			wanted = append(wanted, s)
-		}
-	}
-	return wanted
-}
-
-func (s infoSection) named(name string) bool {
-	name = strings.ToLower(name)
-	return name == strings.ToLower(s.name) || name == "all" || name == "everything" || name == "default" && !s.special
 }
 
 func infoServer(b *strings.Builder, c *client, _ *Stats) {
