@@ -89,9 +89,6 @@ func (c localPool) Users() []local.User {
 	return list
 }
 
-// Resolve implements local.Pool.
-func (c localPool) Resolve(args [][]byte) *command.Command { return c.resolve(args) }
-
 // EmulatesCluster implements local.Pool.
 func (c localPool) EmulatesCluster() bool { return c.emulatesCluster() }
 

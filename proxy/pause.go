@@ -150,7 +150,7 @@ func (c *client) queuedMayReplicate() bool {
 	for _, size := range c.tx.sizes {
 		q := request{args: splitRequest(queue[:size])}
 		queue = queue[size:]
-		if q.cmd = c.resolve(q.args); q.cmd == nil || c.mayReplicate(q) {
+		if q.cmd = c.pool.commands().Resolve(q.args); q.cmd == nil || c.mayReplicate(q) {
 			return true
 		}
 	}

@@ -2,7 +2,6 @@ package proxy
 
 import (
 	"sluice/proxy/acl"
-	"sluice/proxy/command"
 	"sluice/proxy/pubsub"
 )
 
@@ -78,17 +77,9 @@ func (c *client) recheckQueue() {
 	for _, size := range c.tx.sizes {
 		args := splitRequest(rest[:size])
 		rest = rest[size:]
-		if cmd := c.resolve(args); cmd == nil || c.rights.Check(cmd, args).Denied() {
+		if cmd := c.pool.commands().Resolve(args); cmd == nil || c.rights.Check(cmd, args).Denied() {
 			c.tx.aborted = true
 			return
 		}
 	}
-}
-
-// resolve finds the command or subcommand that a request is about, nil when there is none.
-func (c *client) resolve(args [][]byte) *command.Command {
-	if cmd := command.Resolve(args); cmd != nil || len(args) == 0 {
-		return cmd
-	}
-	return c.pool.commands().Declared.Find(args[0])
 }

@@ -13,6 +13,14 @@ type Catalogue struct {
 	Hidden   map[string]bool // full names, in lower case
 }
 
+// Resolve is Resolve for a request that may be of a declared command.
+func (c *Catalogue) Resolve(args [][]byte) *Command {
+	if cmd := Resolve(args); cmd != nil || len(args) == 0 {
+		return cmd
+	}
+	return c.Declared.Find(args[0])
+}
+
 // listed returns the top-level commands, those of the table first.
 func (c *Catalogue) listed() []*Command {
 	return append(c.visible(topLevel), c.declared()...)

@@ -97,7 +97,7 @@ func aclDryRun(dst []byte, c Client, args [][]byte) []byte {
 	if user == nil {
 		return resp.AppendError(dst, fmt.Sprintf("ERR User '%s' not found", args[2]))
 	}
-	cmd := c.Pool().Resolve(request)
+	cmd := c.Pool().Commands().Resolve(request)
 	switch {
 	case cmd == nil:
 		return resp.AppendError(dst, fmt.Sprintf("ERR Command '%s' not found", request[0]))

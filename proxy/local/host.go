@@ -49,8 +49,6 @@ type Pool interface {
 	Users() []User
 	// Commands is what COMMAND reports. Not to be changed.
 	Commands() *command.Catalogue
-	// Resolve finds the command of a request, a subcommand too; nil when there is none.
-	Resolve(args [][]byte) *command.Command
 	// EmulatesCluster reports whether the pool is shown as a cluster of one node.
 	EmulatesCluster() bool
 	// Ready reports whether the pool has a topology that serves.

@@ -47,13 +47,12 @@ type testPool struct {
 	addrs    []net.Addr
 }
 
-func (p *testPool) Name() string                           { return "test" }
-func (p *testPool) Users() []User                          { return p.users }
-func (p *testPool) EmulatesCluster() bool                  { return p.cluster }
-func (p *testPool) Ready() bool                            { return p.ready }
-func (p *testPool) Addrs() []net.Addr                      { return p.addrs }
-func (p *testPool) Resolve(args [][]byte) *command.Command { return command.Resolve(args) }
-func (p *testPool) Commands() *command.Catalogue           { return &p.commands }
+func (p *testPool) Name() string                 { return "test" }
+func (p *testPool) Users() []User                { return p.users }
+func (p *testPool) EmulatesCluster() bool        { return p.cluster }
+func (p *testPool) Ready() bool                  { return p.ready }
+func (p *testPool) Addrs() []net.Addr            { return p.addrs }
+func (p *testPool) Commands() *command.Catalogue { return &p.commands }
 
 // do runs a command, given in words.
 func (c *testClient) do(line string) string {
