@@ -8,8 +8,8 @@ import (
 	"sluice/proxy/pubsub"
 )
 
-// CLIENT LIST and CLIENT KILL ask every loop for its clients. Those of other pools are neither shown nor closed: whoever
-// may use one pool has no part in the others.
+// CLIENT LIST and CLIENT KILL ask every loop for its clients. Those of other pools are neither shown nor closed:
+// whoever may use one pool has no part in the others.
 
 func cmdClientList(c *client, args [][]byte) stall {
 	f, refusal := local.ListFilter(args)

@@ -61,8 +61,8 @@ func (s *split) mergeConfigGet() []byte {
 		return !configParams.Owns([]byte(name)) && !local.IsSecret(strings.ToLower(name))
 	})
 	if bad >= 0 {
-		return appendErrorLine(nil, fmt.Sprintf("ERR backend %s answered CONFIG GET with something else than names and values",
-			addrs[bad]))
+		return appendErrorLine(nil, fmt.Sprintf(
+			"ERR backend %s answered CONFIG GET with something else than names and values", addrs[bad]))
 	}
 	maps.Copy(found, s.fan.config.own)
 	return local.AppendParameters(nil, found, s.client.resp3())

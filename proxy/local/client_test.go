@@ -26,13 +26,15 @@ func TestWhatAClientSaysOfItself(t *testing.T) {
 	if want := (Identity{Name: "worker-1", LibName: "lib", LibVer: "1.2", NoTouch: true}); c.id != want {
 		t.Errorf("%+v, want %+v", c.id, want)
 	}
-	refused := "-ERR client-side caching is not supported through Sluice: CLIENT TRACKING takes only OFF and, in RESP3, ON OPTIN\r\n"
+	refused := "-ERR client-side caching is not supported through Sluice: " +
+		"CLIENT TRACKING takes only OFF and, in RESP3, ON OPTIN\r\n"
 	c.want(t, refused, "CLIENT TRACKING ON OPTIN")
 	c.want(t, ":-1\r\n", "CLIENT GETREDIR")
 	c.resp3 = true
 	c.want(t, "+OK\r\n", "CLIENT TRACKING ON OPTIN")
 	c.want(t, ":0\r\n", "CLIENT GETREDIR")
-	c.want(t, "%3\r\n$5\r\nflags\r\n~2\r\n$2\r\non\r\n$5\r\noptin\r\n$8\r\nredirect\r\n:0\r\n$8\r\nprefixes\r\n*0\r\n", "CLIENT TRACKINGINFO")
+	c.want(t, "%3\r\n$5\r\nflags\r\n~2\r\n$2\r\non\r\n$5\r\noptin\r\n$8\r\nredirect\r\n:0\r\n$8\r\nprefixes\r\n*0\r\n",
+		"CLIENT TRACKINGINFO")
 	c.want(t, refused, "CLIENT TRACKING ON BCAST")
 	if got := c.do("CLIENT INFO"); !strings.Contains(got, "id=7 ") || !strings.Contains(got, " flags=tT ") ||
 		!strings.Contains(got, " name=worker-1 ") || !strings.Contains(got, " redir=0 ") {

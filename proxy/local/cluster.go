@@ -61,8 +61,8 @@ func ofNode(tell func(dst []byte, n node, resp3 bool) []byte) Command {
 	return inCluster(func(dst []byte, c Client, _ [][]byte) []byte {
 		n, ok := nodeOf(c)
 		if !ok {
-			return resp.AppendError(dst, "ERR the cluster emulation has no address to give to a client of a unix socket: "+
-				"the pool listens on no TCP port")
+			return resp.AppendError(dst, "ERR the cluster emulation has no address to give to a client of a unix "+
+				"socket: the pool listens on no TCP port")
 		}
 		return tell(dst, n, c.RESP3())
 	})
@@ -92,7 +92,8 @@ func clusterShards(dst []byte, n node, resp3 bool) []byte {
 }
 
 func clusterNodes(dst []byte, n node, resp3 bool) []byte {
-	line := fmt.Sprintf("%s %s:%d@%d myself,master - 0 0 0 connected 0-%d\n", n.id, n.host, n.port, n.port+10000, LastSlot)
+	line := fmt.Sprintf("%s %s:%d@%d myself,master - 0 0 0 connected 0-%d\n",
+		n.id, n.host, n.port, n.port+10000, LastSlot)
 	return resp.AppendVerbatim(dst, line, resp3)
 }
 
@@ -101,10 +102,11 @@ func clusterInfo(dst []byte, c Client, _ [][]byte) []byte {
 	if !c.Pool().Ready() {
 		state = "fail"
 	}
-	text := fmt.Sprintf("cluster_state:%s\r\ncluster_slots_assigned:%d\r\ncluster_slots_ok:%d\r\ncluster_slots_pfail:0\r\n"+
-		"cluster_slots_fail:0\r\n"+
-		"cluster_known_nodes:1\r\ncluster_size:1\r\ncluster_current_epoch:0\r\ncluster_my_epoch:0\r\ncluster_stats_messages_sent:0\r\n"+
-		"cluster_stats_messages_received:0\r\ntotal_cluster_links_buffer_limit_exceeded:0\r\n", state, LastSlot+1, LastSlot+1)
+	text := fmt.Sprintf("cluster_state:%s\r\ncluster_slots_assigned:%d\r\ncluster_slots_ok:%d\r\n"+
+		"cluster_slots_pfail:0\r\ncluster_slots_fail:0\r\ncluster_known_nodes:1\r\ncluster_size:1\r\n"+
+		"cluster_current_epoch:0\r\ncluster_my_epoch:0\r\ncluster_stats_messages_sent:0\r\n"+
+		"cluster_stats_messages_received:0\r\ntotal_cluster_links_buffer_limit_exceeded:0\r\n",
+		state, LastSlot+1, LastSlot+1)
 	return resp.AppendVerbatim(dst, text, c.RESP3())
 }
 

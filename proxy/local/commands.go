@@ -15,9 +15,11 @@ type Command func(dst []byte, c Client, args [][]byte) []byte
 var Commands = map[string]Command{
 	"echo": echo, "time": timeOfDay, "role": role, "lolwut": lolwut, "config|rewrite": configRewrite,
 
-	"command": commandAll, "command|count": commandCount, "command|list": commandList, "command|getkeys": commandGetKeys,
-	"command|info": catalogued((*command.Catalogue).AppendInfo), "command|docs": catalogued((*command.Catalogue).AppendDocs),
+	"command": commandAll, "command|count": commandCount, "command|list": commandList,
+	"command|info":            catalogued((*command.Catalogue).AppendInfo),
+	"command|docs":            catalogued((*command.Catalogue).AppendDocs),
 	"command|getkeysandflags": catalogued((*command.Catalogue).AppendGetKeysAndFlags),
+	"command|getkeys":         commandGetKeys,
 
 	"latency|latest": nothing, "latency|history": nothing, "latency|graph": latencyGraph,
 	"latency|reset": latencyReset, "latency|doctor": latencyDoctor, "latency|histogram": latencyHistogram,
@@ -33,8 +35,9 @@ var Commands = map[string]Command{
 	"acl|whoami": aclWhoAmI, "acl|list": aclList, "acl|users": aclUsers, "acl|cat": aclCat, "acl|dryrun": aclDryRun,
 
 	"readonly": inCluster(ok), "readwrite": inCluster(ok), "asking": inCluster(ok),
-	"cluster|slots": ofNode(clusterSlots), "cluster|shards": ofNode(clusterShards), "cluster|nodes": ofNode(clusterNodes),
-	"cluster|info": inCluster(clusterInfo), "cluster|myid": inCluster(clusterMyID), "cluster|myshardid": inCluster(clusterMyID),
+	"cluster|slots": ofNode(clusterSlots), "cluster|shards": ofNode(clusterShards),
+	"cluster|nodes": ofNode(clusterNodes), "cluster|info": inCluster(clusterInfo),
+	"cluster|myid": inCluster(clusterMyID), "cluster|myshardid": inCluster(clusterMyID),
 	"cluster|keyslot": inCluster(clusterKeySlot), "cluster|links": inCluster(nothing),
 	"cluster|replicas": inCluster(clusterReplicas), "cluster|slaves": inCluster(clusterReplicas),
 

@@ -116,6 +116,6 @@ func AppendParameters(dst []byte, found map[string]string, resp3 bool) []byte {
 }
 
 func configRewrite(dst []byte, _ Client, _ [][]byte) []byte {
-	return resp.AppendError(dst, "ERR CONFIG REWRITE is not supported through Sluice: the configuration file of Sluice is "+
-		"the operator's; what CONFIG SET has set lasts until the next reload")
+	return resp.AppendError(dst, "ERR CONFIG REWRITE is not supported through Sluice: the configuration file of Sluice "+
+		"is the operator's; what CONFIG SET has set lasts until the next reload")
 }

@@ -95,7 +95,8 @@ func TestParamsAreFoundByNameAndPattern(t *testing.T) {
 
 func TestGuardedParameters(t *testing.T) {
 	for name, why := range map[string]string{
-		"maxmemory": "", "save": "", "tls-auth-clients": "who may connect", "RequirePass": "who may connect", "my_password": "who may connect",
+		"maxmemory": "", "save": "", "tls-auth-clients": "who may connect", "RequirePass": "who may connect",
+		"my_password":       "who may connect",
 		"repl_backlog_size": "replication", "dir": "files", "directory": "", "maxmemory-clients": "share",
 	} {
 		if got := Guarded(name, nil); (got == "") != (why == "") || !strings.Contains(got, why) {
@@ -105,9 +106,11 @@ func TestGuardedParameters(t *testing.T) {
 	if got := Guarded("save", make([]byte, longestParameter+1)); !strings.Contains(got, "more than 65536 bytes") {
 		t.Errorf("a long value: %q", got)
 	}
-	for name, want := range map[string]bool{"requirepass": true, "masterauth": true, "tls-auth-clients": false, "namespace.x": true, "hz": false} {
+	for name, want := range map[string]bool{
+		"requirepass": true, "masterauth": true, "tls-auth-clients": false, "namespace.x": true, "hz": false,
+	} {
 		if IsSecret(name) != want {
-			t.Errorf("%s", name)
+			t.Errorf("IsSecret(%q) is %v", name, !want)
 		}
 	}
 }

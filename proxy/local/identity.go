@@ -58,7 +58,7 @@ func clientSetInfo(dst []byte, c Client, args [][]byte) []byte {
 		return resp.AppendError(dst, fmt.Sprintf("ERR Unrecognized option '%s'", args[2]))
 	}
 	if !ValidName(args[3]) {
-		return resp.AppendError(dst, fmt.Sprintf("ERR %s cannot contain spaces, newlines or special characters.", attribute))
+		return resp.AppendError(dst, "ERR "+attribute+" cannot contain spaces, newlines or special characters.")
 	}
 	if attribute == "lib-name" {
 		c.Identity().LibName = string(args[3])
@@ -97,8 +97,8 @@ func clientTracking(dst []byte, c Client, args [][]byte) []byte {
 		c.Identity().OptIn = optIn
 		return appendOK(dst)
 	}
-	return resp.AppendError(dst, "ERR client-side caching is not supported through Sluice: CLIENT TRACKING takes only OFF "+
-		"and, in RESP3, ON OPTIN")
+	return resp.AppendError(dst, "ERR client-side caching is not supported through Sluice: CLIENT TRACKING takes only "+
+		"OFF and, in RESP3, ON OPTIN")
 }
 
 // redirect is where invalidations go: -1 while tracking is off, 0 to the client itself.

@@ -16,7 +16,8 @@ func writeOwn(b *strings.Builder, section string) {
 }
 
 func TestInfoOfSluiceAndItsServers(t *testing.T) {
-	servers := merge.Info([]string{"# Server\r\nredis_version:6\r\ngcc_version:12\r\nexecutable:/x\r\n# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0\r\n" +
+	servers := merge.Info([]string{"# Server\r\nredis_version:6\r\ngcc_version:12\r\nexecutable:/x\r\n" +
+		"# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0\r\n" +
 		"# Memory\r\nused_memory:100\r\n# Cluster\r\ncluster_enabled:0\r\n"})
 	f := func(servers merge.Sections, want string, names ...string) {
 		t.Helper()
@@ -26,18 +27,22 @@ func TestInfoOfSluiceAndItsServers(t *testing.T) {
 		}
 	}
 	f(servers, "", "nosuch")
-	f(servers, "# Memory\r\nused_memory:100\r\n\r\n# Cluster\r\ncluster_enabled:1\r\n\r\n# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0\r\n",
-		"keyspace", "CLUSTER", "memory")
+	f(servers, "# Memory\r\nused_memory:100\r\n\r\n# Cluster\r\ncluster_enabled:1\r\n\r\n"+
+		"# Keyspace\r\ndb0:keys=1,expires=0,avg_ttl=0\r\n", "keyspace", "CLUSTER", "memory")
 	f(nil, "# Memory\r\nused_memory:0\r\n\r\n# Modules\r\n", "memory", "modules")
 	f(servers, "# Commandstats\r\ncmdstat_get:calls=4\r\n", "commandstats")
 	f(servers, "# Server\r\nredis_version:7.0.15\r\ngcc_version:12\r\n", "server")
-	if got := string(WantedInfo(nil).Append(nil, writeOwn, nil, false)); got[0] != '$' || strings.Contains(got, "Commandstats") {
+	got := string(WantedInfo(nil).Append(nil, writeOwn, nil, false))
+	if got[0] != '$' || strings.Contains(got, "Commandstats") {
 		t.Errorf("INFO: %q", got)
 	}
 }
 
 func TestInfoAsksTheServersOnlyWhereItMust(t *testing.T) {
-	for names, want := range map[string]bool{"": true, "proxy": false, "proxy replication cluster backends commandstats": false, "proxy keyspace": true, "all": true, "x": false} {
+	for names, want := range map[string]bool{
+		"": true, "proxy": false, "proxy replication cluster backends commandstats": false, "proxy keyspace": true,
+		"all": true, "x": false,
+	} {
 		if got := WantedInfo(bytesOf(strings.Fields(names))).OfServers(); got != want {
 			t.Errorf("INFO %s: %v", names, got)
 		}

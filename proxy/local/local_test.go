@@ -92,7 +92,8 @@ func TestCommandsAreThoseOfTheTable(t *testing.T) {
 		for len(args) < -cmd.Arity || len(args) < cmd.Arity {
 			args = append(args, "x")
 		}
-		if reply := run([]byte("before"), c, bytesOf(args)); !strings.HasPrefix(string(reply), "before") || len(reply) < 10 {
+		reply := string(run([]byte("before"), c, bytesOf(args)))
+		if !strings.HasPrefix(reply, "before") || len(reply) < 10 {
 			t.Errorf("%s: %q", args, reply)
 		}
 	}
@@ -103,7 +104,8 @@ func TestHelpHasEverySubcommandOnce(t *testing.T) {
 	c.cluster = true
 	for container, text := range helpTexts {
 		reply := c.do(container + " help")
-		if !strings.HasPrefix(reply, "*") || strings.Count(reply, "\r\n+HELP\r\n") != 1 || !strings.HasSuffix(reply, " this help.\r\n") {
+		if !strings.HasPrefix(reply, "*") || strings.Count(reply, "\r\n+HELP\r\n") != 1 ||
+			!strings.HasSuffix(reply, " this help.\r\n") {
 			t.Errorf("%s: %q", container, reply)
 		}
 		parent := command.Lookup([]byte(container))

@@ -24,7 +24,9 @@ var guarded = []struct {
 		"dir", "dbfilename", "appendfilename", "appenddirname", "logfile", "pidfile", "syslog-*", "loadmodule", "include",
 		"backup-dir", "db-path", "dump-path", "log-path", "db-sync-path",
 	}},
-	{"servers would end connections that clients of Sluice share", []string{"client-query-buffer-limit", "maxmemory-clients"}},
+	{"servers would end connections that clients of Sluice share", []string{
+		"client-query-buffer-limit", "maxmemory-clients",
+	}},
 }
 
 // guardOf says why a parameter is not set through Sluice, "" if it is. name is in lower case.

@@ -14,7 +14,8 @@ func TestSlowlogKeepsTheNewestOfEachPool(t *testing.T) {
 		c.proxy.Slow.Add(&SlowRequest{Pool: []string{"test", "other"}[i%2], Args: []string{fmt.Sprint("GET", i)}}, 10)
 	}
 	c.want(t, ":5\r\n", "SLOWLOG LEN")
-	if got := c.do("SLOWLOG GET 2"); !strings.HasPrefix(got, "*2\r\n*6\r\n:10\r\n") || !strings.Contains(got, "GET8") || strings.Contains(got, "GET9") {
+	if got := c.do("SLOWLOG GET 2"); !strings.HasPrefix(got, "*2\r\n*6\r\n:10\r\n") || !strings.Contains(got, "GET8") ||
+		strings.Contains(got, "GET9") {
 		t.Errorf("%q", got)
 	}
 	for _, line := range []string{"SLOWLOG GET", "SLOWLOG GET -1", "SLOWLOG GET 9223372036854775807"} {
