@@ -84,7 +84,7 @@ func cmdBlock(c *client, q request) stall {
 	if k.slot == anySlot {
 		k.slot = c.someSlot(q.args[1])
 	}
-	if !c.settled() {
+	if !c.awaitSettled() {
 		return stallDrain
 	}
 	return c.runExclusive(q.cmd, k, q.raw, nil, func(d *retry) exclusive {

@@ -199,7 +199,7 @@ func (c *client) process(buf []byte) int {
 	off, turn := 0, turnUse{}
 	for off < len(buf) && !c.closing {
 		switch {
-		case turn.over(c, off):
+		case turn.giveWay(c, off):
 			return off
 		case len(c.retries) > 0:
 			c.stall = stallRetry

@@ -92,7 +92,7 @@ func (c *client) crossesGroups(q request, k keySlots) bool {
 
 // runCrossGroup begins a cross-group command.
 func (c *client) runCrossGroup(q request, k keySlots) stall {
-	if !c.settled() || !c.pipe.empty() {
+	if !c.awaitSettled() || !c.pipe.empty() {
 		return stallDrain
 	}
 	if keys := argKeys(q.cmd, q.args); len(keys) > maxCrossGroupKeys {

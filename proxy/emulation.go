@@ -57,7 +57,7 @@ func cmdClusterSlotKeys(c *client, q request) stall {
 		c.replyError("ERR Invalid slot")
 	case !c.pool.Model.Cluster():
 		c.replyError("ERR the servers of this pool are no cluster and have other slots: their keys can't be listed by slots of a cluster")
-	case !c.mayRoute(q.v, router.Slot(slot)):
+	case !c.takeView(q.v, router.Slot(slot)):
 		return stallDrain
 	default:
 		return c.forwardToMaster(q.v, q.cmd, router.Slot(slot), q.raw)

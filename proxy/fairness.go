@@ -40,8 +40,8 @@ type turnUse struct {
 	since    int64 // loop clock at the first look
 }
 
-// over is asked before each request is parsed. If it is true the client is stalled, and goes on by itself.
-func (u *turnUse) over(c *client, parsed int) bool {
+// giveWay is asked before each request is parsed. If it is true the client is stalled, and goes on by itself.
+func (u *turnUse) giveWay(c *client, parsed int) bool {
 	if u.requests++; u.requests%parseCheck != 1 && parsed-u.at < parseSpan {
 		return false
 	}

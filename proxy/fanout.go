@@ -145,7 +145,7 @@ func (c *client) fanOut(q request, f *fan, shares []share) stall {
 	if o, blocked := c.fanBlockReason(q, f, shares); blocked {
 		return c.holdBack(q.v, o, len(q.raw))
 	}
-	c.mayRoute(q.v, anySlot)
+	c.takeView(q.v, anySlot)
 	f.agreed = q.v.table
 	if f.functions = f.writes && q.cmd.Parent != nil && q.cmd.Parent.Name == "function"; f.functions {
 		c.pool.functionChanges.Add(1)

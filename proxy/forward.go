@@ -58,10 +58,11 @@ func (c *client) beginAlone(cmd *command.Command, slot router.Slot) (seq uint32,
 	return c.begin(cmd, slot), true
 }
 
-// mayRoute reports whether a command on slot may be routed by v now. While requests are in flight that were
-// routed by an older topology, one on a slot that has changed hands since has to wait for them: they may be
-// about to bounce to the new owner, and would be overtaken.
-func (c *client) mayRoute(v *view, slot router.Slot) bool {
+// takeView makes v the topology that the client is routed by, if nothing that was routed by another one is in flight.
+// It reports whether a command on slot may be routed by v now: while requests are in flight that were routed by an
+// older topology, one on a slot that has changed hands since has to wait for them: they may be about to bounce to the
+// new owner, and would be overtaken.
+func (c *client) takeView(v *view, slot router.Slot) bool {
 	if c.view == nil || c.view == v || c.pipe.empty() {
 		c.view = v
 		return true
@@ -72,7 +73,7 @@ func (c *client) mayRoute(v *view, slot router.Slot) bool {
 // forward sends a request as it is to a node that has slot. many says that it may have several keys. It returns
 // false when the request has to wait.
 func (c *client) forward(v *view, cmd *command.Command, slot router.Slot, raw []byte, many bool) stall {
-	if !c.mayRoute(v, slot) {
+	if !c.takeView(v, slot) {
 		return stallDrain
 	}
 	if c.reads != nil && v != nil {

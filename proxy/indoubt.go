@@ -27,8 +27,8 @@ func (c *client) noteDoubt(cmd *command.Command, f backend.Failure) {
 	c.doubts = append(c.doubts, doubt{f.Conn, f.Conn.Position()})
 }
 
-// settled reports whether nothing of the client is in doubt. If something is, the loop looks again, and wakes it.
-func (c *client) settled() bool {
+// awaitSettled reports whether nothing of the client is in doubt. If something is, the loop looks again, and wakes it.
+func (c *client) awaitSettled() bool {
 	if len(c.doubts) == 0 {
 		return true
 	}

@@ -74,7 +74,7 @@ type due struct {
 	patient       []*client       // go on when others had their turn, see fairness.go
 	full          []*client       // go on when they have read, see fairness.go
 	drainPause    int64           // time between two looks at full
-	wide          []*client       // have had many requests in flight, see pipeline.idle
+	wide          []*client       // have had many requests in flight, see pipeline.shrink
 	closing       []*client       // are closed once their replies are written
 	lost          []*client       // are closed at the end of the turn
 	monitors      []*monitor      // have lines that wait for what is read slowly
@@ -273,7 +273,7 @@ func (l *loop) trim() {
 	}
 	l.parser.Trim()
 	l.wide = slices.DeleteFunc(l.wide, func(c *client) bool {
-		c.wide = !c.pipe.idle()
+		c.wide = !c.pipe.shrink()
 		return !c.wide
 	})
 	for b := range l.conns.All() {

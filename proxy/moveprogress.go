@@ -12,7 +12,7 @@ func (d *retry) askProgress() {
 	l := c.loop
 	in := keymove.In{Move: t.Move(), DB: c.db}
 	if !d.hold.active || l.now-d.hold.since < int64(c.pool.Settings().Hold.MaxWait)/4 ||
-		!c.pool.progress.Due(in, c.pool.view.Load().table, l.now) {
+		!c.pool.progress.Ask(in, c.pool.view.Load().table, l.now) {
 		return
 	}
 	l.scratch = dialect.AppendSlotKeys(l.scratch[:0], in.Move.Slot)

@@ -133,7 +133,7 @@ func (c *client) forwardTo(q request, k keySlots) stall {
 		return c.forward(q.v, q.cmd, k.slot, q.raw, k.many)
 	}
 	for _, slot := range k.all {
-		if !c.mayRoute(q.v, slot) {
+		if !c.takeView(q.v, slot) {
 			return stallDrain
 		}
 	}

@@ -131,8 +131,8 @@ func (p *pending) release(pool *bufpool.Pool) int {
 // idleRing is the length of a ring that is kept while there is nothing in it.
 const idleRing = 16
 
-// idle gives a ring that a burst made large back. It reports false while that is in use.
-func (q *pipeline) idle() bool {
+// shrink gives a ring that a burst made large back. It reports false while that is in use.
+func (q *pipeline) shrink() bool {
 	if !q.empty() {
 		return len(q.ring) <= idleRing
 	}

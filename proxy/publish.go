@@ -18,7 +18,7 @@ var cmdPublish = command.Lookup([]byte("publish"))
 func (c *client) publish(q request) stall {
 	channel := q.args[1]
 	slot := c.pool.Model.Slot(channel)
-	if !c.mayRoute(q.v, slot) {
+	if !c.takeView(q.v, slot) {
 		return stallDrain
 	}
 	o, blocked := c.pool.blockReason(q.v, slot)

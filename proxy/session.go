@@ -89,7 +89,7 @@ func (c *client) login(user string, password []byte) bool {
 // cmdHello switches the protocol version. It waits until nothing is in flight: the requests before it use
 // the backend connections of the other version, and could be overtaken by those after it.
 func cmdHello(c *client, args [][]byte) stall {
-	if !c.pipe.empty() || !c.settled() {
+	if !c.pipe.empty() || !c.awaitSettled() {
 		return stallDrain
 	}
 	proto := c.proto
@@ -169,7 +169,7 @@ func parseHello(args [][]byte) (o helloOptions, refusal string) {
 
 // cmdReset makes the connection like a new one. It waits like HELLO.
 func cmdReset(c *client, _ [][]byte) stall {
-	if !c.pipe.empty() || !c.settled() {
+	if !c.pipe.empty() || !c.awaitSettled() {
 		return stallDrain
 	}
 	c.endMonitor()
@@ -204,7 +204,7 @@ func cmdSelect(c *client, args [][]byte) stall {
 		c.replyError(errClusterDB)
 	case n < 0 || n >= int64(c.pool.Settings().Databases):
 		c.replyError(errDBIndex)
-	case int(n) != c.db && (!c.pipe.empty() || !c.settled()):
+	case int(n) != c.db && (!c.pipe.empty() || !c.awaitSettled()):
 		return stallDrain
 	case int(n) != c.db && c.watch != nil:
 		c.replyError(errSelectWatch)

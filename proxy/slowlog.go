@@ -77,7 +77,7 @@ func (c *client) noteSlow(seq uint32, o outcome) {
 	if total < c.loop.slowFrom || skipped {
 		return
 	}
-	if !c.loop.mayNoteSlow() {
+	if !c.loop.admitSlow() {
 		return
 	}
 	r := &local.SlowRequest{
@@ -101,7 +101,7 @@ func (c *client) noteSlow(seq uint32, o outcome) {
 // all would make it slower still.
 const slowPerSecond = 1000
 
-func (l *loop) mayNoteSlow() bool {
+func (l *loop) admitSlow() bool {
 	if l.now-l.slowSince >= int64(time.Second) {
 		l.slowSince, l.slowNoted = l.now, 0
 	}

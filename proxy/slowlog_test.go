@@ -248,7 +248,7 @@ func TestSlowLogIsBoundedInTime(t *testing.T) {
 	l := &loop{now: 1}
 	noted := 0
 	for range 10 * slowPerSecond {
-		if l.mayNoteSlow() {
+		if l.admitSlow() {
 			noted++
 		}
 	}
@@ -256,7 +256,7 @@ func TestSlowLogIsBoundedInTime(t *testing.T) {
 		t.Errorf("%d in one second, want %d", noted, slowPerSecond)
 	}
 	l.now += int64(time.Second)
-	if !l.mayNoteSlow() {
+	if !l.admitSlow() {
 		t.Error("none in the next second")
 	}
 }

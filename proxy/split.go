@@ -74,7 +74,7 @@ func (c *client) dispatchSplit(v *view, cmd *command.Command, kind splitKind, ar
 	reads := c.reads != nil && cmd.Is(command.ReadOnly)
 	for i := 1; i < len(args); i += step {
 		slot := c.pool.Model.Slot(args[i])
-		if !c.mayRoute(v, slot) {
+		if !c.takeView(v, slot) {
 			return stallDrain
 		}
 		if v.servingMaster(slot) == nil && !(reads && c.hasReader(v, cmd, slot)) {

@@ -94,7 +94,7 @@ func (s *Server) runTicker() {
 		posted := clock.Now()
 		for _, l := range s.loops {
 			l.execute(func() {
-				if l.isLate(posted) {
+				if l.skipLate(posted) {
 					return
 				}
 				l.tick()
@@ -110,9 +110,9 @@ func (s *Server) runTicker() {
 // lateTick is how late a tick may be.
 const lateTick = int64(200 * time.Millisecond)
 
-// isLate reports whether a tick comes so late that the loop must look at its sockets first: what seems to be a server
+// skipLate reports whether a tick comes so late that the loop must look at its sockets first: what seems to be a server
 // that does not answer may be a loop that did not listen. It says so once, then the next tick counts.
-func (l *loop) isLate(posted int64) bool {
+func (l *loop) skipLate(posted int64) bool {
 	l.late = !l.late && l.now-posted > lateTick
 	if l.late {
 		l.server.raisePace(paceTimeouts)

@@ -218,7 +218,7 @@ func cmdExec(c *client, q request) stall {
 		c.endQueueing()
 		c.reply([]byte("*0\r\n"))
 		return stallNone
-	case !c.pipe.empty() || c.watch != nil && !c.settled():
+	case !c.pipe.empty() || c.watch != nil && !c.awaitSettled():
 		return stallDrain
 	}
 	slots := tx.slots

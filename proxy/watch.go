@@ -40,7 +40,7 @@ func cmdWatch(c *client, q request) stall {
 		c.replyError(refusal)
 		return stallNone
 	}
-	if !c.settled() {
+	if !c.awaitSettled() {
 		return stallDrain
 	}
 	return c.runExclusive(q.cmd, k, q.raw, nil, func(d *retry) exclusive { return &watching{d: d} })

@@ -34,8 +34,8 @@ const (
 	maxProgress = 256
 )
 
-// Due reports whether the source is to be asked now; then the caller asks it.
-func (p *Progress) Due(in In, table *router.Table, now int64) bool {
+// Ask reports whether the source is to be asked now, and notes that it is: then the caller asks it.
+func (p *Progress) Ask(in In, table *router.Table, now int64) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	m := p.moves[in]

@@ -25,7 +25,7 @@ func TestProgress(t *testing.T) {
 	want(2000, ", see hold.max_wait")
 	due := func(at int64, want bool) {
 		t.Helper()
-		if got := p.Due(in, nil, at*ms); got != want {
+		if got := p.Ask(in, nil, at*ms); got != want {
 			t.Errorf("due at %d ms: %v", at, got)
 		}
 	}
