@@ -39,6 +39,7 @@ type Merger struct {
 	// a loop leaves, and a loop may be counted out before the answer comes.
 	parting map[string]bool // QueryChannels: those that only loops were subscribed to
 	loops   [][]int64       // QueryCounts: by master and name
+	leaving []int64         // QueryPatterns: by master, those that only loops were subscribed to
 }
 
 // Merger is to be called before the masters are asked. It keeps what q names.
@@ -56,6 +57,10 @@ func (s *Registry) Merger(q Query) *Merger {
 			}
 		}
 	case QueryPatterns:
+		for _, node := range q.Masters {
+			_, leaving := s.at(Pattern, node)
+			m.leaving = append(m.leaving, leaving)
+		}
 	}
 	return m
 }
@@ -129,8 +134,10 @@ func (m *Merger) counts(replies [][]byte) []byte {
 // own patterns are at every master; in a cluster at one, but for those of notifications.
 func (m *Merger) patterns(replies [][]byte) []byte {
 	var sum, largest int64
-	for _, r := range replies {
+	for i, r := range replies {
 		n, _ := resp.Integer(r)
+		wanted, _ := m.registry.at(Pattern, m.query.Masters[i])
+		n = max(n-m.leaving[i], min(n, wanted))
 		sum, largest = sum+n, max(largest, n)
 	}
 	if !m.query.Cluster {

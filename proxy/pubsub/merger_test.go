@@ -13,7 +13,8 @@ func wire(replies string) (list [][]byte) {
 	return list
 }
 
-// Here a and b have clients, whose loop is subscribed at both masters; c has a loop only, which is about to leave.
+// Here a, b and the pattern p* have clients, whose loop is subscribed at both masters; c and q* have a loop only, which
+// is about to leave.
 func TestMergingPubsub(t *testing.T) {
 	nodes := testNodes(t, 2)
 	f := func(want string, q Query, replies string, later func(s *Registry)) {
@@ -28,6 +29,7 @@ func TestMergingPubsub(t *testing.T) {
 				s.countLoop(Channel, name, node, 1)
 			}
 			s.countLoop(Pattern, "p*", node, 1)
+			s.countLoop(Pattern, "q*", node, 1)
 		}
 		q.Masters = nodes
 		m := s.Merger(q)
@@ -47,6 +49,7 @@ func TestMergingPubsub(t *testing.T) {
 	leave := func(s *Registry) {
 		for _, node := range nodes {
 			s.countLoop(Channel, "c", node, -1)
+			s.countLoop(Pattern, "q*", node, -1)
 		}
 	}
 
@@ -70,10 +73,14 @@ func TestMergingPubsub(t *testing.T) {
 	counts.Of, counts.Cluster, counts.Names = Shard, false, args("s")
 	f("*2,$1,s,:3,", counts, "*2,$1,s,:1, | *2,$1,s,:2,", nil) // A shard channel lives at one of them.
 
-	// A pattern of ours is at both; in a cluster that is one copy too many.
+	// A pattern of ours is at both; in a cluster that is one copy too many. What only a loop is subscribed to does not
+	// count, also when it has left meanwhile, and what clients are subscribed to always does.
 	patterns := Query{Kind: QueryPatterns, Of: Pattern}
-	f(":5,", patterns, ":5, | :3,", nil)
+	f(":5,", patterns, ":6, | :4,", nil)
+	f(":5,", patterns, ":6, | :4,", leave)
+	f(":1,", patterns, ":1, | :1,", leave)
 	patterns.Cluster = true
-	f(":7,", patterns, ":5, | :3,", nil)
+	f(":7,", patterns, ":6, | :4,", nil)
+	f(":7,", patterns, ":6, | :4,", leave)
 	f(":0,", patterns, ":0, | :0,", nil)
 }

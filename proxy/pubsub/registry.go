@@ -105,13 +105,32 @@ func (s *Registry) parting(kind Kind) map[string]bool {
 	return names
 }
 
-// copies is at how many nodes beside the first each pattern is subscribed, added up.
+// at is how many topics loops are subscribed to at a node: those that clients want, and those that they are about to
+// leave.
+func (s *Registry) at(kind Kind, node *backend.Node) (wanted, parting int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, t := range s.topics[kind] {
+		switch {
+		case t.loops[node] == 0:
+		case t.clients == 0:
+			parting++
+		default:
+			wanted++
+		}
+	}
+	return wanted, parting
+}
+
+// copies is at how many nodes beside the first each pattern that a client wants is subscribed, added up.
 func (s *Registry) copies() int64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var n int64
 	for _, t := range s.topics[Pattern] {
-		n += int64(max(len(t.loops)-1, 0))
+		if t.clients > 0 {
+			n += int64(max(len(t.loops)-1, 0))
+		}
 	}
 	return n
 }
