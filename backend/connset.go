@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"iter"
+	"maps"
 	"slices"
 	"time"
 
@@ -226,9 +227,7 @@ func (s *ConnSet) Sweep(now int64) {
 			delete(s.migration, node)
 		}
 	}
-	for node, d := range s.dedicated {
-		if len(d.conns) == 0 && (d.dials.Err() == nil || now-d.dials.FailedAt() > freeTime) {
-			delete(s.dedicated, node)
-		}
-	}
+	maps.DeleteFunc(s.dedicated, func(_ *Node, d *dedicatedConns) bool {
+		return len(d.conns) == 0 && (d.dials.Err() == nil || now-d.dials.FailedAt() > freeTime)
+	})
 }

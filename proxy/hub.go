@@ -17,8 +17,8 @@ func (l *loop) hubOf(p *Pool) *pubsub.Hub {
 	if h == nil {
 		host := &hubHost{loop: l, pool: p}
 		h = pubsub.New(pubsub.Config{
-			Loop: host, Pool: host, Model: p.Model, Family: p.Family, Registry: &p.subscribers, Buffers: l.pool,
-			Log: l.server.often,
+			Loop: host, Conns: l.conns, Pool: host, Model: p.Model, Family: p.Family, Registry: &p.subscribers,
+			Buffers: l.pool, Log: l.server.often,
 		})
 		if l.hubs == nil {
 			l.hubs = make(map[*Pool]*pubsub.Hub)
@@ -48,19 +48,11 @@ type hubHost struct {
 // Now implements pubsub.Loop.
 func (h *hubHost) Now() int64 { return h.loop.now }
 
-// Dial implements pubsub.Loop.
-func (h *hubHost) Dial(node *backend.Node, pushes backend.PushHandler) *backend.Conn {
-	return h.loop.conns.Subscribe(node, pushes)
-}
-
 // Flush implements pubsub.Loop.
 func (h *hubHost) Flush(b *backend.Conn) { h.loop.markBackend(b) }
 
 // Tick implements pubsub.Loop.
 func (h *hubHost) Tick(b *backend.Conn) { h.loop.tickBackend(b) }
-
-// Close implements pubsub.Loop.
-func (h *hubHost) Close(b *backend.Conn) { h.loop.conns.Close(b, backend.ErrClosed) }
 
 // Wake implements pubsub.Loop.
 func (h *hubHost) Wake() { h.loop.server.raisePace(paceTimeouts) }

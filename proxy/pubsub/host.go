@@ -14,14 +14,10 @@ import (
 type Loop interface {
 	// Now is the loop clock: nanoseconds, read once per turn.
 	Now() int64
-	// Dial makes a connection to node in RESP2 and database 0, whose PushHandler is h, and begins to connect it.
-	Dial(node *backend.Node, h backend.PushHandler) *backend.Conn
 	// Flush has what was queued on c written at the end of the turn.
 	Flush(c *backend.Conn)
 	// Tick looks after the time-outs of c, which may close it.
 	Tick(c *backend.Conn)
-	// Close ends c and fails what waits on it.
-	Close(c *backend.Conn)
 	// Wake has Hub.Tick called within 100 ms, and again for as long as that asks for it.
 	Wake()
 }
@@ -53,6 +49,7 @@ type Topology interface {
 // Config is what a Hub is made of. Everything has to be there.
 type Config struct {
 	Loop     Loop
+	Conns    *backend.ConnSet // the loop's
 	Pool     Pool
 	Model    router.Model
 	Family   *dialect.Family // says what the errors of the pool's servers mean

@@ -49,13 +49,13 @@ func newHub(t *testing.T, model router.Model, opts backend.Options, addrs ...str
 		host.owner = host.masters[0]
 	}
 	h := New(Config{
-		Loop: host, Pool: host, Model: model, Family: dialect.Redis, Registry: new(Registry),
+		Loop: host, Conns: host.conns, Pool: host, Model: model, Family: dialect.Redis, Registry: new(Registry),
 		Buffers: bufpool.New(1 << 20),
 	})
 	nodes := host.masters
 	t.Cleanup(func() {
 		for b := range host.conns.All() {
-			host.Close(b)
+			host.conns.Close(b, net.ErrClosed)
 		}
 		for _, node := range nodes {
 			node.Retire()
@@ -146,17 +146,11 @@ func (l *testHost) Moved(_ router.Slot, addr string) { l.moved = append(l.moved,
 
 func (l *testHost) Master(router.Slot) *backend.Node { return l.owner }
 
-func (l *testHost) Dial(node *backend.Node, pushes backend.PushHandler) *backend.Conn {
-	return l.conns.Subscribe(node, pushes)
-}
-
 func (l *testHost) Tick(b *backend.Conn) {
 	if !b.Tick(l.now) {
-		l.Close(b)
+		l.conns.Close(b, net.ErrClosed)
 	}
 }
-
-func (l *testHost) Close(b *backend.Conn) { l.conns.Close(b, net.ErrClosed) }
 
 func (l *testHost) Topology() Topology {
 	if l.masters == nil {

@@ -128,7 +128,7 @@ func (h *Hub) Settle() {
 			continue
 		}
 		// What it is told by its master it would tell a second time.
-		h.cfg.Loop.Close(k.conn)
+		h.cfg.Conns.Close(k.conn, backend.ErrClosed)
 		delete(h.links, node)
 	}
 	h.arrangeAll()
@@ -161,7 +161,7 @@ func (h *Hub) Tick() (waiting bool) {
 func (h *Hub) Trim() {
 	for node, k := range h.links {
 		if k.idle() {
-			h.cfg.Loop.Close(k.conn)
+			h.cfg.Conns.Close(k.conn, backend.ErrClosed)
 			delete(h.links, node)
 		}
 	}

@@ -78,9 +78,8 @@ func (h *Hub) link(node *backend.Node) *link {
 
 // dial makes a connection.
 func (k *link) dial() {
-	loop := k.hub.cfg.Loop
-	k.conn = loop.Dial(k.node, k)
-	loop.Wake()
+	k.conn = k.hub.cfg.Conns.Subscribe(k.node, k)
+	k.hub.cfg.Loop.Wake()
 }
 
 // on reports whether all that is published to a topic at the server comes.
@@ -173,7 +172,7 @@ func (k *link) send(req []byte, r request) bool {
 		k.unask(r) // Too much is under way already.
 		return true
 	case err != nil:
-		loop.Close(k.conn) // What it says would be told for good.
+		k.hub.cfg.Conns.Close(k.conn, backend.ErrClosed) // What it says would be told for good.
 		return false
 	}
 	k.pingedAt = loop.Now()
