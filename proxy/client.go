@@ -207,7 +207,7 @@ func (c *client) process(buf []byte) int {
 		case c.alone:
 			c.stall = stallAlone
 			return off
-		case c.pipe.len() >= limits.MaxPipeline:
+		case c.pipe.full(limits.MaxPipeline):
 			c.stall = stallDepth
 			return off
 		}
@@ -244,7 +244,7 @@ func (c *client) wake() {
 	if c.queued {
 		return
 	}
-	if c.stall == stallDepth && c.pipe.len() > c.loop.server.limits().MaxPipeline/2 {
+	if c.stall == stallDepth && !c.pipe.roomy(c.loop.server.limits().MaxPipeline) {
 		return
 	}
 	if (c.stall == stallDrain || c.alone) && !c.pipe.empty() || len(c.retries) > 0 {

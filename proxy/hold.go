@@ -10,6 +10,12 @@ import (
 	"sluice/router"
 )
 
+// A hold is a request that waits instead of failing, because its slot is locked or moves, or nobody serves it: then its
+// client is not parsed, and the bytes stay where they are. When the reason has gone (checkHeld) the request is parsed
+// again as if it had just come; when its time is over it is parsed again and answered with the words of heldFor. What
+// may wait, and how much of it, package hold counts. A request that came back from a server waits as a retry does, with
+// the same words (retryhold.go).
+
 // heldRequest is the wait of one request: of the next one of a client, which is not parsed meanwhile, or of one that
 // came back from a server (see retry). The zero value is no hold.
 type heldRequest struct {

@@ -58,6 +58,12 @@ func (q *pipeline) len() int { return int(q.tail - q.head) }
 
 func (q *pipeline) empty() bool { return q.head == q.tail }
 
+// full reports whether the client is not parsed further because of Limits.MaxPipeline, which is most, and roomy whether
+// it goes on after that: when half of them are answered.
+func (q *pipeline) full(most int) bool { return q.len() >= most }
+
+func (q *pipeline) roomy(most int) bool { return q.len() <= most/2 }
+
 // at is the request with sequence number seq, which must be in flight. Valid until push.
 func (q *pipeline) at(seq uint32) *pending { return &q.ring[seq&uint32(len(q.ring)-1)] }
 

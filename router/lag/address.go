@@ -2,9 +2,9 @@ package lag
 
 import "net"
 
-// isAt reports whether a member is who another node calls addr. Servers know each other by names of their own: an address
-// instead of a name, another interface, what a host calls itself. The port is what both sides agree on. sure is false
-// when only that speaks for it, and no other member has the port.
+// isAt reports whether a member is who another node calls addr. Servers know each other by names of their own: an
+// address instead of a name, another interface, what a host calls itself. The port is what both sides agree on. sure is
+// false when only that speaks for it, and no other member has the port.
 func (g *Group) isAt(m *member, addr string) (at, sure bool) {
 	if m.addr == addr {
 		return true, true

@@ -802,8 +802,8 @@ func TestFamilyWithoutIDs(t *testing.T) {
 	c.wants(Broken, "the master does not answer, and nothing was proven before")
 }
 
-// TestRestartWithoutIDs: the offset of a replica's last answer counts in the master's last stream. That it is the master's
-// of now as well says nothing.
+// TestRestartWithoutIDs: the offset of a replica's last answer counts in the master's last stream. That it is the
+// master's of now as well says nothing.
 func TestRestartWithoutIDs(t *testing.T) {
 	const old = "has not been asked since the master was restarted, or its connection was lost"
 	c := newGroupFixture(t)
@@ -830,8 +830,8 @@ func TestRestartWithoutIDs(t *testing.T) {
 	c.wants(InSync, "follows its master")
 }
 
-// TestMasterRestartsWhileItsReplicaIsRead: a replica is read as of its watermark until it is known that the master came back
-// as another one, and not by anything that was known before from then on.
+// TestMasterRestartsWhileItsReplicaIsRead: a replica is read as of its watermark until it is known that the master came
+// back as another one, and not by anything that was known before from then on.
 func TestMasterRestartsWhileItsReplicaIsRead(t *testing.T) {
 	c := newGroupFixture(t)
 	c.admit()
