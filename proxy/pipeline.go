@@ -58,8 +58,8 @@ func (q *pipeline) len() int { return int(q.tail - q.head) }
 
 func (q *pipeline) empty() bool { return q.head == q.tail }
 
-// full reports whether the client is not parsed further because of Limits.MaxPipeline, which is most, and roomy whether
-// it goes on after that: when half of them are answered.
+// full reports whether so many requests are in flight that client.process stops, because of Limits.MaxPipeline; roomy
+// whether client.wake goes on, when half of them are answered.
 func (q *pipeline) full(most int) bool { return q.len() >= most }
 
 func (q *pipeline) roomy(most int) bool { return q.len() <= most/2 }

@@ -124,6 +124,18 @@ type token struct {
 	kind   Kind
 }
 
+// proven lists errors that Redis, and the families that come from it, answer before it runs a command (redis 7.2,
+// src/server.c processCommand, src/cluster.c clusterRedirectClient), and that pass by themselves. Others of that kind,
+// such as OOM, MISCONF, NOREPLICAS or BUSY, may last for as long as they like and are the client's to know.
+var proven = []token{
+	{"-TRYAGAIN ", Migrating},
+	{"-CLUSTERDOWN ", NoMaster},
+	{"-LOADING ", NoMaster},
+	{"-MASTERDOWN ", NoMaster},
+	{"-READONLY ", NoMaster},
+	{"-NOAUTH ", Denied},
+}
+
 // judge finds the first token that reply starts with.
 func judge(reply []byte, tokens []token) Verdict {
 	for _, t := range tokens {

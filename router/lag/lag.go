@@ -2,7 +2,8 @@ package lag
 
 // How far a replica is behind its master, and whether that is near enough. The lag is the time between its last answer
 // and its watermark. That comes from what the master has said of its stream (history.go) and the offset that the
-// replica has applied, or, where offsets prove nothing, from a heartbeat that the replica shows.
+// replica has applied, or, where offsets prove nothing, from a heartbeat that the replica shows. What operators are
+// shown is the age of the watermark (discovery/replication, NodeStatus.Lag): longer by the age of the evidence.
 
 // watermark is how far a replica is proven to be, and how far it is as far as anybody can tell, which is the same
 // where offsets prove something.
