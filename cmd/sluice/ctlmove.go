@@ -74,13 +74,14 @@ func (t *topologyTarget) move(cmd *cobra.Command, r moveRequest) error {
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), ctlTimeout)
 	defer cancel()
-	moves, doc, err := t.moves(ctx)
+	site, err := t.moves(ctx)
 	if err != nil {
 		return err
 	}
+	model := t.modelFor(site.Topology)
 	m := controller.New(newID()[:8], whoami(), r.to, ranges, r.batch, time.Now().UTC().Truncate(time.Millisecond))
 	m.Method = r.method
-	if err := driver.Check(m, moves, doc, t.modelFor(doc)); err != nil {
+	if err := site.Check(m, model); err != nil {
 		return err
 	}
 	if t.conf != nil {
@@ -88,7 +89,7 @@ func (t *topologyTarget) move(cmd *cobra.Command, r moveRequest) error {
 			return err
 		}
 	}
-	plan, err := t.plan(&m, doc)
+	plan, err := t.plan(&m, site.Topology)
 	if err != nil {
 		return err
 	}
@@ -107,21 +108,27 @@ func (t *topologyTarget) move(cmd *cobra.Command, r moveRequest) error {
 	if err := driver.Ask(ctx, t.kv, t.root, m); err != nil {
 		return reached(err)
 	}
-	_, err = fmt.Fprintf(out, "move %s is asked for; `sluice ctl moves` shows it\n", m.ID)
-	return err
+	fmt.Fprintf(out, "move %s is asked for; `sluice ctl moves` shows it\n", m.ID)
+	if !site.Active {
+		fmt.Fprintln(out, noController)
+	}
+	return nil
 }
 
+// noController is said when nobody would do what was asked for.
+const noController = "no controller is active: start `sluice controller --config FILE`"
+
 // moves reads the moves of the pool.
-func (t *topologyTarget) moves(ctx context.Context) ([]controller.Move, *consul.Document, error) {
+func (t *topologyTarget) moves(ctx context.Context) (*driver.Site, error) {
 	doc, _, err := t.read(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
-	moves, doc, err := driver.Moves(ctx, t.kv, t.root, t.modelFor(doc))
+	site, err := driver.Read(ctx, t.kv, t.root, t.modelFor(doc))
 	if err != nil {
-		return nil, nil, reached(err)
+		return nil, reached(err)
 	}
-	return moves, doc, nil
+	return site, nil
 }
 
 // plan says what a move will do.

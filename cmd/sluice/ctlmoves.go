@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"sluice/discovery/controller"
+	"sluice/discovery/controller/driver"
 	"sluice/router"
 )
 
@@ -32,16 +33,16 @@ func (c *ctl) movesCommand() *cobra.Command {
 				return err
 			}
 			for {
-				moves, err := target.movesToShow(cmd.Context(), all)
+				site, err := target.movesToShow(cmd.Context(), all)
 				if err != nil {
 					return err
 				}
 				if t.asJSON() {
-					err = printJSON(cmd.OutOrStdout(), moves)
+					err = printJSON(cmd.OutOrStdout(), site.Moves)
 				} else {
-					err = printMoves(cmd.OutOrStdout(), moves, time.Now())
+					err = printMoves(cmd.OutOrStdout(), site, time.Now())
 				}
-				if err != nil || !watch || allOver(moves) {
+				if err != nil || !watch || allOver(site.Moves) {
 					return err
 				}
 				if !pauseFor(cmd.Context(), watchEvery) {
@@ -71,14 +72,14 @@ func pauseFor(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-func (t *topologyTarget) movesToShow(ctx context.Context, all bool) ([]controller.Move, error) {
+func (t *topologyTarget) movesToShow(ctx context.Context, all bool) (*driver.Site, error) {
 	ctx, cancel := context.WithTimeout(ctx, ctlTimeout)
 	defer cancel()
-	moves, _, err := t.moves(ctx)
+	site, err := t.moves(ctx)
 	if err == nil && !all {
-		moves = recent(moves)
+		site.Moves = recent(site.Moves)
 	}
-	return moves, err
+	return site, err
 }
 
 func allOver(moves []controller.Move) bool {
@@ -108,10 +109,14 @@ func recent(moves []controller.Move) []controller.Move {
 	return list
 }
 
-func printMoves(out io.Writer, moves []controller.Move, now time.Time) error {
+func printMoves(out io.Writer, site *driver.Site, now time.Time) error {
+	moves := site.Moves
 	if len(moves) == 0 {
 		_, err := fmt.Fprintln(out, "no move has been asked for; `sluice ctl move --slots RANGES --to GROUP` asks for one")
 		return err
+	}
+	if !site.Active && !allOver(moves) {
+		fmt.Fprintln(out, noController)
 	}
 	for i := range moves {
 		m := &moves[i]

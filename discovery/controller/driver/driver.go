@@ -171,8 +171,10 @@ func sleep(ctx context.Context, d time.Duration) {
 	}
 }
 
-// lockKey is the key whose holder is the active controller.
-func (d *Driver) lockKey() string { return d.cfg.Root + "controller/leader" }
+// keyLeader is the key whose holder is the active controller.
+const keyLeader = "controller/leader"
+
+func (d *Driver) lockKey() string { return d.cfg.Root + keyLeader }
 
 // fence makes a transaction fail when the lock is somebody else's.
 func (d *Driver) fence(session string) *api.KVTxnOp { return consul.Fence(d.lockKey(), session) }

@@ -20,26 +20,36 @@ import (
 // ErrNoMove is returned for a move that there is not.
 var ErrNoMove = errors.New("there is no such move; `sluice ctl moves` shows those that there are")
 
-// Moves lists the moves of a pool in the order in which they were asked for, with the topology that they are in.
-func Moves(
-	ctx context.Context, kv *api.KV, root string, model router.Model,
-) (moves []controller.Move, doc *consul.Document, err error) {
+// Site is what there is of a pool's moves.
+type Site struct {
+	Moves    []controller.Move // in the order in which they were asked for
+	Topology *consul.Document
+	Active   bool // a controller has the lock
+}
+
+// Read reads the moves of a pool, and the topology that they are in.
+func Read(ctx context.Context, kv *api.KV, root string, model router.Model) (*Site, error) {
 	pairs, _, err := kv.List(root, (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx))
 	if err != nil {
-		return nil, nil, fmt.Errorf("consul: list %s: %w", root, err)
+		return nil, fmt.Errorf("consul: list %s: %w", root, err)
 	}
 	s, err := readSite(root, pairs, model)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	out := &Site{Topology: s.doc}
 	for _, m := range s.moves {
-		moves = append(moves, m.Move)
+		out.Moves = append(out.Moves, m.Move)
 	}
-	return moves, s.doc, nil
+	out.Active = slices.ContainsFunc(pairs, func(p *api.KVPair) bool {
+		return p.Key == root+keyLeader && p.Session != ""
+	})
+	return out, nil
 }
 
 // Check says what is wrong with a move that is to be asked for.
-func Check(m controller.Move, others []controller.Move, doc *consul.Document, model router.Model) error {
+func (s *Site) Check(m controller.Move, model router.Model) error {
+	doc := s.Topology
 	if !slices.ContainsFunc(doc.Groups, func(g consul.Group) bool { return g.ID == m.To }) {
 		var groups []string
 		for _, g := range doc.Groups {
@@ -56,7 +66,7 @@ func Check(m controller.Move, others []controller.Move, doc *consul.Document, mo
 			return fmt.Errorf("slots %s are outside of 0-%d", r, model.Slots()-1)
 		}
 	}
-	for _, other := range others {
+	for _, other := range s.Moves {
 		if other.Over() {
 			continue
 		}
