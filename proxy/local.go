@@ -61,7 +61,7 @@ func (c localClient) Wish(attribute, value string) (refusal string, known bool) 
 }
 
 // Pool implements local.Client.
-func (c localClient) Pool() local.Pool { return localPool{c.client} }
+func (c localClient) Pool() local.Pool { return localPool(c) }
 
 // Proxy implements local.Client.
 func (c localClient) Proxy() local.Proxy {

@@ -112,6 +112,7 @@ func (s *scenario) endJob(d *datadriven.TestData) {
 	j := s.world.Job
 	if j == nil {
 		d.Fatalf(s.t, "the mover is at nothing")
+		return
 	}
 	j.Ended = true
 	if d.HasArg("keys") {
