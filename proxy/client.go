@@ -383,6 +383,9 @@ func (l *loop) closeLost() {
 		last := len(l.lost) - 1
 		c := l.lost[last]
 		l.lost = slices.Delete(l.lost, last, last+1)
+		if c.closed {
+			continue // Its end was heard of meanwhile.
+		}
 		if c.half == nil {
 			_ = l.el.Close(c.conn) // Calls onClose, unless a write that failed has closed it.
 		}

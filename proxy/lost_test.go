@@ -3,6 +3,7 @@ package proxy
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -68,5 +69,19 @@ func TestFailingWriteClosesAtTheEndOfTheTurn(t *testing.T) {
 				t.Errorf("closed, failed writes, clients, lost, closed clients, in flight, held: %s, want %s", got, want)
 			}
 		})
+	}
+}
+
+// The end of a connection may be heard of between the moment that its client is given up and the end of the turn.
+func TestGivenUpClientEndsWithinTheTurn(t *testing.T) {
+	d := newDataPath(t)
+	l, c := d.loop, d.client
+	d.request([]byte("GET x\r\n"))
+	l.begin()
+	c.close()
+	c.onClose(io.EOF)
+	l.flush()
+	if !c.closed || len(l.lost) != 0 || l.stats.ClientsClosed != 1 || l.stats.Panics != 0 {
+		t.Errorf("closed %t, %d lost, %d clients closed, %d panics", c.closed, len(l.lost), l.stats.ClientsClosed, l.stats.Panics)
 	}
 }
