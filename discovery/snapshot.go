@@ -158,6 +158,7 @@ type moveKey struct {
 	method router.Method
 	from   string
 	fromID router.GroupID
+	token  uint64
 }
 
 // moves lists the moves by slot.
@@ -166,7 +167,7 @@ func (s Snapshot) moves() map[router.Slot]moveKey {
 	for _, m := range s.Moves {
 		for _, r := range m.Slots {
 			for slot := int(r.From); slot <= int(r.To); slot++ {
-				moves[router.Slot(slot)] = moveKey{m.Phase, m.Method, m.From, m.FromID}
+				moves[router.Slot(slot)] = moveKey{m.Phase, m.Method, m.From, m.FromID, m.Token}
 			}
 		}
 	}

@@ -53,7 +53,7 @@ func (p *Pool) blockReason(v *view, slot router.Slot) (o blockReason, blocked bo
 	}
 	if m := v.table.Move(slot); m != nil && m.Phase == router.Locked {
 		return blockReason{cause: hold.Locked, slot: slot, move: m}, true
-	} else if m != nil && p.Family.FindKey == nil {
+	} else if m != nil && !p.Family.FindsKeys(m) {
 		return blockReason{cause: hold.Moving, slot: slot, move: m}, true
 	}
 	node := v.master(slot)

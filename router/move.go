@@ -58,6 +58,8 @@ type Move struct {
 	To     *Node // the owner's master; nil for a locked slot without owner
 	ToID   GroupID
 	Since  uint64 // epoch of the first table with this Move
+	// Token is the fencing token of the move: servers refuse to bring a key by an older one. 0: it has none.
+	Token uint64
 }
 
 // String describes the move for people: "moving from group 1 to group 2".
@@ -78,6 +80,7 @@ type MoveSpec struct {
 	Method Method
 	From   string // host:port of the source's master; "" for a lock without a move
 	FromID GroupID
+	Token  uint64 // see Move.Token
 }
 
 // addMoves puts the moves into t and returns them by slot.
@@ -109,7 +112,7 @@ func (b *Builder) addMoves(t *Table, specs []MoveSpec) (map[Slot]*Move, error) {
 
 // move makes the Move of one slot, or finds that of the last table.
 func (b *Builder) move(t *Table, slot Slot, spec MoveSpec) (*Move, error) {
-	m := Move{Slot: slot, Phase: spec.Phase, Method: spec.Method, FromID: spec.FromID, Since: t.Epoch}
+	m := Move{Slot: slot, Phase: spec.Phase, Method: spec.Method, FromID: spec.FromID, Since: t.Epoch, Token: spec.Token}
 	if spec.From != "" {
 		m.From = b.node(spec.From)
 	}

@@ -19,9 +19,11 @@ type Family struct {
 	// Judge reads an error reply to a command of a client; host is that of the node that sent it, which
 	// stands for an empty host in a redirect. It allocates only for what is not Pass.
 	Judge func(reply []byte, host string) Verdict
-	// FindKey says how the keys of a request are found while their slot moves key by key, with SLOTSMGRTTAGONE, so that
-	// a proxy has to find out on which side a key is. nil: the family answers redirects instead.
-	FindKey func(r KeyRequest) Way
+	// FindKey says how the keys of a request are found while their slot moves key by key, so that a proxy has to find
+	// out on which side a key is. nil: the family answers redirects instead. NeedsToken says that keys are found so only
+	// while the move has a fencing token. FindsKeys asks both.
+	FindKey    func(r KeyRequest) Way
+	NeedsToken bool
 	// CachesMoved says that a server goes on showing keys that have moved away, and as they were then when they
 	// come back, until ClearCache.
 	CachesMoved bool

@@ -19,6 +19,7 @@ const (
 	AwaitBackground            // the background migration moves the key; EXISTS at the source says when it has gone
 	MoveFenced                 // SLOTSMGRTTAGONE for each key, between fences, which wait for batches of the background
 	MoveAlone                  // SLOTSMGRTTAGONE for one key at a time, and EXISTS behind it
+	BringKeys                  // DUMP at the source, RESTORE at the target, UNLINK at the source (bringkey.go)
 )
 
 // KeyRequest is what decides about the Way.

@@ -162,9 +162,6 @@ func (t *topologyTarget) plan(m *controller.Move, doc *consul.Document) (string,
 	}
 	text := fmt.Sprintf("pool %s: %d slot(s) to group %s: %s; in %d batch(es) of at most %d", t.name, slots, m.To,
 		strings.Join(sources, ", "), batches, m.BatchSize)
-	if t.conf != nil && t.conf.Dialect == "redis" {
-		text += "\nrequests for the slots of a batch wait until all its keys are moved"
-	}
 	return text, nil
 }
 

@@ -45,6 +45,7 @@ type fileAssign struct {
 	State  string `json:"state,omitempty" toml:"state,omitempty"` // without it stable
 	To     string `json:"to,omitempty" toml:"to,omitempty"`
 	Method string `json:"method,omitempty" toml:"method,omitempty"`
+	Token  uint64 `json:"token,omitempty" toml:"token,omitempty"`
 }
 
 func fileOf(d *consul.Document) *topologyFile {
@@ -61,7 +62,7 @@ func fileOf(d *consul.Document) *topologyFile {
 		f.Groups = append(f.Groups, group)
 	}
 	for _, s := range d.Slots {
-		f.Slots = append(f.Slots, fileAssign{Slots: s.Slots, Group: s.Group, State: s.State, To: s.To, Method: s.Method})
+		f.Slots = append(f.Slots, fileAssign{Slots: s.Slots, Group: s.Group, State: s.State, To: s.To, Method: s.Method, Token: s.Token})
 	}
 	return f
 }
@@ -83,7 +84,7 @@ func (f *topologyFile) document(format consul.Format) *consul.Document {
 		if s.State == "" {
 			s.State = consul.Stable
 		}
-		d.Slots = append(d.Slots, consul.SlotRange{Slots: s.Slots, Group: s.Group, State: s.State, To: s.To, Method: s.Method})
+		d.Slots = append(d.Slots, consul.SlotRange{Slots: s.Slots, Group: s.Group, State: s.State, To: s.To, Method: s.Method, Token: s.Token})
 	}
 	return d
 }

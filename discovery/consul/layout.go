@@ -81,11 +81,12 @@ type SlotRange struct {
 	State  string `json:"state"`
 	To     string `json:"to,omitempty"`
 	Method string `json:"method,omitempty"`
+	Token  uint64 `json:"token,omitempty"` // fencing token of a move, see Assignment
 }
 
 // Assignment is what the range says of each of its slots.
 func (s SlotRange) Assignment() Assignment {
-	return Assignment{Group: s.Group, State: s.State, To: s.To, Method: s.Method}
+	return Assignment{Group: s.Group, State: s.State, To: s.To, Method: s.Method, Token: s.Token}
 }
 
 var (

@@ -26,6 +26,9 @@ type Assignment struct {
 	State  string
 	To     string
 	Method string
+	// Token is the epoch that has begun a move: servers that know nothing of slots refuse to bring a key by an older one.
+	// 0: nobody has made the servers ready for that, and the slot is held until the move is over.
+	Token uint64
 }
 
 // String describes the assignment for people.
@@ -90,6 +93,7 @@ func SlotRanges(list []Assignment) []SlotRange {
 		slots := router.RangesOf(len(list), func(s router.Slot) bool { return list[s] == a })
 		ranges = append(ranges, SlotRange{
 			Slots: router.FormatRanges(slots), Group: a.Group, State: a.State, To: a.To, Method: a.Method,
+			Token: a.Token,
 		})
 	}
 	return ranges

@@ -120,7 +120,7 @@ func (t *topology) snapshot() (discovery.Snapshot, error) {
 		return discovery.Snapshot{}, fmt.Errorf("no master is known of %s", strings.Join(waiting, " and of "))
 	}
 	for _, a := range t.shares.moves {
-		m := router.MoveSpec{Slots: a.slots, Phase: router.Moving}
+		m := router.MoveSpec{Slots: a.slots, Phase: router.Moving, Token: a.Token}
 		if a.State == Locked {
 			m.Phase = router.Locked
 		}

@@ -68,7 +68,7 @@ func (s SlotRange) check(groups map[string]bool) error {
 	}
 	switch s.State {
 	case Stable:
-		if s.To != "" || s.Method != "" {
+		if s.To != "" || s.Method != "" || s.Token != 0 {
 			errs = append(errs, errors.New("they are stable and move"))
 		}
 	case Locked:

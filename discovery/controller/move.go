@@ -51,15 +51,32 @@ func (m *Move) Over() bool { return m.State == Done || m.State == Aborted }
 
 // Batch is slots of one source that are locked, moved and settled together.
 type Batch struct {
-	Slots    string    `json:"slots"`
-	From     string    `json:"from"` // group
-	To       string    `json:"to"`
-	Method   string    `json:"method,omitempty"`
-	Phase    Phase     `json:"phase"`
-	Back     bool      `json:"back,omitempty"` // the keys go back to where they came from
-	Since    time.Time `json:"since"`          // when the phase began
-	Epoch    uint64    `json:"epoch"`          // that it has made last; 0: none
-	Progress Progress  `json:"progress"`
+	Slots  string    `json:"slots"`
+	From   string    `json:"from"` // group
+	To     string    `json:"to"`
+	Method string    `json:"method,omitempty"`
+	Phase  Phase     `json:"phase"`
+	Back   bool      `json:"back,omitempty"` // the keys go back to where they came from
+	Since  time.Time `json:"since"`          // when the phase began
+	Epoch  uint64    `json:"epoch"`          // that it has made last; 0: none
+	// Token is the fencing token: the epoch of the lock that was had last. Tokens are all that servers may know of.
+	Token  uint64   `json:"token,omitempty"`
+	Tokens []uint64 `json:"tokens,omitempty"`
+	// Prepared says that servers may have been told of Tokens.
+	Prepared bool `json:"prepared,omitempty"`
+	// Resume is how the batch goes on when a lock that was asked for while its keys are on both sides can't be had.
+	Resume *Course `json:"resume,omitempty"`
+	// Relock says that the batch has to be locked once more.
+	Relock   bool     `json:"relock,omitempty"`
+	Progress Progress `json:"progress"`
+}
+
+// Course is where the keys of a batch go.
+type Course struct {
+	From  string `json:"from"`
+	To    string `json:"to"`
+	Back  bool   `json:"back,omitempty"`
+	Token uint64 `json:"token"`
 }
 
 // Phase is how far a batch is.
@@ -103,6 +120,7 @@ func (m *Move) clone() Move {
 	c := *m
 	if m.Batch != nil {
 		b := *m.Batch
+		b.Tokens = slices.Clone(b.Tokens)
 		c.Batch = &b
 	}
 	return c

@@ -100,9 +100,9 @@ func (s *step) idle() {
 func (b *Batch) owner() Owner {
 	switch b.Phase {
 	case Locking:
-		return Owner{b.From, SlotLocked, b.To, b.Method}
+		return Owner{b.From, SlotLocked, b.To, b.Method, b.Token}
 	case Copying, Verifying:
-		return Owner{b.From, SlotMoving, b.To, b.Method}
+		return Owner{b.From, SlotMoving, b.To, b.Method, b.Token}
 	case Settling, Cleaning:
 		return Owner{Group: b.To, State: SlotStable}
 	case Checking, Unlocking:
@@ -136,6 +136,10 @@ func (s *step) enter(phase Phase, slots map[router.Slot]bool, barrier bool) {
 	before := b.owner()
 	b.Phase, b.Since = phase, s.w.Now
 	s.Move.Waits = ""
+	if phase == Locking {
+		b.Token = s.w.Epoch + 1
+		b.Tokens = append(b.Tokens, b.Token)
+	}
 	if owner := b.owner(); owner != before || barrier {
 		why := fmt.Sprintf("move %s: slots %s %s", s.Move.ID, b.Slots, owner)
 		s.Change = &Change{Slots: slots, Owner: owner, Barrier: barrier, Why: why}
@@ -175,20 +179,23 @@ func (s *step) lock(slots map[router.Slot]bool) {
 	deadline := b.Since.Add(BarrierTimeout)
 	late := !s.w.Now.Before(deadline)
 	switch {
-	case b.Back && late: // Its keys are on both sides: only moving them on ends the lock.
+	case b.Resume != nil && late: // Its keys are on both sides: only moving them on ends the lock.
 		s.failed(s.notLocked())
-		b.From, b.To, b.Back = b.To, b.From, false
+		b.From, b.To, b.Back, b.Token, b.Resume = b.Resume.From, b.Resume.To, b.Resume.Back, b.Resume.Token, nil
 		s.enter(Copying, slots, true)
 		m.Waits, s.Again = m.Last.Text, m.NotBefore
-	case !b.Back && s.w.Wish.Verb != Run:
+	case b.Resume == nil && s.w.Wish.Verb != Run:
 		s.enter(Unlocking, slots, true)
-	case !b.Back && late:
+	case b.Resume == nil && late:
 		s.failed(s.notLocked())
 		s.enter(Unlocking, slots, true)
 	case !s.acked():
 		s.awaitAcks()
 		s.Again = earlier(s.Again, deadline)
+	case !b.Prepared: // Written first: a crash must not leave what nobody knows of.
+		b.Prepared, s.Again = true, s.w.Now
 	case s.work(JobPrepare):
+		b.Resume, b.Relock = nil, false
 		s.enter(Copying, slots, false)
 		s.Job = JobCopy
 	default:
@@ -200,6 +207,9 @@ func (s *step) lock(slots map[router.Slot]bool) {
 func (s *step) notLocked() string {
 	if m := &s.Move; s.acked() && m.Last != nil && m.Last.Phase == Locking {
 		return m.Last.Text
+	}
+	if s.acked() {
+		return "the servers were not made ready in " + BarrierTimeout.String()
 	}
 	return s.late()
 }
@@ -253,6 +263,10 @@ func (s *step) unlock() {
 		s.awaitAcks()
 		return
 	}
+	if j := s.w.Job; m.Batch.Prepared && (j == nil || j.Kind != JobClean || !j.Ended) {
+		s.Job = JobClean // Whether it can: the slots are where they were, whatever becomes of a server.
+		return
+	}
 	m.Batch, m.State = nil, Waiting
 	s.idle()
 }
@@ -271,9 +285,20 @@ func (s *step) copyKeys(slots map[router.Slot]bool) {
 	case wish == AbortBack && !b.Back:
 		m.Waits = "the mover ends what it is at, then the batch goes back"
 		if idle && !s.w.Now.Before(m.NotBefore) {
+			course := b.course()
 			b.From, b.To, b.Back = b.To, b.From, true
-			s.enter(Locking, slots, true)
-			s.Again = s.w.Now.Add(BarrierTimeout)
+			s.relock(slots, course)
+		}
+		return
+	}
+	if j := s.w.Job; j != nil && j.Kind == JobCopy && j.Ended && j.Lost {
+		s.failed(j.Err)
+		b.Relock = true
+	}
+	if b.Relock {
+		m.Waits, s.Again = "begins again under a new lock after: "+m.Last.Text, m.NotBefore
+		if idle && !s.w.Now.Before(m.NotBefore) {
+			s.relock(slots, b.course())
 		}
 		return
 	}
@@ -281,6 +306,18 @@ func (s *step) copyKeys(slots map[router.Slot]bool) {
 		s.enter(Verifying, slots, false)
 		s.Job = JobVerify
 	}
+}
+
+// course is where the batch goes.
+func (b *Batch) course() *Course {
+	return &Course{From: b.From, To: b.To, Back: b.Back, Token: b.Token}
+}
+
+// relock locks the slots of a batch whose keys are on both sides. It goes on as it was when it can't have the lock.
+func (s *step) relock(slots map[router.Slot]bool, otherwise *Course) {
+	s.Move.Batch.Resume = otherwise
+	s.enter(Locking, slots, true)
+	s.Again = s.w.Now.Add(BarrierTimeout)
 }
 
 // verify lets the mover compare the two sides.

@@ -1,6 +1,8 @@
 package controller
 
 import (
+	"bytes"
+	"encoding/json"
 	"fmt"
 	"maps"
 	"slices"
@@ -75,7 +77,7 @@ func (s *scenario) step(d *datadriven.TestData) string {
 		s.slow = true
 	case "free":
 		clear(s.world.Busy)
-	case "done", "fails": // [keys=N] [final], the error below: the mover ends what it is at
+	case "done", "fails": // [keys=N] [final] [lost], the error below: the mover ends what it is at
 		s.endJob(d)
 	case "moved": // keys=N left=N: the mover goes on
 		d.ScanArgs(s.t, "keys", &s.world.Job.Progress.Keys)
@@ -119,7 +121,7 @@ func (s *scenario) endJob(d *datadriven.TestData) {
 		d.ScanArgs(s.t, "keys", &j.Progress.Keys)
 	}
 	if d.Cmd == "fails" {
-		j.Err, j.Final = strings.TrimSpace(d.Input), d.HasArg("final")
+		j.Err, j.Final, j.Lost = strings.TrimSpace(d.Input), d.HasArg("final"), d.HasArg("lost")
 	}
 }
 
@@ -131,7 +133,7 @@ func (s *scenario) run() string {
 		if again := Next(s.move, s.world); fmt.Sprintf("%+v", shown(d)) != fmt.Sprintf("%+v", shown(again)) {
 			s.t.Errorf("the same world makes two decisions:\n%+v\n%+v", shown(d), shown(again))
 		}
-		before := describe(s.move)
+		before, written := describe(s.move), !sameDocument(s.move, d.Move)
 		s.move = d.Move
 		news := describe(d.Move) != before
 		if news {
@@ -145,7 +147,7 @@ func (s *scenario) run() string {
 			fmt.Fprintf(&out, "  epoch %d, barrier %t: %s\n", s.world.Epoch, c.Barrier, c.Why)
 		}
 		moved := s.tellMover(&out, d)
-		if !news && d.Change == nil && !moved {
+		if !written && d.Change == nil && !moved {
 			if !d.Again.IsZero() {
 				fmt.Fprintf(&out, "  looks again after %s\n", d.Again.Sub(s.world.Now))
 			}
@@ -154,6 +156,12 @@ func (s *scenario) run() string {
 	}
 	s.t.Error("it decides something new all the time")
 	return out.String()
+}
+
+func sameDocument(a, b Move) bool {
+	x, _ := json.Marshal(a)
+	y, _ := json.Marshal(b)
+	return bytes.Equal(x, y)
 }
 
 // tellMover gives the mover its job, or takes it away; what has ended is seen once.

@@ -27,6 +27,7 @@ type Owner struct {
 	State  SlotState
 	To     string // of a slot that is locked on its way, or moving
 	Method string // of the move
+	Token  uint64 // fencing token of the move
 }
 
 // SlotState is how the topology has a slot.
@@ -81,6 +82,7 @@ type Job struct {
 	Ended    bool
 	Err      string // why it ended, "" when it has done all
 	Final    bool   // with Err: trying again is of no use
+	Lost     bool   // with Err: a server has lost what it knows of the move, which has to begin under a new lock
 	Progress Progress
 }
 

@@ -18,6 +18,9 @@ func (s *Search) Reply(tag uint32, data []byte, first, last bool, now int64) Act
 	if kind == Wrapped {
 		return s.wrapped(data, last)
 	}
+	if s.way == dialect.BringKeys {
+		return s.bringReply(kind, data, last)
+	}
 	s.answers[kind] = append(s.answers[kind], data...)
 	if len(s.answers[kind]) > s.req.MaxAnswer {
 		return Action{Do: Overflow}
@@ -77,7 +80,11 @@ func (s *Search) Failed(tag uint32, sent bool, err error) (a Action, own bool) {
 	if kind == MoveKey {
 		s.stats.KeyMovesFailed++
 	}
-	return s.hold("is %s, and %s failed: %v", s.req.Move, s.source(), err), false
+	addr := s.source()
+	if kind == Bring || kind == TargetSize {
+		addr = s.req.Target
+	}
+	return s.hold("is %s, and %s failed: %v", s.req.Move, addr, err), false
 }
 
 // NotSent is told that send could not be sent, and that the request ends because of it.

@@ -31,7 +31,10 @@ type scenario struct {
 var kindNames = map[Kind]string{
 	Wrapped: "wrapped", Read: "read", Exists: "exists", Length: "length", Fence: "fence", MoveKey: "move",
 	FenceEnd: "fence-end", Size: "size", TargetSize: "target-size",
+	Dump: "dump", Life: "life", Bring: "bring", Drop: "drop",
 }
+
+var scriptNames = strings.NewReplacer(dialect.BringScript, "<bring>", dialect.DropScript, "<drop>")
 
 var errLost = errors.New("connection lost")
 
@@ -53,6 +56,7 @@ func (s *scenario) step(d *datadriven.TestData) string {
 	case "move": // family=NAME method=semi-async|sync: a slot begins to move
 		s.move = &router.Move{
 			Slot: 7, Phase: router.Moving, From: &router.Node{Addr: "src:1"}, FromID: "1", To: &router.Node{Addr: "dst:2"}, ToID: "2",
+			Token: 5,
 		}
 		if s.arg(d, "method") == "sync" {
 			s.move.Method = router.Sync
@@ -193,7 +197,7 @@ func (s *scenario) asked(sends []Send) string {
 		lines := strings.Split(string(s.search.Append(nil, send)), "\r\n")
 		var words []string
 		for i := 2; i < len(lines); i += 2 {
-			words = append(words, lines[i])
+			words = append(words, scriptNames.Replace(lines[i]))
 		}
 		side := map[Side]string{Source: "source", Migration: "migration", Target: "target"}[send.To]
 		fmt.Fprintf(&b, "%s %s: %s\n", side, kindNames[send.Kind], strings.Join(words, " "))

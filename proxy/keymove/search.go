@@ -91,11 +91,13 @@ type Search struct {
 	attempt uint32
 	last    Kind // of the attempt's last request
 	answers [kinds][]byte
-	failure string // why a key was not moved
-	moving  Key    // that a Pika was asked to move, and has not answered
-	sizing  bool   // the source was asked how large it is
-	sizes   int    // answers of the target to that
-	moved   int    // keys that were
+	failure string   // why a key was not moved
+	moving  Key      // that a Pika was asked to move, and has not answered
+	sizing  bool     // the source was asked how large it is
+	sizes   int      // answers of the target to that
+	moved   int      // keys that were
+	dumps   []dumped // of BringKeys, what the source has; they lie in the answers to Dump
+	awaited int      // replies to the round of BringKeys
 	sends   []Send
 }
 
@@ -139,6 +141,8 @@ func (s *Search) Begin(r Request) Action {
 		s.askExists(Source)
 	case dialect.MoveFenced, dialect.MoveAlone:
 		return Action{Do: Connect}
+	case dialect.BringKeys:
+		return s.dumpKeys()
 	}
 	return s.ask()
 }

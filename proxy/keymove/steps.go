@@ -23,9 +23,13 @@ const (
 	FenceEnd                   // after keys were moved
 	Size                       // how large the key is that is being moved
 	TargetSize                 // how large the target says that it is
+	Dump                       // DUMP
+	Life                       // PTTL, behind Dump
+	Bring                      // the script that brings a key
+	Drop                       // the script that deletes it at the source
 )
 
-const kinds = int(TargetSize) + 1
+const kinds = int(Drop) + 1
 
 // A tag is a Kind, and above it the attempt that asks.
 const (
@@ -50,7 +54,7 @@ const (
 type Send struct {
 	To   Side
 	Kind Kind
-	N    int // MoveKey: which key; Size and TargetSize: which question
+	N    int // Size and TargetSize: which question; others: which key
 	// Tag is what the answer is given back with.
 	Tag uint32
 }
@@ -74,6 +78,15 @@ func (s *Search) Append(dst []byte, send Send) []byte {
 	case MoveKey:
 		host, port, _ := net.SplitHostPort(s.req.Move.To.Addr)
 		return dialect.AppendMoveKey(dst, host, port, s.limit(), s.keys[send.N])
+	case Dump:
+		return dialect.AppendDump(dst, s.keys[send.N])
+	case Life:
+		return dialect.AppendLife(dst, s.keys[send.N])
+	case Bring:
+		d := s.dumps[send.N]
+		return dialect.AppendBring(dst, s.req.Move.Token, s.req.DB, s.keys[send.N], d.life, d.dump)
+	case Drop:
+		return dialect.AppendDrop(dst, s.req.Move.Token, s.req.DB, s.keys[send.N])
 	case Size, TargetSize:
 		return dialect.AppendSizeQuestion(dst, send.N, s.keys[0])
 	}

@@ -66,11 +66,13 @@ func (p *pool) fill(n int) {
 }
 
 // driver is a Driver of the pool, ready to run.
-func (p *pool) driver(id string) *Driver {
+func (p *pool) driver(id string) *Driver { return p.driverWith(id, mover.New("redis").Of) }
+
+func (p *pool) driverWith(id string, of func(method string) (mover.Mover, error)) *Driver {
 	return New(Config{
 		Client: p.client, Root: p.root, ID: id, Model: p.model,
 		Master: func(group string) string { return map[string]string{"1": p.a.Addr(), "2": p.b.Addr()}[group] },
-		Mover:  mover.New("redis").Of,
+		Mover:  of,
 		Access: func() control.Options { return control.Options{} },
 		Log:    slog.New(slog.DiscardHandler), TTL: 10 * time.Second, LockDelay: time.Millisecond,
 	})
@@ -198,7 +200,7 @@ func TestMove(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := fmt.Sprint(doc.Slots), "[{0-19,40 2 stable  } {20-39,41-63 1 stable  }]"; got != want {
+	if got, want := fmt.Sprint(doc.Slots), "[{0-19,40 2 stable   0} {20-39,41-63 1 stable   0}]"; got != want {
 		t.Errorf("the topology has %s, want %s", got, want)
 	}
 	if m.Moved != "0-19,40" || m.Left != "" || m.Progress.Keys == 0 || m.First != nil {
@@ -227,14 +229,19 @@ func TestTargetHangs(t *testing.T) {
 	t.Parallel()
 	p := newPool(t)
 	p.fill(300)
-	p.put("members/p1", consul.MemberRecord{ID: "p1"})
-	p.run(p.driver("c1"))
+	p.proxy("p1")
+	gate := gated{copying: make(chan struct{}), goOn: make(chan struct{})}
+	p.run(p.driverWith("c1", func(method string) (m mover.Mover, err error) {
+		g := gate
+		g.Mover, err = mover.New("redis").Of(method)
+		return g, err
+	}))
 	p.ask("m1", "0-31", 32)
-	p.await("m1", "locked", func(m controller.Move) bool { return m.Batch != nil && m.Batch.Phase == controller.Locking })
+	<-gate.copying
 	if err := p.b.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	p.proxy("p1")
+	close(gate.goOn)
 	m := p.await("m1", "in trouble", func(m controller.Move) bool { return m.Last != nil && m.Last.Phase == controller.Copying })
 	if !strings.Contains(m.Last.Text, p.b.Addr()) || m.State != controller.Running {
 		t.Errorf("%s, its last error is %q, want one that names %s", m.State, m.Last.Text, p.b.Addr())
@@ -243,6 +250,71 @@ func TestTargetHangs(t *testing.T) {
 		t.Fatal(err)
 	}
 	p.await("m1", "done", isState(controller.Done))
+	p.wantKeys(300, func(s router.Slot) bool { return s < 32 })
+}
+
+// gated waits before keys are copied.
+type gated struct {
+	mover.Mover
+	copying, goOn chan struct{}
+}
+
+func (g gated) Copy(ctx context.Context, b mover.Batch, report func(controller.Progress)) error {
+	select {
+	case g.copying <- struct{}{}:
+		<-g.goOn
+	case <-g.goOn:
+	}
+	return g.Mover.Copy(ctx, b, report)
+}
+
+// A target that hangs when it is to be made ready costs its clients no more than that: the slots are theirs again, and
+// the document names it.
+func TestTargetHangsUnderTheLock(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	p.fill(300)
+	p.put("members/p1", consul.MemberRecord{ID: "p1"})
+	p.run(p.driver("c1"))
+	p.ask("m1", "0-31", 32)
+	p.await("m1", "locked", func(m controller.Move) bool { return m.Batch != nil && m.Batch.Phase == controller.Locking })
+	if err := p.b.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	p.proxy("p1")
+	m := p.await("m1", "unlocked", func(m controller.Move) bool {
+		return m.Last != nil && (m.Batch == nil || m.Batch.Phase == controller.Unlocking || m.Batch.Phase == controller.Checking)
+	})
+	if !strings.Contains(m.First.Text, p.b.Addr()) {
+		t.Errorf("its first error is %q, want one that names %s", m.First.Text, p.b.Addr())
+	}
+	if err := p.b.Cont(); err != nil {
+		t.Fatal(err)
+	}
+	p.await("m1", "done", isState(controller.Done))
+	p.wantKeys(300, func(s router.Slot) bool { return s < 32 })
+}
+
+// A target that is flushed while keys move has lost the marker of the move: that begins again under a new lock.
+func TestTargetIsFlushed(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	p.fill(300)
+	p.proxy("p1")
+	gate := gated{copying: make(chan struct{}), goOn: make(chan struct{})}
+	p.run(p.driverWith("c1", func(method string) (m mover.Mover, err error) {
+		g := gate
+		g.Mover, err = mover.New("redis").Of(method)
+		return g, err
+	}))
+	p.ask("m1", "0-31", 32)
+	<-gate.copying
+	p.b.Do("FLUSHALL")
+	close(gate.goOn)
+	m := p.await("m1", "done", isState(controller.Done))
+	if m.First == nil || !strings.Contains(m.First.Text, "knows of no such move") {
+		t.Errorf("its first error is %+v", m.First)
+	}
 	p.wantKeys(300, func(s router.Slot) bool { return s < 32 })
 }
 

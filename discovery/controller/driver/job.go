@@ -33,11 +33,11 @@ func (j *job) shown() *controller.Job {
 	return &state
 }
 
-// tellMover makes the mover do what was decided, and forgets a job that has ended: the decision was made with it.
-func (t *term) tellMover(ctx context.Context, d controller.Decision) {
+// tellMover makes the mover do what was decided, and forgets the job if the decision was made with its end.
+func (t *term) tellMover(ctx context.Context, seen *controller.Job, d controller.Decision) {
 	id := d.Move.ID
 	j := t.jobs[id]
-	if j != nil && j.over() {
+	if j != nil && j.over() && (seen == nil || seen.Ended) {
 		delete(t.jobs, id)
 		j = nil
 	}
@@ -88,11 +88,11 @@ func (t *term) begin(ctx context.Context, kind controller.JobKind, b *controller
 			j.mu.Unlock()
 			t.wake()
 		})
-		final := mover.Final{}
+		final, lost := mover.Final{}, mover.Lost{}
 		j.mu.Lock()
 		j.state.Ended = true
 		if err != nil {
-			j.state.Err, j.state.Final = err.Error(), errors.As(err, &final)
+			j.state.Err, j.state.Final, j.state.Lost = err.Error(), errors.As(err, &final), errors.As(err, &lost)
 		}
 		j.mu.Unlock()
 		close(j.ended)
@@ -119,6 +119,7 @@ func (t *term) work(
 	}
 	batch := mover.Batch{
 		Model: t.cfg.Model, Source: t.cfg.Master(b.From), Target: t.cfg.Master(b.To), Access: t.cfg.Access(),
+		Token: b.Token, Tokens: b.Tokens,
 	}
 	switch {
 	case batch.Source == "":
@@ -144,8 +145,8 @@ func (t *term) work(
 		return m.Copy(ctx, batch, report)
 	case controller.JobVerify:
 		return m.Verify(ctx, batch)
-	case controller.JobClean: // All families that there are delete at the source what they have moved.
-		return nil
+	case controller.JobClean:
+		return m.Clean(ctx, batch)
 	}
 	return mover.Final{Err: fmt.Errorf("unknown job %q", kind)}
 }

@@ -111,9 +111,9 @@ func readMembers(root string, pairs api.KVPairs, doc *consul.Document) []control
 
 // ownerOf and assignmentOf are the same in the words of controller and of the document.
 func ownerOf(a consul.Assignment) controller.Owner {
-	return controller.Owner{Group: a.Group, State: controller.SlotState(a.State), To: a.To, Method: a.Method}
+	return controller.Owner{Group: a.Group, State: controller.SlotState(a.State), To: a.To, Method: a.Method, Token: a.Token}
 }
 
 func assignmentOf(o controller.Owner) consul.Assignment {
-	return consul.Assignment{Group: o.Group, State: string(o.State), To: o.To, Method: o.Method}
+	return consul.Assignment{Group: o.Group, State: string(o.State), To: o.To, Method: o.Method, Token: o.Token}
 }

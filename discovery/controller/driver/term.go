@@ -36,8 +36,8 @@ func (t *term) round(ctx context.Context) (again time.Time, err error) {
 			if m.Over() {
 				continue
 			}
-			d := controller.Next(m.Move, t.world(m.ID))
-			at, wrote, err := t.carryOut(ctx, m, d)
+			w := t.world(m.ID)
+			at, wrote, err := t.carryOut(ctx, m, w.Job, controller.Next(m.Move, w))
 			if err != nil {
 				return again, err
 			}
@@ -76,8 +76,11 @@ func (t *term) world(id string) controller.World {
 	return w
 }
 
-// carryOut writes what was decided about a move, if it is new, and then has the mover do its part.
-func (t *term) carryOut(ctx context.Context, m kept, d controller.Decision) (again time.Time, wrote bool, err error) {
+// carryOut writes what was decided about a move, if it is new, and then has the mover do its part. job is what was known
+// of that.
+func (t *term) carryOut(
+	ctx context.Context, m kept, job *controller.Job, d controller.Decision,
+) (again time.Time, wrote bool, err error) {
 	again = d.Again
 	switch same, more := compare(m.Move, d.Move); {
 	case same && d.Change == nil:
@@ -89,7 +92,7 @@ func (t *term) carryOut(ctx context.Context, m kept, d controller.Decision) (aga
 		}
 		wrote = true
 	}
-	t.tellMover(ctx, d)
+	t.tellMover(ctx, job, d)
 	return again, wrote, nil
 }
 

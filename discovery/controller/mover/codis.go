@@ -236,6 +236,9 @@ func (m codis) Verify(ctx context.Context, b Batch) error {
 	return nil
 }
 
+// Clean has nothing to do: the source has deleted what it has moved.
+func (codis) Clean(context.Context, Batch) error { return nil }
+
 // slotKeys is how many keys a server has of a slot, in the connection's database: SLOTSINFO slot 1 --> [[slot, keys]],
 // or nothing for none.
 func slotKeys(ctx context.Context, c *control.Conn, slot router.Slot) (int64, error) {

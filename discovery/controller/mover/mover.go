@@ -28,6 +28,9 @@ type Batch struct {
 	Source string // host:port of the master that has the keys
 	Target string // host:port of the master that is to have them
 	Access control.Options
+	// Token is the fencing token of the move, Tokens all that servers may know of; 0 before the lock.
+	Token  uint64
+	Tokens []uint64
 	// Pace bounds what one command may move.
 	Pace Pace
 }
@@ -56,6 +59,8 @@ type Mover interface {
 	Copy(ctx context.Context, b Batch, report func(controller.Progress)) error
 	// Verify looks whether the source has keys of the slots left.
 	Verify(ctx context.Context, b Batch) error
+	// Clean makes both sides forget the move, which is over or has not begun.
+	Clean(ctx context.Context, b Batch) error
 }
 
 // Final is an error that stays whatever is tried.
@@ -65,6 +70,14 @@ func (f Final) Error() string { return f.Err.Error() }
 
 // Unwrap returns the error.
 func (f Final) Unwrap() error { return f.Err }
+
+// Lost is an error of a server that has lost what it knows of the move: the batch has to be locked again.
+type Lost struct{ Err error }
+
+func (l Lost) Error() string { return l.Err.Error() }
+
+// Unwrap returns the error.
+func (l Lost) Unwrap() error { return l.Err }
 
 // finalf is an error that stays.
 func finalf(format string, args ...any) error { return Final{fmt.Errorf(format, args...)} }
@@ -96,11 +109,25 @@ func (m *Movers) Of(method string) (Mover, error) {
 // askTimeout bounds one question that is answered at once.
 const askTimeout = 5 * time.Second
 
+// maxAnswer bounds what a server answers to one command: a DUMP may be as large as a server takes.
+const maxAnswer = 1 << 30
+
+// dialAbortive makes connections whose end drops what has not arrived: it must not arrive when nobody waits for it.
+func dialAbortive(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := new(net.Dialer).DialContext(ctx, network, addr)
+	if tcp, ok := c.(*net.TCPConn); ok && err == nil {
+		err = tcp.SetLinger(0)
+	}
+	return c, err
+}
+
 // dial opens a connection to a server of the batch.
 func (b *Batch) dial(ctx context.Context, addr string) (*control.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	return control.Dial(ctx, addr, b.Access)
+	o := b.Access
+	o.Limits.Bytes, o.Dial = maxAnswer, dialAbortive
+	return control.Dial(ctx, addr, o)
 }
 
 // ask sends a command that is answered at once. An error reply is an error that names the server.

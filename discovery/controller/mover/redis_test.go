@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 	"testing"
@@ -12,8 +13,7 @@ import (
 // Keys of the slots travel, in every database and of every type; all others stay.
 func TestRedisMovesTheSlots(t *testing.T) {
 	t.Parallel()
-	source, target := testbed.Redis(t), testbed.Redis(t)
-	b := batch(source.Addr(), target.Addr())
+	source, target, b := redisPair(t)
 	b.Pace.Keys = 7
 	keys := b.keysOf(50)
 	for i, key := range keys {
@@ -66,12 +66,10 @@ func TestRedisMovesTheSlots(t *testing.T) {
 	raw(t, target.Addr(), "+OK\r\n$4\r\nin 3\r\n", []string{"SELECT", "3"}, []string{"GET", keys[0]})
 }
 
-// A key that both sides have, because a MIGRATE could not delete it, is deleted at the source if it is the same; if it
-// is not, nothing is deleted, and the error names both.
+// A key that both sides have was brought before and could not be deleted at the source: what the target has stays.
 func TestRedisKeyOnBothSides(t *testing.T) {
 	t.Parallel()
-	source, target := testbed.Redis(t), testbed.Redis(t)
-	b := batch(source.Addr(), target.Addr())
+	source, target, b := redisPair(t)
 	keys := b.keysOf(20)
 	for _, key := range keys {
 		source.Do("SET", key, "v")
@@ -87,15 +85,140 @@ func TestRedisKeyOnBothSides(t *testing.T) {
 	}
 	source.Do("SET", keys[3], "newer")
 	wantFinal(t, m.Verify(t.Context(), b), "somebody has written to it past the proxies")
-	err := m.Copy(t.Context(), b, ignore)
-	both := `the key %q is at %s (a string of 5, "newer") and at %s (a string of 1, "v")`
-	wantFinal(t, err, fmt.Sprintf(both, keys[3], b.Source, b.Target))
-	if a, c := source.Do("GET", keys[3]).String(), target.Do("GET", keys[3]).String(); a != "newer" || c != "v" {
-		t.Errorf("the source has %q, the target %q", a, c)
+}
+
+// The sample of a command is compared before the source forgets it: what is different stops the move, and stays.
+func TestRedisDifferentSample(t *testing.T) {
+	t.Parallel()
+	source, target, b := redisPair(t)
+	key := b.keysOf(1)[0]
+	for name, make := range map[string][2][]string{
+		"string": {{"SET", key, "newer"}, {"SET", key, "v"}},
+		"type":   {{"SET", key, "v"}, {"RPUSH", key, "v"}},
+		"list":   {{"RPUSH", key, "a", "b"}, {"RPUSH", key, "a", "c"}},
+		"hash":   {{"HSET", key, "a", "1", "b", "2"}, {"HSET", key, "a", "2", "b", "1"}},
+		"set":    {{"SADD", key, "a", "b"}, {"SADD", key, "a", "c"}},
+		"zset":   {{"ZADD", key, "1", "a"}, {"ZADD", key, "2", "a"}},
+		"stream": {{"XADD", key, "1-1", "f", "v"}, {"XADD", key, "1-2", "f", "v"}},
+		"end":    {{"SET", key, "v"}, {"SET", key, "v", "EX", "1000"}},
+	} {
+		source.Do("DEL", key)
+		target.Do("DEL", key)
+		source.Do(make[0]...)
+		target.Do(make[1]...)
+		err := redis{}.Copy(t.Context(), b, ignore)
+		wantFinal(t, err, fmt.Sprintf("the key %q is at %s (a ", key, b.Source))
+		if source.Do("EXISTS", key).Integer() != 1 || target.Do("EXISTS", key).Integer() != 1 {
+			t.Errorf("%s: one of them is gone", name)
+		}
 	}
 }
 
-// The password of the servers goes with MIGRATE.
+// What was brought once is not brought again when a client has deleted it, however late a request comes; and behind the
+// end of the move nothing is brought at all.
+func TestRedisLateRequests(t *testing.T) {
+	t.Parallel()
+	source, target, b := redisPair(t)
+	keys := b.keysOf(2)
+	source.Do("SET", keys[0], "old")
+	w, err := b.begin(t.Context(), ignore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	late := func(key string) error {
+		return w.restore(t.Context(), 0, []restored{{key: key, dump: dumpOf(source, keys[0])}})
+	}
+	old := dumpOf(source, keys[0])
+	if err := w.some(t.Context(), 0, keys[:1]); err != nil {
+		t.Fatal(err)
+	}
+	target.Do("DEL", keys[0])
+	if err := w.restore(t.Context(), 0, []restored{{key: keys[0], dump: old}}); err != nil {
+		t.Fatal(err)
+	}
+	if target.Do("EXISTS", keys[0]).Integer() != 0 {
+		t.Error("a key that a client has deleted is back")
+	}
+	source.Do("SET", keys[0], "past the proxies")
+	if err := (redis{}).Clean(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	for what, err := range map[string]error{"bring": late(keys[1]), "drop": w.drop(t.Context(), 0, keys[:1])} {
+		if lost := (Lost{}); !errors.As(err, &lost) || !strings.Contains(err.Error(), "knows of no such move") {
+			t.Errorf("%s behind the end: %v", what, err)
+		}
+	}
+	if source.Do("EXISTS", keys[0]).Integer() != 1 || target.Do("EXISTS", keys[1]).Integer() != 0 {
+		t.Error("a request behind the end of the move has done something")
+	}
+}
+
+func dumpOf(r *testbed.Server, key string) string { return r.Do("DUMP", key).String() }
+
+// A server that loses the marker says so, and nothing is deleted at the source.
+func TestRedisFlushedTarget(t *testing.T) {
+	t.Parallel()
+	source, target, b := redisPair(t)
+	key := b.keysOf(1)[0]
+	source.Do("SET", key, "v")
+	target.Do("FLUSHALL")
+	err := redis{}.Copy(t.Context(), b, ignore)
+	if lost := (Lost{}); !errors.As(err, &lost) || !strings.Contains(err.Error(), b.Target) {
+		t.Errorf("the error is %v", err)
+	}
+	if source.Do("EXISTS", key).Integer() != 1 {
+		t.Error("the source has lost the key")
+	}
+}
+
+// A target that is full names the key that it refuses; and the move goes on when there is room.
+func TestRedisFullTarget(t *testing.T) {
+	t.Parallel()
+	source, target, b := redisPair(t)
+	keys := b.keysOf(30)
+	for _, key := range keys {
+		source.Do("SET", key, strings.Repeat("v", 1000))
+	}
+	target.Do("CONFIG", "SET", "maxmemory", "1")
+	err := redis{}.Copy(t.Context(), b, ignore)
+	if final := (Final{}); err == nil || errors.As(err, &final) || !strings.Contains(err.Error(), "has refused the key") ||
+		!strings.Contains(err.Error(), "OOM") {
+		t.Errorf("the error is %v", err)
+	}
+	target.Do("CONFIG", "SET", "maxmemory", "0")
+	if err := (redis{}).Copy(t.Context(), b, ignore); err != nil {
+		t.Error(err)
+	}
+	if n := target.Do(append([]string{"EXISTS"}, keys...)...).Integer(); n != 30 {
+		t.Errorf("the target has %d of 30 keys", n)
+	}
+}
+
+// A user who may not do what a move needs is told before the move, and nothing of the try is left.
+func TestRedisCheckTriesWhatAMoveNeeds(t *testing.T) {
+	t.Parallel()
+	source, target, b := redisPair(t)
+	if err := (redis{}).Clean(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
+	target.Do("ACL", "SETUSER", "mover", "on", "nopass", "~*", "+@all", "-restore")
+	source.Do("ACL", "SETUSER", "mover", "on", "nopass", "~*", "+@all")
+	b.Access.User, b.Access.Password = "mover", "x"
+	wantFinal(t, redis{}.Check(t.Context(), b), "a move needs DUMP, PTTL, RESTORE")
+	target.Do("ACL", "SETUSER", "mover", "+restore", "-eval")
+	wantFinal(t, redis{}.Check(t.Context(), b), "NOPERM")
+	target.Do("ACL", "SETUSER", "mover", "+eval")
+	if err := (redis{}).Check(t.Context(), b); err != nil {
+		t.Error(err)
+	}
+	for _, r := range []*testbed.Server{source, target} {
+		if n := r.Do("DBSIZE").Integer(); n != 0 {
+			t.Errorf("%d keys are left of it at %s", n, r.Addr())
+		}
+	}
+}
+
 func TestRedisWithAPassword(t *testing.T) {
 	t.Parallel()
 	source, target := testbed.Redis(t, "--requirepass", "secret"), testbed.Redis(t, "--requirepass", "secret")
@@ -107,38 +230,23 @@ func TestRedisWithAPassword(t *testing.T) {
 	b.Access.Password = "secret"
 	key := b.keysOf(1)[0]
 	raw(t, source.Addr(), "+OK\r\n+OK\r\n", []string{"AUTH", "secret"}, []string{"SET", key, "v"})
+	if err := m.Prepare(t.Context(), b); err != nil {
+		t.Fatal(err)
+	}
 	if err := m.Copy(t.Context(), b, ignore); err != nil {
 		t.Fatal(err)
 	}
 	raw(t, target.Addr(), "+OK\r\n$1\r\nv\r\n", []string{"AUTH", "secret"}, []string{"GET", key})
 }
 
-// After a MIGRATE that nobody has answered, the connections that it has opened are ended at the target, and others are
-// not.
-func TestRedisEndsWhatMayStillArrive(t *testing.T) {
-	t.Parallel()
-	source, target := testbed.Redis(t), testbed.Redis(t)
-	b := batch(source.Addr(), target.Addr())
-	key := b.keysOf(1)[0]
-	source.Do("SET", key, "v")
-	m := redis{}
-	if err := m.Copy(t.Context(), b, ignore); err != nil {
+// redisPair is a batch between two servers that is prepared.
+func redisPair(t *testing.T) (source, target *testbed.Server, b Batch) {
+	t.Helper()
+	source, target = testbed.Redis(t), testbed.Redis(t)
+	b = batch(source.Addr(), target.Addr())
+	b.Token, b.Tokens = 7, []uint64{7}
+	if err := (redis{}).Prepare(t.Context(), b); err != nil {
 		t.Fatal(err)
 	}
-	imports := func() int { return strings.Count(target.Do("CLIENT", "LIST").String(), "cmd=restore") }
-	if imports() != 1 {
-		t.Fatalf("the source keeps %d connections to the target", imports())
-	}
-	w := &redisWork{b: b}
-	var err error
-	if w.source, err = b.dial(t.Context(), b.Source); err != nil {
-		t.Fatal(err)
-	}
-	defer w.source.Close()
-	if err := w.endImports(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if imports() != 0 {
-		t.Error("the connection of MIGRATE is still there")
-	}
+	return source, target, b
 }
