@@ -25,6 +25,7 @@ const defaultBatch = 16
 type moveRequest struct {
 	slots, to, method string
 	batch             int
+	pace              paceFlags
 	yes, dryRun       bool
 }
 
@@ -52,6 +53,7 @@ func (c *ctl) moveCommand() *cobra.Command {
 	cmd.Flags().StringVar(&r.to, "to", "", "group that is to have them")
 	cmd.Flags().StringVar(&r.method, "method", "", "how keys are moved, if there are several ways: sync or semi-async")
 	cmd.Flags().IntVar(&r.batch, "batch", defaultBatch, "slots that are locked together")
+	r.pace.add(cmd)
 	cmd.Flags().BoolVarP(&r.yes, "yes", "y", false, "ask for it without asking back")
 	cmd.Flags().BoolVar(&r.dryRun, "dry-run", false, "only say what would be asked for")
 	_, _ = cmd.MarkFlagRequired("slots"), cmd.MarkFlagRequired("to")
@@ -72,6 +74,9 @@ func (t *topologyTarget) move(cmd *cobra.Command, r moveRequest) error {
 	if err != nil {
 		return fmt.Errorf("--slots: %w", err)
 	}
+	if err := r.pace.check(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), ctlTimeout)
 	defer cancel()
 	site, err := t.moves(ctx)
@@ -80,7 +85,7 @@ func (t *topologyTarget) move(cmd *cobra.Command, r moveRequest) error {
 	}
 	model := t.modelFor(site.Topology)
 	m := controller.New(newID()[:8], whoami(), r.to, ranges, r.batch, time.Now().UTC().Truncate(time.Millisecond))
-	m.Method = r.method
+	m.Method, m.Pace = r.method, r.pace.pace()
 	if err := site.Check(m, model); err != nil {
 		return err
 	}

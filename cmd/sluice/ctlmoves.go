@@ -133,8 +133,8 @@ func printMoves(out io.Writer, site *driver.Site, now time.Time) error {
 		if err := table.Flush(); err != nil {
 			return err
 		}
-		if m.Waits != "" {
-			fmt.Fprintf(out, "  waits: %s\n", cell(m.Waits))
+		if waits := waitsFor(m); waits != "" {
+			fmt.Fprintf(out, "  waits: %s\n", cell(waits))
 		}
 		if f := m.First; f != nil && !m.Over() {
 			fmt.Fprintf(out, "  first error, %s ago: %s\n", sinceText(now, f.At), cell(f.Text))
@@ -165,4 +165,12 @@ func eta(m *controller.Move, moved, of int, now time.Time) string {
 	}
 	seconds := now.Sub(m.Created).Seconds() * float64(of-moved) / float64(moved)
 	return shortSeconds(&seconds)
+}
+
+// waitsFor is what a move waits for, in words.
+func waitsFor(m *controller.Move) string {
+	if m.Waits == "" && m.Batch != nil {
+		return m.Batch.Progress.Note
+	}
+	return m.Waits
 }

@@ -17,6 +17,7 @@ type Move struct {
 	To        string    `json:"to"`               // group
 	Method    string    `json:"method,omitempty"` // as the topology names it, "" for the family's own
 	BatchSize int       `json:"batch_size"`
+	Pace      Pace      `json:"pace,omitzero"`
 
 	State State  `json:"state"`
 	Waits string `json:"waits,omitempty"` // what for, in words
@@ -98,6 +99,8 @@ type Progress struct {
 	Keys  int64 `json:"keys"`
 	Bytes int64 `json:"bytes,omitempty"`
 	Left  int64 `json:"left,omitempty"` // keys at the source
+	// Note says what holds the mover up, "" when nothing does.
+	Note string `json:"note,omitempty"`
 }
 
 // Fault is an error in words, and when it happened.

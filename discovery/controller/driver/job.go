@@ -45,7 +45,7 @@ func (t *term) tellMover(ctx context.Context, seen *controller.Job, d controller
 	case j != nil && j.kind != d.Job:
 		j.stop()
 	case j == nil && d.Job != "":
-		t.jobs[id] = t.begin(ctx, d.Job, d.Move.Batch)
+		t.jobs[id] = t.begin(ctx, d.Job, d.Move.Batch, d.Move.Pace)
 	}
 }
 
@@ -77,12 +77,12 @@ func (t *term) stopJobs() {
 }
 
 // begin starts a job.
-func (t *term) begin(ctx context.Context, kind controller.JobKind, b *controller.Batch) *job {
+func (t *term) begin(ctx context.Context, kind controller.JobKind, b *controller.Batch, pace controller.Pace) *job {
 	ctx, cancel := context.WithCancel(ctx)
 	j := &job{kind: kind, cancel: cancel, ended: make(chan struct{}), state: controller.Job{Kind: kind}}
 	go func() {
 		defer cancel()
-		err := t.work(ctx, kind, *b, func(p controller.Progress) {
+		err := t.work(ctx, kind, *b, pace, func(p controller.Progress) {
 			j.mu.Lock()
 			j.state.Progress = p
 			j.mu.Unlock()
@@ -111,7 +111,8 @@ func (d *Driver) wake() {
 
 // work does a job. It runs on its goroutine.
 func (t *term) work(
-	ctx context.Context, kind controller.JobKind, b controller.Batch, report func(controller.Progress),
+	ctx context.Context, kind controller.JobKind, b controller.Batch, pace controller.Pace,
+	report func(controller.Progress),
 ) error {
 	m, err := t.cfg.Mover(b.Method)
 	if err != nil {
@@ -119,7 +120,7 @@ func (t *term) work(
 	}
 	batch := mover.Batch{
 		Model: t.cfg.Model, Source: t.cfg.Master(b.From), Target: t.cfg.Master(b.To), Access: t.cfg.Access(),
-		Token: b.Token, Tokens: b.Tokens,
+		Token: b.Token, Tokens: b.Tokens, Pace: pace,
 	}
 	switch {
 	case batch.Source == "":

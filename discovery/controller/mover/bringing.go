@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"time"
 
 	"sluice/backend/dialect"
 	"sluice/discovery/controller"
@@ -17,6 +18,7 @@ type bringing struct {
 	source, target *control.Conn
 	done           controller.Progress
 	report         func(controller.Progress)
+	pacer          *pacer
 }
 
 // begin connects to both sides.
@@ -30,7 +32,7 @@ func (b *Batch) begin(ctx context.Context, report func(controller.Progress)) (*b
 		source.Close()
 		return nil, err
 	}
-	return &bringing{b: *b, source: source, target: target, report: report}, nil
+	return &bringing{b: *b, source: source, target: target, report: report, pacer: newPacer(b.Pace, new(probes))}, nil
 }
 
 func (w *bringing) close() {
@@ -49,39 +51,48 @@ func (w *bringing) keys(ctx context.Context, db int, keys []string) error {
 		}
 	}
 	for len(keys) > 0 {
-		some := keys[:min(len(keys), w.b.Pace.keys())]
+		n, maxBytes := w.pacer.next()
+		some := keys[:min(len(keys), n)]
 		keys = keys[len(some):]
-		if err := w.some(ctx, db, some); err != nil {
+		before := w.done.Bytes
+		took, err := w.some(ctx, db, some, maxBytes)
+		if err != nil {
 			return err
 		}
 		w.done.Keys += int64(len(some))
 		w.report(w.done)
-		if err := pause(ctx, w.b.Pace.Pause); err != nil {
+		if err := w.pacer.done(ctx, len(some), w.done.Bytes-before, took); err != nil {
 			return err
 		}
+		w.done.Note = w.pacer.note()
 	}
 	return nil
 }
 
-// some brings a few keys, and compares one of them now and then.
-func (w *bringing) some(ctx context.Context, db int, keys []string) error {
+// some brings a few keys, and compares one of them. It returns what the longest command took.
+func (w *bringing) some(ctx context.Context, db int, keys []string, maxBytes int) (took time.Duration, err error) {
 	sample, err := w.sample(ctx, keys)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	n, err := w.bring(ctx, db, keys, keys)
+	n, took, err := w.bring(ctx, db, keys, keys, maxBytes)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	w.done.Bytes += n
 	if err := w.compare(ctx, sample); err != nil {
-		return err
+		return 0, err
 	}
-	return w.drop(ctx, db, keys)
+	began := time.Now()
+	err = w.drop(ctx, db, keys)
+	return max(took, time.Since(began)), err
 }
 
-// bring reads keys at the source and has the target restore them under names. It returns how many bytes they have.
-func (w *bringing) bring(ctx context.Context, db int, keys, names []string) (bytes int64, err error) {
+// bring reads keys at the source and has the target restore them under names, some at a time when they have more than
+// maxBytes. It returns how many bytes they have, and what the longest command took.
+func (w *bringing) bring(
+	ctx context.Context, db int, keys, names []string, maxBytes int,
+) (bytes int64, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, stepWait)
 	defer cancel()
 	questions := make([][]string, 0, 2*len(keys))
@@ -90,24 +101,30 @@ func (w *bringing) bring(ctx context.Context, db int, keys, names []string) (byt
 	}
 	answers, err := w.source.Pipe(ctx, questions...)
 	if err != nil {
-		return 0, err
+		return 0, 0, err
 	}
 	var part []restored
 	size := 0
+	send := func() error {
+		began := time.Now()
+		err := w.restore(ctx, db, part)
+		took, part, size = max(took, time.Since(began)), part[:0], 0
+		return err
+	}
 	for i, name := range names {
 		r, err := w.restored(name, answers[2*i], answers[2*i+1])
 		if err != nil {
-			return 0, err
+			return 0, 0, err
 		}
-		if len(part) > 0 && size+len(r.dump) > maxBring {
-			if err := w.restore(ctx, db, part); err != nil {
-				return 0, err
+		if len(part) > 0 && size+len(r.dump) > maxBytes {
+			if err := send(); err != nil {
+				return 0, 0, err
 			}
-			part, size = part[:0], 0
 		}
 		part, size, bytes = append(part, r), size+len(r.dump), bytes+int64(len(r.dump))
 	}
-	return bytes, w.restore(ctx, db, part)
+	err = send()
+	return bytes, took, err
 }
 
 // restored is a key as the target is to have it. An empty dump: the source does not have it.

@@ -88,7 +88,12 @@ func (m codis) Copy(ctx context.Context, b Batch, report func(controller.Progres
 	if err != nil {
 		return err
 	}
-	w := &codisWork{codis: m, b: b, c: c, report: report}
+	probes, err := b.probe(ctx)
+	if err != nil {
+		return err
+	}
+	defer probes.stop()
+	w := &codisWork{codis: m, b: b, c: c, report: report, pacer: newPacer(b.Pace, probes)}
 	for _, db := range dbs {
 		if err := choose(ctx, c, db); err != nil {
 			return err
@@ -112,6 +117,7 @@ type codisWork struct {
 	c      *control.Conn
 	done   controller.Progress
 	report func(controller.Progress)
+	pacer  *pacer
 }
 
 // count adds up what there is to move in the database.
@@ -130,13 +136,15 @@ func (w *codisWork) count(ctx context.Context) error {
 
 // slot moves the keys of one slot in one database.
 func (w *codisWork) slot(ctx context.Context, slot router.Slot) error {
-	request, err := w.request(slot)
-	if err != nil {
-		return err
-	}
 	progress := time.Now()
 	for {
+		request, err := w.request(slot)
+		if err != nil {
+			return err
+		}
+		began := time.Now()
 		moved, left, busy, err := w.step(ctx, request)
+		took := time.Since(began)
 		if moved > 0 {
 			progress = time.Now()
 			w.done.Keys += moved
@@ -152,13 +160,16 @@ func (w *codisWork) slot(ctx context.Context, slot router.Slot) error {
 			return fmt.Errorf("%s has %d keys of slot %d and has moved none of them for %s%s",
 				w.b.Source, left, slot, stuckAfter, w.stuckHint())
 		}
-		wait := w.b.Pace.Pause
 		if moved == 0 {
-			wait = max(wait, busyPause)
+			if err := pause(ctx, busyPause); err != nil {
+				return err
+			}
+			continue
 		}
-		if err := pause(ctx, wait); err != nil {
+		if err := w.pacer.done(ctx, int(moved), 0, took); err != nil {
 			return err
 		}
+		w.done.Note = w.pacer.note()
 	}
 }
 
@@ -176,12 +187,13 @@ func (w *codisWork) request(slot router.Slot) ([]string, error) {
 		return nil, err
 	}
 	timeout, number := strconv.FormatInt(stepTimeout.Milliseconds(), 10), strconv.Itoa(int(slot))
+	keys, _ := w.pacer.next()
 	if w.sync {
 		return []string{"SLOTSMGRTTAGSLOT", host, port, timeout, number}, nil
 	}
 	return []string{
 		"SLOTSMGRTTAGSLOT-ASYNC", host, port, timeout, strconv.Itoa(asyncBulks), strconv.Itoa(asyncBytes), number,
-		strconv.Itoa(w.b.Pace.keys()),
+		strconv.Itoa(keys),
 	}, nil
 }
 

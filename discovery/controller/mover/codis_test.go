@@ -14,7 +14,7 @@ func TestCodisMovesTheSlots(t *testing.T) {
 	f := func(name, family, method string, source, target *fakecodis.Server) {
 		t.Helper()
 		b := batch(source.Addr(), target.Addr())
-		b.Model, b.Pace.Keys = router.CodisModel(1024), 3
+		b.Model = router.CodisModel(1024)
 		for slot := range router.Slot(1024) {
 			if slot > 7 {
 				b.Slots = append(b.Slots, slot)

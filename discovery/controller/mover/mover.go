@@ -31,22 +31,7 @@ type Batch struct {
 	// Token is the fencing token of the move, Tokens all that servers may know of; 0 before the lock.
 	Token  uint64
 	Tokens []uint64
-	// Pace bounds what one command may move.
-	Pace Pace
-}
-
-// Pace says how fast keys are moved. The zero value is the default.
-type Pace struct {
-	Keys int // in one command; default 100
-	// Pause is between two commands.
-	Pause time.Duration
-}
-
-func (p Pace) keys() int {
-	if p.Keys == 0 {
-		return 100
-	}
-	return p.Keys
+	Pace   controller.Pace
 }
 
 // Mover moves the keys of a batch. An error that can't be helped by trying again is Final.

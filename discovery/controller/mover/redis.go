@@ -58,7 +58,7 @@ func (w *bringing) try(ctx context.Context) error {
 			return refused(err)
 		}
 	}
-	_, err := w.bring(ctx, 0, []string{dialect.BringMarker(w.b.Token)}, []string{tried})
+	_, _, err := w.bring(ctx, 0, []string{dialect.BringMarker(w.b.Token)}, []string{tried}, maxBring)
 	if err == nil {
 		err = w.drop(ctx, 0, []string{tried})
 	}
@@ -135,6 +135,15 @@ func (redis) Copy(ctx context.Context, b Batch, report func(controller.Progress)
 		return err
 	}
 	defer w.close()
+	probes, err := b.probe(ctx)
+	if err != nil {
+		return err
+	}
+	defer probes.stop()
+	if err := probes.trouble(); err != nil {
+		return err
+	}
+	w.pacer.probes = probes
 	scanner, err := b.dial(ctx, b.Source)
 	if err != nil {
 		return err

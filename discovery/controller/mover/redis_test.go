@@ -14,7 +14,6 @@ import (
 func TestRedisMovesTheSlots(t *testing.T) {
 	t.Parallel()
 	source, target, b := redisPair(t)
-	b.Pace.Keys = 7
 	keys := b.keysOf(50)
 	for i, key := range keys {
 		switch i % 5 {
@@ -130,7 +129,7 @@ func TestRedisLateRequests(t *testing.T) {
 		return w.restore(t.Context(), 0, []restored{{key: key, dump: dumpOf(source, keys[0])}})
 	}
 	old := dumpOf(source, keys[0])
-	if err := w.some(t.Context(), 0, keys[:1]); err != nil {
+	if err := w.keys(t.Context(), 0, keys[:1]); err != nil {
 		t.Fatal(err)
 	}
 	target.Do("DEL", keys[0])
@@ -181,7 +180,12 @@ func TestRedisFullTarget(t *testing.T) {
 		source.Do("SET", key, strings.Repeat("v", 1000))
 	}
 	target.Do("CONFIG", "SET", "maxmemory", "1")
-	err := redis{}.Copy(t.Context(), b, ignore)
+	w, err := b.begin(t.Context(), ignore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.close()
+	err = w.keys(t.Context(), 0, keys)
 	if final := (Final{}); err == nil || errors.As(err, &final) || !strings.Contains(err.Error(), "has refused the key") ||
 		!strings.Contains(err.Error(), "OOM") {
 		t.Errorf("the error is %v", err)
