@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"sluice/conf"
 	"sluice/discovery/consul"
 	"sluice/discovery/controller"
 	"sluice/discovery/controller/driver"
@@ -65,8 +66,8 @@ func (c *ctl) moveCommand() *cobra.Command {
 
 // move asks for a move, after saying what it is.
 func (t *topologyTarget) move(cmd *cobra.Command, r moveRequest) error {
-	if r.batch < 1 {
-		return fmt.Errorf("--batch %d: a batch has one slot at least", r.batch)
+	if err := checkBatch(r.batch); err != nil {
+		return err
 	}
 	ranges, err := router.ParseRanges(r.slots)
 	if err != nil {
@@ -79,15 +80,12 @@ func (t *topologyTarget) move(cmd *cobra.Command, r moveRequest) error {
 		return err
 	}
 	model := t.modelFor(site.Topology)
-	m := controller.New(newID()[:8], whoami(), r.to, ranges, r.batch, time.Now().UTC().Truncate(time.Millisecond))
-	m.Method = r.method
+	m := newMove(r.to, ranges, r.method, r.batch)
 	if err := site.Check(m, model); err != nil {
 		return err
 	}
-	if t.conf != nil {
-		if _, err := mover.New(string(t.conf.Dialect)).Of(r.method); err != nil {
-			return err
-		}
+	if err := t.checkMethod(r.method); err != nil {
+		return err
 	}
 	plan, err := t.plan(&m, site.Topology)
 	if err != nil {
@@ -162,10 +160,42 @@ func (t *topologyTarget) plan(m *controller.Move, doc *consul.Document) (string,
 	}
 	text := fmt.Sprintf("pool %s: %d slot(s) to group %s: %s; in %d batch(es) of at most %d", t.name, slots, m.To,
 		strings.Join(sources, ", "), batches, m.BatchSize)
-	if t.conf != nil && t.conf.Dialect == "redis" {
-		text += "\nrequests for the slots of a batch wait until all its keys are moved"
+	if t.holdsBatches() {
+		text += "\n" + holdsBatches
 	}
 	return text, nil
+}
+
+// holdsBatches is said before slots move whose clients will wait.
+const holdsBatches = "requests for the slots of a batch wait until all its keys are moved"
+
+// holdsBatches reports whether they do.
+func (t *topologyTarget) holdsBatches() bool {
+	return t.conf != nil && t.conf.Dialect == conf.DialectRedis
+}
+
+// newMove is a move as a command asks for it.
+func newMove(to string, slots []router.Range, method string, batch int) controller.Move {
+	m := controller.New(newID()[:8], whoami(), to, slots, batch, time.Now().UTC().Truncate(time.Millisecond))
+	m.Method = method
+	return m
+}
+
+// checkMethod refuses a method that the pool's servers do not have.
+func (t *topologyTarget) checkMethod(method string) error {
+	if t.conf == nil {
+		return nil
+	}
+	_, err := mover.New(string(t.conf.Dialect)).Of(method)
+	return err
+}
+
+// checkBatch refuses a number of slots that are to be locked together.
+func checkBatch(n int) error {
+	if n < 1 {
+		return fmt.Errorf("--batch %d: a batch has one slot at least", n)
+	}
+	return nil
 }
 
 // wishCommand is a command that says what is wanted of a move.

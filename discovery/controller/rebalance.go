@@ -21,7 +21,7 @@ type Balance struct {
 // SlotLoad is a slot: whose it is, or will be when the move that it is part of is over.
 type SlotLoad struct {
 	Group  string
-	Weight int64 // keys or bytes. One without any counts as 1: it will have some.
+	Weight int64 // keys or bytes
 	Fixed  bool  // it stays where it is
 }
 
@@ -76,9 +76,9 @@ func Rebalance(b Balance) (Plan, error) {
 		}
 		w.owner[slot] = g
 		w.weights[slot] = 1
-		if b.Weighed {
-			w.weights[slot] = float64(max(s.Weight, 1))
-		}
+	}
+	if b.Weighed {
+		w.addWeights()
 	}
 	w.then = slices.Clone(w.owner)
 	wanted, err := w.wanted()
@@ -99,6 +99,21 @@ type rebalance struct {
 	owner   []int // of each slot, now
 	then    []int // and after the moves that are planned so far
 	weights []float64
+}
+
+// addWeights makes the weights those of the slots, and a hundredth of the mean for each: slots without keys are divided,
+// too, since they will have some. Where no slot has any all weigh the same.
+func (w *rebalance) addWeights() {
+	total := int64(0)
+	for _, s := range w.Slots {
+		total += s.Weight
+	}
+	if total == 0 {
+		return
+	}
+	for slot, s := range w.Slots {
+		w.weights[slot] = float64(s.Weight) + float64(total)/float64(len(w.Slots))/100
+	}
 }
 
 // wanted is what each group is to have, by weight, not rounded. A group whose fixed slots are more than its share has

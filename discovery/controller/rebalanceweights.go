@@ -7,7 +7,8 @@ import (
 
 // weighed moves slots until each group has about the weight that it is to have. It is greedy: the group that has most
 // too much gives the one that lacks most the slot that comes nearest to what has to move between them, so that few slots
-// move. It ends when no group is off by more than half the mean weight of a slot, or no slot helps.
+// move. It ends when no group is off by more than half the mean weight of a slot, or by a hundredth of the mean weight of a
+// group if that is more, or when no slot helps.
 //
 // A group of weight 0 gives all it has, its heaviest slots first.
 func (w *rebalance) weighed(wanted []float64) {
@@ -24,7 +25,7 @@ func (w *rebalance) weighed(wanted []float64) {
 	}
 	b.empty()
 	if len(w.owner) > 0 {
-		b.even(total / float64(len(w.owner)) / 2)
+		b.even(total * max(0.5/float64(len(w.owner)), 0.01/float64(len(w.Shares))))
 	}
 }
 
