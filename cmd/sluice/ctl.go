@@ -71,7 +71,7 @@ func ctlCommand() *cobra.Command {
 		"HOST:PORT of the admin server (or SLUICE_PROXY_ADMIN)")
 	cmd.PersistentFlags().StringVarP(&c.output, "output", "o", ctlOutputs[0], "table for people, json for programs")
 	cmd.AddCommand(c.statusCommand(), c.groupsCommand(), c.eventsCommand(), c.slowlogCommand(), c.migrationsCommand(), c.proxiesCommand(), c.topologyCommand(),
-		c.moveCommand(), c.movesCommand())
+		c.moveCommand(), c.movesCommand(), c.rebalanceCommand(), c.groupCommand())
 	return cmd
 }
 

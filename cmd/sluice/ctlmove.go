@@ -7,26 +7,20 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"sluice/discovery/consul"
 	"sluice/discovery/controller"
 	"sluice/discovery/controller/driver"
-	"sluice/discovery/controller/mover"
 	"sluice/router"
 )
 
-// defaultBatch is how many slots are locked together: few, since their clients wait for all proxies.
-const defaultBatch = 16
-
 // moveRequest is what ctl move asks for.
 type moveRequest struct {
-	slots, to, method string
-	batch             int
-	pace              paceFlags
-	yes, dryRun       bool
+	slots, to   string
+	yes, dryRun bool
+	moveOptions
 }
 
 func (c *ctl) moveCommand() *cobra.Command {
@@ -51,9 +45,7 @@ func (c *ctl) moveCommand() *cobra.Command {
 	t.addFlags(cmd)
 	cmd.Flags().StringVar(&r.slots, "slots", "", `slots to move, such as "0-127,200"`)
 	cmd.Flags().StringVar(&r.to, "to", "", "group that is to have them")
-	cmd.Flags().StringVar(&r.method, "method", "", "how keys are moved, if there are several ways: sync or semi-async")
-	cmd.Flags().IntVar(&r.batch, "batch", defaultBatch, "slots that are locked together")
-	r.pace.add(cmd)
+	r.moveOptions.add(cmd)
 	cmd.Flags().BoolVarP(&r.yes, "yes", "y", false, "ask for it without asking back")
 	cmd.Flags().BoolVar(&r.dryRun, "dry-run", false, "only say what would be asked for")
 	_, _ = cmd.MarkFlagRequired("slots"), cmd.MarkFlagRequired("to")
@@ -67,15 +59,12 @@ func (c *ctl) moveCommand() *cobra.Command {
 
 // move asks for a move, after saying what it is.
 func (t *topologyTarget) move(cmd *cobra.Command, r moveRequest) error {
-	if r.batch < 1 {
-		return fmt.Errorf("--batch %d: a batch has one slot at least", r.batch)
+	if err := r.moveOptions.check(); err != nil {
+		return err
 	}
 	ranges, err := router.ParseRanges(r.slots)
 	if err != nil {
 		return fmt.Errorf("--slots: %w", err)
-	}
-	if err := r.pace.check(); err != nil {
-		return err
 	}
 	ctx, cancel := context.WithTimeout(cmd.Context(), ctlTimeout)
 	defer cancel()
@@ -84,15 +73,12 @@ func (t *topologyTarget) move(cmd *cobra.Command, r moveRequest) error {
 		return err
 	}
 	model := t.modelFor(site.Topology)
-	m := controller.New(newID()[:8], whoami(), r.to, ranges, r.batch, time.Now().UTC().Truncate(time.Millisecond))
-	m.Method, m.Pace = r.method, r.pace.pace()
+	m := t.newMove(r.to, ranges, r.moveOptions)
 	if err := site.Check(m, model); err != nil {
 		return err
 	}
-	if t.conf != nil {
-		if _, err := mover.New(string(t.conf.Dialect)).Of(r.method); err != nil {
-			return err
-		}
+	if err := t.checkMethod(r.method); err != nil {
+		return err
 	}
 	plan, err := t.plan(&m, site.Topology)
 	if err != nil {

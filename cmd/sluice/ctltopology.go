@@ -63,7 +63,9 @@ type topologyTarget struct {
 	conf  *conf.Pool    // nil without a configuration file
 	file  string        // the configuration file
 	model *router.Model // nil without a configuration file
-	kv    *api.KV
+
+	client *api.Client
+	kv     *api.KV
 }
 
 // target finds the pool and makes a client of Consul.
@@ -92,7 +94,7 @@ func (t *ctlTopology) target(cmd *cobra.Command) (*topologyTarget, error) {
 	if err != nil {
 		return nil, err
 	}
-	out.kv = client.KV()
+	out.client, out.kv = client, client.KV()
 	return out, nil
 }
 

@@ -187,6 +187,7 @@ Some things to try in another terminal:
   export CONSUL_HTTP_ADDR=%s; consul kv get -recurse sluice/dev/
   bin/sluice ctl move --pool dev --slots 0-511 --to 2 --yes      half of the slots; the controller moves them
   bin/sluice ctl moves --pool dev --watch                        how far it is
+  bin/sluice ctl rebalance --pool dev                            even shares for all groups, after showing the plan
 `, a, b, first.adminAddr(), first.adminAddr(), d.consul.Addr())
 }
 

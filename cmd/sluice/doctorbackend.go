@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"time"
 
@@ -71,17 +70,7 @@ func (d *doctor) checkBackends(ctx context.Context) {
 		}
 	}
 	nodes = append(nodes, d.nodes...)
-	results := make([]examined, len(nodes))
-	var work sync.WaitGroup
-	turn := make(chan struct{}, examineAtOnce)
-	for i, n := range nodes {
-		work.Go(func() {
-			turn <- struct{}{}
-			defer func() { <-turn }()
-			results[i] = examine(ctx, n)
-		})
-	}
-	work.Wait()
+	results := examineAll(ctx, nodes)
 	for i := range results {
 		d.judge(&results[i])
 	}
@@ -264,7 +253,7 @@ func (d *doctor) judge(x *examined) {
 			"%s: configured as master, but it is a replica of %s", where, cmp.Or(x.follows, "another node"))
 	case x.role == "replica" && x.says == "master":
 		d.found(fail, subject, "REPLICAOF "+spaced(x.master)+" there, or correct the configuration", "%s: configured as replica, but it is a master: its data is not that of the group", where)
-	case x.role == "replica" && x.follows != "" && !d.sameServer(x.follows, x.master):
+	case x.role == "replica" && x.follows != "" && !sameServer(x.follows, x.master):
 		d.found(warn, subject, "REPLICAOF "+spaced(x.master)+" there, unless that is another name of the same node", "%s: it follows %s, the configured master is %s", where, x.follows, x.master)
 	case x.says == "replica" && !x.linkUp:
 		d.found(fail, subject, "look at its log: is its master reachable from there, and masterauth right?", "%s: %s, replica of %s, but the link to it is down", where, x.version, x.follows)
@@ -287,7 +276,7 @@ func (d *doctor) judge(x *examined) {
 }
 
 // sameServer reports whether two addresses are one, as far as names can be resolved here.
-func (d *doctor) sameServer(a, b string) bool {
+func sameServer(a, b string) bool {
 	if a == b {
 		return true
 	}

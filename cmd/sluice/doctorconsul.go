@@ -169,26 +169,37 @@ func (d *doctor) checkTopology(ctx context.Context, client *api.Client, p *conf.
 // checkServices looks for the nodes of a group among the services.
 func (d *doctor) checkServices(ctx context.Context, client *api.Client, p *conf.Pool, group string) {
 	subject, name := "consul, pool "+p.Name, p.Discovery.Service
-	entries, _, err := client.Health().Service(name, "", true, (&api.QueryOptions{}).WithContext(ctx))
+	services, err := poolServices(ctx, client, p, true)
 	if err != nil {
 		d.found(fail, subject, rule(err, `service_prefix "" { policy = "read" } and node_prefix "" { policy = "read" }`),
 			"cannot read the services %s: %s", name, consulError(err))
 		return
 	}
-	n := 0
-	for _, e := range entries {
-		if label(e.Service, "pool") != p.Name || label(e.Service, "group") != group {
-			continue
-		}
-		n++
-		host := cmp.Or(e.Service.Address, e.Node.Address)
-		d.nodes = append(d.nodes, backendNode{pool: p, group: group, addr: net.JoinHostPort(host, fmt.Sprint(e.Service.Port))})
+	for _, addr := range services[group] {
+		d.nodes = append(d.nodes, backendNode{pool: p, group: group, addr: addr})
 	}
-	if n == 0 {
+	if len(services[group]) == 0 {
 		d.found(fail, subject, fmt.Sprintf("register its nodes as services %q with meta pool=%s and group=%s, or write them down in the topology; "+
 			"a token that may not read services sees none (see %s)", name, p.Name, group, policyFile),
 			"group %s names no nodes, and no passing service %q is of it", group, name)
 	}
+}
+
+// poolServices are the addresses of a pool's servers that are services of Consul, by group.
+func poolServices(ctx context.Context, client *api.Client, p *conf.Pool, passing bool) (map[string][]string, error) {
+	entries, _, err := client.Health().Service(p.Discovery.Service, "", passing, (&api.QueryOptions{}).WithContext(ctx))
+	if err != nil {
+		return nil, err
+	}
+	services := make(map[string][]string)
+	for _, e := range entries {
+		if label(e.Service, "pool") != p.Name {
+			continue
+		}
+		group, host := label(e.Service, "group"), cmp.Or(e.Service.Address, e.Node.Address)
+		services[group] = append(services[group], net.JoinHostPort(host, fmt.Sprint(e.Service.Port)))
+	}
+	return services, nil
 }
 
 // label is what the meta of a service, or a tag such as "group=1", says.

@@ -24,7 +24,8 @@ var ErrNoMove = errors.New("there is no such move; `sluice ctl moves` shows thos
 type Site struct {
 	Moves    []controller.Move // in the order in which they were asked for
 	Topology *consul.Document
-	Active   bool // a controller has the lock
+	Index    uint64 // of the topology, for consul.WriteDocument
+	Active   bool   // a controller has the lock
 }
 
 // Read reads the moves of a pool, and the topology that they are in.
@@ -37,7 +38,7 @@ func Read(ctx context.Context, kv *api.KV, root string, model router.Model) (*Si
 	if err != nil {
 		return nil, err
 	}
-	out := &Site{Topology: s.doc}
+	out := &Site{Topology: s.doc, Index: s.index}
 	for _, m := range s.moves {
 		out.Moves = append(out.Moves, m.Move)
 	}
