@@ -345,6 +345,7 @@ func TestPanicNextToATransaction(t *testing.T) {
 	if got := c.transact("INCR", "k"); got != "*1\r\n:1\r\n" {
 		t.Fatalf("%q", got)
 	}
+	p.panics = true
 	p.onEachLoop(p.ctx, func(l *loop) {
 		b := l.conns.Shared(p.pool.node(s.addr()), 2, 0)
 		_ = b.Send([]byte("*2\r\n$3\r\nGET\r\n$6\r\nbroken\r\n"), brokenOwner{}, 0, l.now)

@@ -34,6 +34,7 @@ func (o brokenOwner) Fail(uint32, backend.Failure) {
 
 // sendBroken sends a request with a brokenOwner on the connection that clients share.
 func (p *testProxy) sendBroken(addr string, o brokenOwner) {
+	p.panics = true
 	p.onEachLoop(p.ctx, func(l *loop) {
 		b := l.conns.Shared(p.pool.node(addr), 2, 0)
 		if err := b.Send([]byte("*1\r\n$6\r\nBROKEN\r\n"), o, 0, l.now); err != nil {

@@ -44,6 +44,7 @@ type testProxy struct {
 	builder *router.Builder
 	addr    string
 	logs    *lockedBuffer
+	panics  bool // the test causes them
 }
 
 // startProxy runs a Server for specs in front of whatever listens at their addresses. change may alter the
@@ -76,6 +77,9 @@ func startProxy(t testing.TB, model router.Model, specs []router.GroupSpec, chan
 		counts := p.pool.Holds()
 		if err := counts.Check(); err != nil {
 			t.Errorf("the holds do not balance: %v", err)
+		}
+		if n := p.Stats().Panics; n > 0 && !p.panics {
+			t.Errorf("%d panics", n)
 		}
 		if t.Failed() {
 			t.Logf("log of the proxy:\n%s", logs)

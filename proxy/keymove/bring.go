@@ -53,10 +53,10 @@ func (s *Search) bringReply(kind Kind, data []byte, last bool) Action {
 	if s.awaited--; s.awaited > 0 {
 		return Action{}
 	}
-	switch kind {
-	case Dump:
+	if kind == Dump {
 		return s.bringKeys()
-	case Bring:
+	}
+	if kind == Bring {
 		return s.dropKeys()
 	}
 	if reply, failed := s.errorIn(kind, len(s.keys)); failed {
