@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -93,21 +94,29 @@ func isIncompatible(text string) bool {
 // prepareTimeout is short: the slots are locked.
 const prepareTimeout = 2 * time.Second
 
-// Prepare makes the markers: from now on keys may be brought.
+// Prepare makes the markers: from now on keys may be brought. Those of earlier locks of the batch go first: when it is
+// turned round, a request to delete a key that is still on its way to what was the source must not be obeyed.
 func (redis) Prepare(ctx context.Context, b Batch) error {
 	ctx, cancel := context.WithTimeout(ctx, prepareTimeout)
 	defer cancel()
+	earlier := slices.DeleteFunc(slices.Clone(b.Tokens), func(token uint64) bool { return token == b.Token })
+	if err := b.forget(ctx, earlier); err != nil {
+		return err
+	}
 	return b.onBoth(ctx, "HSET", dialect.BringMarker(b.Token), "", "")
 }
 
 // Clean deletes the markers: a request to bring or delete a key that arrives behind it does nothing.
-func (redis) Clean(ctx context.Context, b Batch) error {
-	args := []string{"UNLINK"}
-	for _, token := range b.Tokens {
-		args = append(args, dialect.BringMarker(token))
-	}
-	if len(args) == 1 {
+func (redis) Clean(ctx context.Context, b Batch) error { return b.forget(ctx, b.Tokens) }
+
+// forget deletes markers on both sides.
+func (b *Batch) forget(ctx context.Context, tokens []uint64) error {
+	if len(tokens) == 0 {
 		return nil
+	}
+	args := []string{"UNLINK"}
+	for _, token := range tokens {
+		args = append(args, dialect.BringMarker(token))
 	}
 	return b.onBoth(ctx, args...)
 }

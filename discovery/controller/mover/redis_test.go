@@ -155,6 +155,43 @@ func TestRedisLateRequests(t *testing.T) {
 
 func dumpOf(r *testbed.Server, key string) string { return r.Do("DUMP", key).String() }
 
+// A batch that is turned round: the former source is the target now, and a request of the way there to delete a key that
+// has come back is not obeyed.
+func TestRedisLateDropBehindATurn(t *testing.T) {
+	t.Parallel()
+	source, target, b := redisPair(t)
+	key := b.keysOf(1)[0]
+	source.Do("SET", key, "v")
+	there, err := b.begin(t.Context(), ignore)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer there.close()
+	if _, _, err := there.bring(t.Context(), 0, []string{key}, []string{key}, maxBring); err != nil {
+		t.Fatal(err)
+	}
+	back := b
+	back.Source, back.Target, back.Token, back.Tokens = b.Target, b.Source, 9, []uint64{7, 9}
+	if err := (redis{}).Prepare(t.Context(), back); err != nil {
+		t.Fatal(err)
+	}
+	if err := (redis{}).Copy(t.Context(), back, ignore); err != nil {
+		t.Fatal(err)
+	}
+	if lost := (Lost{}); !errors.As(there.drop(t.Context(), 0, []string{key}), &lost) {
+		t.Error("the late request was obeyed")
+	}
+	if source.Do("GET", key).String() != "v" || target.Do("EXISTS", key).Integer() != 0 {
+		t.Error("the key is not where it was")
+	}
+	if err := (redis{}).Clean(t.Context(), back); err != nil {
+		t.Fatal(err)
+	}
+	if n := source.Do("DBSIZE").Integer() + target.Do("DBSIZE").Integer(); n != 1 {
+		t.Errorf("there are %d keys, want 1", n)
+	}
+}
+
 // A server that loses the marker says so, and nothing is deleted at the source.
 func TestRedisFlushedTarget(t *testing.T) {
 	t.Parallel()
