@@ -93,6 +93,20 @@ func TestBroughtKeys(t *testing.T) {
 	three.want("_\r\n", "GET", "{t}string")
 }
 
+// A command that writes to another database waits until the move is over: its key there was not brought.
+func TestMoveToAnotherDatabaseIsHeld(t *testing.T) {
+	t.Parallel()
+	x := startBring(t, 50*time.Millisecond)
+	x.source.Do("SET", "{t}key", "v")
+	c := x.p.dial(t)
+	for _, args := range [][]string{{"MOVE", "{t}key", "1"}, {"COPY", "{t}key", "{t}other", "DB", "1"}} {
+		if got := c.do(args...); !strings.HasPrefix(got, "-TRYAGAIN slot ") {
+			t.Errorf("%q: %q", args, got)
+		}
+	}
+	c.want("$1\r\nv\r\n", "GET", "{t}key")
+}
+
 // A key that a client has deleted does not come back, whoever asks for it: another proxy has seen it at the source before.
 func TestBroughtKeyIsNotBroughtAgain(t *testing.T) {
 	t.Parallel()

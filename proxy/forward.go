@@ -114,6 +114,9 @@ func (c *client) forwardUnsettled(v *view, cmd *command.Command, slot router.Slo
 		return c.holdBack(v, o, len(raw))
 	}
 	m := v.table.Move(slot)
+	if m != nil && usesOtherDB(request{cmd: cmd, args: splitRequest(raw)}) {
+		return c.holdBack(v, inOtherDBs(m), len(raw))
+	}
 	if m == nil || len(c.loop.arrivedKeys.Missing(nil, keymove.In{Move: m, DB: c.db}, requestKeys(cmd, raw))) == 0 {
 		c.sendTo(v.master(slot), cmd, slot, raw)
 		return stallNone
