@@ -32,11 +32,13 @@ const bringStart = `redis.call('SELECT',0) if redis.call('EXISTS',KEYS[1])==0 th
 	`return redis.error_reply('NOMOVE '..KEYS[1]..' is missing: this server knows of no such move') end `
 
 // BringScript brings keys: KEYS are the marker and the keys, ARGV the database, and for each key the milliseconds that
-// it has to live, 0 for ever, and its DUMP, empty when the source does not have it. It answers how many keys were new.
+// it has to live, 0 for ever, or with @ in front when it ends by the target's clock, and its DUMP, empty when the source
+// does not have it. It answers how many keys were new.
 // A key that the target has already was brought by a move with another token, and not used since.
 const BringScript = bringStart + `local n,db=0,ARGV[1] for i=2,#KEYS do local f,p=db..':'..KEYS[i],ARGV[2*i-1] ` +
 	`if redis.call('HEXISTS',KEYS[1],f)==0 then if p~='' then redis.call('SELECT',db) ` +
-	`local r=redis.pcall('RESTORE',KEYS[i],ARGV[2*i-2],p) redis.call('SELECT',0) ` +
+	`local e,r=ARGV[2*i-2] if string.sub(e,1,1)=='@' then r=redis.pcall('RESTORE',KEYS[i],string.sub(e,2),p,'ABSTTL') ` +
+	`else r=redis.pcall('RESTORE',KEYS[i],e,p) end redis.call('SELECT',0) ` +
 	`if type(r)~='table' or not r.err then n=n+1 elseif string.sub(r.err,1,8)~='BUSYKEY ' then return r end end ` +
 	`redis.call('HSET',KEYS[1],f,'') end end return n`
 

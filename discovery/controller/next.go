@@ -322,9 +322,15 @@ func (s *step) relock(slots map[router.Slot]bool, otherwise *Course) {
 
 // verify lets the mover compare the two sides.
 func (s *step) verify(slots map[router.Slot]bool) {
+	m := &s.Move
 	if s.work(JobVerify) {
 		s.Job = ""
 		s.enter(Settling, slots, true)
+		return
+	}
+	if j := s.w.Job; m.State != Stopped && j != nil && j.Kind == JobVerify && j.Ended { // What is left is moved, or given back.
+		s.enter(Copying, slots, false)
+		m.Waits, s.Again = m.Last.Text, m.NotBefore
 	}
 }
 

@@ -10,13 +10,17 @@
 // written carries the session: a driver that was deposed and does not know it yet fails.
 //
 // A term that could not renew its session for half of its TTL ends by itself: nobody else can have the lock before the
-// other half and the lock delay are over, so two movers never work at once.
+// other half and the lock delay are over. A process that was stopped may wake up behind that, so a mover looks at the
+// time of the last renewal before each command (Fence); what has been sent by then, and comes late, is what the fencing
+// tokens of redis-servers are for.
 package driver
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -47,6 +51,8 @@ type Config struct {
 type Driver struct {
 	cfg  Config
 	news chan struct{} // capacity 1: a job has got on
+	// renewed is when the session was renewed last, in nanoseconds since 1970: the clock goes on while a machine sleeps.
+	renewed atomic.Int64
 }
 
 // New returns a Driver that does nothing yet.
@@ -178,3 +184,11 @@ func (d *Driver) lockKey() string { return d.cfg.Root + keyLeader }
 
 // fence makes a transaction fail when the lock is somebody else's.
 func (d *Driver) fence(session string) *api.KVTxnOp { return consul.Fence(d.lockKey(), session) }
+
+// held says that the lock may be somebody else's by now. It is asked on the goroutines of jobs.
+func (d *Driver) held() error {
+	if ago := time.Since(time.Unix(0, d.renewed.Load())); ago > d.cfg.TTL/2 {
+		return fmt.Errorf("%w, perhaps: the session was renewed %s ago", errDeposed, ago.Round(time.Millisecond))
+	}
+	return nil
+}

@@ -120,7 +120,7 @@ func (t *term) work(
 	}
 	batch := mover.Batch{
 		Model: t.cfg.Model, Source: t.cfg.Master(b.From), Target: t.cfg.Master(b.To), Access: t.cfg.Access(),
-		Token: b.Token, Tokens: b.Tokens, Pace: pace,
+		Token: b.Token, Tokens: b.Tokens, Pace: pace, Fence: t.held,
 	}
 	switch {
 	case batch.Source == "":

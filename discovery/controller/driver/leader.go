@@ -18,6 +18,7 @@ var errDeposed = errors.New("the lock is lost")
 
 // lead waits for the lock, works while it is held, and gives it back. It returns why it ended.
 func (d *Driver) lead(ctx context.Context) error {
+	d.renewed.Store(time.Now().UnixNano())
 	session, err := d.createSession(ctx)
 	if err != nil {
 		return err
@@ -80,6 +81,7 @@ func (d *Driver) renew(ctx context.Context, session string) error {
 			return fmt.Errorf("%w: its session is gone", errDeposed)
 		case err == nil:
 			last = began
+			d.renewed.Store(last.UnixNano())
 		case time.Since(last) > d.cfg.TTL/2:
 			return fmt.Errorf("%w, perhaps: the session could not be renewed for %s: %w", errDeposed, d.cfg.TTL/2, err)
 		}

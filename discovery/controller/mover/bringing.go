@@ -1,6 +1,7 @@
 package mover
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strconv"
@@ -95,6 +96,10 @@ func (w *bringing) bring(
 ) (bytes int64, took time.Duration, err error) {
 	ctx, cancel := context.WithTimeout(ctx, stepWait)
 	defer cancel()
+	clock, err := w.clock(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
 	questions := make([][]string, 0, 2*len(keys))
 	for _, key := range keys {
 		questions = append(questions, []string{"DUMP", key}, []string{"PTTL", key})
@@ -112,7 +117,7 @@ func (w *bringing) bring(
 		return err
 	}
 	for i, name := range names {
-		r, err := w.restored(name, answers[2*i], answers[2*i+1])
+		r, err := w.restored(name, answers[2*i], answers[2*i+1], clock)
 		if err != nil {
 			return 0, 0, err
 		}
@@ -127,14 +132,29 @@ func (w *bringing) bring(
 	return bytes, took, err
 }
 
+// clock is the target's, in milliseconds: asked before what a key has to live, so that the key does not live longer by as
+// long as its way takes.
+func (w *bringing) clock(ctx context.Context) (int64, error) {
+	v, err := ask(ctx, w.target, "TIME")
+	if err != nil {
+		return 0, err
+	}
+	seconds, err := strconv.ParseInt(v.At(0).Text, 10, 64)
+	if err != nil {
+		return 0, finalf("%s answers TIME with %.100q", w.b.Target, v.String())
+	}
+	micros, err := strconv.ParseInt(v.At(1).Text, 10, 64)
+	return seconds*1000 + micros/1000, err
+}
+
 // restored is a key as the target is to have it. An empty dump: the source does not have it.
 type restored struct {
 	key, dump string
-	life      int64
+	ends      string // as BringScript takes it
 }
 
 // restored reads the answers to DUMP and PTTL.
-func (w *bringing) restored(key string, dump, pttl control.Value) (r restored, err error) {
+func (w *bringing) restored(key string, dump, pttl control.Value, clock int64) (r restored, err error) {
 	for _, v := range []control.Value{dump, pttl} {
 		if err := v.Err(); err != nil {
 			return r, fmt.Errorf("%s answers DUMP and PTTL of %.60q with: %w", w.b.Source, key, err)
@@ -149,7 +169,9 @@ func (w *bringing) restored(key string, dump, pttl control.Value) (r restored, e
 	if !lives || dump.IsNull() {
 		r.dump = ""
 	}
-	r.life = life
+	if r.ends = "0"; life > 0 {
+		r.ends = "@" + strconv.FormatInt(clock+life, 10)
+	}
 	return r, nil
 }
 
@@ -160,8 +182,11 @@ func (w *bringing) restore(ctx context.Context, db int, part []restored) error {
 		args = append(args, r.key)
 	}
 	args = append(args, strconv.Itoa(db))
+	if err := w.b.fenced(); err != nil {
+		return err
+	}
 	for _, r := range part {
-		args = append(args, strconv.FormatInt(r.life, 10), r.dump)
+		args = append(args, cmp.Or(r.ends, "0"), r.dump)
 	}
 	v, err := w.target.Do(ctx, args...)
 	switch {
@@ -190,6 +215,9 @@ func (w *bringing) restore(ctx context.Context, db int, part []restored) error {
 func (w *bringing) drop(ctx context.Context, db int, keys []string) error {
 	args := []string{"EVAL", dialect.DropScript, strconv.Itoa(len(keys) + 1), dialect.BringMarker(w.b.Token)}
 	args = append(append(args, keys...), strconv.Itoa(db))
+	if err := w.b.fenced(); err != nil {
+		return err
+	}
 	ctx, cancel := context.WithTimeout(ctx, stepWait)
 	defer cancel()
 	v, err := w.source.Do(ctx, args...)

@@ -142,6 +142,9 @@ func (w *codisWork) slot(ctx context.Context, slot router.Slot) error {
 		if err != nil {
 			return err
 		}
+		if err := w.b.fenced(); err != nil {
+			return err
+		}
 		began := time.Now()
 		moved, left, busy, err := w.step(ctx, request)
 		took := time.Since(began)
@@ -240,7 +243,7 @@ func (m codis) Verify(ctx context.Context, b Batch) error {
 				return err
 			}
 			if n > 0 {
-				return finalf("%s still has %d keys of slot %d in database %d: somebody has written to it past the proxies",
+				return fmt.Errorf("%s still has %d keys of slot %d in database %d: somebody may have written to it past the proxies",
 					b.Source, n, slot, db)
 			}
 		}

@@ -46,7 +46,7 @@ func TestCodisMovesTheSlots(t *testing.T) {
 			t.Errorf("%s: the target has %d keys, the source %d, reported %+v", name, n, len(source.Keys()), last)
 		}
 		source.Do("SET", "late", "v")
-		wantFinal(t, m.Verify(t.Context(), b), "somebody has written to it past the proxies")
+		wantError(t, m.Verify(t.Context(), b), "somebody may have written to it past the proxies")
 	}
 	codis := func() *fakecodis.Server { return fakecodis.StartCodisServer(t, fakecodis.Options{}) }
 	pika := func() *fakecodis.Server { return fakecodis.StartPika(t, fakecodis.Pika40, fakecodis.Options{}) }

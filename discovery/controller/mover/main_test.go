@@ -40,4 +40,12 @@ func wantFinal(t *testing.T, err error, text string) {
 	}
 }
 
+// wantError checks that an error does not stay, and says something.
+func wantError(t *testing.T, err error, text string) {
+	t.Helper()
+	if final := (Final{}); err == nil || errors.As(err, &final) || !strings.Contains(err.Error(), text) {
+		t.Errorf("the error is %v, want one that is tried again and says %q", err, text)
+	}
+}
+
 func ignore(controller.Progress) {}

@@ -32,6 +32,8 @@ type Batch struct {
 	Token  uint64
 	Tokens []uint64
 	Pace   controller.Pace
+	// Fence is asked before each command: an error says that another controller may be at work. nil: nobody is.
+	Fence func() error
 }
 
 // Mover moves the keys of a batch. An error that can't be helped by trying again is Final.
@@ -95,7 +97,7 @@ func (m *Movers) Of(method string) (Mover, error) {
 const askTimeout = 5 * time.Second
 
 // maxAnswer bounds what a server answers to one command: a DUMP may be as large as a server takes.
-const maxAnswer = 1 << 30
+const maxAnswer = 600 << 20
 
 // dialAbortive makes connections whose end drops what has not arrived: it must not arrive when nobody waits for it.
 func dialAbortive(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -180,4 +182,12 @@ func (b *Batch) hostPort() (host, port string, err error) {
 		return "", "", Final{err}
 	}
 	return host, port, nil
+}
+
+// fenced reports that another controller may be at work on the batch.
+func (b *Batch) fenced() error {
+	if b.Fence == nil {
+		return nil
+	}
+	return b.Fence()
 }

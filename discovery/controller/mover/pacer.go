@@ -27,7 +27,7 @@ type pacer struct {
 }
 
 const (
-	firstSize = 16
+	firstSize = 4
 	mostKeys  = 1000
 	// bytesPerKey is what a key is taken for when bytes are counted against the size of a command.
 	bytesPerKey = 4 << 10

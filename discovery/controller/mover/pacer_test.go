@@ -24,11 +24,11 @@ func TestPacerAdapts(t *testing.T) {
 			t.Errorf("after %d commands of %s with a latency of %s: %s, want %s", times, took, latency, got, want)
 		}
 	}
-	f(0, 0, 0, "16 keys, 64 KiB, pause 0s")
-	f(4, ms, ms, "25 keys, 100 KiB, pause 0s")
-	f(3, 3*ms, ms, "25 keys, 100 KiB, pause 0s") // Neither short nor long.
-	f(3, ms, 6*ms, "25 keys, 100 KiB, pause 0s")
-	f(1, 6*ms, ms, "12 keys, 48 KiB, pause 0s")
+	f(0, 0, 0, "4 keys, 16 KiB, pause 0s")
+	f(16, ms, ms, "26 keys, 104 KiB, pause 0s")
+	f(3, 3*ms, ms, "26 keys, 104 KiB, pause 0s") // Neither short nor long.
+	f(3, ms, 6*ms, "26 keys, 104 KiB, pause 0s")
+	f(1, 6*ms, ms, "13 keys, 52 KiB, pause 0s")
 	f(2, ms, 11*ms, "3 keys, 12 KiB, pause 10ms")
 	if want := "max_latency is 10ms: 10ms between two commands"; !strings.Contains(p.note(), want) {
 		t.Errorf("it says %q, want %q", p.note(), want)

@@ -54,6 +54,9 @@ func (redis) Check(ctx context.Context, b Batch) error {
 func (w *bringing) try(ctx context.Context) error {
 	const field = "a key of Sluice that is about to be deleted"
 	tried := dialect.BringMarkers + "tried"
+	if err := w.b.onBoth(ctx, "UNLINK", dialect.BringMarker(0), tried); err != nil { // Of a check that was killed.
+		return err
+	}
 	for _, c := range []*control.Conn{w.source, w.target} {
 		if _, err := ask(ctx, c, "HSET", dialect.BringMarker(w.b.Token), "", field); err != nil {
 			return refused(err)
@@ -169,7 +172,7 @@ func (redis) Verify(ctx context.Context, b Batch) error {
 	}
 	defer c.Close()
 	return b.scan(ctx, c, func(_ context.Context, db int, keys []string) error {
-		return finalf("%s still has keys of the slots in database %d, such as %.60q: "+
-			"somebody has written to it past the proxies", b.Source, db, keys[0])
+		return fmt.Errorf("%s still has keys of the slots in database %d, such as %.60q: "+
+			"somebody may have written to it past the proxies", b.Source, db, keys[0])
 	})
 }
