@@ -378,7 +378,7 @@ func (s *step) work(kind JobKind) (done bool) {
 		s.failed(j.Err)
 		m.Waits, s.Again = j.Err, m.NotBefore
 	case s.w.Now.Before(m.NotBefore):
-		s.Again = m.NotBefore
+		m.Waits, s.Again = m.Last.Text, m.NotBefore // What was put off has failed.
 	default:
 		s.Job, m.Waits = kind, ""
 	}

@@ -295,6 +295,46 @@ func TestTargetHangsUnderTheLock(t *testing.T) {
 	p.wantKeys(300, func(s router.Slot) bool { return s < 32 })
 }
 
+// intrusive writes a key to the source before the first look whether any is left.
+type intrusive struct {
+	mover.Mover
+	once *sync.Once
+	put  func()
+}
+
+func (m intrusive) Verify(ctx context.Context, b mover.Batch) error {
+	m.once.Do(m.put)
+	return m.Mover.Verify(ctx, b)
+}
+
+// A key that somebody has written to the source behind the copy is moved, too.
+func TestKeyAtTheSourceBehindTheCopy(t *testing.T) {
+	t.Parallel()
+	p := newPool(t)
+	p.fill(300)
+	p.proxy("p1")
+	late := ""
+	for i := 300; late == ""; i++ {
+		if k := fmt.Sprintf("key:%d", i); p.model.Slot([]byte(k)) < 32 {
+			late = k
+		}
+	}
+	once := new(sync.Once)
+	p.run(p.driverWith("c1", func(method string) (mover.Mover, error) {
+		m, err := mover.New("redis").Of(method)
+		return intrusive{m, once, func() { p.a.Do("SET", late, "v") }}, err
+	}))
+	p.ask("m1", "0-31", 32)
+	m := p.await("m1", "done", isState(controller.Done))
+	if m.First == nil || !strings.Contains(m.First.Text, "such as \""+late+"\"") {
+		t.Errorf("its first error is %+v, want one that names %s", m.First, late)
+	}
+	if p.a.Do("EXISTS", late).Integer() != 0 || p.b.Do("GET", late).String() != "v" {
+		t.Error("the late key was not moved")
+	}
+	p.wantKeys(300, func(s router.Slot) bool { return s < 32 })
+}
+
 // A target that is flushed while keys move has lost the marker of the move: that begins again under a new lock.
 func TestTargetIsFlushed(t *testing.T) {
 	t.Parallel()
