@@ -49,7 +49,17 @@ dev-consul: build redis consul ## Build and start a playground with Consul: two 
 test: redis consul ioredis apps ## Install what the tests need and run all of them: unit, race, integration with real servers
 	go vet ./...
 	go test -race -vet=off -ldflags=-w -shuffle=on -timeout 30m -p $(TESTS_TOGETHER) $(LONGEST) ./...
-	$(if $(filter linux/amd64,$(shell go env GOHOSTOS)/$(shell go env GOHOSTARCH)),GOARCH=386 CGO_ENABLED=0 go test -vet=off -shuffle=on $(NARROW))
+	$(if $(filter linux/amd64,$(shell go env GOHOSTOS)/$(shell go env GOHOSTARCH)),@$(MAKE) --no-print-directory narrow)
+
+# As 386, or, where the kernel does not run that, as arm in an emulator: programs of Go for 386 crash in QEMU 7.2.
+.PHONY: narrow
+narrow: ## Test what reads lengths and sizes with an int of 32 bits
+	@if GOARCH=386 CGO_ENABLED=0 go test -vet=off -run '^$$' ./router >/dev/null 2>&1; then \
+	  set -x; GOARCH=386 CGO_ENABLED=0 go test -vet=off -shuffle=on $(NARROW); \
+	else \
+	  command -v qemu-arm >/dev/null || $(call install,qemu-user); \
+	  set -x; GOARCH=arm CGO_ENABLED=0 go test -exec qemu-arm -vet=off -shuffle=on $(NARROW); \
+	fi
 
 .PHONY: soak
 soak: redis ## Run the long forms of the tests that move slots under load; takes about ten minutes
